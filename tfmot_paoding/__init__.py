@@ -1,0 +1,76 @@
+"""Data-free structured pruning for TensorFlow Model Optimization.
+
+Removes whole units of a trained Keras model without one training sample, in
+TFMOT's own terms, and makes the model physically smaller. See README.md.
+"""
+
+# TFMOT comes first: importing it before `tf.keras` is touched makes
+# `tf.keras` resolve to tf_keras, which TFMOT needs.
+from tfmot_paoding import compat  # noqa: F401 isort: skip
+from tfmot_paoding.activations import Activation
+from tfmot_paoding.callbacks import UpdatePruningStep
+from tfmot_paoding.compact import compact
+from tfmot_paoding.compensation import (
+  Compensation,
+  Merge,
+  NoCompensation,
+  compensations,
+)
+from tfmot_paoding.criteria import (
+  Criterion,
+  IntervalImpact,
+  Norm,
+  PairSaliency,
+  criteria,
+)
+from tfmot_paoding.deviation import deviation_bound
+from tfmot_paoding.driver import History
+from tfmot_paoding.export import convert_to_tflite, write_file
+from tfmot_paoding.layers import LayerHandler, register_handler
+from tfmot_paoding.methods import (
+  Method,
+  get_method,
+  method_names,
+  register_method,
+)
+from tfmot_paoding.prune import prune, prune_low_saliency, run_schedule
+from tfmot_paoding.schedule import ProgressiveSparsity
+from tfmot_paoding.selection import Annealing, Greedy, Selection, selections
+from tfmot_paoding.version import __version__
+from tfmot_paoding.wrapper import PruneLowSaliency, prune_scope
+
+__all__ = [
+  'Activation',
+  'Annealing',
+  'Compensation',
+  'Criterion',
+  'Greedy',
+  'History',
+  'IntervalImpact',
+  'LayerHandler',
+  'Merge',
+  'Method',
+  'NoCompensation',
+  'Norm',
+  'PairSaliency',
+  'ProgressiveSparsity',
+  'PruneLowSaliency',
+  'Selection',
+  'UpdatePruningStep',
+  '__version__',
+  'compact',
+  'compensations',
+  'convert_to_tflite',
+  'criteria',
+  'deviation_bound',
+  'get_method',
+  'method_names',
+  'prune',
+  'prune_low_saliency',
+  'prune_scope',
+  'register_handler',
+  'register_method',
+  'run_schedule',
+  'selections',
+  'write_file',
+]

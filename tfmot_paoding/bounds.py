@@ -1,0 +1,316 @@
+"""Walks a graph with bounds: of values, of changes, and of gains.
+
+The walk knows no arithmetic and the operations know no graph. Everything is
+float64 and rounded outwards where sums are long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tfmot_paoding import intervals
+from tfmot_paoding.graph import Graph, Node
+from tfmot_paoding.intervals import Interval
+from tfmot_paoding.ops import Gain, MatMul, Opaque, Params
+
+Array = np.ndarray
+
+
+def propagate(
+  graph: Graph, params: Params, boxes: Sequence[Interval]
+) -> list[Interval | None]:
+  """Bounds of every value for inputs in the given boxes.
+
+  Args:
+    graph: The model's graph.
+    params: Its weights.
+    boxes: Bounds of each input, of its shape without the batch axis.
+
+  Returns:
+    Bounds by value; None behind an operation that is not known.
+  """
+  found: list[Interval | None] = [None] * len(graph.shapes)
+  for value, box in zip(graph.inputs, boxes, strict=True):
+    found[value] = box
+  for node in graph.nodes:
+    sources = [found[value] for value in node.inputs]
+    if isinstance(node.op, Opaque) or None in sources:
+      continue
+    found[node.outputs[0]] = node.op.bounds(params, *sources)
+  return found
+
+
+def propagate_constants(graph: Graph, params: Params) -> list[Array | None]:
+  """The entries that no input can change, by value.
+
+  Returns:
+    Arrays of each value's shape, NaN where an entry varies; None behind an
+    operation that is not known.
+  """
+  found: list[Array | None] = [None] * len(graph.shapes)
+  for value in graph.inputs:
+    found[value] = np.full(graph.shapes[value], np.nan)
+  for node in graph.nodes:
+    source = found[node.inputs[0]]
+    if source is not None and not isinstance(node.op, Opaque):
+      found[node.outputs[0]] = node.op.constant(params, source)
+  return found
+
+
+def output_gain(
+  graph: Graph, params: Params, bounds: Sequence[Interval | None]
+) -> list[Gain | None]:
+  """How far the model's outputs move per unit of movement of every value.
+
+  One backward pass, linear in the change: sound for changes that lie in
+  [-a, b] with a, b >= 0, as every change by a merge does.
+
+  Args:
+    graph: The model's graph.
+    params: Its weights.
+    bounds: Bounds of every value, from `propagate`, on both sides of the
+      change (which small changes leave nearly as they are).
+
+  Returns:
+    Gains of shape (entries, outputs) by value, the outputs of all the model's
+    output tensors in one row; None where nothing known leads to an output.
+  """
+  found: list[Gain | None] = [None] * len(graph.shapes)
+  total = sum(int(np.prod(graph.shapes[value])) for value in graph.outputs)
+  start = 0
+  for value in graph.outputs:
+    size = int(np.prod(graph.shapes[value]))
+    up = np.zeros((size, total))
+    up[np.arange(size), start + np.arange(size)] = 1.0
+    found[value] = _sum_gains(found[value], Gain(up, np.zeros_like(up)))
+    start += size
+  for node in reversed(graph.nodes):
+    gain = found[node.outputs[0]]
+    if gain is None or isinstance(node.op, Opaque):
+      continue
+    source = node.inputs[0]
+    if bounds[source] is None:
+      continue
+    back = node.op.pullback(params, gain, bounds[source])
+    found[source] = _sum_gains(found[source], back)
+  return found
+
+
+def propagate_change(
+  graph: Graph,
+  before: Params,
+  after: Params,
+  bounds_before: Sequence[Interval | None],
+  bounds_after: Sequence[Interval | None],
+  merges: Mapping[int, Array] | None = None,
+) -> list[Interval | None]:
+  """Bounds of value(after) - value(before), both seeing the same input.
+
+  ReluDiff's idea (Paulsen et al. 2020, arXiv 2001.03662): differences are
+  propagated as such, never as the gap between two separate bounds.
+
+  Args:
+    graph: The graph that both sets of weights fit.
+    before: The original weights.
+    after: The changed weights.
+    bounds_before: Bounds of every value under `before`.
+    bounds_after: Bounds of every value under `after`.
+    merges: For the input value of a consumer, (entries,) the entry that each
+      entry was merged into, or -1. It only makes the bound tighter: sound
+      whatever it says.
+
+  Returns:
+    Bounds of the change by value; None behind an operation not known.
+  """
+  found: list[Interval | None] = [None] * len(graph.shapes)
+  for value in graph.inputs:
+    found[value] = intervals.zeros(graph.shapes[value])
+  for node in graph.nodes:
+    source, target = node.inputs[0], node.outputs[0]
+    if isinstance(node.op, Opaque) or found[source] is None:
+      continue
+    x, y = bounds_before[source], bounds_after[source]
+    change = node.op.difference(after, found[source], x, y)
+    moved = _moved_weights(node, before, after)
+    if moved and isinstance(node.op, MatMul):
+      merged = None if merges is None else merges.get(source)
+      pairs = _pair_bounds(graph, before, bounds_before, source, merged)
+      change = intervals.add(
+        change, _matmul_change(node.op, before, after, x, pairs)
+      )
+    elif moved:
+      # Any other operation's weights: bounded by what they do to the
+      # original input, one set beside the other.
+      change = intervals.add(
+        change,
+        intervals.subtract(node.op.bounds(after, x), node.op.bounds(before, x)),
+      )
+    apart = intervals.subtract(bounds_after[target], bounds_before[target])
+    found[target] = intervals.intersect(change, apart)
+  return found
+
+
+def difference_of_entries(
+  graph: Graph,
+  params: Params,
+  bounds: Sequence[Interval | None],
+  value: int,
+  left: Array,
+  right: Array,
+) -> Interval:
+  """Bounds of entry[left] - entry[right] of one value, both seeing one input.
+
+  Joint where the value comes from a matrix product through channelwise
+  operations: z_l - z_r = (w_l - w_r) x + b_l - b_r, then slopes between the
+  two. Separate bounds where it does not.
+
+  Args:
+    graph: The model's graph.
+    params: Its weights.
+    bounds: Bounds of every value.
+    value: A value of rank 1.
+    left: Entry numbers, shape (pairs,).
+    right: Entry numbers, shape (pairs,).
+
+  Returns:
+    Bounds of shape (pairs,).
+  """
+  own = bounds[value]
+  apart = intervals.subtract(take(own, left), take(own, right))
+  chain = _chain_to_product(graph, value)
+  if chain is None:
+    return apart
+  product, *channelwise = chain
+  joint = product_pair_difference(
+    product.op, params, bounds[product.inputs[0]], left, right
+  )
+  for node in channelwise:
+    x = bounds[node.inputs[0]]
+    joint = pair_through_op(node, params, joint, x, left, right)
+  return intervals.intersect(joint, apart)
+
+
+def product_pair_difference(
+  op: MatMul, params: Params, x: Interval, left: Array, right: Array
+) -> Interval:
+  """Bounds of z_left - z_right of one matrix product, shape (pairs,)."""
+  kernel, low = params[op.kernel].T, np.empty(len(left))
+  high = np.empty(len(left))
+  bias = np.broadcast_to(op.offset(params), (kernel.shape[0],))
+  slack = (kernel.shape[1] + 2) * np.finfo(np.float64).eps
+  rows = max(1, (1 << 22) // kernel.shape[1])  # about 32 MiB at a time
+  for start in range(0, len(left), rows):
+    part = slice(start, start + rows)
+    gap = kernel[left[part]] - kernel[right[part]]
+    centre = gap @ x.centre + bias[left[part]] - bias[right[part]]
+    np.abs(gap, out=gap)
+    radius = gap @ (x.radius + slack * x.magnitude)
+    radius += slack * np.abs(centre)
+    low[part], high[part] = centre - radius, centre + radius
+  return Interval(low, high)
+
+
+def pair_through_op(
+  node: Node,
+  params: Params,
+  gap: Interval,
+  x: Interval,
+  left: Array,
+  right: Array,
+) -> Interval:
+  """The bounds of x_left - x_right taken through a channelwise operation."""
+  a, b = take(x, left), take(x, right)
+  op = node.op
+  if hasattr(op, 'slopes'):
+    return intervals.multiply(gap, op.slopes(intervals.hull(a, b)))
+  factor, offset = op.factor(params), op.offset(params)
+  # s_l a - s_r b = s_r (a - b) + (s_l - s_r) a, or the same the other way.
+  near = intervals.add(
+    intervals.scale(gap, factor[right]),
+    intervals.scale(a, factor[left] - factor[right]),
+  )
+  far = intervals.add(
+    intervals.scale(gap, factor[left]),
+    intervals.scale(b, factor[left] - factor[right]),
+  )
+  shift = offset[left] - offset[right]
+  both = intervals.intersect(near, far)
+  return Interval(both.low + shift, both.high + shift)
+
+
+def take(x: Interval, index: Array) -> Interval:
+  """Entries of a rank 1 interval."""
+  return Interval(x.low[index], x.high[index])
+
+
+def _sum_gains(a: Gain | None, b: Gain) -> Gain:
+  return b if a is None else Gain(a.up + b.up, a.down + b.down)
+
+
+def _moved_weights(node: Node, before: Params, after: Params) -> bool:
+  return any(
+    not np.array_equal(before[ref], after[ref]) for ref in node.op.weights()
+  )
+
+
+def _pair_bounds(
+  graph: Graph,
+  params: Params,
+  bounds: Sequence[Interval | None],
+  value: int,
+  merged: Array | None,
+) -> tuple[Array, Array, Interval] | None:
+  """The merged entries, their keepers, and bounds of keeper - merged."""
+  if merged is None or len(graph.shapes[value]) != 1:
+    return None
+  gone = np.flatnonzero(merged >= 0)
+  if not gone.size:
+    return None
+  kept = merged[gone]
+  gap = difference_of_entries(graph, params, bounds, value, kept, gone)
+  return gone, kept, gap
+
+
+def _matmul_change(
+  op: MatMul,
+  before: Params,
+  after: Params,
+  x: Interval,
+  pairs: tuple[Array, Array, Interval] | None,
+) -> Interval:
+  """Bounds of x (W' - W) + b' - b.
+
+  Merged entries contribute v_j (x_i - x_j), bounded jointly; whatever of
+  W' - W merges do not explain sees x itself.
+  """
+  rest = after[op.kernel] - before[op.kernel]
+  shift = op.offset(after) - op.offset(before)
+  if pairs is None:
+    return intervals.affine(x, rest, shift)
+  gone, kept, gap = pairs
+  rows = before[op.kernel][gone]
+  np.subtract.at(rest, kept, rows)
+  np.add.at(rest, gone, rows)
+  # Rounding leaves dust where a merge explains a row exactly.
+  return intervals.add(
+    intervals.affine(x, rest, shift), intervals.affine(gap, rows)
+  )
+
+
+def _chain_to_product(graph: Graph, value: int) -> list[Node] | None:
+  """The product and the channelwise operations that make a rank 1 value."""
+  writers = graph.writer()
+  chain: list[Node] = []
+  while value in writers:
+    node = writers[value]
+    source = node.inputs[0]
+    if isinstance(node.op, MatMul):
+      rank = len(graph.shapes[source])
+      return [node, *reversed(chain)] if rank == 1 else None
+    if not node.op.channelwise or len(graph.shapes[source]) != 1:
+      return None
+    chain.append(node)
+    value = source
+  return None

@@ -1,0 +1,57 @@
+"""The callback that drives a pruning schedule in `fit`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfmot_paoding import compat
+from tfmot_paoding.compat import keras
+from tfmot_paoding.driver import Driver, History
+
+
+class UpdatePruningStep(compat.UpdatePruningStep):
+  """Prunes as training goes on; a TFMOT `UpdatePruningStep`.
+
+  At each step at which the schedule asks for it, units are chosen by the
+  weights as training has made them. Removed units stay removed to the end.
+
+  Example:
+
+  ```python
+  wrapped = paoding.prune_low_saliency(model, schedule)
+  wrapped.compile(...)
+  wrapped.fit(x, y, callbacks=[paoding.UpdatePruningStep()])
+  ```
+  """
+
+  def __init__(self):
+    super().__init__()
+    self._driver: Driver | None = None
+
+  @property
+  def history(self) -> History:
+    """Sparsity, units removed and seconds of each pruning step.
+
+    Raises:
+      ValueError: training has not begun.
+    """
+    if self._driver is None:
+      raise ValueError('There is no history before training has begun.')
+    return self._driver.history
+
+  def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+    """Finds the groups; prunes already if the schedule begins at step 0."""
+    super().on_train_begin(logs)
+    self._driver = Driver(self.model, bounded=False)
+    if self._step() == 0:
+      self._driver.step(0)
+
+  def on_train_batch_end(
+    self, batch: int, logs: dict[str, Any] | None = None
+  ) -> None:
+    """Prunes if the schedule asks for it at this step."""
+    super().on_train_batch_end(batch, logs)
+    self._driver.step(self._step())
+
+  def _step(self) -> int:
+    return int(keras.backend.get_value(self.prunable_layers[0].pruning_step))

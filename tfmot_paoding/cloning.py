@@ -1,0 +1,74 @@
+"""Copies of models: layers replaced one by one, weights carried over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tfmot_paoding import compat
+from tfmot_paoding.compat import keras
+from tfmot_paoding.graph import Graph, unwrapped
+from tfmot_paoding.layers.base import Path
+from tfmot_paoding.ops import Shape
+
+
+def clone_with(
+  model: keras.Model,
+  make_layer: Callable[[Any, Path], Any],
+  input_shapes: Callable[[Path], list[Shape] | None] = lambda path: None,
+  path: Path = (),
+) -> keras.Model:
+  """A model of the same structure with its layers made anew.
+
+  Args:
+    model: A functional or Sequential model; it is not changed.
+    make_layer: Gives the new layer for a layer and its path.
+    input_shapes: Gives the new input shapes of the nested model at a path,
+      without the batch axis; None to leave them as they are.
+    path: The model's own path, () for the outermost.
+
+  Returns:
+    The new model, with fresh weights.
+  """
+
+  def clone(layer: Any) -> Any:
+    inside = (*path, unwrapped(layer).name)
+    if compat.is_graph_model(layer):
+      return clone_with(layer, make_layer, input_shapes, inside)
+    return make_layer(layer, inside)
+
+  shapes = input_shapes(path)
+  tensors = None
+  if shapes is not None:
+    tensors = [
+      keras.Input(
+        batch_size=old.shape[0],
+        shape=shape,
+        dtype=old.dtype,
+        name=compat.tensor_position(old)[0].name,
+      )
+      for old, shape in zip(model.inputs, shapes, strict=True)
+    ]
+  return keras.models.clone_model(
+    model, input_tensors=tensors, clone_function=clone
+  )
+
+
+def fresh_layer(layer: Any) -> Any:
+  """A layer of the same class and config, unbuilt."""
+  return type(layer).from_config(layer.get_config())
+
+
+def leaf_paths(graph: Graph) -> list[Path]:
+  """The paths of the layers that are no nested models."""
+  return [
+    path
+    for path, layer in graph.layers.items()
+    if not compat.is_graph_model(layer)
+  ]
+
+
+def copy_weights(source: Graph, target: Graph) -> None:
+  """Sets every layer's weights to those of the same path in `source`."""
+  for path in leaf_paths(source):
+    target.layers[path].set_weights(source.layers[path].get_weights())

@@ -1,0 +1,214 @@
+"""Removes dead units physically: the same outputs from smaller layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tfmot_paoding.bounds import propagate_constants
+from tfmot_paoding.cloning import clone_with, fresh_layer, leaf_paths
+from tfmot_paoding.compat import keras
+from tfmot_paoding.graph import (
+  Graph,
+  Node,
+  build_graph,
+  read_params,
+  unwrapped,
+)
+from tfmot_paoding.groups import Group, Grouping, Member, find_groups
+from tfmot_paoding.layers import handler_of
+from tfmot_paoding.layers.base import Path
+from tfmot_paoding.ops import Params, Shape, WeightAxes, WeightRef
+
+Array = np.ndarray
+
+
+def compact(model: keras.Model) -> keras.Model:
+  """Removes the units that make no difference to the outputs.
+
+  A unit goes if no consumer has a weight for it, or if it is constant because
+  all its incoming weights are zero; the constant then moves into the
+  consumers' biases. At least one unit of each layer stays.
+
+  Args:
+    model: A stripped model; also one that was saved, loaded or fine-tuned
+      since, or a wrapped one, whose masks are applied. It is not changed.
+
+  Returns:
+    A model of the same structure and layer names, not compiled, whose outputs
+    agree up to the rounding of sums.
+
+  Raises:
+    TypeError: `model` is not a tf_keras model.
+    ValueError: it is subclassed or unbuilt, or holds NaN or infinite weights.
+  """
+  graph = build_graph(model)
+  params = _masked_params(graph)
+  grouping = find_groups(graph)
+  kept = _fold_dead_units(graph, grouping, params)
+  keep = _kept_entries(grouping, kept)
+  shapes = [_shape_after(entries) for entries in keep]
+
+  def make_layer(layer: Any, path: Path) -> Any:
+    layer = unwrapped(layer)
+    if path not in graph.layer_outputs:
+      return fresh_layer(layer)  # it leads to no output
+    return _resized(graph, layer, path, shapes)
+
+  def input_shapes(path: Path) -> list[Shape] | None:
+    if not path:
+      return None
+    sources = graph.layer_inputs[path]
+    if all(shapes[v] == graph.shapes[v] for v in sources):
+      return None
+    return [shapes[v] for v in sources]
+
+  small = clone_with(model, make_layer, input_shapes)
+  _fill(graph, build_graph(small), params, keep)
+  return small
+
+
+def _masked_params(graph: Graph) -> dict[WeightRef, Array]:
+  """The weights with the masks of any pruning wrappers applied."""
+  params = read_params(graph)
+  for path, wrapper in graph.wrappers.items():
+    names = {
+      id(getattr(graph.layers[path], ref.name)): ref
+      for ref in params
+      if ref.layer == path
+    }
+    for weight, mask, _ in wrapper.pruning_vars:
+      ref = names.get(id(weight))
+      if ref is not None:
+        params[ref] = params[ref] * keras.backend.get_value(mask)
+  return params
+
+
+def _fold_dead_units(
+  graph: Graph, grouping: Grouping, params: dict[WeightRef, Array]
+) -> list[Array]:
+  """Which units of each group stay; folds constants into `params`."""
+  kept = []
+  for group in grouping.groups:
+    constants = propagate_constants(graph, params)
+    used = np.zeros(group.size, bool)
+    needed = np.zeros(group.size, bool)
+    for member in group.consumers:
+      weighted = np.any(params[member.node.op.kernel] != 0, axis=1)
+      used |= _units_of(group, member, weighted)
+      fixed = _fixed_rows(member, constants, params)
+      needed |= _units_of(group, member, weighted & np.isnan(fixed))
+    if not needed.any():
+      # One unit must stay: a constant one if any is used, else the first.
+      needed[np.argmax(used)] = True
+    for member in group.consumers:
+      gone = (member.units >= 0) & ~needed[member.units]
+      _fold(member, gone, _fixed_rows(member, constants, params), params)
+    kept.append(needed)
+  return kept
+
+
+def _units_of(group: Group, member: Member, entries: Array) -> Array:
+  """The units that any of a member's marked entries belongs to, (n,)."""
+  units = np.zeros(group.size, bool)
+  units[member.units[entries & (member.units >= 0)]] = True
+  return units
+
+
+def _fixed_rows(
+  member: Member, constants: list[Array | None], params: Params
+) -> Array:
+  """The constant that each of a consumer's rows sees, NaN if it cannot go.
+
+  A constant can go if it is the same at all positions, and zero or met by a
+  bias that can take it in.
+  """
+  seen = constants[member.node.inputs[0]]
+  if seen is None:
+    return np.full(len(member.units), np.nan)
+  rows = seen.reshape(-1, len(member.units))
+  fixed = np.where(np.all(rows == rows[0], axis=0), rows[0], np.nan)
+  if member.node.op.bias is None:
+    fixed = np.where(fixed == 0, fixed, np.nan)
+  return fixed
+
+
+def _fold(
+  member: Member, gone: Array, fixed: Array, params: dict[WeightRef, Array]
+) -> None:
+  """Moves what constant rows contribute into the bias, and zeroes them."""
+  op = member.node.op
+  kernel = np.array(params[op.kernel])
+  constant = np.where(gone & ~np.isnan(fixed), fixed, 0.0)
+  if constant.any():
+    params[op.bias] = params[op.bias] + constant @ kernel
+  kernel[gone] = 0.0
+  params[op.kernel] = kernel
+
+
+def _kept_entries(grouping: Grouping, kept: list[Array]) -> list[Array]:
+  """For each value, which of its entries stay."""
+  flags = np.concatenate([*kept, [True]])  # unit -1, the last, always stays
+  return [flags[units] for units in grouping.units]
+
+
+def _kept_along(entries: Array, axis: int) -> Array:
+  """Which positions of one axis stay, shape (positions,)."""
+  others = tuple(a for a in range(entries.ndim) if a != axis % entries.ndim)
+  return entries.any(axis=others)
+
+
+def _shape_after(entries: Array) -> Shape:
+  """The shape that is left of a value."""
+  return tuple(
+    int(_kept_along(entries, axis).sum()) for axis in range(entries.ndim)
+  )
+
+
+def _resized(graph: Graph, layer: Any, path: Path, shapes: list[Shape]) -> Any:
+  """The layer made anew for its new input and output shapes."""
+  config = layer.get_config()
+  sources, targets = graph.layer_inputs[path], graph.layer_outputs[path]
+  if any(shapes[v] != graph.shapes[v] for v in sources):
+    config.pop('batch_input_shape', None)
+  if len(targets) == 1 and shapes[targets[0]] != graph.shapes[targets[0]]:
+    config = handler_of(layer).resize(layer, config, shapes[targets[0]])
+  return type(layer).from_config(config)
+
+
+def _fill(
+  graph: Graph, small: Graph, params: Params, keep: list[Array]
+) -> None:
+  """Sets the small model's weights."""
+  slices = {
+    ref: _slice(params[ref], axes, node, keep)
+    for node in graph.nodes
+    for ref, axes in node.op.weights().items()
+  }
+  for path in leaf_paths(graph):
+    layer = small.layers[path]
+    known = {
+      id(getattr(layer, ref.name)): value
+      for ref, value in slices.items()
+      if ref.layer == path
+    }
+    olds = graph.layers[path].get_weights()
+    values = [
+      known.get(id(variable), old)
+      for variable, old in zip(layer.weights, olds, strict=True)
+    ]
+    layer.set_weights(values)
+
+
+def _slice(
+  value: Array, axes: WeightAxes, node: Node, keep: list[Array]
+) -> Array:
+  """What is left of a weight."""
+  if axes.incoming is not None:
+    kept = _kept_along(keep[node.inputs[0]], -1)
+    value = np.compress(kept, value, axis=axes.incoming)
+  if axes.outgoing is not None:
+    kept = _kept_along(keep[node.outputs[0]], -1)
+    value = np.compress(kept, value, axis=axes.outgoing)
+  return value

@@ -1,0 +1,76 @@
+"""The only imports of tf_keras and of private TFMOT modules.
+
+TFMOT runs on Keras 2 (tf_keras). Importing it before `tf.keras` is touched
+makes `tf.keras` itself resolve to tf_keras; when Keras 3 came first, TFMOT
+falls back to tf_keras on its own. Everything else takes `keras` from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow_model_optimization as tfmot
+from tensorflow_model_optimization.python.core.keras.compat import keras
+from tensorflow_model_optimization.python.core.sparsity.keras import (
+  pruning_impl,
+  pruning_wrapper,
+)
+
+Pruning = pruning_impl.Pruning
+PruneLowMagnitude = pruning_wrapper.PruneLowMagnitude
+collect_prunable_layers = pruning_wrapper.collect_prunable_layers
+PruningSchedule = tfmot.sparsity.keras.PruningSchedule
+PruningPolicy = tfmot.sparsity.keras.PruningPolicy
+UpdatePruningStep = tfmot.sparsity.keras.UpdatePruningStep
+strip_pruning = tfmot.sparsity.keras.strip_pruning
+
+register_serializable = keras.utils.register_keras_serializable
+
+
+def is_keras3(thing: Any) -> bool:
+  """Whether `thing` is a Keras 3 object, which TFMOT cannot take."""
+  return any(
+    base.__module__.split('.')[0] == 'keras' for base in type(thing).__mro__
+  ) and not isinstance(thing, (keras.layers.Layer, keras.callbacks.Callback))
+
+
+def is_graph_model(model: Any) -> bool:
+  """Whether `model` is a built Sequential or functional tf_keras model."""
+  return isinstance(model, keras.Model) and bool(
+    getattr(model, '_is_graph_network', False)
+  )
+
+
+def ordered_nodes(model: keras.Model) -> Iterator[Any]:
+  """The nodes that lead to the model's outputs, inputs first."""
+  by_depth = model._nodes_by_depth
+  for depth in sorted((d for d in by_depth if d >= 0), reverse=True):
+    yield from by_depth[depth]
+
+
+def inbound_tensors(node: Any) -> list[tuple[Any, int, int]]:
+  """The (layer, node index, tensor index) of each Keras tensor into `node`."""
+  return [(layer, n, t) for layer, n, t, _ in node.iterate_inbound()]
+
+
+def node_position(node: Any) -> int:
+  """Which call of its layer `node` stands for."""
+  return node.layer._inbound_nodes.index(node)
+
+
+def tensor_position(tensor: Any) -> tuple[Any, int, int]:
+  """The (layer, node index, tensor index) that made a Keras tensor."""
+  history = tensor._keras_history
+  return history.layer, history.node_index, history.tensor_index
+
+
+def takes_plain_tensors(node: Any) -> bool:
+  """Whether a call hands on Keras tensors alone, with no constants."""
+  if len(node.call_args) != 1:
+    return False
+  tensors = node.call_args[0]
+  tensors = tensors if isinstance(tensors, (list, tuple)) else [tensors]
+  return len(tensors) == len(node.keras_inputs) and not any(
+    keras.backend.is_keras_tensor(value) for value in node.call_kwargs.values()
+  )

@@ -1,0 +1,207 @@
+"""Criteria: what does removing a unit cost, by itself or absorbed by another?
+
+A criterion overrides one hook, `scores`. Which units go, and how the kept ones
+make up for them, is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from tfmot_paoding.intervals import Interval
+from tfmot_paoding.registry import Configurable, Registry
+from tfmot_paoding.view import GroupView
+
+Array = np.ndarray
+
+
+class Criterion(Configurable):
+  """A cost of removal; subclasses are frozen dataclasses."""
+
+  def scores(self, view: GroupView, units: Array) -> Array:
+    """What removing each of `units` costs, lower is better.
+
+    Args:
+      view: The group at its current weights.
+      units: The units in question, shape (k,).
+
+    Returns:
+      Shape (k,): the cost of each by itself; or (k, n): the cost of each if
+      the unit of the column absorbs it, infinite where it shall not. Columns
+      of the unit itself and of units that are gone are ignored.
+    """
+    raise NotImplementedError
+
+
+criteria: Registry[Criterion] = Registry('criterion', Criterion)
+
+
+@criteria.register('norm')
+@dataclasses.dataclass(frozen=True)
+class Norm(Criterion):
+  """The norm of a unit's incoming weights; PAODING's SCALE with order 1.
+
+  s_j = ||w_j||_order, batch normalization folded in.
+
+  Attributes:
+    order: The norm's order, 1 or 2.
+  """
+
+  order: int = 1
+
+  def scores(self, view: GroupView, units: Array) -> Array:
+    """Shape (k,)."""
+    return np.linalg.norm(view.incoming[:, units], ord=self.order, axis=0)
+
+
+@criteria.register('saliency')
+@dataclasses.dataclass(frozen=True)
+class PairSaliency(Criterion):
+  """Pair saliency: how different two units are, times what the one feeds.
+
+  s_ij = ||(w_i, b_i) - (w_j, b_j)|| ||v_j|| for removing j into i. Identical
+  units cost exactly 0.
+
+  Reference: Srinivas and Babu 2015, arXiv 1507.06149.
+
+  Attributes:
+    bias_aware: Whether the biases belong to the distance.
+  """
+
+  bias_aware: bool = True
+
+  def scores(self, view: GroupView, units: Array) -> Array:
+    """Shape (k, n)."""
+    distances = view.pair_distances[units]
+    if not self.bias_aware:
+      shift = view.bias[units][:, None] - view.bias[None, :]
+      distances = np.sqrt(np.maximum(distances**2 - shift**2, 0))
+    return distances * np.linalg.norm(view.outgoing[units], axis=1)[:, None]
+
+
+@criteria.register('impact')
+@dataclasses.dataclass(frozen=True)
+class IntervalImpact(Criterion):
+  """Interval impact: how far a merge can move the network's outputs.
+
+  The bounds of a_i - a_j over the input box, seen by both units jointly, are
+  carried to the outputs; alpha L + beta E scores the interval that arrives: L
+  the sum of its widths, E its entropy. L is measured in units of the unpruned
+  network's own output widths, E in units of its largest possible value;
+  `squash` gives the paper's sigmoid of both raw quantities instead.
+
+  Reference: Meng et al., arXiv 2204.00783; entropy of intervals after Dai et
+  al. 2016.
+
+  Attributes:
+    alpha: Weight of L.
+    beta: Weight of E.
+    similarity: Two output intervals at least this similar count as one kind.
+    pool: Only each unit's so many nearest partners by pair saliency are
+      scored; 0 for all.
+    squash: The paper's sigmoid(L) and sigmoid(E).
+  """
+
+  alpha: float = 0.75
+  beta: float = 0.25
+  similarity: float = 0.9
+  pool: int = 1
+  squash: bool = False
+
+  def __post_init__(self):
+    if not (self.alpha >= 0 and self.beta >= 0 and self.alpha + self.beta > 0):
+      raise ValueError(
+        '`alpha` and `beta` must be at least 0 and not both 0, but got '
+        f'{self.alpha} and {self.beta}.'
+      )
+    if not 0 <= self.similarity <= 1:
+      raise ValueError(
+        f'`similarity` must lie in [0, 1], but got {self.similarity}.'
+      )
+
+  def scores(self, view: GroupView, units: Array) -> Array:
+    """Shape (k, n), infinite outside the pool."""
+    if not view.has_bounds:
+      # No sound bounds on the way: fall back on how different the units are.
+      return PairSaliency().scores(view, units)
+    removed, kept = self._candidates(view, units)
+    gap = view.difference(kept, units[removed])
+    up, down = output_effect(view, units)
+    # gap = [-a, b]: what arrives is within [-(a up + b down), b up + a down].
+    a, b = np.maximum(-gap.low, 0)[:, None], np.maximum(gap.high, 0)[:, None]
+    arriving = Interval(
+      -(a * up[removed] + b * down[removed]),
+      b * up[removed] + a * down[removed],
+    )
+    found = np.full((len(units), view.size), np.inf)
+    found[removed, kept] = self._impact(arriving, view.output_widths)
+    return found
+
+  def _candidates(self, view: GroupView, units: Array) -> tuple[Array, Array]:
+    """Positions in `units` and the partners to score them with."""
+    distances = view.pair_distances[units].copy()
+    distances[:, ~view.alive] = np.inf
+    distances[np.arange(len(units)), units] = np.inf
+    pool = min(self.pool or view.size, view.size - 1)
+    nearest = np.argpartition(distances, pool - 1, axis=1)[:, :pool]
+    removed = np.repeat(np.arange(len(units)), pool)
+    kept = nearest.ravel()
+    known = np.isfinite(distances[removed, kept])
+    return removed[known], kept[known]
+
+  def _impact(self, arriving: Interval, own_widths: Array) -> Array:
+    """alpha L + beta E of output intervals, shape (pairs,)."""
+    width = arriving.width
+    entropy = 0.0
+    if self.beta:
+      entropy = interval_entropy(arriving, self.similarity)
+    if self.squash:
+      length = width.sum(-1)
+      return self.alpha * _squash(length) + self.beta * _squash(entropy)
+    scale = np.where(own_widths > 0, own_widths, 1.0)
+    length = (width / scale).mean(-1)
+    # Entropy tells apart merges of like length; alone it must not make a
+    # merge that moves nothing cost anything.
+    most = max(np.log(width.shape[-1]), 1.0)
+    return length * (self.alpha + self.beta * entropy / most)
+
+
+def output_effect(view: GroupView, units: Array) -> tuple[Array, Array]:
+  """Gains from a unit's activation to the outputs, two arrays (k, outputs)."""
+  gain = view.output_gain
+  positive = np.maximum(view.outgoing[units], 0)
+  negative = np.maximum(-view.outgoing[units], 0)
+  return (
+    positive @ gain.up + negative @ gain.down,
+    positive @ gain.down + negative @ gain.up,
+  )
+
+
+def interval_entropy(x: Interval, similarity: float) -> Array:
+  """Entropy of how alike a row's intervals are, shape (rows,).
+
+  sim(A, B) = 1 - (|A.low - B.low| + |A.high - B.high|) / (2 |A u B u {0}|);
+  p_k is the share of a row's intervals at least `similarity` like the k-th,
+  and H = -sum p_k ln p_k.
+
+  Args:
+    x: Bounds of shape (rows, outputs).
+    similarity: The threshold, in [0, 1].
+
+  Reference: Dai et al. 2016.
+  """
+  low, high = x.low[:, :, None], x.high[:, :, None]
+  other = Interval(x.low[:, None, :], x.high[:, None, :])
+  span = np.maximum(np.maximum(high, other.high), 0) - np.minimum(
+    np.minimum(low, other.low), 0
+  )
+  gap = np.abs(low - other.low) + np.abs(high - other.high)
+  alike = gap <= 2 * (1 - similarity) * span
+  share = alike.mean(-1)
+  return -(share * np.log(share)).sum(-1)
+
+
+def _squash(x: Array) -> Array:
+  return 1 / (1 + np.exp(-np.minimum(x, 700.0)))

@@ -1,0 +1,245 @@
+"""Carries a pruning schedule out on a wrapped model, step by step."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+
+import numpy as np
+
+from tfmot_paoding.compat import keras
+from tfmot_paoding.deviation import change_of_outputs
+from tfmot_paoding.graph import Graph, build_graph, read_params
+from tfmot_paoding.groups import Group, Grouping, find_groups
+from tfmot_paoding.layers.base import Path
+from tfmot_paoding.methods import get_method
+from tfmot_paoding.ops import Params, WeightRef
+from tfmot_paoding.plan import (
+  Plan,
+  alive_units,
+  make_plan,
+  unit_masks,
+  units_to_remove,
+)
+from tfmot_paoding.ranges import input_boxes
+from tfmot_paoding.schedule import sparsity_at
+from tfmot_paoding.wrapper import PruneLowSaliency
+
+Array = np.ndarray
+
+
+@dataclasses.dataclass
+class History:
+  """What a schedule did, one entry a pruning step.
+
+  Attributes:
+    step: The training step.
+    sparsity: Units removed so far, as a fraction of all units in groups.
+    units_removed: Units removed so far.
+    bound: The largest sound bound on the change of any output, over the whole
+      input box, since the run began; NaN where an operation without known
+      bounds stands in the way, or in `fit`, where weights train as well.
+    seconds: Wall time of the step.
+    units: All units in groups.
+    left_alone: The reason for each layer whose units cannot be pruned.
+  """
+
+  step: list[int] = dataclasses.field(default_factory=list)
+  sparsity: list[float] = dataclasses.field(default_factory=list)
+  units_removed: list[int] = dataclasses.field(default_factory=list)
+  bound: list[float] = dataclasses.field(default_factory=list)
+  seconds: list[float] = dataclasses.field(default_factory=list)
+  units: int = 0
+  left_alone: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+def prunable(graph: Graph, grouping: Grouping) -> tuple[list[Group], dict]:
+  """The groups whose every layer is wrapped, and why the others are not.
+
+  Args:
+    graph: A wrapped model's graph.
+    grouping: Its groups.
+
+  Returns:
+    The groups, and the reason for each producer that is left alone.
+  """
+  groups, left_alone = [], dict(grouping.left_alone)
+  for group in grouping.groups:
+    bare = [
+      path
+      for path in group.paths
+      if not isinstance(graph.wrappers.get(path), PruneLowSaliency)
+    ]
+    if bare:
+      left_alone[group.name] = (
+        f'layer {"/".join(bare[0])!r}, which its units pass, is not wrapped'
+      )
+    else:
+      groups.append(group)
+  return groups, {'/'.join(path): why for path, why in left_alone.items()}
+
+
+class Driver:
+  """Plans and carries out pruning steps on one wrapped model.
+
+  Args:
+    wrapped: A model from `prune_low_saliency`, or one loaded from a file.
+    bounded: Whether the history shall hold output bounds.
+
+  Raises:
+    ValueError: no group of the model can be pruned.
+  """
+
+  def __init__(self, wrapped: keras.Model, bounded: bool = True):
+    self.graph = build_graph(wrapped)
+    self._grouping = find_groups(self.graph)
+    self.groups, left_alone = prunable(self.graph, self._grouping)
+    if not self.groups:
+      raise ValueError(
+        'The model has no group that is wrapped for pruning. Pass what '
+        f'prune_low_saliency returned. Left alone: {left_alone}.'
+      )
+    settings = self._wrapper(self.groups[0])
+    self._method = get_method(settings.method)
+    self._seed = settings.seed
+    shapes = [self.graph.shapes[value] for value in self.graph.inputs]
+    self._boxes = input_boxes(wrapped, settings.input_range, shapes)
+    self.history = History(
+      units=sum(group.size for group in self.groups), left_alone=left_alone
+    )
+    self._start = read_params(self.graph) if bounded else None
+    self._merged = {
+      group.name: np.full(group.size, -1) for group in self.groups
+    }
+
+  @property
+  def schedules(self) -> list:
+    """The schedule of each group."""
+    return [self._wrapper(group).pruning_schedule for group in self.groups]
+
+  def step(self, step: int) -> bool:
+    """Prunes as far as the schedules ask for at a training step.
+
+    Returns:
+      Whether any unit was removed.
+    """
+    began = time.perf_counter()
+    targets = self._targets(step)
+    if not targets:
+      return False
+    params = read_params(self.graph)
+    alive = self._alive(params)
+    if all(targets.get(n, 0) <= (~a).sum() for n, a in alive.items()):
+      return False
+    gone = sum(int((~units).sum()) for units in alive.values())
+    plan = make_plan(
+      self.graph,
+      self.groups,
+      params,
+      alive,
+      targets,
+      self._method,
+      self._boxes,
+      # Seeded by what is gone, so that a resumed run repeats the same plan.
+      np.random.default_rng([self._seed, gone]),
+    )
+    for name, removals in plan.removed.items():
+      for unit, absorber in removals:
+        alive[name][unit] = False
+        self._note_merge(name, unit, absorber)
+    self._apply(plan, params, unit_masks(self.groups, alive, params))
+    gone = sum(int((~units).sum()) for units in alive.values())
+    self.history.step.append(step)
+    self.history.units_removed.append(gone)
+    self.history.sparsity.append(gone / self.history.units)
+    self.history.bound.append(self._bound(plan.params))
+    self.history.seconds.append(time.perf_counter() - began)
+    return True
+
+  def _wrapper(self, group: Group) -> PruneLowSaliency:
+    return self.graph.wrappers[group.name]
+
+  def _targets(self, step: int) -> dict[Path, int]:
+    targets = {}
+    for group in self.groups:
+      sparsity = sparsity_at(self._wrapper(group).pruning_schedule, step)
+      if sparsity is not None:
+        targets[group.name] = units_to_remove(group.size, sparsity)
+    return targets
+
+  def _alive(self, params: Params) -> dict[Path, Array]:
+    masks: dict[WeightRef, Array] = {
+      ref: np.ones_like(value) for ref, value in params.items()
+    }
+    for ref, (_, mask, _) in self._pruning_vars().items():
+      masks[ref] = keras.backend.get_value(mask)
+    return {group.name: alive_units(group, masks) for group in self.groups}
+
+  def _pruning_vars(self) -> dict[WeightRef, tuple]:
+    return {
+      WeightRef(path, name): variables
+      for path, wrapper in self.graph.wrappers.items()
+      if isinstance(wrapper, PruneLowSaliency)
+      for name, variables in zip(
+        wrapper.masked_weights or (), wrapper.pruning_vars, strict=False
+      )
+    }
+
+  def _note_merge(self, name: Path, unit: int, absorber: int) -> None:
+    """Keeps, for each removed unit, the living one that stands for it."""
+    merged = self._merged[name]
+    merged[merged == unit] = absorber
+    merged[unit] = absorber
+
+  def _apply(
+    self, plan: Plan, old: Params, masks: Mapping[WeightRef, Array]
+  ) -> None:
+    """Sets weights and masks; an interrupt leaves them whole."""
+    variables = self._pruning_vars()
+
+    def assign() -> None:
+      for ref, value in plan.params.items():
+        if value is not old[ref]:
+          keras.backend.set_value(
+            getattr(self.graph.layers[ref.layer], ref.name), value
+          )
+      for ref, mask in masks.items():
+        keras.backend.set_value(variables[ref][1], mask)
+
+    try:
+      assign()
+    except KeyboardInterrupt:
+      assign()
+      raise
+
+  def _bound(self, params: Params) -> float:
+    """The largest bound on the outputs' change since the start."""
+    if self._start is None:
+      return float('nan')
+    change = change_of_outputs(
+      self.graph,
+      self._start,
+      params,
+      self._boxes,
+      merged_entries(self.groups, self._merged),
+    )
+    if any(interval is None for interval in change):
+      return float('nan')
+    return float(max(interval.magnitude.max() for interval in change))
+
+
+def merged_entries(
+  groups: list[Group], merged: Mapping[Path, Array]
+) -> dict[int, Array]:
+  """For each consumer's input value, the entry each entry was merged into."""
+  entries = {}
+  for group in groups:
+    for member in group.consumers:
+      value = member.node.inputs[0]
+      found = entries.setdefault(value, np.full(len(member.units), -1))
+      order = np.argsort(member.units, kind='stable')
+      order = order[member.units[order] >= 0].reshape(group.size, -1)
+      gone = np.flatnonzero(merged[group.name] >= 0)
+      found[order[gone]] = order[merged[group.name][gone]]
+  return entries

@@ -1,0 +1,263 @@
+"""A Keras model as a flat graph of operations.
+
+Nested models are inlined, pruning wrappers looked through. Each tensor is a
+value with an index; each operation a node between values. The layer a node
+came from is known by its path of names, which is the same in the original,
+the wrapped, the stripped and the compact model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tfmot_paoding import compat
+from tfmot_paoding.compat import keras
+from tfmot_paoding.layers import handler_of
+from tfmot_paoding.layers.base import Path
+from tfmot_paoding.ops import Op, Opaque, Shape, WeightRef
+
+
+@dataclasses.dataclass(frozen=True)
+class Node:
+  """One operation between values.
+
+  Attributes:
+    op: The operation.
+    inputs: The indexes of the values it reads.
+    outputs: The indexes of the values it makes.
+    path: The path of the layer it came from.
+  """
+
+  op: Op
+  inputs: tuple[int, ...]
+  outputs: tuple[int, ...]
+  path: Path
+
+
+@dataclasses.dataclass
+class Graph:
+  """A model's operations in the order of computation.
+
+  Attributes:
+    nodes: Inputs first.
+    shapes: Each value's shape without the batch axis.
+    inputs: The values that are the model's inputs.
+    outputs: The values that are the model's outputs.
+    layers: The layer of each path, wrappers taken off.
+    wrappers: The pruning wrapper of each path that has one.
+    calls: How often each layer is called.
+    layer_inputs: The values that each layer reads, in its last call.
+    layer_outputs: The values that each layer makes, in its last call.
+  """
+
+  nodes: list[Node] = dataclasses.field(default_factory=list)
+  shapes: list[Shape] = dataclasses.field(default_factory=list)
+  inputs: tuple[int, ...] = ()
+  outputs: tuple[int, ...] = ()
+  layers: dict[Path, Any] = dataclasses.field(default_factory=dict)
+  wrappers: dict[Path, Any] = dataclasses.field(default_factory=dict)
+  calls: dict[Path, int] = dataclasses.field(default_factory=dict)
+  layer_inputs: dict[Path, tuple[int, ...]] = dataclasses.field(
+    default_factory=dict
+  )
+  layer_outputs: dict[Path, tuple[int, ...]] = dataclasses.field(
+    default_factory=dict
+  )
+
+  def add_value(self, shape: Shape) -> int:
+    """A new value of a shape."""
+    self.shapes.append(shape)
+    return len(self.shapes) - 1
+
+  def weight_refs(self) -> dict[WeightRef, None]:
+    """Every weight that the operations read, each once, in order."""
+    return {ref: None for node in self.nodes for ref in node.op.weights()}
+
+  def readers(self) -> dict[int, list[Node]]:
+    """The nodes that read each value."""
+    found: dict[int, list[Node]] = {i: [] for i in range(len(self.shapes))}
+    for node in self.nodes:
+      for value in node.inputs:
+        found[value].append(node)
+    return found
+
+  def writer(self) -> dict[int, Node]:
+    """The node that makes each value; the inputs have none."""
+    return {value: node for node in self.nodes for value in node.outputs}
+
+
+def build_graph(model: keras.Model) -> Graph:
+  """The graph of a built Sequential or functional model.
+
+  Args:
+    model: A tf_keras model, wrapped for pruning or not.
+
+  Returns:
+    Its graph.
+
+  Raises:
+    TypeError: `model` is not a tf_keras model.
+    ValueError: `model` is subclassed or not built.
+  """
+  check_model(model)
+  graph = Graph()
+  inputs = [graph.add_value(_shape_of(tensor)) for tensor in model.inputs]
+  graph.inputs = tuple(inputs)
+  graph.outputs = tuple(_inline(graph, model, (), inputs))
+  return graph
+
+
+def check_model(model: Any) -> None:
+  """Raises unless `model` is a built Sequential or functional tf_keras model.
+
+  Raises:
+    TypeError: it is no tf_keras model.
+    ValueError: it is subclassed or not built.
+  """
+  if compat.is_keras3(model):
+    raise TypeError(
+      f'Expected a tf_keras (Keras 2) model, but got the Keras 3 object '
+      f'{type(model).__name__}. TFMOT runs on tf_keras: import '
+      'tensorflow_model_optimization before tf.keras is used (or set '
+      'TF_USE_LEGACY_KERAS=1), or rebuild the model with tf_keras.layers and '
+      'copy its weights with set_weights(get_weights()).'
+    )
+  if not isinstance(model, keras.Model):
+    raise TypeError(
+      'Expected a Sequential or functional tf_keras model, but got '
+      f'{model!r}. Single layers and lists of layers cannot be pruned by '
+      'what they mean to the layers around them: pass the whole model.'
+    )
+  if compat.is_graph_model(model):
+    return
+  if isinstance(model, keras.Sequential):
+    raise ValueError(
+      f'The model {model.name!r} is not built. Give its first layer an '
+      '`input_shape`, or call `model.build(input_shape)` first.'
+    )
+  raise ValueError(
+    f'The model {model.name!r} is subclassed: its layers cannot be walked. '
+    'Express it with the functional API, tf_keras.Model(inputs, outputs).'
+  )
+
+
+def unwrapped(layer: Any) -> Any:
+  """The layer inside a pruning wrapper, or the layer itself."""
+  return layer.layer if isinstance(layer, compat.PruneLowMagnitude) else layer
+
+
+def read_params(graph: Graph) -> dict[WeightRef, np.ndarray]:
+  """Every weight that the operations read, as float64.
+
+  Raises:
+    ValueError: a weight is NaN or infinite.
+  """
+  params = {}
+  for ref in graph.weight_refs():
+    value = keras.backend.get_value(getattr(graph.layers[ref.layer], ref.name))
+    params[ref] = np.asarray(value, np.float64)
+    if not np.all(np.isfinite(params[ref])):
+      raise ValueError(
+        f'The weight {ref.name!r} of layer {"/".join(ref.layer)!r} holds NaN '
+        'or infinite values. Repair or retrain the model first.'
+      )
+  return params
+
+
+def _inline(
+  graph: Graph, model: keras.Model, path: Path, inputs: list[int]
+) -> list[int]:
+  """Appends a model's nodes; returns the values of its outputs."""
+  values: dict[tuple[int, int, int], int] = {}
+
+  def bind(tensor: Any, value: int) -> None:
+    layer, node, position = compat.tensor_position(tensor)
+    values[id(layer), node, position] = value
+
+  for tensor, value in zip(model.inputs, inputs, strict=True):
+    bind(tensor, value)
+  for call in compat.ordered_nodes(model):
+    if call.is_input:
+      continue
+    sources = [
+      values[id(layer), node, position]
+      for layer, node, position in compat.inbound_tensors(call)
+    ]
+    made = _add_call(graph, call, path, sources)
+    for position, value in enumerate(made):
+      values[id(call.layer), compat.node_position(call), position] = value
+  outputs = []
+  for tensor in model.outputs:
+    layer, node, position = compat.tensor_position(tensor)
+    outputs.append(values[id(layer), node, position])
+  return outputs
+
+
+def _add_call(
+  graph: Graph, call: Any, outer: Path, sources: list[int]
+) -> list[int]:
+  """Appends one call of a layer or nested model; returns its outputs."""
+  layer = unwrapped(call.layer)
+  path = (*outer, layer.name)
+  graph.calls[path] = graph.calls.get(path, 0) + 1
+  graph.layers[path] = layer
+  if layer is not call.layer:
+    graph.wrappers[path] = call.layer
+  plain = compat.takes_plain_tensors(call)
+  if compat.is_graph_model(layer) and plain:
+    made = _inline(graph, layer, path, sources)
+  else:
+    made = list(_lower(graph, call, layer, path, sources, plain))
+  graph.layer_inputs[path] = tuple(sources)
+  graph.layer_outputs[path] = tuple(made)
+  return made
+
+
+def _lower(
+  graph: Graph,
+  call: Any,
+  layer: Any,
+  path: Path,
+  sources: list[int],
+  plain: bool,
+) -> Iterator[int]:
+  """Appends the operations of one layer call; yields its output values."""
+  tensors = call.outputs
+  tensors = tensors if isinstance(tensors, (list, tuple)) else [tensors]
+  out_shapes = [_shape_of(tensor) for tensor in tensors]
+  in_shapes = [graph.shapes[source] for source in sources]
+  if len(out_shapes) == 1 and plain:
+    ops = handler_of(layer).lower(layer, path, in_shapes, out_shapes[0])
+  else:
+    ops = [
+      Opaque(
+        f'{type(layer).__name__} {layer.name!r} takes or gives more than '
+        'plain tensors'
+      )
+    ]
+  if any(isinstance(op, Opaque) for op in ops):
+    ops = [op for op in ops if isinstance(op, Opaque)][:1]
+  if not ops:
+    yield sources[0]
+    return
+  current = tuple(sources)
+  for op in ops:
+    last = op is ops[-1]
+    # Only a layer's last operation may differ from its output shape in rank;
+    # those before it already have the output's shape.
+    shapes = out_shapes if last else out_shapes[:1]
+    made = tuple(graph.add_value(shape) for shape in shapes)
+    graph.nodes.append(Node(op, current, made, path))
+    current = made
+  yield from current
+
+
+def _shape_of(tensor: Any) -> Shape:
+  """A Keras tensor's shape without the batch axis; unknown sizes as 1."""
+  shape = getattr(tensor, 'shape', None)
+  dims = shape.as_list() if shape is not None and shape.rank is not None else []
+  return tuple(1 if size is None else int(size) for size in dims[1:])

@@ -1,0 +1,104 @@
+"""Interval arithmetic on arrays, rounded outwards."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+Array = np.ndarray
+
+_EPSILON = np.finfo(np.float64).eps
+
+
+class Interval(NamedTuple):
+  """Elementwise bounds low <= x <= high, two arrays of one shape."""
+
+  low: Array
+  high: Array
+
+  @property
+  def centre(self) -> Array:
+    """The midpoints."""
+    return 0.5 * (self.low + self.high)
+
+  @property
+  def radius(self) -> Array:
+    """Half of the widths."""
+    return 0.5 * (self.high - self.low)
+
+  @property
+  def width(self) -> Array:
+    """high - low."""
+    return self.high - self.low
+
+  @property
+  def magnitude(self) -> Array:
+    """The largest absolute value inside."""
+    return np.maximum(np.abs(self.low), np.abs(self.high))
+
+  def reshape(self, shape: tuple[int, ...]) -> Interval:
+    """Both ends reshaped."""
+    return Interval(self.low.reshape(shape), self.high.reshape(shape))
+
+
+def zeros(shape: tuple[int, ...]) -> Interval:
+  """The degenerate interval [0, 0] of a shape."""
+  return Interval(np.zeros(shape), np.zeros(shape))
+
+
+def add(a: Interval, b: Interval) -> Interval:
+  """{x + y}."""
+  return Interval(a.low + b.low, a.high + b.high)
+
+
+def subtract(a: Interval, b: Interval) -> Interval:
+  """{x - y} for independent x and y."""
+  return Interval(a.low - b.high, a.high - b.low)
+
+
+def scale(a: Interval, factor: Array) -> Interval:
+  """{factor x} for a factor of either sign."""
+  p, q = a.low * factor, a.high * factor
+  return Interval(np.minimum(p, q), np.maximum(p, q))
+
+
+def multiply(a: Interval, b: Interval) -> Interval:
+  """{x y} for independent x and y."""
+  products = (a.low * b.low, a.low * b.high, a.high * b.low, a.high * b.high)
+  return Interval(np.minimum.reduce(products), np.maximum.reduce(products))
+
+
+def intersect(a: Interval, b: Interval) -> Interval:
+  """The part that two sound bounds of one quantity share.
+
+  Rounding may leave two touching intervals a hair apart; the result is then
+  the gap between them, never an empty interval.
+  """
+  low, high = np.maximum(a.low, b.low), np.minimum(a.high, b.high)
+  return Interval(np.minimum(low, high), np.maximum(low, high))
+
+
+def hull(a: Interval, b: Interval) -> Interval:
+  """The smallest interval around both."""
+  return Interval(np.minimum(a.low, b.low), np.maximum(a.high, b.high))
+
+
+def affine(x: Interval, kernel: Array, bias: Array | float = 0.0) -> Interval:
+  """{x W + b}: the kernel on the centre, its absolute value on the radius.
+
+  Args:
+    x: Bounds of shape (..., d).
+    kernel: W, shape (d, m).
+    bias: b, broadcastable to (m,).
+
+  Returns:
+    Bounds of shape (..., m), widened by the rounding error of the sums.
+  """
+  absolute = np.abs(kernel)
+  centre = x.centre @ kernel + bias
+  radius = x.radius @ absolute
+  # A sum of d products is off by at most about d eps of its absolute terms.
+  slack = (kernel.shape[0] + 2) * _EPSILON
+  radius = radius + slack * (x.magnitude @ absolute + np.abs(bias))
+  return Interval(centre - radius, centre + radius)

@@ -1,0 +1,124 @@
+"""Activations, as layers and fused into others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tfmot_paoding import activations
+from tfmot_paoding.compat import keras
+from tfmot_paoding.layers import base
+from tfmot_paoding.ops import Elementwise, Op, Shape, Softmax
+
+_functions = keras.activations
+_NAMES = {
+  _functions.relu: 'relu',
+  _functions.elu: 'elu',
+  _functions.selu: 'selu',
+  _functions.sigmoid: 'sigmoid',
+  _functions.tanh: 'tanh',
+  _functions.hard_sigmoid: 'hard_sigmoid',
+  _functions.softplus: 'softplus',
+  _functions.softsign: 'softsign',
+  _functions.exponential: 'exponential',
+  _functions.gelu: 'gelu',
+  _functions.swish: 'silu',
+}
+
+
+def lower_function(layer: Any, function: Callable | None) -> list[Op]:
+  """The operations of an activation function that `layer` applies."""
+  if function is None or function is _functions.linear:
+    return []
+  if function is _functions.softmax:
+    return [Softmax()]
+  if function in _NAMES:
+    return [Elementwise(activations.by_name(_NAMES[function]))]
+  # Functions that only Keras's own deserializer names, such as relu6.
+  name = getattr(function, '__name__', '')
+  known = activations.by_name(name)
+  if known is not None and _functions.get(name) is function:
+    return [Elementwise(known)]
+  return base.opaque(layer, f'has an activation that is not known ({name})')
+
+
+@base.register_handler(keras.layers.Activation)
+class ActivationHandler(base.LayerHandler):
+  """An activation by its function."""
+
+  def lower(
+    self,
+    layer: Any,
+    path: base.Path,
+    in_shapes: list[Shape],
+    out_shape: Shape,
+  ) -> list[Op]:
+    """The function's operations."""
+    return lower_function(layer, layer.activation)
+
+
+@base.register_handler(keras.layers.ReLU)
+class ReLUHandler(base.LayerHandler):
+  """ReLU with its slope below zero and its upper end."""
+
+  def lower(
+    self,
+    layer: Any,
+    path: base.Path,
+    in_shapes: list[Shape],
+    out_shape: Shape,
+  ) -> list[Op]:
+    """A rectifier; a threshold would make it jump."""
+    if float(layer.threshold) != 0:
+      return base.opaque(layer, 'has a threshold other than 0')
+    top = None if layer.max_value is None else float(layer.max_value)
+    return [
+      Elementwise(activations.rectifier(float(layer.negative_slope), top))
+    ]
+
+
+@base.register_handler(keras.layers.LeakyReLU)
+class LeakyReLUHandler(base.LayerHandler):
+  """Leaky ReLU with its own slope."""
+
+  def lower(
+    self,
+    layer: Any,
+    path: base.Path,
+    in_shapes: list[Shape],
+    out_shape: Shape,
+  ) -> list[Op]:
+    """A rectifier."""
+    return [Elementwise(activations.rectifier(float(layer.alpha)))]
+
+
+@base.register_handler(keras.layers.ELU)
+class ELUHandler(base.LayerHandler):
+  """ELU with its own alpha."""
+
+  def lower(
+    self,
+    layer: Any,
+    path: base.Path,
+    in_shapes: list[Shape],
+    out_shape: Shape,
+  ) -> list[Op]:
+    """The activation."""
+    return [Elementwise(activations.elu(float(layer.alpha)))]
+
+
+@base.register_handler(keras.layers.Softmax)
+class SoftmaxHandler(base.LayerHandler):
+  """Softmax over the last axis."""
+
+  def lower(
+    self,
+    layer: Any,
+    path: base.Path,
+    in_shapes: list[Shape],
+    out_shape: Shape,
+  ) -> list[Op]:
+    """The activation, unless it runs over other axes."""
+    if layer.axis not in (-1, len(out_shape)):
+      return base.opaque(layer, 'runs over another axis than the last')
+    return [Softmax()]

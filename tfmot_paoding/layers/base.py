@@ -1,0 +1,94 @@
+"""What the package must be told of a layer: its operations and its new size.
+
+A user's own layer joins by a subclass with `lower` (and `resize` where its
+config names a size), registered by `register_handler`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tfmot_paoding.ops import Op, Opaque, Shape, WeightRef
+
+Path = tuple[str, ...]
+
+
+class LayerHandler:
+  """Lowers one family of layers; stateless."""
+
+  def lower(
+    self, layer: Any, path: Path, in_shapes: list[Shape], out_shape: Shape
+  ) -> list[Op]:
+    """The operations, in order, that the layer is at inference.
+
+    Args:
+      layer: The Keras layer.
+      path: Its names through nested models, for `WeightRef`.
+      in_shapes: The shapes of its inputs, without the batch axis.
+      out_shape: The shape of its output, without the batch axis.
+
+    Returns:
+      The operations; an `Opaque` one where the layer's settings go beyond
+      what is known. An empty list is the identity.
+    """
+    raise NotImplementedError
+
+  def resize(
+    self, layer: Any, config: dict[str, Any], out_shape: Shape
+  ) -> dict[str, Any]:
+    """The config of the same layer with a smaller output.
+
+    Args:
+      layer: The Keras layer as it is.
+      config: Its config, a copy that may be changed.
+      out_shape: The new output's shape, without the batch axis.
+
+    Returns:
+      The config to build the smaller layer from.
+    """
+    del layer, out_shape
+    return config
+
+
+_HANDLERS: dict[type, LayerHandler] = {}
+
+
+def register_handler(
+  *layer_classes: type,
+) -> Callable[[type[LayerHandler]], type[LayerHandler]]:
+  """A class decorator: this handler knows these layer classes.
+
+  Subclasses of a layer class are not covered, since they may compute
+  something else.
+  """
+
+  def add(cls: type[LayerHandler]) -> type[LayerHandler]:
+    for layer_class in layer_classes:
+      _HANDLERS[layer_class] = cls()
+    return cls
+
+  return add
+
+
+def handler_of(layer: Any) -> LayerHandler:
+  """The handler of a layer's class; one that knows nothing if there is none."""
+  return _HANDLERS.get(type(layer), _UNKNOWN)
+
+
+def opaque(layer: Any, why: str) -> list[Op]:
+  """One opaque operation whose reason names the layer."""
+  return [Opaque(f'{type(layer).__name__} {layer.name!r} {why}')]
+
+
+def weight_ref(path: Path, layer: Any, name: str) -> WeightRef | None:
+  """The reference to a layer's weight, or None where it has none."""
+  return None if getattr(layer, name, None) is None else WeightRef(path, name)
+
+
+class _Unknown(LayerHandler):
+  def lower(self, layer, path, in_shapes, out_shape):
+    return opaque(layer, 'is of a kind that is not known')
+
+
+_UNKNOWN = _Unknown()

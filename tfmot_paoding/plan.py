@@ -1,0 +1,140 @@
+"""The plan of a step: what is removed, and what the weights become.
+
+Pure arrays in, pure arrays out; no model is touched.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tfmot_paoding.graph import Graph
+from tfmot_paoding.groups import Group
+from tfmot_paoding.intervals import Interval
+from tfmot_paoding.layers.base import Path
+from tfmot_paoding.methods import Method
+from tfmot_paoding.ops import Params, WeightRef
+from tfmot_paoding.view import GroupView, NetworkView
+
+Array = np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """What one step does to a network.
+
+  Attributes:
+    removed: (unit, the unit that absorbed it or -1), in order, by group name.
+    params: Every weight after the step, removed units zeroed on both sides.
+  """
+
+  removed: dict[Path, tuple[tuple[int, int], ...]]
+  params: dict[WeightRef, Array]
+
+
+def units_to_remove(size: int, sparsity: float) -> int:
+  """How many of `size` units a sparsity asks for, never more.
+
+  Rounded down, so that no group loses a larger share than asked for, and so
+  that one unit always stays.
+  """
+  # The allowance is for products such as .1 * 30 = 3.0000000000000004 - 2 ulp.
+  return int(np.floor(size * sparsity + 1e-6))
+
+
+def alive_units(group: Group, masks: Mapping[WeightRef, Array]) -> Array:
+  """Which of a group's units the masks have not removed, shape (n,)."""
+  alive = np.zeros(group.size, bool)
+  for member in group.producers:
+    kernel = masks[member.node.op.kernel]
+    alive[member.units] |= kernel.any(axis=tuple(range(kernel.ndim - 1)))
+  return alive
+
+
+def unit_masks(
+  groups: Sequence[Group], alive: Mapping[Path, Array], params: Params
+) -> dict[WeightRef, Array]:
+  """Masks of ones and zeros: zero wherever a removed unit has a weight.
+
+  Args:
+    groups: The groups.
+    alive: Which units each group still has, by its name.
+    params: The weights, for their shapes.
+
+  Returns:
+    A mask for every weight that a group's units lie in and that is masked.
+  """
+  masks: dict[WeightRef, Array] = {}
+  for group in groups:
+    for member in group.members:
+      consumer = any(member is other for other in group.consumers)
+      kept = (member.units < 0) | alive[group.name][member.units]
+      for ref, axes in member.node.op.weights().items():
+        axis = axes.incoming if consumer else axes.outgoing
+        if axis is None or not axes.masked:
+          continue
+        shape = np.ones(params[ref].ndim, int)
+        shape[axis] = -1
+        mask = masks.setdefault(ref, np.ones_like(params[ref]))
+        masks[ref] = mask * kept.reshape(shape)
+  return masks
+
+
+def make_plan(
+  graph: Graph,
+  groups: Sequence[Group],
+  params: Params,
+  alive: Mapping[Path, Array],
+  targets: Mapping[Path, int],
+  method: Method,
+  boxes: Sequence[Interval],
+  rng: np.random.Generator,
+) -> Plan:
+  """Plans one step, group after group from the inputs on.
+
+  Args:
+    graph: The network's graph.
+    groups: Its groups, inputs first.
+    params: Its current weights.
+    alive: Which units each group still has, by group name.
+    targets: How many units each group shall have lost in all, by group name.
+    method: How to choose and to make up for them.
+    boxes: Bounds of each input.
+    rng: The only source of chance.
+
+  Returns:
+    The plan; empty where every target is met already.
+  """
+  params = dict(params)
+  alive = {group.name: alive[group.name].copy() for group in groups}
+  removed: dict[Path, tuple[tuple[int, int], ...]] = {}
+  for group in groups:
+    budget = targets.get(group.name, 0) - int((~alive[group.name]).sum())
+    if budget <= 0:
+      continue
+    view = GroupView(
+      NetworkView(graph, params, boxes), group, alive[group.name]
+    )
+    removed[group.name] = tuple(_remove(view, method, budget, rng))
+    params.update(view.consumer_kernels())
+    alive[group.name] = view.alive
+    # Later groups see producers that are already gone.
+    _apply(params, unit_masks([group], alive, params))
+  return Plan(removed, params)
+
+
+def _remove(view, method, budget, rng):
+  """Carries out what the method proposes; yields (removed, absorber)."""
+  proposals = method.selection.propose(view, method.criterion, budget, rng)
+  for unit, partner in proposals:
+    view.changed = np.zeros(0, int)
+    absorber = method.compensation.absorb(view, unit, partner)
+    view.remove(unit)
+    yield unit, absorber
+
+
+def _apply(params: dict[WeightRef, Array], masks: Mapping) -> None:
+  for ref, mask in masks.items():
+    params[ref] = params[ref] * mask

@@ -1,0 +1,281 @@
+"""The face that a TFMOT workflow sees: wrap, run the schedule, prune."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tfmot_paoding import compat
+from tfmot_paoding.cloning import clone_with, copy_weights, fresh_layer
+from tfmot_paoding.compact import compact
+from tfmot_paoding.compat import keras
+from tfmot_paoding.driver import Driver, History
+from tfmot_paoding.graph import Graph, build_graph, check_model, read_params
+from tfmot_paoding.groups import Group, find_groups
+from tfmot_paoding.layers.base import Path
+from tfmot_paoding.methods import Method, get_method
+from tfmot_paoding.ranges import input_boxes
+from tfmot_paoding.schedule import (
+  ProgressiveSparsity,
+  check_schedule,
+  check_sparsity,
+  pruning_steps,
+)
+from tfmot_paoding.wrapper import PruneLowSaliency
+
+
+def prune_low_saliency(
+  to_prune: keras.Model,
+  pruning_schedule: compat.PruningSchedule | Mapping[str, Any] | None = None,
+  method: str | Mapping[str, Any] | Method = 'stochastic',
+  input_range: Any = (0.0, 1.0),
+  seed: int = 0,
+  pruning_policy: compat.PruningPolicy | None = None,
+) -> keras.Model:
+  """Wraps a model for structured pruning without data.
+
+  The counterpart of TFMOT's `prune_low_magnitude`. Nothing is pruned yet:
+  `run_schedule` does it without data, or `fit` with the `UpdatePruningStep`
+  callback. Layers without a part in a prunable group stay unwrapped.
+
+  Args:
+    to_prune: A built Sequential or functional tf_keras model. It is not
+      changed; the result has copies of its weights.
+    pruning_schedule: Any TFMOT `PruningSchedule`, whose sparsity is read as
+      the fraction of units removed from every group; or a dict of layer name
+      to schedule, which leaves the other layers' units alone. None:
+      `ProgressiveSparsity(0.5)`.
+    method: 'l1', 'saliency', 'impact', 'stochastic', or a `Method`.
+    input_range: The range of the inputs that the model was trained on: a pair
+      (low, high) of numbers or of arrays that broadcast to the input's shape,
+      or a dict of input name to such a pair.
+    seed: Of the method's random choices.
+    pruning_policy: A TFMOT policy; the units of a layer that it excludes, and
+      units that such a layer reads, are left alone.
+
+  Returns:
+    The wrapped model, not compiled.
+
+  Raises:
+    TypeError: `to_prune` is not a tf_keras model.
+    ValueError: another argument is not as described, the model is subclassed,
+      unbuilt or wrapped already, holds NaN or infinite weights, or has no
+      group that can be pruned.
+
+  Reference: Meng et al., arXiv 2204.00783.
+  """
+  check_model(to_prune)
+  graph = build_graph(to_prune)
+  if graph.wrappers:
+    raise ValueError(
+      f'Layer {"/".join(next(iter(graph.wrappers)))!r} is wrapped for pruning '
+      'already. Pass the plain model, or call strip_pruning first.'
+    )
+  method = get_method(method)
+  _check_seed(seed)
+  shapes = [graph.shapes[value] for value in graph.inputs]
+  input_boxes(to_prune, input_range, shapes)
+  read_params(graph)
+  if pruning_policy is not None:
+    pruning_policy.ensure_model_supports_pruning(to_prune)
+  groups = _allowed_groups(graph, pruning_policy)
+  schedules = _schedule_by_group(graph, groups, pruning_schedule)
+  wraps = {
+    path: schedules[group.name]
+    for group in reversed(groups)
+    for path in reversed(group.paths)
+  }
+  # A layer's own group decides its schedule, not the group it consumes.
+  wraps.update(schedules)
+  masked = {path: _masked_weights(graph, path) for path in wraps}
+
+  def make_layer(layer: Any, path: Path) -> Any:
+    fresh = fresh_layer(layer)
+    if path not in wraps:
+      return fresh
+    return PruneLowSaliency(
+      fresh,
+      wraps[path],
+      method=method,
+      input_range=input_range,
+      seed=seed,
+      masked_weights=masked[path],
+    )
+
+  wrapped = clone_with(to_prune, make_layer)
+  copy_weights(graph, build_graph(wrapped))
+  return wrapped
+
+
+def run_schedule(
+  wrapped: keras.Model, end_step: int | None = None, verbose: int = 1
+) -> History:
+  """Drives a wrapped model's schedule to its end without data.
+
+  An interrupted run leaves a whole model at the sparsity reached; calling
+  again goes on from there.
+
+  Args:
+    wrapped: What `prune_low_saliency` returned, changed in place.
+    end_step: The last training step to act out, for schedules that do not say
+      when they end.
+    verbose: 1 shows a progress bar, 0 does not.
+
+  Returns:
+    Sparsity, units removed, output bound and seconds of each step.
+
+  Raises:
+    ValueError: the model is not wrapped, or the schedule has no end.
+  """
+  check_model(wrapped)
+  driver = Driver(wrapped)
+  steps = sorted(
+    {
+      step
+      for schedule in driver.schedules
+      for step in pruning_steps(schedule, end_step)
+    }
+  )
+  bar = keras.utils.Progbar(len(steps), verbose=verbose, unit_name='step')
+  for step in steps:
+    driver.step(step)
+    bar.add(1, _progress(driver.history))
+  for wrapper in compat.collect_prunable_layers(wrapped):
+    keras.backend.set_value(wrapper.pruning_step, steps[-1])
+  return driver.history
+
+
+def prune(
+  model: keras.Model,
+  sparsity: float | Mapping[str, float],
+  method: str | Mapping[str, Any] | Method = 'stochastic',
+  input_range: Any = (0.0, 1.0),
+  seed: int = 0,
+  step_sparsity: float = 0.05,
+  verbose: int = 1,
+) -> keras.Model:
+  """Prunes a trained model without data and makes it physically smaller.
+
+  `prune_low_saliency`, `run_schedule`, `strip_pruning` and `compact` in one.
+
+  Args:
+    model: A built Sequential or functional tf_keras model, not changed.
+    sparsity: The fraction of units to remove from every group, in [0, 1); or
+      a dict of layer name to fraction, which leaves other layers' units alone.
+    method: As in `prune_low_saliency`.
+    input_range: As in `prune_low_saliency`.
+    seed: Of the method's random choices.
+    step_sparsity: The fraction removed between two refreshes of bounds and
+      saliencies.
+    verbose: 1 shows a progress bar, 0 does not.
+
+  Returns:
+    A smaller model of the same structure and layer names.
+
+  Raises:
+    TypeError: `model` is not a tf_keras model.
+    ValueError: as `prune_low_saliency`.
+  """
+  if isinstance(sparsity, Mapping):
+    schedule = {
+      name: ProgressiveSparsity(
+        check_sparsity(value, f'sparsity[{name!r}]'), step_sparsity
+      )
+      for name, value in sparsity.items()
+    }
+  else:
+    schedule = ProgressiveSparsity(
+      check_sparsity(sparsity, 'sparsity'), step_sparsity
+    )
+  wrapped = prune_low_saliency(model, schedule, method, input_range, seed)
+  run_schedule(wrapped, verbose=verbose)
+  return compact(compat.strip_pruning(wrapped))
+
+
+def _progress(history: History) -> list[tuple[str, float]]:
+  if not history.step:
+    return []
+  return [('sparsity', history.sparsity[-1]), ('bound', history.bound[-1])]
+
+
+def _check_seed(seed: Any) -> None:
+  if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+    raise ValueError(f'`seed` must be an integer of at least 0, got {seed!r}.')
+
+
+def _allowed_groups(
+  graph: Graph, policy: compat.PruningPolicy | None
+) -> list[Group]:
+  """The groups that may be pruned.
+
+  Raises:
+    ValueError: there is none.
+  """
+  grouping = find_groups(graph)
+  left_alone = dict(grouping.left_alone)
+  allowed = []
+  for group in grouping.groups:
+    excluded = [
+      path
+      for path in group.paths
+      if policy is not None and not policy.allow_pruning(graph.layers[path])
+    ]
+    if excluded:
+      left_alone[group.name] = (
+        f'pruning_policy excludes layer {"/".join(excluded[0])!r}'
+      )
+    else:
+      allowed.append(group)
+  if not allowed:
+    reasons = '; '.join(
+      f'{"/".join(path)}: {why}' for path, why in left_alone.items()
+    )
+    raise ValueError(
+      'The model has no units that can be pruned. '
+      + (f'Left alone: {reasons}.' if reasons else 'It has no Dense layer.')
+    )
+  return allowed
+
+
+def _schedule_by_group(
+  graph: Graph,
+  groups: Sequence[Group],
+  schedule: compat.PruningSchedule | Mapping[str, Any] | None,
+) -> dict[Path, compat.PruningSchedule]:
+  """Each group's schedule, by group name.
+
+  Raises:
+    ValueError: a dict names a layer that is unknown or cannot be pruned.
+  """
+  if schedule is None:
+    schedule = ProgressiveSparsity(0.5)
+  if not isinstance(schedule, Mapping):
+    check_schedule(schedule)
+    return {group.name: schedule for group in groups}
+  producers = {
+    '/'.join(member.node.path): group.name
+    for group in groups
+    for member in group.producers
+  }
+  for name in schedule:
+    if name not in producers:
+      known = {'/'.join(path) for path in graph.layers}
+      what = 'cannot be pruned' if name in known else 'does not exist'
+      raise ValueError(
+        f'Layer {name!r} {what}. Layers whose units can be pruned: '
+        f'{", ".join(sorted(producers))}.'
+      )
+  chosen = {producers[n]: check_schedule(s) for n, s in schedule.items()}
+  never = ProgressiveSparsity(0.0)
+  return {group.name: chosen.get(group.name, never) for group in groups}
+
+
+def _masked_weights(graph: Graph, path: Path) -> list[str]:
+  """The attributes of a layer that carry masks."""
+  return [
+    ref.name
+    for node in graph.nodes
+    if node.path == path
+    for ref, axes in node.op.weights().items()
+    if axes.masked
+  ]

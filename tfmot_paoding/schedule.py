@@ -1,0 +1,150 @@
+"""When to prune and how far: TFMOT pruning schedules over units."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow as tf
+
+from tfmot_paoding.compat import (
+  PruningSchedule,
+  keras,
+  register_serializable,
+)
+
+
+@register_serializable(package='tfmot_paoding')
+class ProgressiveSparsity(PruningSchedule):
+  """A little more at every step: PAODING's progressive pruning.
+
+  The k-th pruning step (k = 1, 2, ...) takes the sparsity to
+  min(k * step_sparsity, final_sparsity). Between two steps the network's
+  bounds and saliencies are refreshed, so small steps choose better.
+
+  Reference: Meng et al., arXiv 2204.00783.
+
+  Args:
+    final_sparsity: The fraction of units removed from every group at the end,
+      in [0, 1).
+    step_sparsity: The fraction added by one step, in (0, 1].
+    begin_step: The training step of the first pruning step, at least 0.
+    frequency: Training steps from one pruning step to the next, at least 1.
+
+  Raises:
+    ValueError: an argument is outside its range.
+  """
+
+  def __init__(
+    self,
+    final_sparsity: float,
+    step_sparsity: float = 0.05,
+    begin_step: int = 0,
+    frequency: int = 1,
+  ):
+    self.final_sparsity = check_sparsity(final_sparsity, 'final_sparsity')
+    if not 0 < step_sparsity <= 1:
+      raise ValueError(
+        f'`step_sparsity` must lie in (0, 1], but got {step_sparsity}.'
+      )
+    self.step_sparsity = step_sparsity
+    self.begin_step = begin_step
+    self.frequency = frequency
+    self._validate_step(begin_step, -1, frequency, True)
+
+  @property
+  def end_step(self) -> int:
+    """The training step of the last pruning step."""
+    # The allowance is for .15 / .05 = 2.9999999999999996 and the like.
+    steps = math.ceil(self.final_sparsity / self.step_sparsity - 1e-9)
+    return self.begin_step + (max(steps, 1) - 1) * self.frequency
+
+  def __call__(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Whether to prune at a training step, and to which sparsity."""
+    step = tf.cast(step, tf.int64)
+    done = tf.math.floordiv(step - self.begin_step, self.frequency) + 1
+    sparsity = tf.cast(done, tf.float32) * self.step_sparsity
+    return (
+      self._should_prune_in_step(
+        step, self.begin_step, self.end_step, self.frequency
+      ),
+      tf.clip_by_value(sparsity, 0.0, self.final_sparsity),
+    )
+
+  def get_config(self) -> dict[str, Any]:
+    """Class name and settings, so that a model loads without a scope."""
+    return {
+      'class_name': keras.utils.get_registered_name(type(self)),
+      'config': {
+        'final_sparsity': self.final_sparsity,
+        'step_sparsity': self.step_sparsity,
+        'begin_step': self.begin_step,
+        'frequency': self.frequency,
+      },
+    }
+
+
+def check_sparsity(value: Any, name: str) -> float:
+  """The value as a float.
+
+  Raises:
+    ValueError: it is not a number in [0, 1).
+  """
+  if isinstance(value, bool) or not isinstance(value, (int, float)):
+    raise ValueError(f'`{name}` must be a number in [0, 1), but got {value!r}.')
+  if not 0 <= value < 1:
+    raise ValueError(
+      f'`{name}` must lie in [0, 1), the fraction of units to remove, but got '
+      f'{value}. For 50 % pass 0.5.'
+    )
+  return float(value)
+
+
+def check_schedule(schedule: Any) -> PruningSchedule:
+  """The schedule itself.
+
+  Raises:
+    ValueError: it is not a TFMOT pruning schedule.
+  """
+  if not isinstance(schedule, PruningSchedule):
+    raise ValueError(
+      '`pruning_schedule` must be a TFMOT PruningSchedule such as '
+      f'ProgressiveSparsity(0.5), but got {schedule!r}.'
+    )
+  return schedule
+
+
+def sparsity_at(schedule: PruningSchedule, step: int) -> float | None:
+  """The sparsity that a schedule asks for at a step, or None for no pruning."""
+  should_prune, sparsity = schedule(tf.constant(step, tf.int64))
+  return float(sparsity) if bool(should_prune) else None
+
+
+def pruning_steps(
+  schedule: PruningSchedule, end_step: int | None = None
+) -> Iterator[int]:
+  """The training steps at which a schedule may prune, in order.
+
+  Args:
+    schedule: Any TFMOT schedule.
+    end_step: The last step to look at; needed only for a schedule that does
+      not say itself when it ends.
+
+  Raises:
+    ValueError: nothing says when the schedule ends.
+  """
+  begin = int(getattr(schedule, 'begin_step', 0))
+  frequency = int(getattr(schedule, 'frequency', 1))
+  own_end = getattr(schedule, 'end_step', None)
+  if end_step is None and own_end == -1:
+    # Forever the same sparsity: one step does all.
+    end_step = begin
+  elif end_step is None:
+    end_step = own_end
+  if end_step is None:
+    raise ValueError(
+      f'{type(schedule).__name__} does not say when it ends. Pass '
+      '`end_step`, or give the schedule an `end_step` attribute.'
+    )
+  yield from range(begin, int(end_step) + 1, frequency)
