@@ -6,7 +6,7 @@ float64 and rounded outwards where sums are long.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -60,7 +60,10 @@ def propagate_constants(graph: Graph, params: Params) -> list[Array | None]:
 
 
 def output_gain(
-  graph: Graph, params: Params, bounds: Sequence[Interval | None]
+  graph: Graph,
+  params: Params,
+  bounds: Sequence[Interval | None],
+  wanted: Collection[int] = (),
 ) -> list[Gain | None]:
   """How far the model's outputs move per unit of movement of every value.
 
@@ -72,10 +75,13 @@ def output_gain(
     params: Its weights.
     bounds: Bounds of every value, from `propagate`, on both sides of the
       change (which small changes leave nearly as they are).
+    wanted: The values whose gains are wanted; the pass stops when it has
+      them. None given: all but the model's inputs.
 
   Returns:
     Gains of shape (entries, outputs) by value, the outputs of all the model's
-    output tensors in one row; None where nothing known leads to an output.
+    output tensors in one row; None where nothing known leads to an output,
+    and for values that are not wanted.
   """
   found: list[Gain | None] = [None] * len(graph.shapes)
   total = sum(int(np.prod(graph.shapes[value])) for value in graph.outputs)
@@ -86,7 +92,11 @@ def output_gain(
     up[np.arange(size), start + np.arange(size)] = 1.0
     found[value] = _sum_gains(found[value], Gain(up, np.zeros_like(up)))
     start += size
+  waiting = set(wanted) or set(range(len(graph.shapes))) - set(graph.inputs)
   for node in reversed(graph.nodes):
+    waiting -= set(node.outputs)
+    if not waiting:
+      break
     gain = found[node.outputs[0]]
     if gain is None or isinstance(node.op, Opaque):
       continue

@@ -109,6 +109,7 @@ class Driver:
       units=sum(group.size for group in self.groups), left_alone=left_alone
     )
     self._start = read_params(self.graph) if bounded else None
+    self._memory: dict = {}
     self._merged = {
       group.name: np.full(group.size, -1) for group in self.groups
     }
@@ -143,6 +144,7 @@ class Driver:
       self._boxes,
       # Seeded by what is gone, so that a resumed run repeats the same plan.
       np.random.default_rng([self._seed, gone]),
+      self._memory,
     )
     for name, removals in plan.removed.items():
       for unit, absorber in removals:

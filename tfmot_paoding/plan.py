@@ -91,6 +91,7 @@ def make_plan(
   method: Method,
   boxes: Sequence[Interval],
   rng: np.random.Generator,
+  memory: dict | None = None,
 ) -> Plan:
   """Plans one step, group after group from the inputs on.
 
@@ -103,6 +104,8 @@ def make_plan(
     method: How to choose and to make up for them.
     boxes: Bounds of each input.
     rng: The only source of chance.
+    memory: A dict that the caller keeps from one step to the next, for what
+      can be used again; see `NetworkView`.
 
   Returns:
     The plan; empty where every target is met already.
@@ -115,7 +118,7 @@ def make_plan(
     if budget <= 0:
       continue
     view = GroupView(
-      NetworkView(graph, params, boxes), group, alive[group.name]
+      NetworkView(graph, params, boxes, memory), group, alive[group.name]
     )
     removed[group.name] = tuple(_remove(view, method, budget, rng))
     params.update(view.consumer_kernels())

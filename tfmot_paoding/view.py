@@ -10,7 +10,8 @@ import numpy as np
 from tfmot_paoding import bounds as bounds_lib
 from tfmot_paoding.graph import Graph
 from tfmot_paoding.groups import Group
-from tfmot_paoding.intervals import Interval
+from tfmot_paoding.intervals import Interval, hull
+from tfmot_paoding.layers.base import Path
 from tfmot_paoding.ops import Gain, MatMul, Params, Scale, WeightRef
 
 Array = np.ndarray
@@ -23,11 +24,20 @@ class NetworkView:
     graph: The model's graph.
     params: Its current weights.
     boxes: Bounds of each input.
+    memory: Pair distances by group from an earlier step, used again where
+      the incoming weights are still the same.
   """
 
-  def __init__(self, graph: Graph, params: Params, boxes: Sequence[Interval]):
+  def __init__(
+    self,
+    graph: Graph,
+    params: Params,
+    boxes: Sequence[Interval],
+    memory: dict[Path, tuple[Array, Array]] | None = None,
+  ):
     self.graph = graph
     self.params = params
+    self.memory = {} if memory is None else memory
     self._boxes = boxes
 
   @functools.cached_property
@@ -35,10 +45,11 @@ class NetworkView:
     """Bounds of every value over the declared inputs."""
     return bounds_lib.propagate(self.graph, self.params, self._boxes)
 
-  @functools.cached_property
-  def gains(self) -> list[Gain | None]:
-    """How far the outputs move with every value."""
-    return bounds_lib.output_gain(self.graph, self.params, self.bounds)
+  def gains_behind(self, group: Group) -> list[Gain | None]:
+    """How far the outputs move with what a group's consumers make."""
+    wanted = {member.node.outputs[0] for member in group.consumers}
+    gains = bounds_lib.output_gain(self.graph, self.params, self.bounds, wanted)
+    return [gains[member.node.outputs[0]] for member in group.consumers]
 
 
 class GroupView:
@@ -62,40 +73,49 @@ class GroupView:
     self._places = [_places(member) for member in group.consumers]
     self.outgoing = self._gather_outgoing()
     self.changed = np.zeros(0, int)
+    self._last_kept = np.full(self.size, -1)
+    self._last_low, self._last_high = np.zeros((2, self.size))
 
   # What criteria read.
 
   @functools.cached_property
   def pair_distances(self) -> Array:
-    """||(w_i, b_i) - (w_j, b_j)|| of all pairs, shape (n, n)."""
-    return euclidean_distances(np.vstack([self.incoming, self.bias]))
+    """||(w_i, b_i) - (w_j, b_j)|| of all pairs alive, shape (n, n)."""
+    points = np.vstack([self.incoming, self.bias])
+    memory, name = self._network.memory, self._group.name
+    if name in memory and _same_where(self.alive, memory[name][0], points):
+      return memory[name][1]
+    distances = np.zeros((self.size, self.size))
+    used = points.any(1)  # rows of inputs that were removed add nothing
+    some = np.ix_(used, self.alive)
+    distances[np.ix_(self.alive, self.alive)] = euclidean_distances(
+      points[some]
+    )
+    memory[name] = points, distances
+    return distances
 
   def difference(self, kept: Array, removed: Array) -> Interval:
     """Bounds of a_kept - a_removed where consumers read them, (pairs,).
 
-    Several positions or consumers: the hull over all of them.
+    Several positions or consumers: the hull over all of them. The last
+    partner of each unit is remembered: it is asked for again and again.
     """
-    found = None
-    for member, places in zip(self._group.consumers, self._places, strict=True):
-      value = member.node.inputs[0]
-      for k in range(places.shape[1]):
-        one = bounds_lib.difference_of_entries(
-          self._network.graph,
-          self._network.params,
-          self._network.bounds,
-          value,
-          places[kept, k],
-          places[removed, k],
-        )
-        found = one if found is None else _hull(found, one)
+    fresh = np.flatnonzero(self._last_kept[removed] != kept)
+    found = Interval(self._last_low[removed], self._last_high[removed])
+    if fresh.size:
+      new = self._difference(kept[fresh], removed[fresh])
+      found.low[fresh], found.high[fresh] = new
+      self._last_kept[removed] = kept
+      self._last_low[removed], self._last_high[removed] = found
     return found
 
   @functools.cached_property
   def output_gain(self) -> Gain:
     """Gains behind the outgoing weights, two arrays (m, outputs)."""
     parts = []
-    for member, places in zip(self._group.consumers, self._places, strict=True):
-      gain = self._network.gains[member.node.outputs[0]]
+    for member, places, gain in zip(
+      self._group.consumers, self._places, self._gains, strict=True
+    ):
       columns = self._columns(member)
       outputs = gain.up.shape[-1]
       # One row a column of the kernel: positions of a longer tensor add up.
@@ -108,6 +128,15 @@ class GroupView:
     )
 
   @functools.cached_property
+  def relative_gain(self) -> Array:
+    """Mean output width per unit of width behind the outgoing weights, (m,).
+
+    Each output counts in units of its own width over the box.
+    """
+    widths = np.where(self.output_widths > 0, self.output_widths, 1.0)
+    return ((self.output_gain.up + self.output_gain.down) / widths).mean(1)
+
+  @functools.cached_property
   def output_widths(self) -> Array:
     """Widths of the network's own outputs over the box, (outputs,)."""
     network = self._network
@@ -115,15 +144,19 @@ class GroupView:
       [network.bounds[v].width.ravel() for v in network.graph.outputs]
     )
 
-  @property
+  @functools.cached_property
   def has_bounds(self) -> bool:
     """Whether sound bounds reach this group and lead on to the outputs."""
-    network = self._network
-    return all(
-      network.bounds[member.node.inputs[0]] is not None
-      and network.gains[member.node.outputs[0]] is not None
-      for member in self._group.consumers
-    ) and all(network.bounds[v] is not None for v in network.graph.outputs)
+    bounds = self._network.bounds
+    reached = [m.node.inputs[0] for m in self._group.consumers]
+    reached += self._network.graph.outputs
+    return all(bounds[v] is not None for v in reached) and all(
+      gain is not None for gain in self._gains
+    )
+
+  @functools.cached_property
+  def _gains(self) -> list[Gain | None]:
+    return self._network.gains_behind(self._group)
 
   # What a removal changes.
 
@@ -150,6 +183,22 @@ class GroupView:
       kernels[ref] = kernel
     return kernels
 
+  def _difference(self, kept: Array, removed: Array) -> Interval:
+    network, found = self._network, None
+    for member, places in zip(self._group.consumers, self._places, strict=True):
+      value = member.node.inputs[0]
+      for k in range(places.shape[1]):
+        one = bounds_lib.difference_of_entries(
+          network.graph,
+          network.params,
+          network.bounds,
+          value,
+          places[kept, k],
+          places[removed, k],
+        )
+        found = one if found is None else hull(found, one)
+    return found
+
   def _gather_outgoing(self) -> Array:
     parts = []
     for member, places in zip(self._group.consumers, self._places, strict=True):
@@ -167,19 +216,38 @@ def euclidean_distances(points: Array) -> Array:
   ||p||^2 + ||q||^2 - 2 p.q cancels for near twins, so pairs that come out
   close are computed again directly: identical columns are exactly 0 apart.
   """
-  gram = points.T @ points
-  squares = np.diag(gram).copy()
-  distances = -2.0 * gram
+  distances = points.T @ points
+  squares = np.diag(distances).copy()
+  distances *= -2.0
   distances += squares[:, None]
-  distances += squares[None, :]
-  scale = squares[:, None] + squares[None, :]
-  near = np.argwhere(np.triu(distances <= 1e-7 * scale, 1))
-  for start in range(0, len(near), 4096):
-    i, j = near[start : start + 4096].T
-    exact = np.square(points[:, i] - points[:, j]).sum(0)
-    distances[i, j] = distances[j, i] = exact
+  distances += squares
+  near = distances <= 1e-7 * (squares[:, None] + squares)
+  np.fill_diagonal(near, False)
+  if near.any():
+    _recompute(distances, points, near)
   np.fill_diagonal(distances, 0.0)
   return np.sqrt(np.maximum(distances, 0.0, out=distances), out=distances)
+
+
+def _recompute(squared: Array, points: Array, near: Array) -> None:
+  """Replaces the marked squared distances by directly computed ones."""
+  # Identical columns first: a layer full of them has too many pairs.
+  twins: dict[bytes, int] = {}
+  columns = np.ascontiguousarray(points.T) + 0.0  # -0.0 becomes 0.0
+  kind = np.array([twins.setdefault(c.tobytes(), len(twins)) for c in columns])
+  same = kind[:, None] == kind
+  squared[same] = 0.0
+  pairs = np.argwhere(np.triu(near & ~same, 1))
+  rows = max(1, (1 << 22) // max(points.shape[0], 1))  # about 32 MiB at a time
+  for start in range(0, len(pairs), rows):
+    i, j = pairs[start : start + rows].T
+    exact = np.square(columns[i] - columns[j]).sum(1)
+    squared[i, j] = squared[j, i] = exact
+
+
+def _same_where(alive: Array, old: Array, new: Array) -> bool:
+  """Whether the columns of units alive are what they were."""
+  return old.shape == new.shape and np.array_equal(old[:, alive], new[:, alive])
 
 
 def _incoming(network: NetworkView, group: Group) -> tuple[Array, Array]:
@@ -210,7 +278,3 @@ def _places(member) -> Array:
   order = order[member.units[order] >= 0]
   size = member.units.max() + 1
   return order.reshape(size, -1)
-
-
-def _hull(a: Interval, b: Interval) -> Interval:
-  return Interval(np.minimum(a.low, b.low), np.maximum(a.high, b.high))
