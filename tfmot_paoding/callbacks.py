@@ -27,6 +27,7 @@ class UpdatePruningStep(compat.UpdatePruningStep):
   def __init__(self):
     super().__init__()
     self._driver: Driver | None = None
+    self._last = -1
 
   @property
   def history(self) -> History:
@@ -43,7 +44,8 @@ class UpdatePruningStep(compat.UpdatePruningStep):
     """Finds the groups; prunes already if the schedule begins at step 0."""
     super().on_train_begin(logs)
     self._driver = Driver(self.model, bounded=False)
-    if self._step() == 0:
+    self._last = self._step()
+    if self._last == 0:
       self._driver.step(0)
 
   def on_train_batch_end(
@@ -51,7 +53,10 @@ class UpdatePruningStep(compat.UpdatePruningStep):
   ) -> None:
     """Prunes if the schedule asks for it at this step."""
     super().on_train_batch_end(batch, logs)
-    self._driver.step(self._step())
+    # Several steps may have been taken in one execution.
+    for step in range(self._last + 1, self._step() + 1):
+      self._driver.step(step)
+    self._last = self._step()
 
   def _step(self) -> int:
     return int(keras.backend.get_value(self.prunable_layers[0].pruning_step))

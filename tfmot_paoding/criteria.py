@@ -89,10 +89,11 @@ class IntervalImpact(Criterion):
   The bounds of a_i - a_j over the input box, seen by both units jointly, are
   carried to the outputs; L is the mean width of what arrives there, in units
   of the network's own output widths, and E its entropy, in units of its
-  largest possible value. The score is L (alpha + beta E): a merge that moves
-  nothing costs nothing. With `squash` it is the paper's
-  alpha sigmoid(L) + beta sigmoid(E), L the plain sum of widths; its weights
-  are .75 and .25 for ReLU networks.
+  largest possible value. The impact is I = L (alpha + beta E): a merge that
+  moves nothing costs nothing. Bounds over a whole box saturate, so the score
+  is I^(1 - blend) s^blend, s being the pair's saliency. With `squash` it is
+  the paper's alpha sigmoid(L) + beta sigmoid(E), L the plain sum of widths;
+  its weights are .75 and .25 for ReLU networks.
 
   Reference: Meng et al., arXiv 2204.00783; entropy of intervals after Dai et
   al. 2016.
@@ -103,6 +104,7 @@ class IntervalImpact(Criterion):
     similarity: Two output intervals at least this similar count as one kind.
     pool: Only each unit's so many nearest partners by pair saliency are
       scored; 0 for all.
+    blend: The exponent of pair saliency in the score; 0 for impact alone.
     squash: The paper's sigmoid(L) and sigmoid(E).
   """
 
@@ -110,6 +112,7 @@ class IntervalImpact(Criterion):
   beta: float = 0.0
   similarity: float = 0.9
   pool: int = 1
+  blend: float = 0.5
   squash: bool = False
 
   def __post_init__(self):
@@ -118,10 +121,11 @@ class IntervalImpact(Criterion):
         '`alpha` and `beta` must be at least 0 and not both 0, but got '
         f'{self.alpha} and {self.beta}.'
       )
-    if not 0 <= self.similarity <= 1:
-      raise ValueError(
-        f'`similarity` must lie in [0, 1], but got {self.similarity}.'
-      )
+    for name in ('similarity', 'blend'):
+      if not 0 <= getattr(self, name) <= 1:
+        raise ValueError(
+          f'`{name}` must lie in [0, 1], but got {getattr(self, name)}.'
+        )
 
   def scores(self, view: GroupView, units: Array) -> Array:
     """Shape (k, n), infinite outside the pool."""
@@ -132,11 +136,16 @@ class IntervalImpact(Criterion):
     gap = view.difference(kept, units[row])
     found = np.full((len(units), view.size), np.inf)
     if self.beta or self.squash:
-      found[row, kept] = self._impact(view, units, row, gap)
+      impact = self._impact(view, units, row, gap)
     else:
       # Widths alone: linear in the gap's, so one number a unit is enough.
       per_width = np.abs(view.outgoing[units]) @ view.relative_gain
-      found[row, kept] = self.alpha * gap.width * per_width[row]
+      impact = self.alpha * gap.width * per_width[row]
+    if self.blend and not self.squash:
+      saliency = view.pair_distances[units[row], kept]
+      saliency *= np.linalg.norm(view.outgoing[units], axis=1)[row]
+      impact = impact ** (1 - self.blend) * saliency**self.blend
+    found[row, kept] = impact
     return found
 
   def _candidates(self, view: GroupView, units: Array) -> tuple[Array, Array]:

@@ -56,7 +56,7 @@ def deviation_bound(
   grouping = find_groups(graph)
   after = scatter(graph, grouping, before, after)
   merges = recover_merges(grouping, before, after)
-  change = change_of_outputs(graph, before, after, boxes, merges)
+  change = ChangeBound(graph, before, boxes)(after, merges)
   if any(interval is None for interval in change):
     reasons = [n.op.reason for n in graph.nodes if isinstance(n.op, Opaque)]
     raise ValueError(f'No sound bound: {"; ".join(reasons)}.')
@@ -64,34 +64,39 @@ def deviation_bound(
   return found if len(found) > 1 else found[0]
 
 
-def change_of_outputs(
-  graph: Graph,
-  before: Params,
-  after: Params,
-  boxes: list[Interval],
-  merges: Mapping[int, Array],
-) -> list[Interval | None]:
-  """Bounds of each output's change from one set of weights to another.
+class ChangeBound:
+  """Bounds each output's change from one set of weights to others.
 
   Args:
-    graph: The graph that both sets of weights fit.
+    graph: The graph that all the weights fit.
     before: The original weights.
-    after: The changed weights.
     boxes: Bounds of each input.
-    merges: As `bounds.propagate_change` takes them.
-
-  Returns:
-    Bounds by output; None behind an operation without known bounds.
   """
-  change = propagate_change(
-    graph,
-    before,
-    after,
-    propagate(graph, before, boxes),
-    propagate(graph, after, boxes),
-    merges,
-  )
-  return [change[value] for value in graph.outputs]
+
+  def __init__(self, graph: Graph, before: Params, boxes: list[Interval]):
+    self._graph = graph
+    self._before = before
+    self._boxes = boxes
+    self._bounds = propagate(graph, before, boxes)
+
+  def __call__(
+    self, after: Params, merges: Mapping[int, Array]
+  ) -> list[Interval | None]:
+    """Bounds by output; None behind an operation without known bounds.
+
+    Args:
+      after: The changed weights.
+      merges: As `bounds.propagate_change` takes them.
+    """
+    change = propagate_change(
+      self._graph,
+      self._before,
+      after,
+      self._bounds,
+      propagate(self._graph, after, self._boxes),
+      merges,
+    )
+    return [change[value] for value in self._graph.outputs]
 
 
 def scatter(

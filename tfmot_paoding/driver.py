@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from tfmot_paoding.compat import keras
-from tfmot_paoding.deviation import change_of_outputs
+from tfmot_paoding.deviation import ChangeBound
 from tfmot_paoding.graph import Graph, build_graph, read_params
 from tfmot_paoding.groups import Group, Grouping, find_groups
 from tfmot_paoding.layers.base import Path
@@ -108,7 +108,11 @@ class Driver:
     self.history = History(
       units=sum(group.size for group in self.groups), left_alone=left_alone
     )
-    self._start = read_params(self.graph) if bounded else None
+    self._bound_of = None
+    if bounded:
+      self._bound_of = ChangeBound(
+        self.graph, read_params(self.graph), self._boxes
+      )
     self._memory: dict = {}
     self._merged = {
       group.name: np.full(group.size, -1) for group in self.groups
@@ -129,10 +133,10 @@ class Driver:
     targets = self._targets(step)
     if not targets:
       return False
-    params = read_params(self.graph)
-    alive = self._alive(params)
+    alive = self._alive()
     if all(targets.get(n, 0) <= (~a).sum() for n, a in alive.items()):
       return False
+    params = read_params(self.graph)
     gone = sum(int((~units).sum()) for units in alive.values())
     plan = make_plan(
       self.graph,
@@ -163,19 +167,22 @@ class Driver:
     return self.graph.wrappers[group.name]
 
   def _targets(self, step: int) -> dict[Path, int]:
-    targets = {}
+    targets, asked = {}, {}
     for group in self.groups:
-      sparsity = sparsity_at(self._wrapper(group).pruning_schedule, step)
-      if sparsity is not None:
-        targets[group.name] = units_to_remove(group.size, sparsity)
+      schedule = self._wrapper(group).pruning_schedule
+      if id(schedule) not in asked:
+        asked[id(schedule)] = sparsity_at(schedule, step)
+      if asked[id(schedule)] is not None:
+        targets[group.name] = units_to_remove(group.size, asked[id(schedule)])
     return targets
 
-  def _alive(self, params: Params) -> dict[Path, Array]:
-    masks: dict[WeightRef, Array] = {
-      ref: np.ones_like(value) for ref, value in params.items()
+  def _alive(self) -> dict[Path, Array]:
+    variables = self._pruning_vars()
+    masks = {
+      ref: keras.backend.get_value(variables[ref][1])
+      for group in self.groups
+      for ref in group.producers[0].node.op.weights()
     }
-    for ref, (_, mask, _) in self._pruning_vars().items():
-      masks[ref] = keras.backend.get_value(mask)
     return {group.name: alive_units(group, masks) for group in self.groups}
 
   def _pruning_vars(self) -> dict[WeightRef, tuple]:
@@ -217,15 +224,9 @@ class Driver:
 
   def _bound(self, params: Params) -> float:
     """The largest bound on the outputs' change since the start."""
-    if self._start is None:
+    if self._bound_of is None:
       return float('nan')
-    change = change_of_outputs(
-      self.graph,
-      self._start,
-      params,
-      self._boxes,
-      merged_entries(self.groups, self._merged),
-    )
+    change = self._bound_of(params, merged_entries(self.groups, self._merged))
     if any(interval is None for interval in change):
       return float('nan')
     return float(max(interval.magnitude.max() for interval in change))

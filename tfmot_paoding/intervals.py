@@ -97,8 +97,8 @@ def affine(x: Interval, kernel: Array, bias: Array | float = 0.0) -> Interval:
   """
   absolute = np.abs(kernel)
   centre = x.centre @ kernel + bias
-  radius = x.radius @ absolute
   # A sum of d products is off by at most about d eps of its absolute terms.
   slack = (kernel.shape[0] + 2) * _EPSILON
-  radius = radius + slack * (x.magnitude @ absolute + np.abs(bias))
+  radius = (x.radius + slack * x.magnitude) @ absolute
+  radius = (1 + slack) * radius + slack * np.abs(bias)
   return Interval(centre - radius, centre + radius)

@@ -6,7 +6,7 @@ Pure arrays in, pure arrays out; no model is touched.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -68,18 +68,24 @@ def unit_masks(
   """
   masks: dict[WeightRef, Array] = {}
   for group in groups:
-    for member in group.members:
-      consumer = any(member is other for other in group.consumers)
-      kept = (member.units < 0) | alive[group.name][member.units]
-      for ref, axes in member.node.op.weights().items():
-        axis = axes.incoming if consumer else axes.outgoing
-        if axis is None or not axes.masked:
-          continue
-        shape = np.ones(params[ref].ndim, int)
-        shape[axis] = -1
-        mask = masks.setdefault(ref, np.ones_like(params[ref]))
-        masks[ref] = mask * kept.reshape(shape)
+    for ref, index in _removed_entries(group, alive[group.name]):
+      if ref not in masks:
+        masks[ref] = np.ones(params[ref].shape, np.float32)
+      masks[ref][index] = 0.0
   return masks
+
+
+def _removed_entries(
+  group: Group, alive: Array
+) -> Iterator[tuple[WeightRef, tuple]]:
+  """Each masked weight of a group, and the index of its removed entries."""
+  for member in group.members:
+    consumer = any(member is other for other in group.consumers)
+    gone = np.flatnonzero((member.units >= 0) & ~alive[member.units])
+    for ref, axes in member.node.op.weights().items():
+      axis = axes.incoming if consumer else axes.outgoing
+      if axis is not None and axes.masked:
+        yield ref, (*[slice(None)] * axis, gone)
 
 
 def make_plan(
@@ -124,7 +130,9 @@ def make_plan(
     params.update(view.consumer_kernels())
     alive[group.name] = view.alive
     # Later groups see producers that are already gone.
-    _apply(params, unit_masks([group], alive, params))
+    for ref, index in _removed_entries(group, view.alive):
+      params[ref] = np.array(params[ref])
+      params[ref][index] = 0.0
   return Plan(removed, params)
 
 
@@ -136,8 +144,3 @@ def _remove(view, method, budget, rng):
     absorber = method.compensation.absorb(view, unit, partner)
     view.remove(unit)
     yield unit, absorber
-
-
-def _apply(params: dict[WeightRef, Array], masks: Mapping) -> None:
-  for ref, mask in masks.items():
-    params[ref] = params[ref] * mask

@@ -136,7 +136,12 @@ def run_schedule(
       for step in pruning_steps(schedule, end_step)
     }
   )
-  bar = keras.utils.Progbar(len(steps), verbose=verbose, unit_name='step')
+  bar = keras.utils.Progbar(
+    len(steps),
+    verbose=verbose,
+    unit_name='step',
+    stateful_metrics=['sparsity', 'bound'],  # the latest, not the mean
+  )
   for step in steps:
     driver.step(step)
     bar.add(1, _progress(driver.history))

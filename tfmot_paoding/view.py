@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -33,7 +34,7 @@ class NetworkView:
     graph: Graph,
     params: Params,
     boxes: Sequence[Interval],
-    memory: dict[Path, tuple[Array, Array]] | None = None,
+    memory: dict[Path, tuple[list[bytes], Array]] | None = None,
   ):
     self.graph = graph
     self.params = params
@@ -81,17 +82,20 @@ class GroupView:
   @functools.cached_property
   def pair_distances(self) -> Array:
     """||(w_i, b_i) - (w_j, b_j)|| of all pairs alive, shape (n, n)."""
-    points = np.vstack([self.incoming, self.bias])
+    points = np.vstack([self.incoming, self.bias]).T
+    points = np.ascontiguousarray(points[self.alive])
     memory, name = self._network.memory, self._group.name
-    if name in memory and _same_where(self.alive, memory[name][0], points):
+    digests = dict(
+      zip(np.flatnonzero(self.alive), map(_digest, points), strict=True)
+    )
+    if name in memory and digests.items() <= memory[name][0].items():
       return memory[name][1]
     distances = np.zeros((self.size, self.size))
-    used = points.any(1)  # rows of inputs that were removed add nothing
-    some = np.ix_(used, self.alive)
+    used = points.any(0)  # inputs that were removed add nothing
     distances[np.ix_(self.alive, self.alive)] = euclidean_distances(
-      points[some]
+      points if used.all() else points[:, used]
     )
-    memory[name] = points, distances
+    memory[name] = digests, distances
     return distances
 
   def difference(self, kept: Array, removed: Array) -> Interval:
@@ -211,12 +215,15 @@ class GroupView:
 
 
 def euclidean_distances(points: Array) -> Array:
-  """Distances between all columns by one Gram matrix, shape (n, n).
+  """Distances between all rows by one Gram matrix, shape (n, n).
 
   ||p||^2 + ||q||^2 - 2 p.q cancels for near twins, so pairs that come out
-  close are computed again directly: identical columns are exactly 0 apart.
+  close are computed again directly: identical rows are exactly 0 apart.
+
+  Args:
+    points: Shape (n, d).
   """
-  distances = points.T @ points
+  distances = points @ points.T
   squares = np.diag(distances).copy()
   distances *= -2.0
   distances += squares[:, None]
@@ -231,23 +238,24 @@ def euclidean_distances(points: Array) -> Array:
 
 def _recompute(squared: Array, points: Array, near: Array) -> None:
   """Replaces the marked squared distances by directly computed ones."""
-  # Identical columns first: a layer full of them has too many pairs.
-  twins: dict[bytes, int] = {}
-  columns = np.ascontiguousarray(points.T) + 0.0  # -0.0 becomes 0.0
-  kind = np.array([twins.setdefault(c.tobytes(), len(twins)) for c in columns])
+  # Identical rows first: a layer full of them has too many pairs.
+  numbers: dict[bytes, int] = {}
+  kind = np.array(
+    [numbers.setdefault(_digest(row), len(numbers)) for row in points]
+  )
   same = kind[:, None] == kind
   squared[same] = 0.0
   pairs = np.argwhere(np.triu(near & ~same, 1))
-  rows = max(1, (1 << 22) // max(points.shape[0], 1))  # about 32 MiB at a time
+  rows = max(1, (1 << 22) // max(points.shape[1], 1))  # about 32 MiB at a time
   for start in range(0, len(pairs), rows):
     i, j = pairs[start : start + rows].T
-    exact = np.square(columns[i] - columns[j]).sum(1)
+    exact = np.square(points[i] - points[j]).sum(1)
     squared[i, j] = squared[j, i] = exact
 
 
-def _same_where(alive: Array, old: Array, new: Array) -> bool:
-  """Whether the columns of units alive are what they were."""
-  return old.shape == new.shape and np.array_equal(old[:, alive], new[:, alive])
+def _digest(row: Array) -> bytes:
+  """A fingerprint of a contiguous row; -0.0 counts as 0.0."""
+  return hashlib.blake2b((row + 0.0).tobytes(), digest_size=16).digest()
 
 
 def _incoming(network: NetworkView, group: Group) -> tuple[Array, Array]:
@@ -267,8 +275,12 @@ def _incoming(network: NetworkView, group: Group) -> tuple[Array, Array]:
         bias * factor + scale.offset(network.params),
       )
     order = np.argsort(member.units)
-    kernels.append(kernel[:, order])
-    biases.append(bias[order])
+    if np.any(order != np.arange(len(order))):
+      kernel, bias = kernel[:, order], bias[order]
+    kernels.append(kernel)
+    biases.append(bias)
+  if len(kernels) == 1:
+    return kernels[0], biases[0]
   return np.concatenate(kernels), np.mean(biases, axis=0)
 
 

@@ -18,6 +18,7 @@ from tfmot_paoding.ops import Op, Reshape, Shape
   keras.layers.GaussianDropout,
   keras.layers.GaussianNoise,
   keras.layers.ActivityRegularization,
+  keras.layers.Identity,
 )
 class IdentityHandler(base.LayerHandler):
   """The identity at inference."""

@@ -1,0 +1,242 @@
+"""Compares methods on trained models: accuracy, robustness, bytes, seconds.
+
+  python examples/compare_methods.py --models=a.h5,b.h5 --data=mnist.npz --peer
+
+`--data` is an .npz in Keras's MNIST layout (x_train, y_train, x_test, y_test;
+bytes 0..255, scaled to 0..1 here). Every figure is measured on the test set,
+which no method sees; units are removed from every hidden layer, without
+fine-tuning. With `--peer` the rival package paoding-dl runs on the same
+models in the same process; `examples/paoding_peer.py` says how to install it.
+Tables are printed in Markdown, and written to `--output` as JSON after every
+row, so that an interrupted run keeps what it has.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+from absl import app, flags, logging
+
+import tfmot_paoding as paoding
+from tfmot_paoding.compat import keras, strip_pruning
+
+_MODELS = flags.DEFINE_list('models', None, 'Trained models, .h5 or .keras.')
+_DATA = flags.DEFINE_string('data', None, 'An .npz in the MNIST layout.')
+_SPARSITIES = flags.DEFINE_list(
+  'sparsities', ['0.25', '0.5', '0.75'], 'Fractions of units to remove.'
+)
+_METHODS = flags.DEFINE_list(
+  'methods', ['l1', 'saliency', 'impact', 'stochastic'], 'Methods to run.'
+)
+_SEEDS = flags.DEFINE_integer(
+  'seeds', 3, 'Seeds to average over where the method draws at random.'
+)
+_ATTACKED = flags.DEFINE_integer(
+  'attacked', 1000, 'Test images to attack with FGSM; 0 for none.'
+)
+_PEER = flags.DEFINE_bool('peer', False, 'Run paoding-dl as well.')
+_OUTPUT = flags.DEFINE_string('output', None, 'Where to write JSON rows.')
+
+_EPSILONS = (0.01, 0.05)
+
+
+@dataclasses.dataclass
+class Row:
+  """One model pruned one way; figures are means over seeds.
+
+  Attributes:
+    model: The model file's base name.
+    sparsity: The fraction asked for.
+    method: The method, or the peer's mode.
+    removed: The fraction of hidden units really removed.
+    accuracy: On the test set.
+    spread: Largest minus smallest accuracy over seeds.
+    fgsm: By epsilon, the fraction of FGSM examples still classified right.
+    seconds: Of the pruning alone, without loading, stripping or compaction.
+    sizes: .tflite bytes of the stripped and the compact model.
+  """
+
+  model: str
+  sparsity: float
+  method: str
+  removed: float
+  accuracy: float
+  spread: float = 0.0
+  fgsm: dict[str, float] = dataclasses.field(default_factory=dict)
+  seconds: float = 0.0
+  sizes: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Samples:
+  """Test images in [0, 1], shaped for the model, and their labels."""
+
+  images: np.ndarray
+  labels: np.ndarray
+
+
+def load_samples(path: str, model: keras.Model) -> Samples:
+  """The test set of an .npz, shaped for a model."""
+  with np.load(path) as data:
+    images = data['x_test'].astype(np.float32) / 255.0
+    return Samples(
+      images.reshape(-1, *model.input_shape[1:]),
+      data['y_test'].astype(np.int64),
+    )
+
+
+def accuracy(model: keras.Model, samples: Samples) -> float:
+  """Fraction classified right."""
+  answers = model.predict(samples.images, batch_size=512, verbose=0)
+  return float((answers.argmax(1) == samples.labels).mean())
+
+
+def fgsm_accuracy(
+  model: keras.Model, samples: Samples, epsilon: float
+) -> float:
+  """Fraction of FGSM examples, made on the model itself, classified right."""
+  count = _ATTACKED.value
+  images = tf.constant(samples.images[:count])
+  labels = samples.labels[:count]
+  with tf.GradientTape() as tape:
+    tape.watch(images)
+    loss = keras.losses.sparse_categorical_crossentropy(
+      labels, model(images, training=False), from_logits=True
+    )
+  step = epsilon * tf.sign(tape.gradient(loss, images))
+  attacked = tf.clip_by_value(images + step, 0.0, 1.0)
+  answers = model(attacked, training=False).numpy().argmax(1)
+  return float((answers == labels).mean())
+
+
+def robustness(model: keras.Model, samples: Samples) -> dict[str, float]:
+  """FGSM accuracy by epsilon."""
+  if not _ATTACKED.value:
+    return {}
+  return {str(e): fgsm_accuracy(model, samples, e) for e in _EPSILONS}
+
+
+def measure_original(name: str, model: keras.Model, samples: Samples) -> Row:
+  """The unpruned model."""
+  return Row(
+    name,
+    0.0,
+    'original',
+    0.0,
+    accuracy(model, samples),
+    fgsm=robustness(model, samples),
+    sizes=(len(paoding.convert_to_tflite(model)),),
+  )
+
+
+def measure(
+  name: str, model: keras.Model, samples: Samples, sparsity: float, method: str
+) -> Row:
+  """One method of this package."""
+  seeds = range(_SEEDS.value if method == 'stochastic' else 1)
+  scores, attacks, seconds = [], [], []
+  for seed in seeds:
+    wrapped = paoding.prune_low_saliency(
+      model, paoding.ProgressiveSparsity(sparsity), method, seed=seed
+    )
+    began = time.perf_counter()
+    history = paoding.run_schedule(wrapped, verbose=0)
+    seconds.append(time.perf_counter() - began)
+    stripped = strip_pruning(wrapped)
+    small = paoding.compact(stripped)
+    scores.append(accuracy(small, samples))
+    attacks.append(robustness(small, samples))
+  return Row(
+    name,
+    sparsity,
+    method,
+    history.sparsity[-1],
+    float(np.mean(scores)),
+    float(np.ptp(scores)),
+    {e: float(np.mean([a[e] for a in attacks])) for e in attacks[0]},
+    float(np.mean(seconds)),
+    tuple(len(paoding.convert_to_tflite(x)) for x in (stripped, small)),
+  )
+
+
+def measure_peer(
+  path: str, name: str, samples: Samples, sparsity: float, mode: str
+) -> Row:
+  """One mode of paoding-dl."""
+  import paoding_peer
+
+  result = paoding_peer.run(path, sparsity, mode)
+  layers = [x for x in result.model.layers if hasattr(x, 'units')][:-1]
+  units = sum(layer.units for layer in layers)
+  return Row(
+    name,
+    sparsity,
+    f'paoding-dl {mode}',
+    sum(result.units_removed.values()) / units,
+    accuracy(result.model, samples),
+    fgsm=robustness(result.model, samples),
+    seconds=result.seconds,
+  )
+
+
+def all_rows() -> Iterator[Row]:
+  """Every row, one after another."""
+  for path in _MODELS.value:
+    name = os.path.splitext(os.path.basename(path))[0]
+    model = keras.models.load_model(path, compile=False)
+    samples = load_samples(_DATA.value, model)
+    yield measure_original(name, model, samples)
+    for sparsity in map(float, _SPARSITIES.value):
+      for method in _METHODS.value:
+        yield measure(name, model, samples, sparsity, method)
+      if _PEER.value:
+        import paoding_peer
+
+        for mode in paoding_peer.MODES:
+          yield measure_peer(path, name, samples, sparsity, mode)
+
+
+def markdown(row: Row) -> str:
+  """The row of a Markdown table."""
+  attacks = [f'{row.fgsm.get(str(e), float("nan")):.3f}' for e in _EPSILONS]
+  spread = f' ±{row.spread / 2:.3f}' if row.spread else ''
+  cells = [
+    row.model,
+    f'{row.sparsity:.0%}',
+    row.method,
+    f'{row.removed:.1%}',
+    f'{row.accuracy:.3f}{spread}',
+    *attacks,
+    f'{row.seconds:.2f}',
+    ' / '.join(map(str, row.sizes)),
+  ]
+  return '| ' + ' | '.join(cells) + ' |'
+
+
+def main(argv: list[str]) -> None:
+  """Prints the table row by row."""
+  if len(argv) > 1:
+    raise app.UsageError(f'Unexpected arguments: {argv[1:]}')
+  logging.set_verbosity(logging.ERROR)
+  heads = ['model', 'asked', 'method', 'removed', 'accuracy']
+  heads += [f'FGSM {e}' for e in _EPSILONS] + ['seconds', 'tflite bytes']
+  print('| ' + ' | '.join(heads) + ' |')
+  print('|' + ' --- |' * len(heads))
+  rows = []
+  for row in all_rows():
+    print(markdown(row), flush=True)
+    rows.append(dataclasses.asdict(row))
+    if _OUTPUT.value:
+      text = json.dumps(rows, indent=1)
+      paoding.write_file(_OUTPUT.value, text.encode())
+
+
+if __name__ == '__main__':
+  flags.mark_flags_as_required(['models', 'data'])
+  app.run(main)
