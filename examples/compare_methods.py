@@ -1,6 +1,7 @@
 """Compares methods on trained models: accuracy, robustness, bytes, seconds.
 
-  python examples/compare_methods.py --models=a.h5,b.h5 --data=mnist.npz --peer
+  TF_USE_LEGACY_KERAS=1 python examples/compare_methods.py \
+      --models=a.h5,b.h5 --data=mnist.npz --peer
 
 `--data` is an .npz in Keras's MNIST layout (x_train, y_train, x_test, y_test;
 bytes 0..255, scaled to 0..1 here). Every figure is measured on the test set,

@@ -16,7 +16,6 @@ class UpdatePruningStep(compat.UpdatePruningStep):
   weights as training has made them. Removed units stay removed to the end.
 
   Example:
-
   ```python
   wrapped = paoding.prune_low_saliency(model, schedule)
   wrapped.compile(...)

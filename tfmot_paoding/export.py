@@ -44,9 +44,8 @@ def convert_to_tflite(
 
   Raises:
     TypeError: `model` is no tf_keras model.
-    ValueError: `quantization` is unknown, the model cannot be converted, or
-      the converted model's outputs differ from the Keras model's by more than
-      quantization explains.
+    ValueError: `quantization` is unknown, or the converted model's outputs
+      differ from the Keras model's by more than quantization explains.
   """
   if quantization not in _TOLERANCE:
     raise ValueError(

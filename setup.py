@@ -1,0 +1,49 @@
+"""Installs tfmot_paoding; see README.md."""
+
+import pathlib
+import re
+
+import setuptools
+
+_HERE = pathlib.Path(__file__).parent
+_VERSION = re.search(
+  r"__version__ = '([^']+)'",
+  (_HERE / 'tfmot_paoding' / 'version.py').read_text(encoding='utf-8'),
+).group(1)
+
+setuptools.setup(
+  name='tfmot_paoding',
+  version=_VERSION,
+  description='Data-free structured pruning for TensorFlow Model Optimization',
+  long_description=(_HERE / 'README.md').read_text(encoding='utf-8'),
+  long_description_content_type='text/markdown',
+  license='Apache-2.0',
+  python_requires='>=3.10',
+  packages=setuptools.find_packages(
+    include=['tfmot_paoding', 'tfmot_paoding.*']
+  ),
+  install_requires=[
+    'tensorflow>=2.16',
+    'tf_keras>=2.16',
+    'tensorflow-model-optimization>=0.8.0',
+    'numpy>=1.26',
+    'absl-py>=1.2',
+  ],
+  extras_require={
+    'examples': ['scikit-learn>=1.3'],
+    'test': [
+      'build>=1.0',
+      'hypothesis>=6.90',
+      'pytest>=8',
+      'pytest-xdist>=3.5',
+      'ruff>=0.9',
+      'scikit-learn>=1.3',
+      'setuptools>=68',
+      'wheel>=0.41',
+    ],
+  },
+  classifiers=[
+    'Programming Language :: Python :: 3',
+    'Topic :: Scientific/Engineering :: Artificial Intelligence',
+  ],
+)

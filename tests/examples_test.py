@@ -1,0 +1,129 @@
+"""The example binaries, run as a user runs them."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfmot_paoding.compat import keras
+from tfmot_paoding.export import run_tflite
+
+_ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def run(script: str, *flags: str) -> subprocess.CompletedProcess:
+  """Runs an example in a process of its own."""
+  return subprocess.run(
+    [sys.executable, str(_ROOT / 'examples' / script), *flags],
+    capture_output=True,
+    text=True,
+    check=False,
+    env={**os.environ, 'PYTHONPATH': str(_ROOT), 'TF_CPP_MIN_LOG_LEVEL': '3'},
+  )
+
+
+@pytest.fixture(scope='module')
+def model_path(tmp_path_factory) -> str:
+  """A small untrained network in a file."""
+  keras.utils.set_random_seed(0)
+  model = keras.Sequential(
+    [
+      keras.layers.Dense(16, activation='relu', input_shape=(6,)),
+      keras.layers.Dense(8, activation='relu'),
+      keras.layers.Dense(3),
+    ]
+  )
+  path = str(tmp_path_factory.mktemp('model') / 'in.h5')
+  model.save(path)
+  return path
+
+
+def test_quickstart_prints_every_method_and_writes_the_best(tmp_path):
+  output = tmp_path / 'digits.tflite'
+  done = run('quickstart.py', '--epochs=3', f'--output={output}')
+  assert done.returncode == 0, done.stderr
+  rows = {
+    line.split()[0]: line.split()
+    for line in done.stdout.splitlines()
+    if len(line.split()) == 7
+  }
+  assert {'original', 'impact', 'l1', 'saliency', 'stochastic'} <= set(rows)
+  for method in ('impact', 'l1', 'saliency', 'stochastic'):
+    assert int(rows[method][2]) * 2 == int(rows['original'][2])
+    assert int(rows[method][4]) < int(rows['original'][4])
+    assert float(rows[method][5]) > 0
+  best = max(
+    float(row[1])
+    for name, row in rows.items()
+    if name not in ('original', 'method')
+  )
+  (answers,) = run_tflite(
+    output.read_bytes(),
+    {_input_name(output): np.zeros((1, 64), np.float32)},
+    [_output_name(output)],
+  )
+  assert answers.shape == (1, 10)
+  assert f'{best:.3f}' in done.stdout
+
+
+def test_prune_model_writes_a_smaller_file(tmp_path, model_path):
+  output = tmp_path / 'out.tflite'
+  done = run(
+    'prune_model.py',
+    f'--model={model_path}',
+    f'--output={output}',
+    '--sparsity=0.5',
+    '--method=stochastic',
+    '--input_range=-1,1',
+  )
+  assert done.returncode == 0, done.stderr
+  assert '24 -> 12' in done.stdout
+  before, after = _numbers(done.stdout, 'tflite bytes:')
+  assert after == output.stat().st_size < before
+
+
+@pytest.mark.parametrize(
+  ('flags', 'message'),
+  [
+    (['--input_range=1,0'], 'low < high'),
+    (['--input_range=1'], 'two numbers'),
+    (['--input_range=0,nan'], 'finite'),
+    (['--sparsity=1.5'], 'sparsity'),
+    (['--method=magic'], 'impact'),
+    (['--model=nowhere.h5'], 'nowhere.h5'),
+    (['--output=no_such_folder/out.tflite'], 'no_such_folder'),
+  ],
+)
+def test_prune_model_explains_bad_flags(tmp_path, model_path, flags, message):
+  output = tmp_path / 'out.tflite'
+  given = [f'--model={model_path}', f'--output={output}', *flags]
+  done = run('prune_model.py', *given)
+  assert done.returncode != 0
+  assert message in done.stderr
+  assert 'Traceback' not in done.stderr
+  assert list(tmp_path.iterdir()) == []
+
+
+def _numbers(text: str, label: str) -> tuple[int, int]:
+  line = next(x for x in text.splitlines() if x.startswith(label))
+  before, after = line.removeprefix(label).split('->')
+  return int(before), int(after)
+
+
+def _signature(path) -> dict:
+  interpreter = tf.lite.Interpreter(model_content=path.read_bytes())
+  return interpreter.get_signature_list()['serving_default']
+
+
+def _input_name(path) -> str:
+  return _signature(path)['inputs'][0]
+
+
+def _output_name(path) -> str:
+  return _signature(path)['outputs'][0]
