@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import tensorflow as tf
+
 from tfmot_paoding import activations
 from tfmot_paoding.compat import keras
 from tfmot_paoding.layers import base
 from tfmot_paoding.ops import Elementwise, Op, Shape, Softmax
 
 _functions = keras.activations
+# Keras knows some by functions of its own and some by TensorFlow's.
 _NAMES = {
   _functions.relu: 'relu',
   _functions.elu: 'elu',
@@ -23,22 +26,31 @@ _NAMES = {
   _functions.exponential: 'exponential',
   _functions.gelu: 'gelu',
   _functions.swish: 'silu',
+  tf.nn.relu: 'relu',
+  tf.nn.relu6: 'relu6',
+  tf.nn.leaky_relu: 'leaky_relu',
+  tf.nn.elu: 'elu',
+  tf.nn.selu: 'selu',
+  tf.nn.sigmoid: 'sigmoid',
+  tf.nn.tanh: 'tanh',
+  tf.nn.softplus: 'softplus',
+  tf.nn.softsign: 'softsign',
+  tf.nn.gelu: 'gelu',
+  tf.nn.silu: 'silu',
 }
+_LINEAR = (None, _functions.linear, tf.identity)
+_SOFTMAX = (_functions.softmax, tf.nn.softmax)
 
 
 def lower_function(layer: Any, function: Callable | None) -> list[Op]:
   """The operations of an activation function that `layer` applies."""
-  if function is None or function is _functions.linear:
+  if function in _LINEAR:
     return []
-  if function is _functions.softmax:
+  if function in _SOFTMAX:
     return [Softmax()]
   if function in _NAMES:
     return [Elementwise(activations.by_name(_NAMES[function]))]
-  # Functions that only Keras's own deserializer names, such as relu6.
-  name = getattr(function, '__name__', '')
-  known = activations.by_name(name)
-  if known is not None and _functions.get(name) is function:
-    return [Elementwise(known)]
+  name = getattr(function, '__name__', repr(function))
   return base.opaque(layer, f'has an activation that is not known ({name})')
 
 

@@ -1,0 +1,179 @@
+"""Channel groups: who belongs together, and who is left alone and why."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tests import testing
+from tfmot_paoding.compat import keras
+from tfmot_paoding.graph import build_graph
+from tfmot_paoding.groups import find_groups
+
+_layers = keras.layers
+
+
+def groups_of(model):
+  found = find_groups(build_graph(model))
+  sizes = {'/'.join(g.name): g.size for g in found.groups}
+  reasons = {'/'.join(path): why for path, why in found.left_alone.items()}
+  return sizes, reasons
+
+
+def model_of(*layers, shape=(5,)):
+  return keras.Sequential([keras.Input(shape), *layers])
+
+
+def test_hidden_layers_are_groups_and_outputs_are_not():
+  sizes, reasons = groups_of(testing.mlp((5, 8, 6, 3)))
+  assert sizes == {'hidden_0': 8, 'hidden_1': 6}
+  assert reasons == {'logits': 'its units are outputs of the model'}
+
+
+def test_members_of_a_group():
+  model = testing.with_batch_norm()
+  group = find_groups(build_graph(model)).groups[0]
+  assert [m.node.path for m in group.producers] == [('hidden_0',)]
+  assert [m.node.path for m in group.carriers] == [('norm_0',)]
+  assert [m.node.path for m in group.consumers] == [('hidden_1',)]
+  for member in group.members:
+    assert member.units.tolist() == list(range(8))
+
+
+def test_branches_share_a_group():
+  inputs = keras.Input((5,))
+  x = _layers.Dense(4, name='shared')(inputs)
+  left, right = _layers.Dense(2, name='l')(x), _layers.Dense(3, name='r')(x)
+  sizes, reasons = groups_of(keras.Model(inputs, [left, right]))
+  assert sizes == {'shared': 4}
+  assert set(reasons) == {'l', 'r'}
+
+
+def test_hidden_units_that_are_also_outputs_stay():
+  inputs = keras.Input((5,))
+  x = _layers.Dense(4, name='both')(inputs)
+  y = _layers.Dense(3, name='end')(x)
+  sizes, reasons = groups_of(keras.Model(inputs, [x, y]))
+  assert sizes == {}
+  assert 'outputs of the model' in reasons['both']
+
+
+def test_unknown_layers_leave_what_they_touch_alone():
+  inputs = keras.Input((5,))
+  a = _layers.Dense(4, name='a')(inputs)
+  b = _layers.Dense(4, name='b')(inputs)
+  x = _layers.Dense(3, name='c')(_layers.Dot(axes=1, name='dot')([a, b]))
+  model = keras.Model(inputs, _layers.Dense(2, name='d')(x))
+  sizes, reasons = groups_of(model)
+  assert sizes == {'c': 3}
+  assert "'dot'" in reasons['a']
+  assert "'dot'" in reasons['b']
+
+
+def test_softmax_inside_ties_units():
+  sizes, reasons = groups_of(
+    model_of(_layers.Dense(4, 'softmax', name='s'), _layers.Dense(2))
+  )
+  assert sizes == {}
+  assert 'softmax' in reasons['s']
+
+
+def test_layers_used_twice_are_left_alone():
+  shared = _layers.Dense(4, 'relu', name='shared')
+  inputs = keras.Input((4,))
+  x = shared(shared(_layers.Dense(4, name='before')(inputs)))
+  model = keras.Model(inputs, _layers.Dense(2, name='after')(x))
+  sizes, reasons = groups_of(model)
+  assert sizes == {}
+  assert 'used repeatedly' in reasons['shared']
+  assert 'used repeatedly' in reasons['before']
+
+
+def test_reshape_that_keeps_units_on_one_axis_is_followed():
+  sizes, _ = groups_of(
+    model_of(
+      _layers.Dense(6, name='a'),
+      _layers.Reshape((1, 6)),
+      _layers.Dense(4, name='b'),
+      _layers.Flatten(),
+      _layers.Dense(2),
+    )
+  )
+  assert sizes == {'a': 6, 'b': 4}
+
+
+def test_reshape_that_spreads_units_leaves_them_alone():
+  _, reasons = groups_of(
+    model_of(
+      _layers.Dense(6, name='a'),
+      _layers.Reshape((2, 3), name='grid'),
+      _layers.Flatten(),
+      _layers.Dense(2),
+    )
+  )
+  assert reasons['a'] == "'grid' spreads them over several axes"
+
+
+def test_units_on_another_axis_than_the_last_stay():
+  _, reasons = groups_of(
+    model_of(
+      _layers.Dense(6, name='a'),
+      _layers.Reshape((6, 1)),
+      _layers.Dense(4, name='b'),
+      _layers.Flatten(),
+      _layers.Dense(2),
+    )
+  )
+  assert 'not the last axis' in reasons['a']
+
+
+def test_flattened_sequences_repeat_their_units():
+  model = model_of(
+    _layers.Dense(4, name='a'),
+    _layers.Flatten(),
+    _layers.Dense(2, name='end'),
+    shape=(3, 5),
+  )
+  grouping = find_groups(build_graph(model))
+  (group,) = grouping.groups
+  (consumer,) = group.consumers
+  assert consumer.units.tolist() == [0, 1, 2, 3] * 3
+
+
+def test_a_layer_that_leads_nowhere_is_no_group():
+  inputs = keras.Input((5,))
+  _layers.Dense(4, name='dangling')(inputs)
+  model = keras.Model(inputs, _layers.Dense(2, name='end')(inputs))
+  sizes, reasons = groups_of(model)
+  assert sizes == {}
+  assert set(reasons) == {'end'}
+
+
+def test_units_are_numbered_by_group():
+  model = testing.mlp((5, 8, 6, 3))
+  graph = build_graph(model)
+  grouping = find_groups(graph)
+  assert grouping.offsets == (0, 8)
+  by_shape = {units.shape: units for units in grouping.units}
+  assert by_shape[(6,)].tolist() == list(range(8, 14))
+  assert by_shape[(3,)].tolist() == [-1] * 3
+
+
+def test_groups_in_nested_models_cross_the_border():
+  inner_in = keras.Input((4,))
+  inner = keras.Model(
+    inner_in, _layers.Dense(6, name='deep')(inner_in), name='inner'
+  )
+  inputs = keras.Input((5,))
+  x = inner(_layers.Dense(4, name='front')(inputs))
+  sizes, _ = groups_of(keras.Model(inputs, _layers.Dense(2)(x)))
+  assert sizes == {'front': 4, 'inner/deep': 6}
+
+
+def test_numbers_of_a_large_flatten_are_exact():
+  model = model_of(
+    _layers.Dense(7, name='a'), _layers.Flatten(), _layers.Dense(2),
+    shape=(6, 5, 3),
+  )  # fmt: skip
+  (group,) = find_groups(build_graph(model)).groups
+  units = group.consumers[0].units.reshape(6, 5, 7)
+  assert np.array_equal(units, np.broadcast_to(np.arange(7), (6, 5, 7)))

@@ -1,0 +1,80 @@
+"""Activations as Keras writes them, lowered to what they compute."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests import testing
+from tfmot_paoding.compat import keras
+from tfmot_paoding.graph import build_graph, read_params
+from tfmot_paoding.ops import Elementwise, Opaque, Softmax
+
+_layers = keras.layers
+_NAMES = [*testing.ACTIVATIONS, 'swish', 'leaky_relu', 'softmax']
+_FUNCTIONS = [
+  tf.nn.relu,
+  tf.nn.relu6,
+  tf.nn.leaky_relu,
+  tf.nn.elu,
+  tf.nn.selu,
+  tf.nn.sigmoid,
+  tf.nn.tanh,
+  tf.nn.softplus,
+  tf.nn.softsign,
+  tf.nn.gelu,
+  tf.nn.silu,
+  tf.nn.softmax,
+  tf.identity,
+]
+_LAYERS = [
+  _layers.ReLU(),
+  _layers.ReLU(max_value=1.5, negative_slope=0.25),
+  _layers.LeakyReLU(0.3),
+  _layers.ELU(0.7),
+  _layers.Softmax(),
+  _layers.Softmax(axis=-1),
+  *[_layers.Activation(name) for name in _NAMES],
+]
+
+
+def check(*layers):
+  """The lowered graph computes what Keras computes."""
+  model = keras.Sequential([keras.Input((6,)), *layers])
+  testing.fill(model, scale=2.0)
+  graph = build_graph(model)
+  x = testing.samples((6,), 30, -3, 3).astype(np.float32)
+  found = testing.forward(graph, read_params(graph), x)[graph.outputs[0]]
+  np.testing.assert_allclose(
+    found, model.predict(x, verbose=0), rtol=1e-4, atol=1e-5
+  )
+
+
+@pytest.mark.parametrize('activation', [*_NAMES, *_FUNCTIONS])
+def test_fused_activations(activation):
+  check(_layers.Dense(5, activation=activation))
+
+
+@pytest.mark.parametrize('layer', _LAYERS)
+def test_activation_layers(layer):
+  check(type(layer).from_config(layer.get_config()))
+
+
+@pytest.mark.parametrize(
+  'activation', [lambda z: z**2, tf.math.sin, keras.activations.mish]
+)
+def test_other_functions_are_not_guessed(activation):
+  layer = _layers.Dense(5, activation=activation)
+  model = keras.Sequential([keras.Input((6,)), layer])
+  (node,) = build_graph(model).nodes
+  assert isinstance(node.op, Opaque)
+  assert 'activation that is not known' in node.op.reason
+
+
+def test_kinds():
+  model = keras.Sequential(
+    [keras.Input((6,)), _layers.ReLU(), _layers.Softmax()]
+  )
+  kinds = [type(node.op) for node in build_graph(model).nodes]
+  assert kinds == [Elementwise, Softmax]

@@ -1,0 +1,163 @@
+"""Small models and slow, obvious references that tests share."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from tfmot_paoding.compat import keras
+from tfmot_paoding.graph import build_graph, read_params
+from tfmot_paoding.groups import find_groups
+from tfmot_paoding.intervals import Interval
+from tfmot_paoding.view import GroupView, NetworkView
+
+# What float64 sums in another order may differ by, relative to their terms.
+ROUNDING = 1e-9
+
+ACTIVATIONS = (
+  'linear',
+  'relu',
+  'relu6',
+  'elu',
+  'selu',
+  'gelu',
+  'silu',
+  'tanh',
+  'sigmoid',
+  'hard_sigmoid',
+  'softplus',
+  'softsign',
+  'exponential',
+)
+
+
+def fill(model: keras.Model, seed: int = 0, scale: float = 1.0) -> keras.Model:
+  """Sets every weight at random; variances positive."""
+  rng = np.random.default_rng(seed)
+  for layer in model.layers:
+    if isinstance(layer, keras.Model):
+      fill(layer, seed + 1, scale)
+      continue
+    for weight in layer.weights:
+      shape = tuple(weight.shape)
+      fan_in = shape[0] if len(shape) > 1 else 1
+      value = rng.normal(size=shape) * scale / np.sqrt(fan_in)
+      if 'variance' in weight.name:
+        value = rng.uniform(0.5, 2.0, shape)
+      if 'gamma' in weight.name:
+        value = rng.uniform(0.5, 1.5, shape) * rng.choice([-1, 1], shape)
+      keras.backend.set_value(weight, value)
+  return model
+
+
+def mlp(
+  widths=(5, 8, 6, 3), hidden='relu', seed=0, use_bias=True, **last
+) -> keras.Model:
+  """A Sequential MLP: inputs, hidden widths, outputs."""
+  layers = [keras.Input((widths[0],))]
+  for k, width in enumerate(widths[1:-1]):
+    layers.append(
+      keras.layers.Dense(
+        width, activation=hidden, use_bias=use_bias, name=f'hidden_{k}'
+      )
+    )
+  layers.append(keras.layers.Dense(widths[-1], name='logits', **last))
+  return fill(keras.Sequential(layers), seed)
+
+
+def with_batch_norm(before=True, activation='relu', seed=0) -> keras.Model:
+  """Two hidden layers with batch normalization around the activation."""
+  inputs = keras.Input((5,))
+  x = inputs
+  for k, width in enumerate((8, 6)):
+    x = keras.layers.Dense(width, name=f'hidden_{k}')(x)
+    if before:
+      x = keras.layers.BatchNormalization(name=f'norm_{k}')(x)
+    x = keras.layers.Activation(activation, name=f'act_{k}')(x)
+    if not before:
+      x = keras.layers.BatchNormalization(name=f'norm_{k}')(x)
+  outputs = keras.layers.Dense(3, name='logits')(x)
+  return fill(keras.Model(inputs, outputs), seed)
+
+
+def box(graph, low=-1.0, high=1.0) -> list[Interval]:
+  """The same range for every input."""
+  return [
+    Interval(np.full(graph.shapes[v], low), np.full(graph.shapes[v], high))
+    for v in graph.inputs
+  ]
+
+
+def samples(shape, count=200, low=-1.0, high=1.0, seed=0) -> np.ndarray:
+  """Random inputs in a box, its corners among them."""
+  rng = np.random.default_rng(seed)
+  inside = rng.uniform(low, high, (count, *shape))
+  corners = rng.choice([low, high], (count, *shape))
+  return np.concatenate([inside, corners])
+
+
+def forward(graph, params, x) -> dict[int, np.ndarray]:
+  """Every value of a single-input graph for a batch, by plain NumPy."""
+  values = {graph.inputs[0]: np.asarray(x, np.float64)}
+  for node in graph.nodes:
+    source = values[node.inputs[0]]
+    values[node.outputs[0]] = _apply(node.op, params, source)
+  return values
+
+
+def _apply(op, params, x):
+  kind = type(op).__name__
+  if kind == 'MatMul':
+    return x @ params[op.kernel] + op.offset(params)
+  if kind == 'Scale':
+    deviation = np.sqrt(params[op.variance] + op.epsilon)
+    gamma = 1.0 if op.gamma is None else params[op.gamma]
+    beta = 0.0 if op.beta is None else params[op.beta]
+    return gamma * (x - params[op.mean]) / deviation + beta
+  if kind == 'Elementwise':
+    return op.activation.value(x)
+  if kind == 'Softmax':
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+  assert kind == 'Reshape', kind
+  return x.reshape(len(x), *op.shape)
+
+
+def assert_inside(values, bounds, axis=0) -> None:
+  """Every sample of `values` lies in `bounds`, up to ROUNDING."""
+  slack = ROUNDING * (1 + np.abs(values).max(initial=0.0))
+  assert np.all(values >= np.expand_dims(bounds.low, axis) - slack)
+  assert np.all(values <= np.expand_dims(bounds.high, axis) + slack)
+
+
+def group_view(model, index=0, low=-1.0, high=1.0) -> GroupView:
+  """The view of one group of a model with all its units alive."""
+  graph = build_graph(model)
+  group = find_groups(graph).groups[index]
+  network = NetworkView(graph, read_params(graph), box(graph, low, high))
+  return GroupView(network, group, np.ones(group.size, bool))
+
+
+def two_layer(incoming, bias, outgoing, activation='relu') -> keras.Model:
+  """A network of one hidden layer with the given weights."""
+  incoming, outgoing = np.asarray(incoming), np.asarray(outgoing)
+  model = keras.Sequential(
+    [
+      keras.Input((incoming.shape[0],)),
+      keras.layers.Dense(
+        incoming.shape[1], activation=activation, name='hidden'
+      ),
+      keras.layers.Dense(outgoing.shape[1], name='logits'),
+    ]
+  )
+  model.set_weights(
+    [incoming, np.asarray(bias), outgoing, np.zeros(outgoing.shape[1])]
+  )
+  return model
+
+
+def pairs(n: int) -> tuple[np.ndarray, np.ndarray]:
+  """All ordered pairs of different units."""
+  left, right = np.array(list(itertools.permutations(range(n), 2))).T
+  return left, right
