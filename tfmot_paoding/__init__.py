@@ -14,14 +14,14 @@ from tfmot_paoding.compensation import (
   Compensation,
   Merge,
   NoCompensation,
-  compensations,
+  register_compensation,
 )
 from tfmot_paoding.criteria import (
   Criterion,
   IntervalImpact,
   Norm,
   PairSaliency,
-  criteria,
+  register_criterion,
 )
 from tfmot_paoding.deviation import deviation_bound
 from tfmot_paoding.driver import History
@@ -35,7 +35,12 @@ from tfmot_paoding.methods import (
 )
 from tfmot_paoding.prune import prune, prune_low_saliency, run_schedule
 from tfmot_paoding.schedule import ProgressiveSparsity
-from tfmot_paoding.selection import Annealing, Greedy, Selection, selections
+from tfmot_paoding.selection import (
+  Annealing,
+  Greedy,
+  Selection,
+  register_selection,
+)
 from tfmot_paoding.version import __version__
 from tfmot_paoding.wrapper import PruneLowSaliency, prune_scope
 
@@ -59,18 +64,18 @@ __all__ = [
   'UpdatePruningStep',
   '__version__',
   'compact',
-  'compensations',
   'convert_to_tflite',
-  'criteria',
   'deviation_bound',
   'get_method',
   'method_names',
   'prune',
   'prune_low_saliency',
   'prune_scope',
+  'register_compensation',
+  'register_criterion',
   'register_handler',
   'register_method',
+  'register_selection',
   'run_schedule',
-  'selections',
   'write_file',
 ]

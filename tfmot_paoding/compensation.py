@@ -28,6 +28,7 @@ class Compensation(Configurable):
 
 
 compensations: Registry[Compensation] = Registry('compensation', Compensation)
+register_compensation = compensations.register
 
 
 @compensations.register('none')

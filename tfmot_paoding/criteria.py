@@ -36,6 +36,7 @@ class Criterion(Configurable):
 
 
 criteria: Registry[Criterion] = Registry('criterion', Criterion)
+register_criterion = criteria.register
 
 
 @criteria.register('norm')
@@ -103,7 +104,7 @@ class IntervalImpact(Criterion):
     beta: Weight of E.
     similarity: Two output intervals at least this similar count as one kind.
     pool: Only each unit's so many nearest partners by pair saliency are
-      scored; 0 for all.
+      scored, and new ones only when these are all gone; 0 for all.
     blend: The exponent of pair saliency in the score; 0 for impact alone.
     squash: The paper's sigmoid(L) and sigmoid(E).
   """

@@ -47,6 +47,7 @@ class Selection(Configurable):
 
 
 selections: Registry[Selection] = Registry('selection', Selection)
+register_selection = selections.register
 
 
 class ScoreTable:
