@@ -39,6 +39,7 @@ setuptools.setup(
       'ruff>=0.9',
       'scikit-learn>=1.3',
       'setuptools>=68',
+      'tensorboard>=2.16',
       'wheel>=0.41',
     ],
   },

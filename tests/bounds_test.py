@@ -144,9 +144,9 @@ def test_differences_of_entries_are_sound_and_no_wider_than_separate(model):
     return
   left, right = testing.pairs(graph.shapes[value][0])
   gap = bounds.difference_of_entries(graph, params, found, value, left, right)
-  seen = testing.forward(
-    graph, params, testing.samples(model.input_shape[1:])
-  )[value]
+  seen = testing.forward(graph, params, testing.samples(model.input_shape[1:]))[
+    value
+  ]
   testing.assert_inside(seen[:, left] - seen[:, right], gap)
   separate = found[value].high[left] - found[value].low[right]
   assert np.all(gap.high <= separate + testing.ROUNDING)

@@ -45,7 +45,10 @@ def forms(model, method='saliency'):
   tuned = keras.models.clone_model(small)
   rng = np.random.default_rng(0)
   tuned.set_weights(
-    [w + 0.01 * rng.normal(size=w.shape) * (w != 0) for w in small.get_weights()]
+    [
+      w + 0.01 * rng.normal(size=w.shape) * (w != 0)
+      for w in small.get_weights()
+    ]
   )
   return {
     'wrapped': wrapped,

@@ -1,0 +1,179 @@
+"""In `fit` the schedule drives the pruning, and removed units stay removed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_model_optimization as tfmot
+
+import tfmot_paoding as paoding
+from tests import testing
+from tfmot_paoding.compat import keras
+
+_sparsity = tfmot.sparsity.keras
+
+_RNG = np.random.default_rng(0)
+X = _RNG.uniform(-1, 1, (96, 5)).astype(np.float32)
+Y = _RNG.integers(0, 3, 96)
+
+
+def fit(wrapped, epochs=2, optimizer='adam', callbacks=(), **more):
+  """Trains 12 steps an epoch; the pruning callback."""
+  compiled = {k: more.pop(k) for k in list(more) if k in _COMPILE}
+  wrapped.compile(
+    optimizer,
+    keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    metrics=['accuracy'],
+    **compiled,
+  )
+  callback = paoding.UpdatePruningStep()
+  wrapped.fit(
+    X,
+    Y,
+    batch_size=8,
+    epochs=epochs,
+    verbose=0,
+    callbacks=[callback, *callbacks],
+    **more,
+  )
+  return callback
+
+
+_COMPILE = ('run_eagerly', 'jit_compile', 'steps_per_execution')
+
+
+def removed_entries(wrapped):
+  """Every masked-out weight entry of a wrapped model."""
+  entries = [
+    weight.numpy()[mask.numpy() == 0]
+    for layer in wrapped.layers
+    if isinstance(layer, paoding.PruneLowSaliency)
+    for weight, mask, _ in layer.pruning_vars
+  ]
+  return np.concatenate(entries)
+
+
+def schedule():
+  return paoding.ProgressiveSparsity(0.5, 0.25, begin_step=3, frequency=4)
+
+
+MODELS = {
+  'relu': lambda: testing.mlp((5, 8, 6, 3)),
+  'sigmoid': lambda: testing.mlp((5, 8, 6, 3), 'sigmoid'),
+  'norm before': lambda: testing.with_batch_norm(True),
+  'norm after': lambda: testing.with_batch_norm(False),
+}
+
+
+@pytest.mark.parametrize('name', MODELS)
+@pytest.mark.parametrize(
+  'optimizer', ['adam', keras.optimizers.SGD(0.1, momentum=0.9)]
+)
+def test_removed_units_stay_removed(name, optimizer):
+  wrapped = paoding.prune_low_saliency(MODELS[name](), schedule())
+  if not isinstance(optimizer, str):
+    optimizer = type(optimizer).from_config(optimizer.get_config())
+  callback = fit(wrapped, optimizer=optimizer)
+  assert callback.history.step == [3, 7]
+  assert callback.history.units_removed == [2 + 1, 4 + 3]
+  entries = removed_entries(wrapped)
+  assert entries.size > 0
+  assert not entries.any()
+  small = paoding.compact(wrapped)
+  dense = [x.units for x in small.layers if hasattr(x, 'units')]
+  assert dense == [4, 3, 3]
+  np.testing.assert_allclose(small(X), wrapped(X), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  'how', [{'run_eagerly': True}, {'jit_compile': True}, {}]
+)
+def test_every_way_of_running(how):
+  wrapped = paoding.prune_low_saliency(testing.mlp(), schedule())
+  fit(wrapped, epochs=1, **how)
+  assert not removed_entries(wrapped).any()
+  assert removed_entries(wrapped).size
+
+
+def test_several_steps_in_one_execution_miss_nothing():
+  wrapped = paoding.prune_low_saliency(testing.mlp(), schedule())
+  callback = fit(wrapped, epochs=1, steps_per_execution=6)
+  assert callback.history.step == [3, 7]
+
+
+def test_training_changes_what_is_kept():
+  wrapped = paoding.prune_low_saliency(testing.mlp(), schedule())
+  before = wrapped.layers[0].layer.kernel.numpy()
+  fit(wrapped)
+  after = wrapped.layers[0].layer.kernel.numpy()
+  kept = wrapped.layers[0].pruning_vars[0][1].numpy() == 1
+  # All but those of a unit whose ReLU is off for every sample.
+  assert np.mean(before[kept] != after[kept]) > 0.5
+
+
+def test_the_schedule_may_begin_before_the_first_step():
+  wrapped = paoding.prune_low_saliency(
+    testing.mlp(), paoding.ProgressiveSparsity(0.25, 0.25)
+  )
+  assert fit(wrapped, epochs=1).history.step == [0]
+
+
+@pytest.mark.parametrize(
+  'tfmot_schedule',
+  [
+    _sparsity.ConstantSparsity(0.5, 5, frequency=2),
+    _sparsity.PolynomialDecay(0.1, 0.5, 2, 14, frequency=4),
+  ],
+)
+def test_tfmot_schedules_drive(tfmot_schedule):
+  wrapped = paoding.prune_low_saliency(testing.mlp(), tfmot_schedule)
+  callback = fit(wrapped)
+  assert callback.history.units_removed[-1] == 4 + 3
+
+
+def test_further_fits_go_on():
+  wrapped = paoding.prune_low_saliency(
+    testing.mlp(), paoding.ProgressiveSparsity(0.5, 0.25, 3, 12)
+  )
+  assert fit(wrapped, epochs=1).history.step == [3]
+  assert fit(wrapped, epochs=1).history.step == [15]
+  assert fit(wrapped, epochs=1).history.step == []
+  assert not removed_entries(wrapped).any()
+
+
+def test_after_run_schedule_fit_keeps_what_is_gone():
+  wrapped = paoding.prune_low_saliency(testing.mlp())
+  paoding.run_schedule(wrapped, verbose=0)
+  small = paoding.compact(wrapped)
+  assert fit(wrapped).history.step == []
+  again = paoding.compact(wrapped)
+  assert [x.units for x in again.layers] == [x.units for x in small.layers]
+
+
+def test_other_callbacks_and_validation_work_beside_it(tmp_path):
+  wrapped = paoding.prune_low_saliency(testing.mlp(), schedule())
+  summaries = _sparsity.PruningSummaries(log_dir=str(tmp_path))
+  stop = keras.callbacks.EarlyStopping('val_loss', patience=0, min_delta=1e9)
+  fit(wrapped, epochs=9, callbacks=[summaries, stop], validation_data=(X, Y))
+  assert list(tmp_path.rglob('events*'))
+  assert not removed_entries(wrapped).any()
+  tags = set()
+  for file in tmp_path.rglob('events*'):
+    for event in tf.compat.v1.train.summary_iterator(str(file)):
+      tags |= {value.tag for value in event.summary.value}
+  assert any('kernel_mask' in tag and tag.endswith('sparsity') for tag in tags)
+  assert any('bias_mask' in tag for tag in tags)
+
+
+def test_it_is_tfmots_callback_and_tfmot_demands_one():
+  assert issubclass(paoding.UpdatePruningStep, _sparsity.UpdatePruningStep)
+  wrapped = paoding.prune_low_saliency(testing.mlp())
+  wrapped.compile('sgd', 'mse')
+  with pytest.raises(Exception, match='UpdatePruningStep'):
+    wrapped.fit(X, np.zeros((96, 3)), verbose=0)
+
+
+def test_there_is_no_history_before_training():
+  with pytest.raises(ValueError, match='before training'):
+    _ = paoding.UpdatePruningStep().history

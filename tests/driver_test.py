@@ -1,0 +1,112 @@
+"""The driver: steps, resuming, and interrupts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tfmot_paoding as paoding
+from tests import testing
+from tfmot_paoding import driver as lib
+from tfmot_paoding.compat import keras
+from tfmot_paoding.graph import build_graph
+from tfmot_paoding.groups import find_groups
+
+
+def wrapped_mlp(method='stochastic'):
+  return paoding.prune_low_saliency(
+    testing.mlp((5, 16, 12, 3)), paoding.ProgressiveSparsity(0.5, 0.1), method
+  )
+
+
+def finished(wrapped):
+  paoding.run_schedule(wrapped, verbose=0)
+  return wrapped.get_weights()
+
+
+def assert_same(one, two):
+  for a, b in zip(one, two, strict=True):
+    np.testing.assert_array_equal(a, b)
+
+
+def test_a_step_that_asks_for_nothing_does_nothing():
+  driver = lib.Driver(wrapped_mlp())
+  assert driver.step(0)
+  assert not driver.step(0)
+  assert not driver.step(99)
+  assert driver.history.units_removed == [1 + 1]
+
+
+@pytest.mark.parametrize('method', paoding.method_names())
+def test_a_new_driver_goes_on_where_the_old_one_stopped(method):
+  wrapped = wrapped_mlp(method)
+  lib.Driver(wrapped).step(0)
+  lib.Driver(wrapped).step(1)
+  assert_same(finished(wrapped), finished(wrapped_mlp(method)))
+
+
+@pytest.mark.parametrize('assignments', [0, 1, 4])
+def test_an_interrupt_leaves_a_whole_model_that_goes_on(
+  monkeypatch, assignments
+):
+  wrapped = wrapped_mlp()
+  driver = lib.Driver(wrapped)
+  driver.step(0)
+  real, left = keras.backend.set_value, [assignments]
+
+  def interrupted(variable, value):
+    left[0] -= 1
+    if left[0] == -1:
+      raise KeyboardInterrupt
+    real(variable, value)
+
+  monkeypatch.setattr(keras.backend, 'set_value', interrupted)
+  with pytest.raises(KeyboardInterrupt):
+    driver.step(1)
+  monkeypatch.undo()
+  for layer in wrapped.layers:
+    for weight, mask, _ in layer.pruning_vars:
+      assert not np.any(weight.numpy()[mask.numpy() == 0])
+  small = paoding.compact(wrapped)
+  x = testing.samples((5,), 50).astype(np.float32)
+  np.testing.assert_allclose(small(x), wrapped(x), rtol=1e-5, atol=1e-5)
+  assert_same(finished(wrapped), finished(wrapped_mlp()))
+
+
+def test_an_interrupt_while_planning_changes_nothing(monkeypatch):
+  wrapped = wrapped_mlp()
+  driver = lib.Driver(wrapped)
+  before = wrapped.get_weights()
+
+  def interrupted(*args, **more):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(lib, 'make_plan', interrupted)
+  with pytest.raises(KeyboardInterrupt):
+    driver.step(0)
+  assert_same(before, wrapped.get_weights())
+
+
+def test_groups_with_a_bare_layer_are_left_alone_by_name():
+  graph = build_graph(testing.mlp())
+  groups, left_alone = lib.prunable(graph, find_groups(graph))
+  assert groups == []
+  assert "'hidden_0'" in left_alone['hidden_0']
+  assert 'not wrapped' in left_alone['hidden_1']
+
+
+def test_merged_entries_follow_positions():
+  model = testing.fill(
+    keras.Sequential(
+      [
+        keras.Input((2, 3)),
+        keras.layers.Dense(4, name='a'),
+        keras.layers.Flatten(),
+        keras.layers.Dense(2),
+      ]
+    )
+  )
+  groups = list(find_groups(build_graph(model)).groups)
+  merged = {('a',): np.array([-1, 3, -1, -1])}
+  (entries,) = lib.merged_entries(groups, merged).values()
+  assert entries.tolist() == [-1, 3, -1, -1, -1, 7, -1, -1]
