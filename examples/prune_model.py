@@ -21,7 +21,7 @@ _SPARSITY = flags.DEFINE_float(
   'sparsity', 0.5, 'Fraction of units to remove from every hidden layer.'
 )
 _STEP = flags.DEFINE_float(
-  'step_sparsity', 0.05, 'Fraction removed between two refreshes of bounds.'
+  'step_sparsity', 0.025, 'Fraction removed between two refreshes of bounds.'
 )
 _METHOD = flags.DEFINE_enum(
   'method', 'impact', paoding.method_names(), 'How units are chosen.'

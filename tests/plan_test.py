@@ -1,4 +1,4 @@
-"""Plans: budgets, masks on both sides, and networks that stay what they were."""
+"""Plans: budgets, masks on both sides, functions that stay what they were."""
 
 from __future__ import annotations
 

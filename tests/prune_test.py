@@ -215,7 +215,7 @@ class TestRunSchedule:
   def test_a_progress_bar_is_shown_on_request(self, capsys):
     wrapped = paoding.prune_low_saliency(testing.mlp())
     paoding.run_schedule(wrapped, verbose=1)
-    assert '10/10' in capsys.readouterr().out
+    assert '20/20' in capsys.readouterr().out
     run(paoding.prune_low_saliency(testing.mlp()))
     assert capsys.readouterr().out == ''
 

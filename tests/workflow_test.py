@@ -264,10 +264,11 @@ def test_quantization_aware_training_follows(form):
 @pytest.mark.parametrize(
   ('name', 'least'),
   [
-    ('mnist_mlp3_relu', 0.807),
-    ('mnist_mlp5_relu', 0.835),
-    ('mnist_mlp5_sigmoid', 0.935),
-    ('mnist_mlp_wide', 0.969),
+    # Mean of three seeds as measured, less a little; see README.
+    ('mnist_mlp3_relu', 0.82),
+    ('mnist_mlp5_relu', 0.84),
+    ('mnist_mlp5_sigmoid', 0.938),
+    ('mnist_mlp_wide', 0.968),
   ],
 )
 def test_accuracy_on_real_models(shared, name, least):
@@ -277,6 +278,9 @@ def test_accuracy_on_real_models(shared, name, least):
   with np.load(shared / 'data' / 'mnist.npz') as data:
     images = data['x_test'][..., None] / np.float32(255)
     labels = data['y_test']
-  small = paoding.prune(made, 0.5, 'saliency', verbose=0)
-  answers = small.predict(images, batch_size=512, verbose=0).argmax(1)
-  assert np.mean(answers == labels) >= least - 0.0005
+  scores = []
+  for seed in range(3):
+    small = paoding.prune(made, 0.5, seed=seed, verbose=0)
+    answers = small.predict(images, batch_size=512, verbose=0).argmax(1)
+    scores.append(np.mean(answers == labels))
+  assert np.mean(scores) >= least

@@ -156,7 +156,7 @@ def prune(
   method: str | Mapping[str, Any] | Method = 'stochastic',
   input_range: Any = (0.0, 1.0),
   seed: int = 0,
-  step_sparsity: float = 0.05,
+  step_sparsity: float = 0.025,
   verbose: int = 1,
 ) -> keras.Model:
   """Prunes a trained model without data and makes it physically smaller.

@@ -39,7 +39,7 @@ class ProgressiveSparsity(PruningSchedule):
   def __init__(
     self,
     final_sparsity: float,
-    step_sparsity: float = 0.05,
+    step_sparsity: float = 0.025,
     begin_step: int = 0,
     frequency: int = 1,
   ):
