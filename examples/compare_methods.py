@@ -8,8 +8,9 @@ bytes 0..255, scaled to 0..1 here). Every figure is measured on the test set,
 which no method sees; units are removed from every hidden layer, without
 fine-tuning. With `--peer` the rival package paoding-dl runs on the same
 models in the same process; `examples/paoding_peer.py` says how to install it.
-Tables are printed in Markdown, and written to `--output` as JSON after every
-row, so that an interrupted run keeps what it has.
+Every row is printed as it is measured, then a summary by model. With
+`--output` the rows are written as JSON after every measurement; called again
+with the same file, an interrupted run goes on from there.
 """
 
 from __future__ import annotations
@@ -186,21 +187,77 @@ def measure_peer(
   )
 
 
-def all_rows() -> Iterator[Row]:
-  """Every row, one after another."""
+def load_rows() -> list[Row]:
+  """The rows that an earlier run has left in `--output`."""
+  if not _OUTPUT.value or not os.path.exists(_OUTPUT.value):
+    return []
+  with open(_OUTPUT.value, encoding='utf-8') as file:
+    return [Row(**fields) for fields in json.load(file)]
+
+
+def all_rows(known: list[Row]) -> Iterator[Row]:
+  """Every row, one after another; known ones are not measured again."""
+  found = {(row.model, row.sparsity, row.method): row for row in known}
+  methods = list(_METHODS.value)
+  if _PEER.value:
+    import paoding_peer
+
+    methods += [f'paoding-dl {mode}' for mode in paoding_peer.MODES]
   for path in _MODELS.value:
     name = os.path.splitext(os.path.basename(path))[0]
     model = keras.models.load_model(path, compile=False)
     samples = load_samples(_DATA.value, model)
-    yield measure_original(name, model, samples)
+    yield found.get((name, 0.0, 'original')) or measure_original(
+      name, model, samples
+    )
     for sparsity in map(float, _SPARSITIES.value):
-      for method in _METHODS.value:
-        yield measure(name, model, samples, sparsity, method)
-      if _PEER.value:
-        import paoding_peer
+      for method in methods:
+        row = found.get((name, sparsity, method))
+        if row is None and method.startswith('paoding-dl '):
+          mode = method.removeprefix('paoding-dl ')
+          row = measure_peer(path, name, samples, sparsity, mode)
+        yield row or measure(name, model, samples, sparsity, method)
 
-        for mode in paoding_peer.MODES:
-          yield measure_peer(path, name, samples, sparsity, mode)
+
+def summary(rows: list[Row]) -> Iterator[str]:
+  """A Markdown table: accuracy by model, method and sparsity.
+
+  The peer stands as the best of its modes that removed what was asked for.
+  """
+  sparsities = sorted({row.sparsity for row in rows} - {0.0})
+  middle = 0.5 if 0.5 in sparsities else sparsities[0]
+  heads = ['model', 'method', *[f'{s:.0%} removed' for s in sparsities]]
+  heads += [f'FGSM {e} at {middle:.0%}' for e in _EPSILONS]
+  yield '| ' + ' | '.join(heads) + ' |'
+  yield '|' + ' --- |' * len(heads)
+  groups: dict[tuple[str, str], list[Row]] = {}
+  for row in rows:
+    groups.setdefault((row.model, row.method.split()[0]), []).append(row)
+  for (model, method), own in sorted(groups.items(), key=_model_then_as_run):
+    columns = [_best(own, sparsity) for sparsity in sparsities]
+    attacks = _best(own, middle)
+    cells = ['' if row is None else f'{row.accuracy:.3f}' for row in columns]
+    for e in map(str, _EPSILONS):
+      known = attacks is not None and e in attacks.fgsm
+      cells.append(f'{attacks.fgsm[e]:.3f}' if known else '')
+    yield '| ' + ' | '.join([model, method, *cells]) + ' |'
+
+
+def _model_then_as_run(item: tuple[tuple[str, str], list[Row]]) -> tuple:
+  """Sorts models by name and the peer behind our methods."""
+  (model, method), _ = item
+  return model, method == 'paoding-dl'
+
+
+def _best(rows: list[Row], sparsity: float) -> Row | None:
+  """The most accurate row that removed what was asked; the original's own."""
+  fits = [
+    row
+    for row in rows
+    if row.method == 'original'
+    or (row.sparsity == sparsity and row.removed > sparsity - 0.01)
+  ]
+  return max(fits, key=lambda row: row.accuracy, default=None)
 
 
 def markdown(row: Row) -> str:
@@ -230,12 +287,13 @@ def main(argv: list[str]) -> None:
   print('| ' + ' | '.join(heads) + ' |')
   print('|' + ' --- |' * len(heads))
   rows = []
-  for row in all_rows():
+  for row in all_rows(load_rows()):
     print(markdown(row), flush=True)
-    rows.append(dataclasses.asdict(row))
+    rows.append(row)
     if _OUTPUT.value:
-      text = json.dumps(rows, indent=1)
+      text = json.dumps([dataclasses.asdict(row) for row in rows], indent=1)
       paoding.write_file(_OUTPUT.value, text.encode())
+  print('\n' + '\n'.join(summary(rows)))
 
 
 if __name__ == '__main__':

@@ -13,7 +13,7 @@ import numpy as np
 from tfmot_paoding import intervals
 from tfmot_paoding.graph import Graph, Node
 from tfmot_paoding.intervals import Interval
-from tfmot_paoding.ops import Gain, MatMul, Opaque, Params
+from tfmot_paoding.ops import Gain, MatMul, Opaque, Params, WeightRef
 
 Array = np.ndarray
 
@@ -169,6 +169,7 @@ def difference_of_entries(
   value: int,
   left: Array,
   right: Array,
+  by_unit: dict[WeightRef, Array] | None = None,
 ) -> Interval:
   """Bounds of entry[left] - entry[right] of one value, both seeing one input.
 
@@ -183,6 +184,8 @@ def difference_of_entries(
     value: A value of rank 1.
     left: Entry numbers, shape (pairs,).
     right: Entry numbers, shape (pairs,).
+    by_unit: Kernels laid out by unit, filled in here; kept by callers that
+      ask for a few pairs at a time.
 
   Returns:
     Bounds of shape (pairs,).
@@ -194,7 +197,7 @@ def difference_of_entries(
     return apart
   product, *channelwise = chain
   joint = product_pair_difference(
-    product.op, params, bounds[product.inputs[0]], left, right
+    product.op, params, bounds[product.inputs[0]], left, right, by_unit
   )
   for node in channelwise:
     x = bounds[node.inputs[0]]
@@ -203,11 +206,19 @@ def difference_of_entries(
 
 
 def product_pair_difference(
-  op: MatMul, params: Params, x: Interval, left: Array, right: Array
+  op: MatMul,
+  params: Params,
+  x: Interval,
+  left: Array,
+  right: Array,
+  by_unit: dict[WeightRef, Array] | None = None,
 ) -> Interval:
   """Bounds of z_left - z_right of one matrix product, shape (pairs,)."""
-  kernel, low = params[op.kernel].T, np.empty(len(left))
-  high = np.empty(len(left))
+  by_unit = {} if by_unit is None else by_unit
+  if op.kernel not in by_unit:
+    by_unit[op.kernel] = np.ascontiguousarray(params[op.kernel].T)
+  kernel = by_unit[op.kernel]
+  low, high = np.empty((2, len(left)))
   bias = np.broadcast_to(op.offset(params), (kernel.shape[0],))
   slack = (kernel.shape[1] + 2) * np.finfo(np.float64).eps
   rows = max(1, (1 << 22) // kernel.shape[1])  # about 32 MiB at a time

@@ -39,6 +39,7 @@ class NetworkView:
     self.graph = graph
     self.params = params
     self.memory = {} if memory is None else memory
+    self.by_unit: dict[WeightRef, Array] = {}
     self._boxes = boxes
 
   @functools.cached_property
@@ -199,6 +200,7 @@ class GroupView:
           value,
           places[kept, k],
           places[removed, k],
+          network.by_unit,
         )
         found = one if found is None else hull(found, one)
     return found
