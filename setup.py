@@ -18,7 +18,7 @@ setuptools.setup(
   long_description=(_HERE / 'README.md').read_text(encoding='utf-8'),
   long_description_content_type='text/markdown',
   license='Apache-2.0',
-  python_requires='>=3.10',
+  python_requires='>=3.10,<3.14',
   packages=setuptools.find_packages(
     include=['tfmot_paoding', 'tfmot_paoding.*']
   ),
@@ -36,7 +36,7 @@ setuptools.setup(
       'hypothesis>=6.90',
       'pytest>=8',
       'pytest-xdist>=3.5',
-      'ruff>=0.9',
+      'ruff>=0.9,<0.18',
       'scikit-learn>=1.3',
       'setuptools>=68',
       'tensorboard>=2.16',

@@ -47,6 +47,37 @@ def test_deps_are_the_imports(module):
   assert len(target['deps']) == len(wanted)
 
 
+@pytest.mark.parametrize(
+  'source',
+  sorted(
+    str(path.relative_to(_ROOT))
+    for folder in ('examples', 'tests')
+    for path in (_ROOT / folder).rglob('*.py')
+    if path.stem != '__init__'
+  ),
+)
+def test_deps_of_tests_and_examples_are_the_imports(source):
+  path = _ROOT / source
+  names = imports.imported_names(path)
+  sources = {
+    str(_FILES[m].relative_to(_ROOT))
+    for m in imports.package_imports(path, set(_FILES))
+  }
+  sources |= {
+    str(helper.relative_to(_ROOT))
+    for helper in (_ROOT / 'tests').glob('*.py')
+    if f'tests.{helper.stem}' in names
+  }
+  sources |= {
+    str(helper.relative_to(_ROOT))
+    for helper in (_ROOT / 'examples').glob('*.py')
+    if helper.stem in names
+  }
+  wanted = {':' + target_of(s)['name'] for s in sources}
+  wanted |= {f'@pypi//{name}' for name in imports.third_party_imports(path)}
+  assert set(target_of(source)['deps']) == wanted
+
+
 def test_every_source_has_a_target_and_every_target_a_source():
   sources = [s for t in targets().values() for s in t['srcs']]
   for source in sources:
@@ -83,7 +114,19 @@ def test_only_compat_imports_keras_and_tfmot():
   for module, path in _FILES.items():
     outside = imports.third_party_imports(path)
     private = outside & {'tf_keras', 'tensorflow_model_optimization'}
-    assert not private or module == 'tfmot_paoding.compat', module
+    # TensorFlow hands out Keras too, and which one depends on import order.
+    tree = ast.parse(path.read_text(encoding='utf-8'))
+    through_tf = any(
+      isinstance(node, ast.Attribute)
+      and node.attr == 'keras'
+      and isinstance(node.value, ast.Name)
+      and node.value.id in ('tf', 'tensorflow')
+      for node in ast.walk(tree)
+    ) or any(
+      name.split('.')[:2] == ['tensorflow', 'keras']
+      for name in imports.imported_names(path)
+    )
+    assert not (private or through_tf) or module == 'tfmot_paoding.compat'
 
 
 @pytest.mark.parametrize('module', ['compact', 'export', 'deviation'])
