@@ -1,14 +1,16 @@
 """Runs the rival package paoding-dl 1.0.0.post3 on a model, to compare with.
 
-Its metadata is refused by newer versions of pip, so it is installed by an
-older one, without the dependencies that it pins, beside this package:
+Its metadata is refused by newer versions of pip, so an older one installs it,
+without the dependencies that it pins, into a folder of its own (it would put a
+package named `tests` beside it):
 
-  pip install 'pip<24.1'
-  pip install --no-deps paoding-dl==1.0.0.post3
+  python -m venv old_pip && old_pip/bin/pip install 'pip<24.1'
+  old_pip/bin/pip install --no-deps --target=peer paoding-dl==1.0.0.post3
   pip install pandas scikit-learn opencv-python-headless tabulate pydot \
       importlib_metadata
+  export PYTHONPATH=$PWD/peer TF_USE_LEGACY_KERAS=1
 
-Set TF_USE_LEGACY_KERAS=1: it takes `tf.keras` for Keras 2.
+The variable is needed since it takes `tf.keras` for Keras 2.
 
 What runs is its own pruning of dense layers, with its evaluation turned off.
 The result keeps the original's shape, with merged rows and zeros for removed

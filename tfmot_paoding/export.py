@@ -78,9 +78,9 @@ def write_file(path: str, data: bytes) -> None:
       file.flush()
       os.fsync(file.fileno())
     os.replace(temporary, path)
-  except BaseException:
-    os.unlink(temporary)
-    raise
+  finally:
+    if os.path.exists(temporary):  # it did not come to the replacing
+      os.unlink(temporary)
 
 
 def run_tflite(

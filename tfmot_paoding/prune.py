@@ -27,7 +27,7 @@ from tfmot_paoding.wrapper import PruneLowSaliency
 def prune_low_saliency(
   to_prune: keras.Model,
   pruning_schedule: compat.PruningSchedule | Mapping[str, Any] | None = None,
-  method: str | Mapping[str, Any] | Method = 'stochastic',
+  method: str | Mapping[str, Any] | Method = 'impact',
   input_range: Any = (0.0, 1.0),
   seed: int = 0,
   pruning_policy: compat.PruningPolicy | None = None,
@@ -153,7 +153,7 @@ def run_schedule(
 def prune(
   model: keras.Model,
   sparsity: float | Mapping[str, float],
-  method: str | Mapping[str, Any] | Method = 'stochastic',
+  method: str | Mapping[str, Any] | Method = 'impact',
   input_range: Any = (0.0, 1.0),
   seed: int = 0,
   step_sparsity: float = 0.025,

@@ -45,7 +45,7 @@ class PruneLowSaliency(compat.PruneLowMagnitude):
     self,
     layer: keras.layers.Layer,
     pruning_schedule: compat.PruningSchedule | None = None,
-    method: str | Mapping[str, Any] | Method = 'stochastic',
+    method: str | Mapping[str, Any] | Method = 'impact',
     input_range: Any = (0.0, 1.0),
     seed: int = 0,
     masked_weights: Sequence[str] | None = None,
