@@ -175,5 +175,16 @@ def test_it_is_tfmots_callback_and_tfmot_demands_one():
 
 
 def test_there_is_no_history_before_training():
-  with pytest.raises(ValueError, match='before training'):
+  with pytest.raises(ValueError, match='no history before training'):
     _ = paoding.UpdatePruningStep().history
+
+
+def test_tfmots_own_wrappers_are_served_as_tfmot_serves_them():
+  wrapped = _sparsity.prune_low_magnitude(
+    testing.mlp(), _sparsity.ConstantSparsity(0.5, 0, frequency=1)
+  )
+  callback = fit(wrapped, epochs=1)
+  kernel = wrapped.layers[0].layer.kernel.numpy()
+  assert np.mean(kernel == 0) == pytest.approx(0.5, abs=0.05)
+  with pytest.raises(ValueError, match='no history'):
+    _ = callback.history

@@ -7,6 +7,7 @@ from typing import Any
 from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
 from tfmot_paoding.driver import Driver, History
+from tfmot_paoding.wrapper import PruneLowSaliency
 
 
 class UpdatePruningStep(compat.UpdatePruningStep):
@@ -33,15 +34,22 @@ class UpdatePruningStep(compat.UpdatePruningStep):
     """Sparsity, units removed and seconds of each pruning step.
 
     Raises:
-      ValueError: training has not begun.
+      ValueError: training has not begun, or the model is not wrapped by
+        `prune_low_saliency`.
     """
     if self._driver is None:
-      raise ValueError('There is no history before training has begun.')
+      raise ValueError(
+        'There is no history before training of a model from '
+        'prune_low_saliency has begun.'
+      )
     return self._driver.history
 
   def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
     """Finds the groups; prunes already if the schedule begins at step 0."""
     super().on_train_begin(logs)
+    if not any(isinstance(x, PruneLowSaliency) for x in self.prunable_layers):
+      self._driver = None  # none of ours: TFMOT's callback does all there is
+      return
     self._driver = Driver(self.model, bounded=False)
     self._last = self._step()
     if self._last == 0:
@@ -52,6 +60,8 @@ class UpdatePruningStep(compat.UpdatePruningStep):
   ) -> None:
     """Prunes if the schedule asks for it at this step."""
     super().on_train_batch_end(batch, logs)
+    if self._driver is None:
+      return
     # Several steps may have been taken in one execution.
     for step in range(self._last + 1, self._step() + 1):
       self._driver.step(step)
