@@ -165,9 +165,9 @@ class GroupView:
 
   # What a removal changes.
 
-  def absorb(self, removed: int, kept: int, share: float = 1.0) -> None:
-    """v_kept += share * v_removed."""
-    self.outgoing[kept] += share * self.outgoing[removed]
+  def absorb(self, removed: int, kept: int) -> None:
+    """v_kept += v_removed."""
+    self.outgoing[kept] += self.outgoing[removed]
     self.changed = np.append(self.changed, kept)
 
   def remove(self, unit: int) -> None:
