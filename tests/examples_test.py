@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 import pathlib
 import subprocess
@@ -127,3 +129,60 @@ def _input_name(path) -> str:
 
 def _output_name(path) -> str:
   return _signature(path)['outputs'][0]
+
+
+@pytest.fixture
+def comparison(tmp_path, model_path) -> list[str]:
+  """Flags for a comparison on random samples."""
+  rng = np.random.default_rng(0)
+  path = tmp_path / 'data.npz'
+  np.savez(
+    path,
+    x_test=rng.integers(0, 256, (40, 2, 3)).astype(np.uint8),
+    y_test=rng.integers(0, 3, 40),
+  )
+  return [
+    f'--models={model_path}',
+    f'--data={path}',
+    f'--output={tmp_path / "rows.json"}',
+    '--sparsities=0.5',
+    '--seeds=2',
+    '--attacked=8',
+  ]
+
+
+def test_compare_methods_measures_and_goes_on(tmp_path, comparison):
+  done = run('compare_methods.py', *comparison, '--methods=l1')
+  assert done.returncode == 0, done.stderr
+  rows = json.loads((tmp_path / 'rows.json').read_text())
+  assert [row['method'] for row in rows] == ['original', 'l1']
+  assert rows[1]['removed'] == 0.5
+  assert set(rows[1]['fgsm']) == {'0.01', '0.05'}
+  assert rows[1]['sizes'][1] < rows[1]['sizes'][0]
+  rows[1]['accuracy'] = 2.0  # to know it again
+  (tmp_path / 'rows.json').write_text(json.dumps(rows))
+  done = run('compare_methods.py', *comparison, '--methods=l1,stochastic')
+  assert done.returncode == 0, done.stderr
+  again = json.loads((tmp_path / 'rows.json').read_text())
+  assert again[:2] == rows
+  assert again[2]['method'] == 'stochastic'
+  assert '| in | l1 | 2.000 |' in done.stdout  # the summary
+
+
+def test_a_missing_peer_is_named_with_its_installation(comparison):
+  if importlib.util.find_spec('paoding') is not None:
+    pytest.skip('paoding-dl is installed here')
+  done = run('compare_methods.py', *comparison, '--peer', '--methods=l1')
+  assert done.returncode != 0
+  assert 'paoding-dl cannot be imported' in done.stderr
+  assert 'paoding_peer.py' in done.stderr
+
+
+def test_benchmark_speed_prints_a_row_a_method():
+  done = run(
+    'benchmark_speed.py', '--widths=16', '--methods=l1,impact', '--repeats=1'
+  )
+  assert done.returncode == 0, done.stderr
+  rows = [x.split('|') for x in done.stdout.splitlines() if '| 16 |' in x]
+  assert [row[2].strip() for row in rows] == ['l1', 'impact']
+  assert all(float(row[3]) > 0 for row in rows)
