@@ -161,7 +161,7 @@ def measure(
     history.sparsity[-1],
     float(np.mean(scores)),
     float(np.ptp(scores)),
-    {e: float(np.mean([a[e] for a in attacks])) for e in attacks[0]},
+    _mean_by_epsilon(attacks),
     float(np.mean(seconds)),
     tuple(len(paoding.convert_to_tflite(x)) for x in (stripped, small)),
   )
@@ -173,7 +173,13 @@ def measure_peer(
   """One mode of paoding-dl."""
   import paoding_peer
 
-  result = paoding_peer.run(path, sparsity, mode)
+  seeds = range(_SEEDS.value if mode == 'stochastic' else 1)
+  scores, attacks, seconds = [], [], []
+  for seed in seeds:
+    result = paoding_peer.run(path, sparsity, mode, seed=seed)
+    scores.append(accuracy(result.model, samples))
+    attacks.append(robustness(result.model, samples))
+    seconds.append(result.seconds)
   layers = [x for x in result.model.layers if hasattr(x, 'units')][:-1]
   units = sum(layer.units for layer in layers)
   return Row(
@@ -181,10 +187,16 @@ def measure_peer(
     sparsity,
     f'paoding-dl {mode}',
     sum(result.units_removed.values()) / units,
-    accuracy(result.model, samples),
-    fgsm=robustness(result.model, samples),
-    seconds=result.seconds,
+    float(np.mean(scores)),
+    float(np.ptp(scores)),
+    _mean_by_epsilon(attacks),
+    float(np.mean(seconds)),
   )
+
+
+def _mean_by_epsilon(attacks: list[dict[str, float]]) -> dict[str, float]:
+  """The mean over seeds of each epsilon's figure."""
+  return {e: float(np.mean([a[e] for a in attacks])) for e in attacks[0]}
 
 
 def load_rows() -> list[Row]:
@@ -193,6 +205,12 @@ def load_rows() -> list[Row]:
     return []
   with open(_OUTPUT.value, encoding='utf-8') as file:
     return [Row(**fields) for fields in json.load(file)]
+
+
+def save_rows(rows: list[Row]) -> None:
+  """Writes rows to `--output`."""
+  text = json.dumps([dataclasses.asdict(row) for row in rows], indent=1)
+  paoding.write_file(_OUTPUT.value, text.encode())
 
 
 def all_rows(known: list[Row]) -> Iterator[Row]:
@@ -286,13 +304,12 @@ def main(argv: list[str]) -> None:
   heads += [f'FGSM {e}' for e in _EPSILONS] + ['seconds', 'tflite bytes']
   print('| ' + ' | '.join(heads) + ' |')
   print('|' + ' --- |' * len(heads))
-  rows = []
-  for row in all_rows(load_rows()):
+  rows, known = [], load_rows()
+  for row in all_rows(known):
     print(markdown(row), flush=True)
     rows.append(row)
     if _OUTPUT.value:
-      text = json.dumps([dataclasses.asdict(row) for row in rows], indent=1)
-      paoding.write_file(_OUTPUT.value, text.encode())
+      save_rows([*rows, *(other for other in known if other not in rows)])
   print('\n' + '\n'.join(summary(rows)))
 
 

@@ -74,7 +74,8 @@ def run(
     mode: One of `MODES`.
     step: The fraction removed by each of its steps.
     input_range: Its input interval.
-    seed: Of all the global generators that it draws from.
+    seed: Of the global generators that it draws from, which are put back
+      afterwards.
 
   Returns:
     The pruned network, and how many units it has really lost.
@@ -86,8 +87,6 @@ def run(
   if mode not in MODES:
     raise ValueError(f'`mode` must be one of {MODES}, but got {mode!r}.')
   pruner_class, sampler = _import(mode)
-  random.seed(seed)
-  np.random.seed(seed)
   path = os.path.abspath(model_path)
   with _scratch_folder(), contextlib.redirect_stdout(io.StringIO()):
     pruner = pruner_class(
@@ -99,9 +98,10 @@ def run(
       seed_val=seed,
     )
     pruner.load_model()
-    began = time.perf_counter()
-    pruner.prune_fc()
-    seconds = time.perf_counter() - began
+    with _seeded(seed):  # after loading, which draws from `random` as well
+      began = time.perf_counter()
+      pruner.prune_fc()
+      seconds = time.perf_counter() - began
   return PeerResult(mode, pruner.model, _removed(pruner.model), seconds)
 
 
@@ -140,6 +140,19 @@ def _scratch_folder() -> Iterator[None]:
       yield
     finally:
       os.chdir(before)
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+  """Seeds the global generators, and puts their states back."""
+  states = random.getstate(), np.random.get_state()
+  random.seed(seed)
+  np.random.seed(seed)
+  try:
+    yield
+  finally:
+    random.setstate(states[0])
+    np.random.set_state(states[1])
 
 
 def _removed(model: keras.Model) -> dict[str, int]:

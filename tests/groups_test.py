@@ -152,7 +152,6 @@ def test_units_are_numbered_by_group():
   model = testing.mlp((5, 8, 6, 3))
   graph = build_graph(model)
   grouping = find_groups(graph)
-  assert grouping.offsets == (0, 8)
   by_shape = {units.shape: units for units in grouping.units}
   assert by_shape[(6,)].tolist() == list(range(8, 14))
   assert by_shape[(3,)].tolist() == [-1] * 3
@@ -177,3 +176,14 @@ def test_numbers_of_a_large_flatten_are_exact():
   (group,) = find_groups(build_graph(model)).groups
   units = group.consumers[0].units.reshape(6, 5, 7)
   assert np.array_equal(units, np.broadcast_to(np.arange(7), (6, 5, 7)))
+
+
+def test_places_and_weights_of_members():
+  model = model_of(
+    _layers.Dense(2, name='a'), _layers.Flatten(), _layers.Dense(4, name='b'),
+    shape=(3, 5),
+  )  # fmt: skip
+  (group,) = find_groups(build_graph(model)).groups
+  assert group.consumers[0].places.tolist() == [[0, 2, 4], [1, 3, 5]]
+  found = [(ref.name, axis, masked) for _, ref, axis, masked in group.weights()]
+  assert found == [('kernel', 1, True), ('bias', 0, True), ('kernel', 0, True)]

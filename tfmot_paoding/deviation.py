@@ -125,13 +125,12 @@ def scatter(
     kept = match_units(
       _signature(before, producer), _signature(after, producer), group.name
     )
-    for member in group.members:
-      consumer = any(member is other for other in group.consumers)
+    for member, ref, axis, masked in group.weights():
       entries = np.flatnonzero(np.isin(member.units, kept) | (member.units < 0))
-      for ref, axes in member.node.op.weights().items():
-        axis = axes.incoming if consumer else axes.outgoing
-        if axis is not None:
-          after[ref] = _spread(after[ref], before[ref], axis, entries, axes)
+      # Statistics that no mask zeroes keep their original value, so that the
+      # scale stays finite; a removed unit's gamma or column is zero anyway.
+      rest = np.zeros_like(before[ref]) if masked else before[ref]
+      after[ref] = _spread(after[ref], rest, axis, entries)
   for ref, value in after.items():
     if value.shape != before[ref].shape:
       raise ValueError(
@@ -254,14 +253,14 @@ def _signature(params: Params, op: MatMul) -> Array:
   return np.vstack([kernel, bias])
 
 
-def _spread(value, template, axis, entries, axes):
-  """`value` laid out along one axis at `entries`; elsewhere what is neutral."""
+def _spread(value: Array, rest: Array, axis: int, entries: Array) -> Array:
+  """`value` laid out along one axis at `entries`, and `rest` elsewhere.
+
+  The other axes still have the size of `value`.
+  """
   shape = list(value.shape)
-  shape[axis] = template.shape[axis]
-  # Statistics that no mask zeroes keep their original value, so that the
-  # scale stays finite; a removed unit's gamma or column is zero anyway.
-  wide = np.zeros(shape) if axes.masked else np.array(template)
-  index = [slice(None)] * len(shape)
-  index[axis] = entries
-  wide[tuple(index)] = value
+  shape[axis] = rest.shape[axis]
+  corner = tuple(slice(size) for size in shape)
+  wide = np.array(rest[corner])
+  wide[(*[slice(None)] * axis, entries)] = value
   return wide

@@ -241,8 +241,7 @@ def merged_entries(
     for member in group.consumers:
       value = member.node.inputs[0]
       found = entries.setdefault(value, np.full(len(member.units), -1))
-      order = np.argsort(member.units, kind='stable')
-      order = order[member.units[order] >= 0].reshape(group.size, -1)
+      places = member.places
       gone = np.flatnonzero(merged[group.name] >= 0)
-      found[order[gone]] = order[merged[group.name][gone]]
+      found[places[gone]] = places[merged[group.name][gone]]
   return entries

@@ -10,12 +10,13 @@ that the package does not know, in layers used twice.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 
 from tfmot_paoding.graph import Graph, Node
 from tfmot_paoding.layers.base import Path
-from tfmot_paoding.ops import MatMul, Opaque, Reshape, Softmax
+from tfmot_paoding.ops import MatMul, Opaque, Reshape, Softmax, WeightRef
 
 Array = np.ndarray
 
@@ -33,6 +34,13 @@ class Member:
 
   node: Node
   units: Array
+
+  @property
+  def places(self) -> Array:
+    """The entries of each unit, in order, shape (units, positions)."""
+    order = np.argsort(self.units, kind='stable')
+    order = order[self.units[order] >= 0]
+    return order.reshape(self.units.max() + 1, -1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +66,23 @@ class Group:
     """Producers, carriers and consumers."""
     return self.producers + self.carriers + self.consumers
 
+  def weights(self) -> Iterator[tuple[Member, WeightRef, int, bool]]:
+    """Each weight that the units lie in.
+
+    Yields:
+      (the member, its weight, the axis that the units run along, whether
+      removing a unit zeroes its entries).
+    """
+    for members, incoming in (
+      (self.producers + self.carriers, False),
+      (self.consumers, True),
+    ):
+      for member in members:
+        for ref, axes in member.node.op.weights().items():
+          axis = axes.incoming if incoming else axes.outgoing
+          if axis is not None:
+            yield member, ref, axis, axes.masked
+
   @property
   def paths(self) -> dict[Path, None]:
     """The layers that take part, each once."""
@@ -71,15 +96,13 @@ class Grouping:
   Attributes:
     groups: In the order of computation.
     left_alone: The reason why, for each producer that is in no group.
-    units: For each value, the unit number of every entry, as numbered by
-      `offsets`; -1 where an entry belongs to no group.
-    offsets: The first unit number of each group.
+    units: For each value, the unit number of every entry, counted on from one
+      group to the next; -1 where an entry belongs to no group.
   """
 
   groups: tuple[Group, ...]
   left_alone: dict[Path, str]
   units: tuple[Array, ...]
-  offsets: tuple[int, ...]
 
 
 class _Numbering:
@@ -116,7 +139,6 @@ def find_groups(graph: Graph) -> Grouping:
   for value in graph.outputs:
     numbering.freeze(values[value], 'its units are outputs of the model')
   groups, left_alone, renumbered = [], {}, {}
-  offsets = []
   for node in graph.nodes:
     if not isinstance(node.op, MatMul) or node.path in left_alone:
       continue
@@ -130,7 +152,6 @@ def find_groups(graph: Graph) -> Grouping:
     if reason is not None:
       left_alone[node.path] = reason
       continue
-    offsets.append(len(renumbered))
     groups.append(group)
     renumbered.update(
       {int(n): len(renumbered) + k for k, n in enumerate(numbers)}
@@ -139,7 +160,6 @@ def find_groups(graph: Graph) -> Grouping:
     tuple(groups),
     left_alone,
     tuple(_renumber(value, renumbered) for value in values),
-    tuple(offsets),
   )
 
 

@@ -79,13 +79,10 @@ def _removed_entries(
   group: Group, alive: Array
 ) -> Iterator[tuple[WeightRef, tuple]]:
   """Each masked weight of a group, and the index of its removed entries."""
-  for member in group.members:
-    consumer = any(member is other for other in group.consumers)
-    gone = np.flatnonzero((member.units >= 0) & ~alive[member.units])
-    for ref, axes in member.node.op.weights().items():
-      axis = axes.incoming if consumer else axes.outgoing
-      if axis is not None and axes.masked:
-        yield ref, (*[slice(None)] * axis, gone)
+  for member, ref, axis, masked in group.weights():
+    if masked:
+      gone = np.flatnonzero((member.units >= 0) & ~alive[member.units])
+      yield ref, (*[slice(None)] * axis, gone)
 
 
 def make_plan(

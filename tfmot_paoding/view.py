@@ -72,7 +72,7 @@ class GroupView:
     self.size = group.size
     self.alive = alive.copy()
     self.incoming, self.bias = _incoming(network, group)
-    self._places = [_places(member) for member in group.consumers]
+    self._places = [member.places for member in group.consumers]
     self.outgoing = self._gather_outgoing()
     self.changed = np.zeros(0, int)
     self._last_kept = np.full(self.size, -1)
@@ -284,11 +284,3 @@ def _incoming(network: NetworkView, group: Group) -> tuple[Array, Array]:
   if len(kernels) == 1:
     return kernels[0], biases[0]
   return np.concatenate(kernels), np.mean(biases, axis=0)
-
-
-def _places(member) -> Array:
-  """The consumer's rows of each unit, in order, shape (n, positions)."""
-  order = np.argsort(member.units, kind='stable')
-  order = order[member.units[order] >= 0]
-  size = member.units.max() + 1
-  return order.reshape(size, -1)
