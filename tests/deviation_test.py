@@ -188,3 +188,8 @@ def test_merges_are_read_off_the_weights(method):
   for group in driver.groups:
     value = group.consumers[0].node.inputs[0]
     np.testing.assert_array_equal(found[value], driver._merged[group.name])
+
+
+def test_another_activation_in_the_same_place_is_refused():
+  with pytest.raises(ValueError, match='differ in structure'):
+    paoding.deviation_bound(MODELS['relu'], MODELS['tanh'])

@@ -145,3 +145,8 @@ def test_a_later_plan_goes_on_from_an_earlier_one():
     late = {unit for unit, _ in second.removed[group.name]}
     assert not early & late
     assert len(early | late) == lib.units_to_remove(group.size, 0.5)
+
+
+def test_a_float32_sparsity_takes_what_it_stands_for():
+  assert lib.units_to_remove(100, float(np.float32(0.7))) == 70
+  assert lib.units_to_remove(1000, float(np.float32(0.7))) == 700

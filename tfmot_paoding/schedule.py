@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Iterator
 from typing import Any
 
@@ -91,7 +92,7 @@ def check_sparsity(value: Any, name: str) -> float:
   Raises:
     ValueError: it is not a number in [0, 1).
   """
-  if isinstance(value, bool) or not isinstance(value, (int, float)):
+  if isinstance(value, bool) or not isinstance(value, numbers.Real):
     raise ValueError(f'`{name}` must be a number in [0, 1), but got {value!r}.')
   if not 0 <= value < 1:
     raise ValueError(
