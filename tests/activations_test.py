@@ -62,11 +62,15 @@ def test_ranges_are_sound_and_tight(name, low, width):
     (activation.slope, activation.slope_range(*ends)),
   ):
     seen = function(z)
+    if function is activation.slope:
+      inside = [k for k in activation.kinks if low < k[0] < low + width]
+      seen = np.concatenate([seen, *[np.array(k[1:]) for k in inside]])
     slack = 1e-9 * (1 + np.abs(seen).max())
     assert found[0] <= seen.min() + slack
     assert found[1] >= seen.max() - slack
-    kinked = any(low <= k[0] <= low + width for k in activation.kinks)
-    if function is activation.value or not kinked:
+    # At an end, the slope on the kink's far side is taken in as well.
+    ends_at_kink = any(k[0] in (low, low + width) for k in activation.kinks)
+    if function is activation.value or not ends_at_kink:
       tight = 1e-3 * (1 + np.abs(seen).max()) * (1 + width)
       assert found[0] >= seen.min() - tight
       assert found[1] <= seen.max() + tight

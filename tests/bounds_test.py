@@ -11,6 +11,7 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.graph import build_graph, read_params
 from tfmot_paoding.groups import find_groups
 from tfmot_paoding.intervals import Interval
+from tfmot_paoding.ops import MatMul, WeightRef
 
 
 def models():
@@ -32,6 +33,17 @@ def models():
     ]
   )
   yield testing.fill(sequence)
+  # A consumer that reads its units at several positions.
+  stepwise = keras.Sequential(
+    [
+      keras.Input((4, 3)),
+      keras.layers.Dense(5, 'gelu'),
+      keras.layers.BatchNormalization(),
+      keras.layers.Dense(6, 'relu'),
+      keras.layers.Dense(2),
+    ]
+  )
+  yield testing.fill(stepwise)
 
 
 MODELS = list(models())
@@ -140,15 +152,16 @@ def test_differences_of_entries_are_sound_and_no_wider_than_separate(model):
   found = bounds.propagate(graph, params, boxes)
   group = find_groups(graph).groups[0]
   value = group.consumers[0].node.inputs[0]
-  if len(graph.shapes[value]) != 1:
-    return
-  left, right = testing.pairs(graph.shapes[value][0])
+  left, right = testing.pairs(graph.shapes[value][-1])
   gap = bounds.difference_of_entries(graph, params, found, value, left, right)
+  assert gap.low.shape == gap.high.shape == left.shape
   seen = testing.forward(graph, params, testing.samples(model.input_shape[1:]))[
     value
   ]
-  testing.assert_inside(seen[:, left] - seen[:, right], gap)
-  separate = found[value].high[left] - found[value].low[right]
+  apart = (seen[..., left] - seen[..., right]).reshape(-1, len(left))
+  testing.assert_inside(apart, gap)
+  separate = found[value].high[..., left] - found[value].low[..., right]
+  separate = separate.reshape(-1, len(left)).max(0)
   assert np.all(gap.high <= separate + testing.ROUNDING)
 
 
@@ -250,3 +263,80 @@ def test_equal_weights_change_nothing():
   found = bounds.propagate(graph, params, boxes)
   change = bounds.propagate_change(graph, params, params, found, found)
   assert change[graph.outputs[0]].magnitude.max() == 0
+
+
+@pytest.mark.parametrize('shape', [(9,), (4, 9)])
+def test_joint_differences_reach_every_position(shape):
+  inputs = keras.Input(shape)
+  x = keras.layers.Dense(6, 'relu', name='twins')(inputs)
+  model = testing.fill(keras.Model(inputs, keras.layers.Dense(2)(x)))
+  kernel, bias = model.get_layer('twins').get_weights()
+  kernel[:, 1] = kernel[:, 0] + 1e-3
+  bias[1] = bias[0]
+  model.get_layer('twins').set_weights([kernel, bias])
+  graph, params, boxes = setting(model)
+  # One position's inputs lie elsewhere: the bound must hold there as well.
+  if len(shape) > 1:
+    boxes[0].low[2] = boxes[0].high[2] = 5.0
+  found = bounds.propagate(graph, params, boxes)
+  value = graph.nodes[1].outputs[0]
+  one, two = np.array([0]), np.array([1])
+  gap = bounds.difference_of_entries(graph, params, found, value, one, two)
+  assert gap.width[0] < 0.06  # the separate bounds are wider than 1
+  x = np.random.default_rng(0).uniform(
+    boxes[0].low, boxes[0].high, (200, *shape)
+  )
+  seen = testing.forward(graph, params, x)[value]
+  apart = (seen[..., :1] - seen[..., 1:2]).reshape(-1, 1)
+  testing.assert_inside(apart, gap)
+
+
+def test_differences_of_a_product_round_outwards():
+  # 1 + 1e16 - 1e16 is 0 in float64 if the sum is taken from the left.
+  kernel, bias = WeightRef(('d',), 'kernel'), WeightRef(('d',), 'bias')
+  params = {kernel: np.array([[1.0, 0.0]]), bias: np.array([1e16, 1e16])}
+  one = Interval(np.ones(1), np.ones(1))
+  gap = bounds.product_pair_difference(
+    MatMul(kernel, bias), params, one, np.array([0]), np.array([1])
+  )
+  assert gap.low[0] <= 1 <= gap.high[0]
+
+
+def exploding() -> keras.Model:
+  """Bounds overflow float64 in the second layer; some weights are zero."""
+  model = testing.mlp((3, 4, 4, 4, 3), 'exponential')
+  for layer in model.layers:
+    kernel, bias = layer.get_weights()
+    kernel[0] = 0.0
+    layer.set_weights([50 * kernel, bias])
+  return model
+
+
+def test_overflow_widens_bounds_and_never_makes_them_nan():
+  graph, params, boxes = setting(exploding(), -9, 9)
+  with np.errstate(all='ignore'):
+    found = bounds.propagate(graph, params, boxes)
+    assert not np.all(np.isfinite(found[graph.outputs[0]].high))
+    after, merges = merged_params(graph, params, 5)
+    change = bounds.propagate_change(
+      graph,
+      params,
+      after,
+      found,
+      bounds.propagate(graph, after, boxes),
+      merges,
+    )
+    left, right = testing.pairs(4)
+    value = graph.nodes[-1].inputs[0]
+    gap = bounds.difference_of_entries(graph, params, found, value, left, right)
+    moderate = testing.forward(
+      graph, params, testing.samples((3,), 50, -0.02, 0.02)
+    )
+  for interval in [*found, *change, gap]:
+    assert not np.any(np.isnan(interval.low))
+    assert not np.any(np.isnan(interval.high))
+  for value, seen in moderate.items():
+    low = np.broadcast_to(found[value].low, seen.shape)
+    high = np.broadcast_to(found[value].high, seen.shape)
+    real = np.isfinite(seen)
+    assert np.all((seen[real] >= low[real]) & (seen[real] <= high[real]))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests import testing
 from tfmot_paoding import criteria as lib
 from tfmot_paoding.bounds import propagate, propagate_change
+from tfmot_paoding.compat import keras
 from tfmot_paoding.graph import build_graph, read_params
 from tfmot_paoding.intervals import Interval
 
@@ -97,6 +98,43 @@ def test_identical_units_cost_exactly_nothing(name, bias):
   assert found[1, 6] == found[6, 1] == 0
 
 
+@pytest.mark.parametrize(
+  'name', [n for n in ALL if 'norm' not in n and 'paper' not in n]
+)
+@pytest.mark.parametrize(
+  'between',
+  [
+    [],
+    [keras.layers.Flatten],
+    [keras.layers.Flatten, keras.layers.BatchNormalization],
+    [lambda: keras.layers.Reshape((2, 2, 6)), keras.layers.Flatten],
+  ],
+)
+def test_identical_units_of_sequences_cost_exactly_nothing(name, between):
+  model = keras.Sequential(
+    [
+      keras.Input((4, 5)),
+      keras.layers.Dense(6, 'relu', name='hidden'),
+      *[make() for make in between],
+      keras.layers.Dense(3, name='end'),
+    ]
+  )
+  testing.fill(model)
+  for layer in model.layers:
+    weights = layer.get_weights()
+    for weight in weights:
+      if layer.name == 'hidden':
+        weight[..., 4] = weight[..., 1]
+      elif layer.name != 'end':  # batch normalization behind Flatten
+        weight[4::6] = weight[1::6]
+    layer.set_weights(weights)
+  view = testing.group_view(model)
+  found = ALL[name].scores(view, everyone(view))
+  assert found[1, 4] == found[4, 1] == 0
+  np.fill_diagonal(found, np.inf)
+  assert np.all(found[[0, 2, 3, 5]].min(1) > 0)
+
+
 @pytest.mark.parametrize('name', ALL)
 def test_configs_make_a_round_trip(name):
   config = json.loads(json.dumps(lib.criteria.serialize(ALL[name])))
@@ -136,8 +174,8 @@ def test_saliency_matches_the_formula_everywhere():
       assert found[j, i] == pytest.approx(wanted, rel=1e-5, abs=1e-9)
 
 
-def slow_impact(model, j, i):
-  """Width at the outputs of a merge of j into i, in units of their own.
+def slow_arrival(model, j, i):
+  """What a merge of j into i does to the outputs, and their own widths.
 
   By propagating the difference interval of this one pair through the rest of
   the network, operation after operation.
@@ -161,23 +199,95 @@ def slow_impact(model, j, i):
   for kernel in kernels:
     up, down = np.maximum(kernel, 0), np.maximum(-kernel, 0)
     a, b = a @ up + b @ down, b @ up + a @ down
-  own = found[graph.outputs[0]].width
-  return float(((a + b) / own).mean())
+  return -a, b, found[graph.outputs[0]].width
 
 
-@pytest.mark.parametrize('seed', range(3))
-def test_impact_matches_the_slow_propagation(seed):
-  # Bounds where every ReLU is undecided, so that its slope is [0, 1].
+def undecided(seed):
+  """A network where every ReLU is undecided, so that its slope is [0, 1]."""
   model = testing.mlp((5, 8, 6, 3), 'relu', seed=seed)
   for layer in model.layers:
     kernel, bias = layer.get_weights()
     layer.set_weights([kernel, 0.01 * bias])
+  return model
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_impact_matches_the_slow_propagation(seed):
+  model = undecided(seed)
   view = testing.group_view(model)
   assert np.all(view.difference(*testing.pairs(8)).width > 0)
   criterion = lib.IntervalImpact(pool=0, blend=0.0)
   found = criterion.scores(view, everyone(view))
   for j, i in zip(*testing.pairs(8), strict=True):
-    assert found[j, i] == pytest.approx(slow_impact(model, j, i), rel=1e-6)
+    low, high, own = slow_arrival(model, j, i)
+    wanted = np.mean((high - low) / own)
+    assert found[j, i] == pytest.approx(wanted, rel=1e-6)
+
+
+@pytest.mark.parametrize('seed', range(2))
+def test_entropy_and_the_papers_form_match_the_slow_propagation(seed):
+  model = undecided(seed)
+  view = testing.group_view(model)
+  ours = lib.IntervalImpact(0.75, 0.25, pool=0, blend=0.0)
+  papers = dataclasses.replace(ours, squash=True)
+  found = ours.scores(view, everyone(view))
+  squashed = papers.scores(view, everyone(view))
+
+  def sigmoid(z):
+    return 1 / (1 + math.exp(-z))
+
+  for j, i in zip(*testing.pairs(8), strict=True):
+    low, high, own = slow_arrival(model, j, i)
+    entropy = literal_entropy(list(zip(low, high, strict=True)), 0.9)
+    length = np.mean((high - low) / own)
+    wanted = length * (0.75 + 0.25 * entropy / math.log(3))
+    assert found[j, i] == pytest.approx(wanted, rel=1e-6)
+    plain = sum(high - low)
+    wanted = 0.75 * sigmoid(plain) + 0.25 * sigmoid(entropy)
+    assert squashed[j, i] == pytest.approx(wanted, rel=1e-6)
+
+
+@pytest.mark.parametrize('name', ALL)
+def test_units_read_step_by_step_are_scored(name):
+  inputs = keras.Input((4, 5))
+  x = keras.layers.Dense(8, 'relu', name='hidden')(inputs)
+  model = testing.fill(keras.Model(inputs, keras.layers.Dense(3)(x)))
+  view = testing.group_view(model)
+  found = ALL[name].scores(view, everyone(view))
+  assert found.shape in ((8,), (8, 8))
+  if found.ndim == 2:
+    np.fill_diagonal(found, np.inf)
+    found = found.min(1)
+  assert np.all(np.isfinite(found))
+  assert np.all(found > 0)
+
+
+@pytest.mark.parametrize('name', ALL)
+def test_units_that_feed_nothing_cost_nothing_in_pairs(name):
+  rng = np.random.default_rng(3)
+  outgoing = rng.normal(size=(8, 3))
+  outgoing[[2, 5]] = 0.0
+  incoming = rng.normal(size=(5, 8))
+  incoming[:, 5] = 0.0
+  view = testing.group_view(
+    testing.two_layer(incoming, rng.normal(size=8), outgoing)
+  )
+  found = ALL[name].scores(view, everyone(view))
+  if found.ndim == 1:
+    assert found[5] == 0
+    return
+  np.fill_diagonal(found, np.inf)
+  assert not np.any(np.isnan(found))
+  if 'paper' not in name:  # sigmoid(0) is not 0
+    assert found[2].min() == found[5].min() == 0
+
+
+@pytest.mark.parametrize(
+  'make', [lambda: lib.Norm(order=7), lambda: lib.IntervalImpact(pool=-1)]
+)
+def test_settings_outside_their_documented_range_are_refused(make):
+  with pytest.raises(ValueError, match=r'`order`|`pool`'):
+    make()
 
 
 def test_impact_bounds_the_change_that_a_merge_makes():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import numpy as np
@@ -193,3 +194,161 @@ def test_merges_are_read_off_the_weights(method):
 def test_another_activation_in_the_same_place_is_refused():
   with pytest.raises(ValueError, match='differ in structure'):
     paoding.deviation_bound(MODELS['relu'], MODELS['tanh'])
+
+
+def twins(make):
+  """Two models of the same weights from two settings of one layer."""
+  made = [
+    testing.fill(
+      keras.Sequential(
+        [
+          keras.Input((5,)),
+          keras.layers.Dense(6, name='hidden'),
+          make(setting),
+          keras.layers.Dense(3, name='end'),
+        ]
+      )
+    )
+    for setting in (0, 1)
+  ]
+  made[1].set_weights(made[0].get_weights())
+  return made
+
+
+_OTHERWISE = {
+  'activation': lambda s: keras.layers.Activation(
+    ['relu', 'tanh'][s], name='x'
+  ),
+  'upper end': lambda s: keras.layers.ReLU([1.0, 2.0][s], name='x'),
+  'negative slope': lambda s: keras.layers.LeakyReLU([0.1, 0.3][s], name='x'),
+  'alpha': lambda s: keras.layers.ELU([1.0, 0.5][s], name='x'),
+  'epsilon': lambda s: keras.layers.BatchNormalization(
+    epsilon=[1e-3, 1.0][s], name='x'
+  ),
+}
+
+
+@pytest.mark.parametrize('name', _OTHERWISE)
+def test_the_same_weights_in_another_function_are_refused(name):
+  one, two = twins(_OTHERWISE[name])
+  x = testing.samples((5,)).astype(np.float32)
+  assert np.abs(one(x) - two(x)).max() > 0.05
+  with pytest.raises(ValueError, match="differ in structure, first at 'x'"):
+    paoding.deviation_bound(one, two, (-1.0, 1.0))
+  again, _ = twins(_OTHERWISE[name])
+  assert paoding.deviation_bound(one, again, (-1.0, 1.0)).max() == 0
+
+
+def test_the_same_layers_in_another_wiring_are_refused():
+  def wired(swapped):
+    inputs = keras.Input((4,), name='start')
+    left = keras.layers.Dense(4, name='left')(inputs)
+    right = keras.layers.Dense(4, name='right')(inputs)
+    ends = (right, left) if swapped else (left, right)
+    outputs = [
+      keras.layers.Dense(2, name=f'end_{k}')(end) for k, end in enumerate(ends)
+    ]
+    return testing.fill(keras.Model(inputs, outputs))
+
+  one, two = wired(False), wired(True)
+  for layer in one.layers:
+    two.get_layer(layer.name).set_weights(layer.get_weights())
+  with pytest.raises(ValueError, match='differ in structure'):
+    paoding.deviation_bound(one, two, (-1.0, 1.0))
+
+
+def test_overflow_gives_infinite_bounds():
+  model = testing.mlp((3, 4, 4, 4, 3), 'exponential')
+  for layer in model.layers:
+    layer.set_weights([20 * w for w in layer.get_weights()])
+  small = paoding.prune(
+    model, 0.5, 'saliency', input_range=(-9.0, 9.0), verbose=0
+  )
+  with np.errstate(all='ignore'):
+    bound = paoding.deviation_bound(model, small, (-9.0, 9.0))
+  assert np.all(bound == np.inf)
+
+
+def on_sequences():
+  """A consumer at every position, and one over all positions."""
+  inputs = keras.Input((4, 5))
+  x = keras.layers.Dense(12, 'relu', name='a')(inputs)
+  y = keras.layers.Dense(10, 'tanh', name='b')(x)
+  flat = keras.layers.Flatten()(x)
+  return testing.fill(
+    keras.Model(
+      inputs,
+      [
+        keras.layers.Dense(3, name='each')(y),
+        keras.layers.Dense(2, name='all')(flat),
+      ],
+    )
+  )
+
+
+@pytest.mark.parametrize('method', paoding.method_names())
+def test_it_bounds_networks_on_sequences(method):
+  model = on_sequences()
+  x = testing.samples((4, 5), 500).astype(np.float32)
+  old = model.predict(x, verbose=0)
+  found = {}
+  for form, pruned in forms(model, method).items():
+    found[form] = paoding.deviation_bound(model, pruned, (-1.0, 1.0))
+    assert [bound.shape for bound in found[form]] == [(4, 3), (2,)]
+    new = pruned.predict(x, verbose=0)
+    for bound, was, now in zip(found[form], old, new, strict=True):
+      moved = np.abs(now - was).max(0)
+      assert moved.max() > 0
+      assert np.all(moved <= bound + _FLOAT32 * (1 + np.abs(was).max())), form
+  for one, two in zip(found['compact'], found['wrapped'], strict=True):
+    np.testing.assert_allclose(one, two, rtol=1e-6)
+
+
+@given(
+  seed=st.integers(0, 10_000),
+  name=st.sampled_from(testing.ACTIVATIONS),
+  noise=st.sampled_from([0.0, 1e-4, 0.1]),
+)
+def test_changes_by_merges_and_noise_stay_in_the_bound(seed, name, noise):
+  # Float64 throughout, so that nothing hides behind float32's rounding.
+  rng = np.random.default_rng(seed)
+  graph = build_graph(_by_activation(name))
+  before = {
+    ref: rng.normal(size=value.shape) / np.sqrt(len(value))
+    for ref, value in read_params(graph).items()
+  }
+  grouping = find_groups(graph)
+  after = dict(before)
+  for group in grouping.groups:
+    ref = group.consumers[0].node.op.kernel
+    kernel = after[ref].copy()
+    units = rng.permutation(group.size)
+    for gone, kept in zip(units[:3], units[3:6], strict=True):
+      kernel[kept] += kernel[gone]
+      kernel[gone] = 0
+    after[ref] = kernel
+  for ref, value in after.items():
+    after[ref] = value + noise * rng.normal(size=value.shape) * (value != 0)
+  low = rng.uniform(-1, 0.5)
+  width = rng.choice([0.0, 0.3, 2.0])
+  bound_of = lib.ChangeBound(
+    graph, before, testing.box(graph, low, low + width)
+  )
+  told = lib.recover_merges(grouping, before, after)
+  x = testing.samples((5,), 100, low, low + width, seed)
+  out = graph.outputs[0]
+  moved = (
+    testing.forward(graph, after, x)[out]
+    - testing.forward(graph, before, x)[out]
+  )
+  for merges in (told, {v: np.roll(m, 1) for v, m in told.items()}, {}):
+    (change,) = bound_of(after, merges)
+    testing.assert_inside(moved, change)
+    if width == 0:
+      np.testing.assert_allclose(change.low, moved[0], rtol=1e-6, atol=1e-8)
+      np.testing.assert_allclose(change.high, moved[0], rtol=1e-6, atol=1e-8)
+
+
+@functools.cache
+def _by_activation(name):
+  return testing.mlp((5, 9, 8, 3), name)

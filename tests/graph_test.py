@@ -8,9 +8,11 @@ import sys
 import numpy as np
 import pytest
 
+import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding.compat import keras
 from tfmot_paoding.graph import build_graph, check_model, read_params
+from tfmot_paoding.groups import find_groups
 from tfmot_paoding.ops import Elementwise, MatMul, Opaque, Reshape
 
 _layers = keras.layers
@@ -140,7 +142,7 @@ def test_a_keras_3_model_is_refused_with_advice():
   if not keras3.__version__.startswith('3'):
     pytest.skip('the installed keras is not Keras 3')
   model = keras3.Sequential([keras3.Input((3,)), keras3.layers.Dense(2)])
-  with pytest.raises(TypeError, match='Keras 3 object.*TF_USE_LEGACY_KERAS'):
+  with pytest.raises(TypeError, match=r'Keras 3 object.*TF_USE_LEGACY_KERAS'):
     check_model(model)
 
 
@@ -160,5 +162,119 @@ def test_weights_must_be_finite(value):
   model = testing.mlp()
   kernel = model.get_layer('hidden_1').kernel
   kernel[0, 0].assign(value)
-  with pytest.raises(ValueError, match="'kernel' of layer 'hidden_1'.*NaN"):
+  with pytest.raises(ValueError, match=r"'kernel' of layer 'hidden_1'.*NaN"):
     read_params(build_graph(model))
+
+
+def training_call(nested):
+  """Batch normalization by the statistics of the batch at inference, too."""
+  inputs = keras.Input((5,))
+  x = _layers.Dense(6, name='hidden')(inputs)
+  norm = _layers.BatchNormalization(name='norm')
+  if nested:
+    inside = keras.Input((6,))
+    norm = keras.Model(inside, norm(inside), name='inner')
+  return keras.Model(inputs, _layers.Dense(2)(norm(x, training=True)))
+
+
+@pytest.mark.parametrize('nested', [False, True])
+def test_layers_called_for_training_are_opaque(nested):
+  model = training_call(nested)
+  graph = build_graph(model)
+  assert kinds(graph) == [MatMul, Opaque, MatMul]
+  assert 'training' in graph.nodes[1].op.reason
+  assert ('inner' if nested else 'norm') in graph.nodes[1].op.reason
+  assert ('hidden',) in find_groups(graph).left_alone
+  # Copies of the model carry over the weights of layers that are not walked.
+  path = ('inner', 'norm') if nested else ('norm',)
+  assert isinstance(graph.layers[path], _layers.BatchNormalization)
+
+
+def test_nested_models_that_are_not_walked_keep_their_weights():
+  inside = keras.Input((6,))
+  inner = keras.Model(
+    inside, _layers.Dense(6, name='deep')(inside), name='inner'
+  )
+  inputs = keras.Input((5,))
+  x = _layers.Dense(8, 'relu', name='first')(inputs)
+  x = inner(_layers.Dense(6, 'relu', name='second')(x), training=True)
+  model = testing.fill(keras.Model(inputs, _layers.Dense(2, name='end')(x)))
+  small = paoding.prune(model, 0.5, verbose=0)
+  for layer in ('second', 'inner', 'end'):
+    one, two = model.get_layer(layer), small.get_layer(layer)
+    np.testing.assert_array_equal(one.weights[-1], two.weights[-1])
+  assert small.get_layer('first').units == 4
+
+
+@pytest.mark.parametrize('nested', [False, True])
+def test_layers_called_for_inference_are_what_they_are(nested):
+  inputs = keras.Input((5,))
+  x = _layers.Dense(6, name='hidden')(inputs)
+  drop = _layers.Dropout(0.5)
+  if nested:
+    inside = keras.Input((6,))
+    drop = keras.Model(inside, drop(inside))
+  model = keras.Model(inputs, _layers.Dense(2)(drop(x, training=False)))
+  assert kinds(build_graph(model)) == [MatMul, MatMul]
+
+
+def test_nested_models_take_the_sizes_of_their_call():
+  inner = keras.Sequential(
+    [
+      keras.Input((None, 4)),
+      _layers.Dense(6, 'relu', name='deep'),
+      _layers.BatchNormalization(),
+    ],
+    name='inner',
+  )
+  inputs = keras.Input((3, 4))
+  x = _layers.Flatten()(inner(inputs))
+  model = testing.fill(keras.Model(inputs, _layers.Dense(2, name='end')(x)))
+  graph = build_graph(model)
+  assert graph.shapes == [(3, 4), (3, 6), (3, 6), (3, 6), (18,), (2,)]
+  x = testing.samples((3, 4), 20)
+  np.testing.assert_allclose(
+    testing.forward(graph, read_params(graph), x)[graph.outputs[0]],
+    model.predict(x, verbose=0),
+    rtol=1e-4,
+    atol=1e-5,
+  )
+  (group,) = find_groups(graph).groups
+  assert group.consumers[0].places.shape == (6, 3)
+
+
+@pytest.mark.parametrize(
+  ('shape', 'make'),
+  [
+    ((None, 4), lambda: _layers.Reshape((-1, 2), name='odd')),
+    ((None, 4), lambda: _layers.Flatten(name='odd')),
+    # One entry of a size that is not known would pass for all there are.
+    ((None, 1), lambda: _layers.Flatten(name='odd')),
+    ((2, None), lambda: _layers.Softmax(name='odd')),
+    ((None,), lambda: _layers.Activation('softmax', name='odd')),
+  ],
+)
+def test_what_depends_on_unknown_sizes_is_opaque(shape, make):
+  model = keras.Sequential([keras.Input(shape), make()])
+  (node,) = build_graph(model).nodes
+  assert isinstance(node.op, Opaque)
+  assert "'odd'" in node.op.reason
+  assert 'not known' in node.op.reason
+
+
+def test_a_layer_shared_across_nesting_keeps_the_function():
+  shared = _layers.Dense(4, 'relu', name='shared')
+  inside = keras.Input((4,))
+  inner = keras.Model(inside, shared(inside), name='inner')
+  inputs = keras.Input((4,))
+  x = _layers.Dense(2, name='end')(inner(shared(inputs)))
+  model = testing.fill(keras.Model(inputs, x))
+  graph = build_graph(model)
+  assert graph.layers['shared',] is graph.layers['inner', 'shared']
+  x = testing.samples((4,), 20)
+  np.testing.assert_allclose(
+    testing.forward(graph, read_params(graph), x)[graph.outputs[0]],
+    model.predict(x, verbose=0),
+    rtol=1e-4,
+    atol=1e-5,
+  )

@@ -187,3 +187,66 @@ def test_places_and_weights_of_members():
   assert group.consumers[0].places.tolist() == [[0, 2, 4], [1, 3, 5]]
   found = [(ref.name, axis, masked) for _, ref, axis, masked in group.weights()]
   assert found == [('kernel', 1, True), ('bias', 0, True), ('kernel', 0, True)]
+
+
+def test_concatenated_units_stay_with_the_reason():
+  a, b = keras.Input((4,), name='a'), keras.Input((3,), name='b')
+  x, y = _layers.Dense(5, name='x')(a), _layers.Dense(6, name='y')(b)
+  both = _layers.Concatenate(name='both')([x, y])
+  z = _layers.Dense(4, name='z')(both)
+  ends = [_layers.Dense(2, name='one')(z), _layers.Dense(3, name='two')(z)]
+  sizes, reasons = groups_of(keras.Model([a, b], ends))
+  assert sizes == {'z': 4}
+  for name in 'xy':
+    assert reasons[name] == "Concatenate 'both' is of a kind that is not known"
+
+
+def test_unknown_layers_with_units_of_their_own_are_listed():
+  sizes, reasons = groups_of(
+    model_of(
+      _layers.Conv1D(3, 2, name='conv'),
+      _layers.Dense(4, name='a'),
+      _layers.Dense(5, activation=lambda z: z**2, name='square'),
+      _layers.Dense(2, name='end'),
+      shape=(4, 3),
+    )
+  )
+  assert sizes == {}
+  assert reasons['conv'] == "Conv1D 'conv' is of a kind that is not known"
+  assert 'activation that is not known' in reasons['square']
+  assert 'activation that is not known' in reasons['a']
+  assert list(reasons) == ['conv', 'a', 'square', 'end']
+
+
+def test_unknown_layers_without_weights_are_not():
+  _, reasons = groups_of(
+    model_of(
+      _layers.Permute((2, 1)), _layers.Dense(2, name='end'), shape=(4, 3)
+    )
+  )
+  assert set(reasons) == {'end'}
+
+
+def test_groups_of_a_sequence_read_at_once_and_step_by_step():
+  inputs = keras.Input((3, 5))
+  x = _layers.Dense(4, name='a')(inputs)
+  flat = _layers.Dense(2, name='flat')(_layers.Flatten()(x))
+  model = keras.Model(inputs, [flat, _layers.Dense(2, name='each')(x)])
+  (group,) = find_groups(build_graph(model)).groups
+  places = {m.node.path: m.places.tolist() for m in group.consumers}
+  assert places['each',] == [[0], [1], [2], [3]]
+  assert places['flat',] == [[0, 4, 8], [1, 5, 9], [2, 6, 10], [3, 7, 11]]
+
+
+def test_statistics_over_another_axis_are_no_carriers():
+  model = model_of(
+    _layers.Dense(6, name='a'),
+    _layers.Reshape((6, 1)),
+    _layers.BatchNormalization(),
+    _layers.Flatten(),
+    _layers.Dense(2, name='end'),
+  )
+  (group,) = find_groups(build_graph(model)).groups
+  assert group.size == 6
+  assert group.carriers == ()
+  assert group.consumers[0].units.tolist() == list(range(6))

@@ -82,3 +82,27 @@ def test_affine_contains_samples(seed):
   x = rng.uniform(low, high, (50, 2, 7))
   y = x @ kernel + bias
   assert np.all((y >= found.low) & (y <= found.high))
+
+
+def test_unbounded_members_stay_inside():
+  inf = np.inf
+  everything = interval([-inf, 0], [inf, inf])
+  kernel = np.array([[0.0, 1.0], [2.0, 0.0]])
+  with np.errstate(all='ignore'):
+    found = [
+      intervals.affine(everything, kernel, np.ones(2)),
+      intervals.multiply(everything, interval([0, 0], [0, 1])),
+      intervals.scale(everything, np.array([0.0, -1.0])),
+      intervals.add(everything, interval([-inf, 1], [inf, inf])),
+      intervals.subtract(everything, everything),
+    ]
+  for one in found:
+    assert not np.any(np.isnan(one.low))
+    assert not np.any(np.isnan(one.high))
+  # 0 times any number is 0; x and y in [0, inf) may be any distance apart.
+  product = found[1]
+  assert product.low[0] <= 0 <= product.high[0]
+  assert product.high[1] == inf
+  assert found[2].high[1] >= 0
+  assert found[4].low[1] == -inf
+  assert found[4].high[1] == inf

@@ -11,7 +11,9 @@ import pytest
 import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding import methods as lib
+from tfmot_paoding.compensation import compensations
 from tfmot_paoding.criteria import criteria
+from tfmot_paoding.selection import selections
 
 
 def test_named_methods_are_the_papers_combinations():
@@ -41,7 +43,7 @@ def test_unknown_methods_list_the_known(bad):
 
 
 def test_unknown_parts_list_the_known():
-  with pytest.raises(ValueError, match='Unknown criterion.*impact, norm'):
+  with pytest.raises(ValueError, match=r'Unknown criterion.*impact, norm'):
     lib.Method('magic')
 
 
@@ -72,3 +74,38 @@ def test_a_users_own_criterion_prunes():
   finally:
     del criteria._classes['test_weakest']
     del lib._NAMED['test_weakest']
+
+
+def test_a_users_own_selection_and_compensation_prune():
+  @paoding.register_selection('test_last')
+  @dataclasses.dataclass(frozen=True)
+  class Last(paoding.Selection):
+    def propose(self, view, criterion, budget, rng):
+      for unit in range(view.size - 1, view.size - 1 - budget, -1):
+        yield unit, 0
+
+  @paoding.register_compensation('test_double')
+  @dataclasses.dataclass(frozen=True)
+  class Double(paoding.Compensation):
+    times: float = 2.0
+
+    def absorb(self, view, removed, kept):
+      for _ in range(int(self.times)):
+        view.absorb(removed, kept)
+      return kept
+
+  try:
+    method = lib.Method('norm', 'test_last', Double(3.0))
+    config = json.loads(json.dumps(method.get_config()))
+    assert lib.get_method(config) == method
+    model = testing.mlp((5, 8, 3))
+    kernel = model.layers[1].get_weights()[0]
+    small = paoding.prune(model, 0.25, method, step_sparsity=1.0, verbose=0)
+    wanted = kernel[:6].copy()
+    wanted[0] += 3 * (kernel[6] + kernel[7])
+    np.testing.assert_allclose(
+      small.layers[1].get_weights()[0], wanted, rtol=1e-6
+    )
+  finally:
+    del selections._classes['test_last']
+    del compensations._classes['test_double']

@@ -174,7 +174,7 @@ class TestConstants:
 
 def test_opaque_operations_refuse_bounds():
   op = ops.Opaque("Custom 'it' is of a kind that is not known")
-  with pytest.raises(ValueError, match='No sound bounds.*Custom'):
+  with pytest.raises(ValueError, match=r'No sound bounds.*Custom'):
     op.bounds({}, random_box(0))
   with pytest.raises(ValueError, match='No constants'):
     op.constant({}, np.zeros(2))

@@ -9,9 +9,12 @@ from hypothesis import strategies as st
 
 from tests import testing
 from tfmot_paoding import plan as lib
+from tfmot_paoding.compensation import compensations
+from tfmot_paoding.criteria import criteria
 from tfmot_paoding.graph import build_graph, read_params
 from tfmot_paoding.groups import find_groups
-from tfmot_paoding.methods import get_method, method_names
+from tfmot_paoding.methods import Method, get_method, method_names
+from tfmot_paoding.selection import selections
 
 
 @given(size=st.integers(1, 5000), percent=st.integers(0, 99))
@@ -150,3 +153,67 @@ def test_a_later_plan_goes_on_from_an_earlier_one():
 def test_a_float32_sparsity_takes_what_it_stands_for():
   assert lib.units_to_remove(100, float(np.float32(0.7))) == 70
   assert lib.units_to_remove(1000, float(np.float32(0.7))) == 700
+
+
+@given(size=st.integers(1, 5000), percent=st.integers(0, 99))
+def test_a_schedules_float32_asks_for_the_same(size, percent):
+  # .7 is .69999999 in a schedule's float32: still 70 of 100 units.
+  wanted = size * percent // 100
+  exact = np.float32(percent / 100)
+  for sparsity in (exact, np.nextafter(exact, np.float32(0))):
+    assert lib.units_to_remove(size, max(float(sparsity), 0.0)) == wanted
+
+
+@pytest.mark.parametrize('size', [1, 2, 1000, 10**8])
+def test_one_unit_stays_whatever_is_asked(size):
+  assert lib.units_to_remove(size, np.nextafter(1.0, 0.0)) == size - 1
+
+
+PARTS = {
+  f'{criterion}, {selection}, {compensation}': Method(
+    criterion, selection, compensation
+  )
+  for criterion in criteria.names()
+  for selection in selections.names()
+  for compensation in compensations.names()
+}
+
+
+def spoilt(kind):
+  """A network in which many units are alike or lead nowhere."""
+  model = testing.mlp((6, 10, 8, 3), 'relu')
+  for layer in model.layers[:-1]:
+    kernel, bias = layer.get_weights()
+    if kind == 'all alike':
+      kernel[:] = kernel[:, :1]
+      bias[:] = bias[0]
+    if kind == 'dead':
+      kernel[:, ::2] = 0
+      bias[::2] = 0
+    if kind == 'no biases':
+      bias[:] = 0
+    layer.set_weights([kernel, bias])
+  if kind == 'unread':
+    kernel, bias = model.layers[1].get_weights()
+    model.layers[1].set_weights([np.zeros_like(kernel), bias])
+  return model
+
+
+SPOILT = {
+  kind: spoilt(kind) for kind in ('all alike', 'dead', 'no biases', 'unread')
+}
+
+
+@pytest.mark.parametrize('kind', SPOILT)
+@pytest.mark.parametrize('parts', PARTS)
+def test_every_combination_copes_with_odd_networks(parts, kind):
+  _, groups, _, _ = setting(SPOILT[kind])
+  plans = [planned(SPOILT[kind], PARTS[parts], 0.7, seed=3) for _ in range(2)]
+  assert plans[0].removed == plans[1].removed
+  for group in groups:
+    removals = plans[0].removed[group.name]
+    gone = [unit for unit, _ in removals]
+    assert len(gone) == len(set(gone)) == lib.units_to_remove(group.size, 0.7)
+    for k, (unit, absorber) in enumerate(removals):
+      assert absorber not in gone[: k + 1], unit
+  assert all(np.all(np.isfinite(v)) for v in plans[0].params.values())

@@ -125,7 +125,8 @@ class TestPruneLowSaliency:
     ('layers', 'reason'),
     [
       ([_layers.Dense(2, name='only')], 'only: its units are outputs'),
-      ([_layers.Conv1D(4, 2), _layers.Flatten()], 'no Dense layer'),
+      ([_layers.Flatten()], 'no layer with units'),
+      ([_layers.LSTM(4, name='only')], "LSTM 'only' is of a kind"),
       (
         [_layers.Dense(4, name='a'), _layers.LayerNormalization(name='ln'),
          _layers.Dense(2)],

@@ -35,6 +35,8 @@ def test_a_dict_names_inputs():
   assert [x.high[0] for x in found] == [2, 3]
   with pytest.raises(ValueError, match=r"names the inputs \['c'\].*'a', 'b'"):
     input_boxes(model, {'c': (0, 1)}, [(2,), (3,)])
+  with pytest.raises(ValueError, match=r"the inputs \[0, 'b'\].*'a', 'b'"):
+    input_boxes(model, {0: (0, 1), 'b': (0, 1)}, [(2,), (3,)])
 
 
 @pytest.mark.parametrize(
@@ -49,6 +51,9 @@ def test_a_dict_names_inputs():
     ((0,), r'pair \(low, high\)'),
     (5, r'pair \(low, high\)'),
     (('a', 'b'), r'pair \(low, high\)'),
+    ('01', r'pair \(low, high\)'),
+    ((), r'pair \(low, high\)'),
+    ((0, 1j), r'pair \(low, high\)'),
     (None, r'pair \(low, high\)'),
   ],
 )

@@ -36,9 +36,9 @@ def test_names_objects_and_configs_are_found():
 
 def test_errors_say_what_is_known():
   animals = registry()
-  with pytest.raises(ValueError, match="Unknown animal 'dog'. Known: cat"):
+  with pytest.raises(ValueError, match=r"Unknown animal 'dog'. Known: cat"):
     animals.get('dog')
-  with pytest.raises(ValueError, match='must be a name .cat., a config or'):
+  with pytest.raises(ValueError, match=r'must be a name .cat., a config or'):
     animals.get(3)
 
   class Stray(Animal):
@@ -58,3 +58,23 @@ def test_a_taken_name_and_a_stranger_are_refused():
     animals.register('cat')(Dog)
   with pytest.raises(TypeError, match='derive from Animal'):
     animals.register('rock')(int)
+
+
+def test_a_namesake_from_another_module_is_refused():
+  animals = registry()
+  namesake = type(
+    'Cat', (Animal,), {'__module__': 'elsewhere', '__qualname__': 'Cat'}
+  )
+  with pytest.raises(ValueError, match="'cat' is taken by Cat"):
+    animals.register('cat')(namesake)
+  assert animals.get('cat') == Cat()
+
+
+def test_the_same_class_may_be_defined_again():
+  # A notebook cell that is run twice.
+  animals = registry()
+  again = type(
+    'Cat', (Cat,), {'__module__': Cat.__module__, '__qualname__': 'Cat'}
+  )
+  assert animals.register('cat')(again) is again
+  assert type(animals.get('cat')) is again

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_model_optimization as tfmot
@@ -94,3 +95,10 @@ def test_other_objects_are_refused():
   with pytest.raises(ValueError, match='must be a TFMOT PruningSchedule'):
     check_schedule(0.5)
   assert check_sparsity(0, 'sparsity') == 0.0
+
+
+def test_numpys_numbers_are_numbers():
+  assert check_sparsity(np.float32(0.5), 'sparsity') == 0.5
+  assert check_sparsity(np.int64(0), 'sparsity') == 0.0
+  with pytest.raises(ValueError, match='must be a number'):
+    check_sparsity(np.bool_(True), 'sparsity')

@@ -9,7 +9,13 @@ import pytest
 
 from tests import testing
 from tfmot_paoding.compensation import Merge
-from tfmot_paoding.criteria import IntervalImpact, Norm, PairSaliency, criteria
+from tfmot_paoding.criteria import (
+  Criterion,
+  IntervalImpact,
+  Norm,
+  PairSaliency,
+  criteria,
+)
 from tfmot_paoding.selection import Annealing, Greedy, selections
 
 SELECTIONS = {
@@ -128,3 +134,114 @@ def test_chance_depends_on_the_seed():
     for s in range(8)
   }
   assert len(plans) > 1
+
+
+def slow_annealing(view, criterion, settings, budget, rng):
+  """The walk as it is described, everything scored again at every look."""
+
+  def lowest(one):
+    scores = one.scores(view, np.arange(view.size))
+    found = {}
+    for j in np.flatnonzero(view.alive):
+      partners = [i for i in np.flatnonzero(view.alive) if i != j]
+      if scores.ndim == 1:
+        found[int(j)] = (float(scores[j]), -1)
+      else:
+        cost, partner = min((float(scores[j, i]), int(i)) for i in partners)
+        found[int(j)] = (cost, partner)
+    return found
+
+  first = [cost for cost, _ in lowest(criterion).values()]
+  middle, last = float(np.median(first)), min(first)
+  rejected, removed = set(), []
+  for done in range(budget):
+    heat = settings.temperature * (1 - done / budget) * middle
+    costs = lowest(criterion)
+    order = lowest(criteria.get(settings.candidates))
+    for unit in sorted(order, key=lambda j: (order[j][0], j)):
+      if unit in rejected:
+        continue
+      worse = costs[unit][0] - last
+      if worse <= 0 or (heat > 0 and rng.random() < np.exp(-worse / heat)):
+        break
+      rejected.add(unit)
+    else:
+      rejected.clear()
+      unit = min(costs, key=lambda j: (costs[j][0], j))
+    last, partner = costs[unit]
+    Merge().absorb(view, unit, partner)
+    view.remove(unit)
+    removed.append((unit, partner))
+  return removed
+
+
+@pytest.mark.parametrize('temperature', [0.0, 0.3, 2.0])
+@pytest.mark.parametrize('candidates', ['saliency', 'norm', 'impact'])
+@pytest.mark.parametrize(
+  'criterion', [Norm(), PairSaliency(), IntervalImpact()]
+)
+def test_annealing_matches_the_walk_as_described(
+  criterion, candidates, temperature
+):
+  for seed in range(3):
+    settings = Annealing(candidates, temperature)
+    fast = run(settings, criterion, 8, seed, view_of(seed))
+    rng = np.random.default_rng(seed)
+    assert fast == slow_annealing(view_of(seed), criterion, settings, 8, rng)
+
+
+@pytest.mark.parametrize('temperature', [0.5, 1.0, 4.0])
+def test_worse_candidates_are_accepted_as_often_as_they_should(temperature):
+  # By incoming norm (1, 2, 3) unit 0 is the first candidate; by outgoing norm
+  # its cost is 3, the lowest 1 and the middle one 2: it is worse by 2, so it
+  # goes with probability exp(-2 / (2 T)).
+  model = testing.two_layer([[1.0, 2.0, 3.0]], [0.0] * 3, [[3.0], [1.0], [2.0]])
+
+  class Outgoing(Criterion):
+    def scores(self, view, units):
+      return np.abs(view.outgoing[units, 0])
+
+  count = 1500
+  rng = np.random.default_rng(0)
+  view = testing.group_view(model)
+  selection = Annealing('norm', temperature)
+  taken = [
+    next(selection.propose(view, Outgoing(), 1, rng))[0] for _ in range(count)
+  ]
+  wanted = np.exp(-1 / temperature)
+  error = np.sqrt(wanted * (1 - wanted) / count)
+  assert np.mean(np.array(taken) == 0) == pytest.approx(wanted, abs=4 * error)
+  # Whoever turned unit 0 down took unit 1, which costs no more than the last.
+  assert set(taken) == {0, 1}
+
+
+class Forbidding(Criterion):
+  """All but three units may go nowhere."""
+
+  allowed = 3
+
+  def scores(self, view, units):
+    found = np.full((len(units), view.size), np.inf)
+    found[units < self.allowed] = 1.0
+    return found
+
+
+@pytest.mark.parametrize('selection', [Greedy(), Annealing()])
+def test_infinite_costs_are_kept_to_where_the_budget_allows(selection):
+  removed = run(selection, Forbidding(), 3)
+  assert sorted(unit for unit, _ in removed) == [0, 1, 2]
+
+
+@pytest.mark.parametrize('allowed', [0, 3])
+@pytest.mark.parametrize('selection', [Greedy(), Annealing()])
+def test_nothing_is_removed_twice_when_nothing_may_go(selection, allowed):
+  criterion = Forbidding()
+  criterion.allowed = allowed
+  # A plain error would serve as well; a unit that is gone must not go again.
+  removed = run(selection, criterion, 5)
+  assert len({unit for unit, _ in removed}) == 5
+
+
+def test_a_negative_temperature_is_refused():
+  with pytest.raises(ValueError, match='`temperature`'):
+    Annealing(temperature=-1.0)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding.compat import keras
 from tfmot_paoding.graph import build_graph, read_params
@@ -142,3 +143,35 @@ def test_without_bounds_it_says_so():
   view = testing.group_view(keras.Model(inputs, keras.layers.Dense(2)(x)))
   assert not view.has_bounds
   assert testing.group_view(testing.mlp()).has_bounds
+
+
+@pytest.mark.parametrize('activation', ['relu', 'sigmoid'])
+def test_differences_hold_at_every_position_and_consumer(activation):
+  inputs = keras.Input((3, 5))
+  x = keras.layers.Dense(4, activation, name='a')(inputs)
+  each = keras.layers.Dense(2, name='each')(x)
+  whole = keras.layers.Dense(2, name='whole')(keras.layers.Flatten()(x))
+  model = testing.fill(keras.Model(inputs, [each, whole]))
+  view = testing.group_view(model)
+  left, right = testing.pairs(4)
+  found = view.difference(left, right)
+  assert found.low.shape == left.shape
+  samples = testing.samples((3, 5)).astype(np.float32)
+  seen = np.asarray(model.get_layer('a')(samples), np.float64)
+  apart = (seen[..., left] - seen[..., right]).reshape(-1, len(left))
+  # Keras rounds to float32.
+  assert np.all(apart >= found.low - 1e-5)
+  assert np.all(apart <= found.high + 1e-5)
+  # A unit beside itself is nothing apart.
+  same = view.difference(np.array([1]), np.array([1]))
+  assert same.low[0] == same.high[0] == 0
+
+
+@pytest.mark.parametrize('method', ['impact', 'stochastic'])
+def test_bounds_that_overflow_are_no_bounds(method):
+  model = testing.mlp((3, 8, 8, 6, 3), 'exponential')
+  for layer in model.layers:
+    layer.set_weights([20 * weight for weight in layer.get_weights()])
+  view = testing.group_view(model, 0, -9.0, 9.0)
+  paoding.prune(model, 0.5, method, input_range=(-9.0, 9.0), verbose=0)
+  assert not view.has_bounds

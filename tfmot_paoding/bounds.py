@@ -1,7 +1,7 @@
 """Walks a graph with bounds: of values, of changes, and of gains.
 
 The walk knows no arithmetic and the operations know no graph. Everything is
-float64 and rounded outwards where sums are long.
+float64 and rounded outwards where sums are long; what overflows is unbounded.
 """
 
 from __future__ import annotations
@@ -13,11 +13,16 @@ import numpy as np
 from tfmot_paoding import intervals
 from tfmot_paoding.graph import Graph, Node
 from tfmot_paoding.intervals import Interval
-from tfmot_paoding.ops import Gain, MatMul, Opaque, Params, WeightRef
+from tfmot_paoding.ops import Gain, MatMul, Opaque, Params, Reshape, WeightRef
 
 Array = np.ndarray
 
 
+# Overflow is no accident to warn of: it opens the bound, see `outward`.
+_overflow_opens = np.errstate(over='ignore', invalid='ignore')
+
+
+@_overflow_opens
 def propagate(
   graph: Graph, params: Params, boxes: Sequence[Interval]
 ) -> list[Interval | None]:
@@ -108,6 +113,7 @@ def output_gain(
   return found
 
 
+@_overflow_opens
 def propagate_change(
   graph: Graph,
   before: Params,
@@ -162,6 +168,7 @@ def propagate_change(
   return found
 
 
+@_overflow_opens
 def difference_of_entries(
   graph: Graph,
   params: Params,
@@ -171,38 +178,68 @@ def difference_of_entries(
   right: Array,
   by_unit: dict[WeightRef, Array] | None = None,
 ) -> Interval:
-  """Bounds of entry[left] - entry[right] of one value, both seeing one input.
+  """Bounds of x[..., left] - x[..., right] of a value, both from one input.
 
   Joint where the value comes from a matrix product through channelwise
-  operations: z_l - z_r = (w_l - w_r) x + b_l - b_r, then slopes between the
-  two. Separate bounds where it does not.
+  operations and reshapes: z_l - z_r = (w_l - w_r) x + b_l - b_r, then slopes
+  between the two. Separate bounds where it does not. They hold at every
+  position before the last axis.
 
   Args:
     graph: The model's graph.
     params: Its weights.
     bounds: Bounds of every value.
-    value: A value of rank 1.
-    left: Entry numbers, shape (pairs,).
-    right: Entry numbers, shape (pairs,).
+    value: The value.
+    left: Entry numbers along its last axis, shape (pairs,).
+    right: Entry numbers along its last axis, shape (pairs,).
     by_unit: Kernels laid out by unit, filled in here; kept by callers that
       ask for a few pairs at a time.
 
   Returns:
     Bounds of shape (pairs,).
   """
-  own = bounds[value]
+  by_unit = {} if by_unit is None else by_unit
+  own = over_positions(bounds[value])
   apart = intervals.subtract(take(own, left), take(own, right))
-  chain = _chain_to_product(graph, value)
-  if chain is None:
-    return apart
-  product, *channelwise = chain
-  joint = product_pair_difference(
-    product.op, params, bounds[product.inputs[0]], left, right, by_unit
+  joint = _joint_difference(
+    graph, params, bounds, value, left, right, by_unit, graph.writer()
   )
-  for node in channelwise:
-    x = bounds[node.inputs[0]]
-    joint = pair_through_op(node, params, joint, x, left, right)
-  return intervals.intersect(joint, apart)
+  return apart if joint is None else intervals.intersect(joint, apart)
+
+
+def _joint_difference(
+  graph: Graph,
+  params: Params,
+  bounds: Sequence[Interval | None],
+  value: int,
+  left: Array,
+  right: Array,
+  by_unit: dict[WeightRef, Array],
+  writers: Mapping[int, Node],
+) -> Interval | None:
+  """The difference seen from the product that made both entries, or None."""
+  node = writers.get(value)
+  if node is None:
+    return None
+  source = node.inputs[0]
+  if isinstance(node.op, MatMul):
+    x = over_positions(bounds[source])
+    return product_pair_difference(node.op, params, x, left, right, by_unit)
+  if isinstance(node.op, Reshape):
+    # Entries of one position before it are of one position, row by row.
+    size, width = graph.shapes[value][-1], graph.shapes[source][-1]
+    if size % width or np.any(left // width != right // width):
+      return None
+    left, right = left % width, right % width
+  elif not node.op.channelwise:
+    return None
+  joint = _joint_difference(
+    graph, params, bounds, source, left, right, by_unit, writers
+  )
+  if joint is None or isinstance(node.op, Reshape):
+    return joint
+  x = over_positions(bounds[source])
+  return pair_through_op(node, params, joint, x, left, right)
 
 
 def product_pair_difference(
@@ -225,12 +262,14 @@ def product_pair_difference(
   for start in range(0, len(left), rows):
     part = slice(start, start + rows)
     gap = kernel[left[part]] - kernel[right[part]]
-    centre = gap @ x.centre + bias[left[part]] - bias[right[part]]
+    # The biases' difference first: it may be small beside the biases.
+    shift = bias[left[part]] - bias[right[part]]
+    centre = gap @ x.centre + shift
     np.abs(gap, out=gap)
     radius = gap @ (x.radius + slack * x.magnitude)
-    radius += slack * np.abs(centre)
+    radius += slack * (np.abs(centre) + np.abs(shift))
     low[part], high[part] = centre - radius, centre + radius
-  return Interval(low, high)
+  return intervals.outward(low, high)
 
 
 def pair_through_op(
@@ -261,6 +300,12 @@ def pair_through_op(
   return Interval(both.low + shift, both.high + shift)
 
 
+def over_positions(x: Interval) -> Interval:
+  """The hull over all axes but the last, shape (entries,)."""
+  axes = tuple(range(x.low.ndim - 1))
+  return Interval(x.low.min(axes), x.high.max(axes))
+
+
 def take(x: Interval, index: Array) -> Interval:
   """Entries of a rank 1 interval."""
   return Interval(x.low[index], x.high[index])
@@ -284,7 +329,7 @@ def _pair_bounds(
   merged: Array | None,
 ) -> tuple[Array, Array, Interval] | None:
   """The merged entries, their keepers, and bounds of keeper - merged."""
-  if merged is None or len(graph.shapes[value]) != 1:
+  if merged is None:
     return None
   gone = np.flatnonzero(merged >= 0)
   if not gone.size:
@@ -318,20 +363,3 @@ def _matmul_change(
   return intervals.add(
     intervals.affine(x, rest, shift), intervals.affine(gap, rows)
   )
-
-
-def _chain_to_product(graph: Graph, value: int) -> list[Node] | None:
-  """The product and the channelwise operations that make a rank 1 value."""
-  writers = graph.writer()
-  chain: list[Node] = []
-  while value in writers:
-    node = writers[value]
-    source = node.inputs[0]
-    if isinstance(node.op, MatMul):
-      rank = len(graph.shapes[source])
-      return [node, *reversed(chain)] if rank == 1 else None
-    if not node.op.channelwise or len(graph.shapes[source]) != 1:
-      return None
-    chain.append(node)
-    value = source
-  return None

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 from tensorflow_model_optimization.python.core.keras.compat import keras
 from tensorflow_model_optimization.python.core.sparsity.keras import (
@@ -72,5 +73,6 @@ def takes_plain_tensors(node: Any) -> bool:
   tensors = node.call_args[0]
   tensors = tensors if isinstance(tensors, (list, tuple)) else [tensors]
   return len(tensors) == len(node.keras_inputs) and not any(
-    keras.backend.is_keras_tensor(value) for value in node.call_kwargs.values()
+    hasattr(value, '_keras_history')
+    for value in tf.nest.flatten(node.call_kwargs)
   )

@@ -52,6 +52,10 @@ class Norm(Criterion):
 
   order: int = 1
 
+  def __post_init__(self):
+    if self.order not in (1, 2):
+      raise ValueError(f'`order` must be 1 or 2, but got {self.order}.')
+
   def scores(self, view: GroupView, units: Array) -> Array:
     """Shape (k,)."""
     return np.linalg.norm(view.incoming[:, units], ord=self.order, axis=0)
@@ -122,6 +126,8 @@ class IntervalImpact(Criterion):
         '`alpha` and `beta` must be at least 0 and not both 0, but got '
         f'{self.alpha} and {self.beta}.'
       )
+    if self.pool < 0:
+      raise ValueError(f'`pool` must be at least 0, but got {self.pool}.')
     for name in ('similarity', 'blend'):
       if not 0 <= getattr(self, name) <= 1:
         raise ValueError(

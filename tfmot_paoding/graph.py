@@ -17,8 +17,8 @@ import numpy as np
 from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
 from tfmot_paoding.layers import handler_of
-from tfmot_paoding.layers.base import Path
-from tfmot_paoding.ops import Op, Opaque, Shape, WeightRef
+from tfmot_paoding.layers.base import Path, opaque
+from tfmot_paoding.ops import Op, Opaque, Reshape, Shape, Softmax, WeightRef
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,8 @@ class Graph:
     shapes: Each value's shape without the batch axis.
     inputs: The values that are the model's inputs.
     outputs: The values that are the model's outputs.
-    layers: The layer of each path, wrappers taken off.
+    layers: The layer of each path, wrappers taken off; also those inside
+      nested models that are not walked.
     wrappers: The pruning wrapper of each path that has one.
     calls: How often each layer is called.
     layer_inputs: The values that each layer reads, in its last call.
@@ -207,14 +208,34 @@ def _add_call(
   graph.layers[path] = layer
   if layer is not call.layer:
     graph.wrappers[path] = call.layer
-  plain = compat.takes_plain_tensors(call)
-  if compat.is_graph_model(layer) and plain:
+  odd = _what_is_odd(call)
+  if compat.is_graph_model(layer) and not odd:
     made = _inline(graph, layer, path, sources)
   else:
-    made = list(_lower(graph, call, layer, path, sources, plain))
+    _note_layers(graph, layer, path)
+    made = list(_lower(graph, call, layer, path, sources, odd))
   graph.layer_inputs[path] = tuple(sources)
   graph.layer_outputs[path] = tuple(made)
   return made
+
+
+def _what_is_odd(call: Any) -> str | None:
+  """Why a call is not the layer's function at inference, or None."""
+  if call.call_kwargs.get('training') not in (None, False):
+    return 'is called with training=True'
+  if not compat.takes_plain_tensors(call):
+    return 'takes or gives more than plain tensors'
+  return None
+
+
+def _note_layers(graph: Graph, layer: Any, path: Path) -> None:
+  """Files the layers of a nested model that is not walked."""
+  if not compat.is_graph_model(layer):
+    return
+  for inner in layer.layers:
+    inside = (*path, unwrapped(inner).name)
+    graph.layers[inside] = unwrapped(inner)
+    _note_layers(graph, unwrapped(inner), inside)
 
 
 def _lower(
@@ -223,22 +244,20 @@ def _lower(
   layer: Any,
   path: Path,
   sources: list[int],
-  plain: bool,
+  odd: str | None,
 ) -> Iterator[int]:
   """Appends the operations of one layer call; yields its output values."""
   tensors = call.outputs
   tensors = tensors if isinstance(tensors, (list, tuple)) else [tensors]
-  out_shapes = [_shape_of(tensor) for tensor in tensors]
   in_shapes = [graph.shapes[source] for source in sources]
-  if len(out_shapes) == 1 and plain:
+  out_shapes = [_shape_of(tensor, in_shapes[0]) for tensor in tensors]
+  if len(out_shapes) > 1:
+    odd = odd or 'takes or gives more than plain tensors'
+  ops = opaque(layer, odd) if odd else None
+  if ops is None:
     ops = handler_of(layer).lower(layer, path, in_shapes, out_shapes[0])
-  else:
-    ops = [
-      Opaque(
-        f'{type(layer).__name__} {layer.name!r} takes or gives more than '
-        'plain tensors'
-      )
-    ]
+    if _needs_more_sizes(ops, in_shapes[0], tensors[0], out_shapes[0]):
+      ops = opaque(layer, 'depends on sizes that are not known')
   if any(isinstance(op, Opaque) for op in ops):
     ops = [op for op in ops if isinstance(op, Opaque)][:1]
   if not ops:
@@ -256,8 +275,34 @@ def _lower(
   yield from current
 
 
-def _shape_of(tensor: Any) -> Shape:
-  """A Keras tensor's shape without the batch axis; unknown sizes as 1."""
+def _needs_more_sizes(
+  ops: list[Op], in_shape: Shape, tensor: Any, out_shape: Shape
+) -> bool:
+  """Whether an operation on a tensor mixes entries of an unknown number."""
+  sizes = _sizes_of(tensor)
+  for op in ops:
+    if isinstance(op, Softmax) and sizes[-1:] == [None]:
+      return True
+    source = in_shape if op is ops[0] else out_shape
+    if isinstance(op, Reshape) and (
+      None in sizes or np.prod(source) != np.prod(op.shape)
+    ):
+      return True
+  return False
+
+
+def _sizes_of(tensor: Any) -> list[int | None]:
+  """A Keras tensor's sizes without the batch axis."""
   shape = getattr(tensor, 'shape', None)
-  dims = shape.as_list() if shape is not None and shape.rank is not None else []
-  return tuple(1 if size is None else int(size) for size in dims[1:])
+  return shape.as_list()[1:] if shape is not None and shape.rank else []
+
+
+def _shape_of(tensor: Any, source: Shape = ()) -> Shape:
+  """Its sizes; unknown ones as in what it was made from, else 1."""
+  sizes = _sizes_of(tensor)
+  if len(source) != len(sizes):
+    source = (1,) * len(sizes)
+  return tuple(
+    there if size is None else int(size)
+    for size, there in zip(sizes, source, strict=True)
+  )

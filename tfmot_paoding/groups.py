@@ -95,7 +95,8 @@ class Grouping:
 
   Attributes:
     groups: In the order of computation.
-    left_alone: The reason why, for each producer that is in no group.
+    left_alone: The reason why, for each producer that is in no group, and for
+      each layer with weights that is not known.
     units: For each value, the unit number of every entry, counted on from one
       group to the next; -1 where an entry belongs to no group.
   """
@@ -132,7 +133,7 @@ def find_groups(graph: Graph) -> Grouping:
     graph: The model's graph.
 
   Returns:
-    The groups, and for every other producer why it is left alone.
+    The groups, and for every other layer with units why it is left alone.
   """
   numbering = _Numbering()
   values = _carry(graph, numbering)
@@ -140,6 +141,8 @@ def find_groups(graph: Graph) -> Grouping:
     numbering.freeze(values[value], 'its units are outputs of the model')
   groups, left_alone, renumbered = [], {}, {}
   for node in graph.nodes:
+    if isinstance(node.op, Opaque) and graph.layers[node.path].weights:
+      left_alone.setdefault(node.path, node.op.reason)
     if not isinstance(node.op, MatMul) or node.path in left_alone:
       continue
     numbers = np.unique(values[node.outputs[0]])

@@ -9,6 +9,7 @@ import numpy as np
 Array = np.ndarray
 
 _EPSILON = np.finfo(np.float64).eps
+_LARGEST = np.finfo(np.float64).max
 
 
 class Interval(NamedTuple):
@@ -47,26 +48,34 @@ def zeros(shape: tuple[int, ...]) -> Interval:
   return Interval(np.zeros(shape), np.zeros(shape))
 
 
+def outward(low: Array, high: Array) -> Interval:
+  """Ends as computed, opened where they overflowed: NaN says nothing."""
+  return Interval(
+    np.nan_to_num(low, nan=-np.inf, posinf=_LARGEST, neginf=-np.inf),
+    np.nan_to_num(high, nan=np.inf, posinf=np.inf, neginf=-_LARGEST),
+  )
+
+
 def add(a: Interval, b: Interval) -> Interval:
   """{x + y}."""
-  return Interval(a.low + b.low, a.high + b.high)
+  return outward(a.low + b.low, a.high + b.high)
 
 
 def subtract(a: Interval, b: Interval) -> Interval:
   """{x - y} for independent x and y."""
-  return Interval(a.low - b.high, a.high - b.low)
+  return outward(a.low - b.high, a.high - b.low)
 
 
 def scale(a: Interval, factor: Array) -> Interval:
   """{factor x} for a factor of either sign."""
   p, q = a.low * factor, a.high * factor
-  return Interval(np.minimum(p, q), np.maximum(p, q))
+  return outward(np.minimum(p, q), np.maximum(p, q))
 
 
 def multiply(a: Interval, b: Interval) -> Interval:
   """{x y} for independent x and y."""
   products = (a.low * b.low, a.low * b.high, a.high * b.low, a.high * b.high)
-  return Interval(np.minimum.reduce(products), np.maximum.reduce(products))
+  return outward(np.minimum.reduce(products), np.maximum.reduce(products))
 
 
 def intersect(a: Interval, b: Interval) -> Interval:
@@ -101,4 +110,4 @@ def affine(x: Interval, kernel: Array, bias: Array | float = 0.0) -> Interval:
   slack = (kernel.shape[0] + 2) * _EPSILON
   radius = (x.radius + slack * x.magnitude) @ absolute
   radius = (1 + slack) * radius + slack * np.abs(bias)
-  return Interval(centre - radius, centre + radius)
+  return outward(centre - radius, centre + radius)

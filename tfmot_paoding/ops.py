@@ -201,7 +201,7 @@ class Scale(Op):
     """The line on both ends."""
     scaled = intervals.scale(x, self.factor(params))
     offset = self.offset(params)
-    return Interval(scaled.low + offset, scaled.high + offset)
+    return intervals.outward(scaled.low + offset, scaled.high + offset)
 
   def difference(
     self, params: Params, d: Interval, x: Interval, y: Interval
@@ -236,11 +236,11 @@ class Elementwise(Op):
   def bounds(self, params: Params, x: Interval) -> Interval:
     """The activation's range."""
     del params
-    return Interval(*self.activation.value_range(x.low, x.high))
+    return intervals.outward(*self.activation.value_range(x.low, x.high))
 
   def slopes(self, x: Interval) -> Interval:
     """The range of slopes on x."""
-    return Interval(*self.activation.slope_range(x.low, x.high))
+    return intervals.outward(*self.activation.slope_range(x.low, x.high))
 
   def difference(
     self, params: Params, d: Interval, x: Interval, y: Interval
@@ -269,7 +269,8 @@ class Softmax(Op):
     """Each logit at one end, the others at the opposite one."""
     del params
     return Interval(
-      _softmax_against(x.low, x.high), _softmax_against(x.high, x.low)
+      np.nan_to_num(_softmax_against(x.low, x.high), nan=0.0),
+      np.nan_to_num(_softmax_against(x.high, x.low), nan=1.0),
     )
 
   def difference(
@@ -278,7 +279,7 @@ class Softmax(Op):
     """Slope p(1 - p) <= 1/4 for a class's own logit, -p q for the others."""
     own = intervals.multiply(d, Interval(np.zeros(()), np.full((), 0.25)))
     other = intervals.multiply(d, Interval(np.full((), -0.25), np.zeros(())))
-    total = Interval(
+    total = intervals.outward(
       other.low.sum(-1, keepdims=True) - other.low + own.low,
       other.high.sum(-1, keepdims=True) - other.high + own.high,
     )

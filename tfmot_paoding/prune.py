@@ -237,7 +237,9 @@ def _allowed_groups(
     )
     raise ValueError(
       'The model has no units that can be pruned. '
-      + (f'Left alone: {reasons}.' if reasons else 'It has no Dense layer.')
+      + (
+        f'Left alone: {reasons}.' if reasons else 'It has no layer with units.'
+      )
     )
   return allowed
 

@@ -37,8 +37,8 @@ def input_boxes(
     return [_box(input_range, shape) for shape in shapes]
   if set(input_range) != set(names):
     raise ValueError(
-      f'`input_range` names the inputs {sorted(input_range)}, but the model '
-      f'has {sorted(names)}. Give every input a (low, high) pair.'
+      f'`input_range` names the inputs {sorted(input_range, key=str)}, but the '
+      f'model has {sorted(names)}. Give every input a (low, high) pair.'
     )
   return [
     _box(input_range[name], shape)
@@ -79,7 +79,7 @@ def _box(pair: Any, shape: Shape) -> Interval:
 
 def _ends(pair: Any) -> tuple[np.ndarray, np.ndarray]:
   try:
-    low, high = pair
+    low, high = None if isinstance(pair, str) else pair
     return np.asarray(low, np.float64), np.asarray(high, np.float64)
   except (TypeError, ValueError):
     raise ValueError(

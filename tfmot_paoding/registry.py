@@ -53,7 +53,8 @@ class Registry(Generic[T]):
           f'{cls!r}.'
         )
       taken = self._classes.get(name)
-      if taken is not None and taken.__qualname__ != cls.__qualname__:
+      # The same definition run again, as in a notebook, may replace itself.
+      if taken is not None and _definition(taken) != _definition(cls):
         raise ValueError(
           f'The {self._kind} name {name!r} is taken by {taken.__name__}; '
           'choose another one.'
@@ -110,3 +111,7 @@ class Registry(Generic[T]):
         f'Unknown {self._kind} {name!r}. Known: {", ".join(self.names())}.'
       )
     return self._classes[name]
+
+
+def _definition(cls: type) -> tuple[str, str]:
+  return cls.__module__, cls.__qualname__

@@ -70,9 +70,14 @@ class ScoreTable:
     """The lowest cost of removing each unit, infinite for those gone."""
     return self._best
 
+  def cheapest(self) -> int:
+    """The living unit that costs least, the first of them if all do alike."""
+    alive = np.flatnonzero(self._view.alive)
+    return int(alive[np.argmin(self._best[alive])])
+
   def partner(self, unit: int) -> int:
     """The unit that would absorb it at that cost, or -1."""
-    return int(self._partner[unit])
+    return int(self._partner[unit]) if np.isfinite(self._best[unit]) else -1
 
   def forget(self, unit: int) -> None:
     """Takes in that a unit has gone and others have changed."""
@@ -122,7 +127,7 @@ class Greedy(Selection):
     del rng
     table = ScoreTable(view, criterion)
     for _ in range(budget):
-      unit = int(np.argmin(table.best))
+      unit = table.cheapest()
       yield unit, table.partner(unit)
       table.forget(unit)
 
@@ -147,6 +152,12 @@ class Annealing(Selection):
   candidates: str = 'saliency'
   temperature: float = 1.0
 
+  def __post_init__(self):
+    if not self.temperature >= 0:
+      raise ValueError(
+        f'`temperature` must be at least 0, but got {self.temperature}.'
+      )
+
   def propose(
     self,
     view: GroupView,
@@ -158,6 +169,7 @@ class Annealing(Selection):
     order = ScoreTable(view, criteria.get(self.candidates))
     costs = ScoreTable(view, criterion)
     finite = costs.best[np.isfinite(costs.best)]
+    finite = finite if finite.size else np.zeros(1)
     unit_cost = float(np.median(finite)) or float(finite.max()) or 1.0
     last, passed = float(finite.min()), np.zeros(view.size, bool)
     for done in range(budget):
@@ -186,7 +198,7 @@ class Annealing(Selection):
       if np.isinf(waiting[unit]):
         # Everyone was turned down: a new round, and its cheapest goes.
         passed[:] = False
-        return int(np.argmin(costs.best))
+        return costs.cheapest()
       worsening = costs.best[unit] - last
       if worsening <= 0 or (
         temperature > 0 and rng.random() < np.exp(-worsening / temperature)

@@ -151,11 +151,11 @@ class GroupView:
 
   @functools.cached_property
   def has_bounds(self) -> bool:
-    """Whether sound bounds reach this group and lead on to the outputs."""
+    """Whether finite bounds reach this group and lead on to the outputs."""
     bounds = self._network.bounds
     reached = [m.node.inputs[0] for m in self._group.consumers]
     reached += self._network.graph.outputs
-    return all(bounds[v] is not None for v in reached) and all(
+    return all(_is_finite(bounds[v]) for v in reached) and all(
       gain is not None for gain in self._gains
     )
 
@@ -236,6 +236,10 @@ def euclidean_distances(points: Array) -> Array:
     _recompute(distances, points, near)
   np.fill_diagonal(distances, 0.0)
   return np.sqrt(np.maximum(distances, 0.0, out=distances), out=distances)
+
+
+def _is_finite(bounds: Interval | None) -> bool:
+  return bounds is not None and bool(np.isfinite(bounds.magnitude).all())
 
 
 def _recompute(squared: Array, points: Array, near: Array) -> None:

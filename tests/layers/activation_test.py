@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -78,3 +80,18 @@ def test_kinds():
   )
   kinds = [type(node.op) for node in build_graph(model).nodes]
   assert kinds == [Elementwise, Softmax]
+
+
+@dataclasses.dataclass
+class Unhashable:
+  factor: float = 2.0
+
+  def __call__(self, z):
+    return self.factor * z
+
+
+def test_callables_that_cannot_be_hashed_are_not_guessed():
+  layer = _layers.Dense(5, activation=Unhashable(), name='odd')
+  (node,) = build_graph(keras.Sequential([keras.Input((6,)), layer])).nodes
+  assert isinstance(node.op, Opaque)
+  assert "Dense 'odd' has an activation that is not known" in node.op.reason

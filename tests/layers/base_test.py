@@ -41,7 +41,7 @@ def registered():
 
 
 def test_unknown_it_is_named_and_its_units_stay():
-  with pytest.raises(ValueError, match='hidden.*Doubled'):
+  with pytest.raises(ValueError, match=r'hidden.*Doubled'):
     paoding.prune(model(), 0.5, verbose=0)
 
 

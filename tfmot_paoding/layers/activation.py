@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import tensorflow as tf
@@ -44,6 +44,8 @@ _SOFTMAX = (_functions.softmax, tf.nn.softmax)
 
 def lower_function(layer: Any, function: Callable | None) -> list[Op]:
   """The operations of an activation function that `layer` applies."""
+  if not isinstance(function, Hashable):
+    function = repr(function)  # no function of Keras or TensorFlow
   if function in _LINEAR:
     return []
   if function in _SOFTMAX:
