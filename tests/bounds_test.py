@@ -103,7 +103,7 @@ def test_constants_do_not_change_with_the_input(model):
     graph, params, testing.samples(model.input_shape[1:])
   )
   for value, seen in values.items():
-    fixed = ~np.isnan(found[value])
+    fixed = ~np.isnan(np.broadcast_to(found[value], seen.shape[1:]))
     wanted = np.broadcast_to(found[value], seen.shape)[:, fixed]
     np.testing.assert_allclose(seen[:, fixed], wanted, rtol=1e-9, atol=1e-12)
   hidden = find_groups(graph).groups[0].consumers[0].node.inputs[0]
@@ -123,17 +123,26 @@ def test_gains_bound_the_outputs_of_merged_activations(model):
   a = testing.forward(graph, params, x)
   b = testing.forward(graph, params, y)
   out = graph.outputs[0]
-  moved = (b[out] - a[out]).reshape(len(x), -1)
+  moved = (b[out] - a[out]).reshape(len(x), -1, found[out].low.size)
   for value in a:
     if gains[value] is None:
       continue
-    d = (b[value] - a[value]).reshape(len(x), -1)
-    up, down = np.maximum(d, 0), np.maximum(-d, 0)
-    high = up @ gains[value].up + down @ gains[value].down
-    low = -(down @ gains[value].up + up @ gains[value].down)
+    d = b[value] - a[value]
+    entries = gains[value].up.shape[:-1]
+    # Positions that the bounds do not tell apart move at once.
+    axes = tuple(
+      axis + 1 for axis, size in enumerate(entries) if size < d.shape[axis + 1]
+    )
+    up, down = (
+      np.maximum(part, 0).max(axes, keepdims=True).reshape(len(x), -1)
+      for part in (d, -d)
+    )
+    gain = gains[value].reshape((-1,))
+    high = up @ gain.up + down @ gain.down
+    low = -(down @ gain.up + up @ gain.down)
     slack = testing.ROUNDING * (1 + np.abs(high).max())
-    assert np.all(moved <= high + slack)
-    assert np.all(moved >= low - slack)
+    assert np.all(moved <= high[:, None] + slack)
+    assert np.all(moved >= low[:, None] - slack)
 
 
 def test_only_wanted_gains_are_computed():
@@ -296,8 +305,8 @@ def test_differences_of_a_product_round_outwards():
   kernel, bias = WeightRef(('d',), 'kernel'), WeightRef(('d',), 'bias')
   params = {kernel: np.array([[1.0, 0.0]]), bias: np.array([1e16, 1e16])}
   one = Interval(np.ones(1), np.ones(1))
-  gap = bounds.product_pair_difference(
-    MatMul(kernel, bias), params, one, np.array([0]), np.array([1])
+  gap = MatMul(kernel, bias).pair_difference(
+    params, one, np.array([0]), np.array([1]), {}
   )
   assert gap.low[0] <= 1 <= gap.high[0]
 

@@ -185,7 +185,7 @@ def test_merges_are_read_off_the_weights(method):
   for step in range(5):
     driver.step(step)
   after = read_params(driver.graph)
-  found = lib.recover_merges(find_groups(graph), before, after)
+  found = lib.recover_merges(graph, find_groups(graph), before, after)
   for group in driver.groups:
     value = group.consumers[0].node.inputs[0]
     np.testing.assert_array_equal(found[value], driver._merged[group.name])
@@ -334,7 +334,7 @@ def test_changes_by_merges_and_noise_stay_in_the_bound(seed, name, noise):
   bound_of = lib.ChangeBound(
     graph, before, testing.box(graph, low, low + width)
   )
-  told = lib.recover_merges(grouping, before, after)
+  told = lib.recover_merges(graph, grouping, before, after)
   x = testing.samples((5,), 100, low, low + width, seed)
   out = graph.outputs[0]
   moved = (

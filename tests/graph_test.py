@@ -13,7 +13,7 @@ from tests import testing
 from tfmot_paoding.compat import keras
 from tfmot_paoding.graph import build_graph, check_model, read_params
 from tfmot_paoding.groups import find_groups
-from tfmot_paoding.ops import Elementwise, MatMul, Opaque, Reshape
+from tfmot_paoding.ops import Elementwise, Line, MatMul, Opaque, Reshape
 
 _layers = keras.layers
 
@@ -105,10 +105,10 @@ def test_what_is_not_known_is_opaque_and_named(make):
   assert type(layer).__name__ in node.op.reason
 
 
-def test_operator_calls_with_constants_are_opaque():
+def test_operator_calls_with_numbers_are_lines():
   inputs = keras.Input((4,))
   model = keras.Model(inputs, _layers.Dense(2)(inputs * 2.0 + 1.0))
-  assert kinds(build_graph(model)) == [Opaque, Opaque, MatMul]
+  assert kinds(build_graph(model)) == [Line, Line, MatMul]
 
 
 def test_unknown_sizes_count_as_one():

@@ -101,9 +101,10 @@ def test_differences_contain_samples(name, seed):
 def test_gains_bound_what_arrives(name, seed):
   op, weights, box = OPS[name], params(seed), random_box(seed, 2.0)
   rng = np.random.default_rng(seed)
-  size = op.bounds(weights, box).low.size
-  gain = ops.Gain(rng.uniform(0, 1, (size, 3)), rng.uniform(0, 1, (size, 3)))
+  shape = (*op.bounds(weights, box).low.shape, 3)
+  gain = ops.Gain(rng.uniform(0, 1, shape), rng.uniform(0, 1, shape))
   back = op.pullback(weights, gain, box)
+  gain = gain.reshape((-1,))
   # Two members of the box differ by d in [-a, b] with a, b >= 0.
   x, y = draw(box, 200, 1), draw(box, 200, 2)
   d = y - x
@@ -126,12 +127,12 @@ def test_matmul_gain_by_hand():
 def test_matmul_on_a_sequence_keeps_positions_apart():
   op, weights = OPS['matmul'], params()
   box = Interval(np.zeros((2, 6)), np.ones((2, 6)))
-  gain = ops.Gain(np.zeros((8, 1)), np.zeros((8, 1)))
-  gain.up[5] = 1.0  # second position, second unit
+  gain = ops.Gain(np.zeros((2, 4, 1)), np.zeros((2, 4, 1)))
+  gain.up[1, 1] = 1.0  # second position, second unit
   back = op.pullback(weights, gain, box)
-  assert not back.up[:6].any()
+  assert not back.up[0].any()
   np.testing.assert_array_equal(
-    back.up[6:, 0], np.maximum(weights[_KERNEL][:, 1], 0)
+    back.up[1, :, 0], np.maximum(weights[_KERNEL][:, 1], 0)
   )
 
 

@@ -130,7 +130,7 @@ class TestPruneLowSaliency:
       (
         [_layers.Dense(4, name='a'), _layers.LayerNormalization(name='ln'),
          _layers.Dense(2)],
-        "a: LayerNormalization 'ln' is of a kind that is not known",
+        "a: LayerNormalization 'ln' takes statistics over its units",
       ),
     ],
   )  # fmt: skip

@@ -48,7 +48,7 @@ def test_incoming_and_outgoing_of_a_plain_layer():
   view = testing.group_view(model)
   kernel, bias = model.get_layer('hidden_0').get_weights()
   np.testing.assert_array_equal(view.incoming, kernel)
-  np.testing.assert_array_equal(view.bias, bias)
+  np.testing.assert_array_equal(view.biases, [bias])
   following = model.get_layer('hidden_1').get_weights()[0]
   np.testing.assert_array_equal(view.outgoing, following)
 
@@ -59,7 +59,7 @@ def test_batch_norm_is_folded_into_incoming():
   x = np.random.default_rng(0).normal(size=(7, 5)).astype(np.float32)
   wanted = model.get_layer('norm_0')(model.get_layer('hidden_0')(x))
   np.testing.assert_allclose(
-    x @ view.incoming + view.bias, wanted, rtol=1e-4, atol=1e-5
+    x @ view.incoming + view.biases[0], wanted, rtol=1e-4, atol=1e-5
   )
 
 

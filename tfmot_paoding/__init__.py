@@ -16,6 +16,7 @@ from tfmot_paoding.compensation import (
   NoCompensation,
   register_compensation,
 )
+from tfmot_paoding.cost import count_macs
 from tfmot_paoding.criteria import (
   Criterion,
   IntervalImpact,
@@ -65,6 +66,7 @@ __all__ = [
   '__version__',
   'compact',
   'convert_to_tflite',
+  'count_macs',
   'deviation_bound',
   'get_method',
   'method_names',

@@ -71,4 +71,11 @@ def leaf_paths(graph: Graph) -> list[Path]:
 def copy_weights(source: Graph, target: Graph) -> None:
   """Sets every layer's weights to those of the same path in `source`."""
   for path in leaf_paths(source):
-    target.layers[path].set_weights(source.layers[path].get_weights())
+    set_weights(target.layers[path], source.layers[path].get_weights())
+
+
+def set_weights(layer: Any, values: list) -> None:
+  """Sets a layer's weights, and what it derives from them."""
+  layer.set_weights(values)
+  if hasattr(layer, 'finalize_state'):  # statistics that `adapt` has taken
+    layer.finalize_state()

@@ -7,7 +7,12 @@ from typing import Any
 import numpy as np
 
 from tfmot_paoding.bounds import propagate_constants
-from tfmot_paoding.cloning import clone_with, fresh_layer, leaf_paths
+from tfmot_paoding.cloning import (
+  clone_with,
+  fresh_layer,
+  leaf_paths,
+  set_weights,
+)
 from tfmot_paoding.compat import keras
 from tfmot_paoding.graph import (
   Graph,
@@ -16,10 +21,17 @@ from tfmot_paoding.graph import (
   read_params,
   unwrapped,
 )
-from tfmot_paoding.groups import Group, Grouping, Member, find_groups
+from tfmot_paoding.groups import Grouping, Member, find_groups
 from tfmot_paoding.layers import handler_of
 from tfmot_paoding.layers.base import Path
-from tfmot_paoding.ops import Params, Shape, WeightAxes, WeightRef
+from tfmot_paoding.ops import (
+  Params,
+  Product,
+  Shape,
+  WeightAxes,
+  WeightRef,
+  core,
+)
 
 Array = np.ndarray
 
@@ -73,11 +85,7 @@ def _masked_params(graph: Graph) -> dict[WeightRef, Array]:
   """The weights with the masks of any pruning wrappers applied."""
   params = read_params(graph)
   for path, wrapper in graph.wrappers.items():
-    names = {
-      id(getattr(graph.layers[path], ref.name)): ref
-      for ref in params
-      if ref.layer == path
-    }
+    names = {id(graph.weight(ref)): ref for ref in params if ref.layer == path}
     for weight, mask, _ in wrapper.pruning_vars:
       ref = names.get(id(weight))
       if ref is not None:
@@ -90,73 +98,88 @@ def _fold_dead_units(
 ) -> list[Array]:
   """Which units of each group stay; folds constants into `params`."""
   kept = []
+  constants = propagate_constants(graph, params)
   for group in grouping.groups:
-    constants = propagate_constants(graph, params)
     used = np.zeros(group.size, bool)
     needed = np.zeros(group.size, bool)
     for member in group.consumers:
-      weighted = np.any(params[member.node.op.kernel] != 0, axis=1)
-      used |= _units_of(group, member, weighted)
-      fixed = _fixed_rows(member, constants, params)
-      needed |= _units_of(group, member, weighted & np.isnan(fixed))
+      rows = _unit_rows(graph, member)
+      weighted = np.any(member.node.op.matrix(params) != 0, axis=1)
+      used |= weighted[rows].any(1)
+      fixed = _fixed_rows(member, constants)
+      needed |= (weighted & np.isnan(fixed))[rows].any(1)
     if not needed.any():
       # One unit must stay: a constant one if any is used, else the first.
       needed[np.argmax(used)] = True
-    for member in group.consumers:
-      gone = (member.units >= 0) & ~needed[member.units]
-      _fold(member, gone, _fixed_rows(member, constants, params), params)
+    changed = [
+      _fold(
+        member.node.op,
+        _unit_rows(graph, member)[~needed].ravel(),
+        _fixed_rows(member, constants),
+        params,
+      )
+      for member in group.consumers
+    ]
+    if any(changed):
+      constants = propagate_constants(graph, params)
     kept.append(needed)
   return kept
 
 
-def _units_of(group: Group, member: Member, entries: Array) -> Array:
-  """The units that any of a member's marked entries belongs to, (n,)."""
-  units = np.zeros(group.size, bool)
-  units[member.units[entries & (member.units >= 0)]] = True
-  return units
+def _unit_rows(graph: Graph, member: Member) -> Array:
+  """The rows of a consumer's matrix that read each unit, (units, rows)."""
+  channels = graph.shapes[member.node.inputs[0]][-1]
+  places = member.places
+  return member.node.op.rows_of(places, channels).reshape(len(places), -1)
 
 
-def _fixed_rows(
-  member: Member, constants: list[Array | None], params: Params
-) -> Array:
+def _fixed_rows(member: Member, constants: list[Array | None]) -> Array:
   """The constant that each of a consumer's rows sees, NaN if it cannot go.
 
   A constant can go if it is the same at all positions, and zero or met by a
   bias that can take it in.
   """
-  seen = constants[member.node.inputs[0]]
+  op, seen = member.node.op, constants[member.node.inputs[0]]
   if seen is None:
-    return np.full(len(member.units), np.nan)
-  rows = seen.reshape(-1, len(member.units))
-  fixed = np.where(np.all(rows == rows[0], axis=0), rows[0], np.nan)
-  if member.node.op.bias is None:
-    fixed = np.where(fixed == 0, fixed, np.nan)
-  return fixed
+    return np.asarray(np.nan)
+  fixed = op.foldable_rows(seen)
+  return fixed if op.bias is not None else np.where(fixed == 0, fixed, np.nan)
 
 
 def _fold(
-  member: Member, gone: Array, fixed: Array, params: dict[WeightRef, Array]
-) -> None:
-  """Moves what constant rows contribute into the bias, and zeroes them."""
-  op = member.node.op
-  kernel = np.array(params[op.kernel])
-  constant = np.where(gone & ~np.isnan(fixed), fixed, 0.0)
-  if constant.any():
-    params[op.bias] = params[op.bias] + constant @ kernel
-  kernel[gone] = 0.0
-  params[op.kernel] = kernel
+  op: Product, rows: Array, fixed: Array, params: dict[WeightRef, Array]
+) -> bool:
+  """Moves what constant rows contribute into the bias, and zeroes them.
+
+  Returns:
+    Whether any weight changed.
+  """
+  old = op.matrix(params)
+  if not old[rows].any():
+    return False
+  matrix = np.array(old)
+  known = np.nan_to_num(np.broadcast_to(fixed, len(matrix))[rows])
+  if known.any():
+    params[op.bias] = params[op.bias] + known @ matrix[rows]
+  matrix[rows] = 0.0
+  params[op.kernel] = op.kernel_of(matrix, params[op.kernel])
+  return True
 
 
 def _kept_entries(grouping: Grouping, kept: list[Array]) -> list[Array]:
   """For each value, which of its entries stay."""
   flags = np.concatenate([*kept, [True]])  # unit -1, the last, always stays
-  return [flags[units] for units in grouping.units]
+  return [
+    np.broadcast_to(flags[core(units)], units.shape) for units in grouping.units
+  ]
 
 
 def _kept_along(entries: Array, axis: int) -> Array:
   """Which positions of one axis stay, shape (positions,)."""
-  others = tuple(a for a in range(entries.ndim) if a != axis % entries.ndim)
-  return entries.any(axis=others)
+  axis %= entries.ndim
+  others = tuple(a for a in range(entries.ndim) if a != axis)
+  kept = core(entries).any(axis=others)
+  return np.broadcast_to(kept, entries.shape[axis])
 
 
 def _shape_after(entries: Array) -> Shape:
@@ -189,7 +212,7 @@ def _fill(
   for path in leaf_paths(graph):
     layer = small.layers[path]
     known = {
-      id(getattr(layer, ref.name)): value
+      id(small.weight(ref)): value
       for ref, value in slices.items()
       if ref.layer == path
     }
@@ -198,7 +221,7 @@ def _fill(
       known.get(id(variable), old)
       for variable, old in zip(layer.weights, olds, strict=True)
     ]
-    layer.set_weights(values)
+    set_weights(layer, values)
 
 
 def _slice(
@@ -207,6 +230,7 @@ def _slice(
   """What is left of a weight."""
   if axes.incoming is not None:
     kept = _kept_along(keep[node.inputs[0]], -1)
+    kept = kept[: len(kept) // axes.blocks]
     value = np.compress(kept, value, axis=axes.incoming)
   if axes.outgoing is not None:
     kept = _kept_along(keep[node.outputs[0]], -1)

@@ -17,7 +17,13 @@ from tensorflow_model_optimization.python.core.sparsity.keras import (
   pruning_impl,
   pruning_wrapper,
 )
+from tf_keras.src.applications import convnext, inception_resnet_v2
+from tf_keras.src.layers.core import tf_op_layer
 
+TFOpLambda = tf_op_layer.TFOpLambda
+CustomScaleLayer = inception_resnet_v2.CustomScaleLayer
+LayerScale = convnext.LayerScale
+StochasticDepth = convnext.StochasticDepth
 Pruning = pruning_impl.Pruning
 PruneLowMagnitude = pruning_wrapper.PruneLowMagnitude
 collect_prunable_layers = pruning_wrapper.collect_prunable_layers
@@ -66,6 +72,11 @@ def tensor_position(tensor: Any) -> tuple[Any, int, int]:
   return history.layer, history.node_index, history.tensor_index
 
 
+def is_keras_tensor(value: Any) -> bool:
+  """Whether a value stands for a tensor of the graph."""
+  return hasattr(value, '_keras_history')
+
+
 def takes_plain_tensors(node: Any) -> bool:
   """Whether a call hands on Keras tensors alone, with no constants."""
   if len(node.call_args) != 1:
@@ -73,6 +84,5 @@ def takes_plain_tensors(node: Any) -> bool:
   tensors = node.call_args[0]
   tensors = tensors if isinstance(tensors, (list, tuple)) else [tensors]
   return len(tensors) == len(node.keras_inputs) and not any(
-    hasattr(value, '_keras_history')
-    for value in tf.nest.flatten(node.call_kwargs)
+    is_keras_tensor(value) for value in tf.nest.flatten(node.call_kwargs)
   )

@@ -81,8 +81,9 @@ class PairSaliency(Criterion):
     """Shape (k, n)."""
     distances = view.pair_distances[units]
     if not self.bias_aware:
-      shift = view.bias[units][:, None] - view.bias[None, :]
-      distances = np.sqrt(np.maximum(distances**2 - shift**2, 0))
+      shift = view.biases[:, units, None] - view.biases[:, None, :]
+      distances = distances**2 - np.square(shift).sum(0)
+      distances = np.sqrt(np.maximum(distances, 0))
     return distances * np.linalg.norm(view.outgoing[units], axis=1)[:, None]
 
 

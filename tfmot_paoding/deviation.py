@@ -20,13 +20,12 @@ from tfmot_paoding.graph import Graph, build_graph, read_params
 from tfmot_paoding.groups import Grouping, Member, find_groups
 from tfmot_paoding.intervals import Interval
 from tfmot_paoding.ops import (
-  Elementwise,
-  MatMul,
-  Op,
   Opaque,
   Params,
-  Reshape,
+  Product,
+  WeightAxes,
   WeightRef,
+  last_axis,
 )
 from tfmot_paoding.ranges import input_boxes
 
@@ -64,12 +63,15 @@ def deviation_bound(
   boxes = input_boxes(original, input_range, shapes)
   grouping = find_groups(graph)
   after = scatter(graph, grouping, before, after)
-  merges = recover_merges(grouping, before, after)
+  merges = recover_merges(graph, grouping, before, after)
   change = ChangeBound(graph, before, boxes)(after, merges)
   if any(interval is None for interval in change):
     reasons = [n.op.reason for n in graph.nodes if isinstance(n.op, Opaque)]
     raise ValueError(f'No sound bound: {"; ".join(reasons)}.')
-  found = [interval.magnitude for interval in change]
+  found = [
+    np.array(np.broadcast_to(interval.magnitude, graph.shapes[value]))
+    for interval, value in zip(change, graph.outputs, strict=True)
+  ]
   return found if len(found) > 1 else found[0]
 
 
@@ -125,32 +127,78 @@ def scatter(
   Raises:
     ValueError: `after` is not a pruned form of `before`.
   """
-  after = dict(after)
-  for group in grouping.groups:
-    producer = group.producers[0].node.op
-    size = after[producer.kernel].shape[1]
-    if size == group.size:
-      continue
-    kept = match_units(
-      _signature(before, producer), _signature(after, producer), group.name
-    )
-    for member, ref, axis, masked in group.weights():
-      entries = np.flatnonzero(np.isin(member.units, kept) | (member.units < 0))
-      # Statistics that no mask zeroes keep their original value, so that the
-      # scale stays finite; a removed unit's gamma or column is zero anyway.
-      rest = np.zeros_like(before[ref]) if masked else before[ref]
-      after[ref] = _spread(after[ref], rest, axis, entries)
-  for ref, value in after.items():
-    if value.shape != before[ref].shape:
+  if all(value.shape == before[ref].shape for ref, value in after.items()):
+    return dict(after)
+  flags = _kept_units(graph, grouping, before, after)
+  found = {}
+  for node in graph.nodes:
+    keep = [
+      flags[last_axis(grouping.units[value])]
+      if last_axis(grouping.units[value]) is not None
+      else None
+      for value in (node.inputs[0], node.outputs[0])
+    ]
+    for ref, axes in node.op.weights().items():
+      found[ref] = _spread(after[ref], before[ref], axes, *keep)
+  for ref, value in found.items():
+    if value is None:
       raise ValueError(
         f'Weight {ref.name!r} of layer {"/".join(ref.layer)!r} has shape '
-        f'{value.shape} in the pruned model, {before[ref].shape} in the '
+        f'{after[ref].shape} in the pruned model, {before[ref].shape} in the '
         'original: it is not a pruned form of the same model.'
       )
-  return after
+  return found
 
 
-def match_units(original: Array, pruned: Array, name: Any) -> Array:
+def _kept_units(
+  graph: Graph, grouping: Grouping, before: Params, after: Params
+) -> Array:
+  """Which units the pruned model still has, by number; for -1 as index, True.
+
+  Raises:
+    ValueError: a layer has more units in the pruned model.
+  """
+  sizes = [group.size for group in grouping.groups]
+  starts = np.cumsum([0, *sizes])
+  flags, known = np.ones(starts[-1] + 1, bool), np.zeros(starts[-1] + 1, bool)
+  known[-1] = True
+  for group, start in zip(grouping.groups, starts, strict=False):
+    node = group.producers[0].node
+    op = node.op
+    columns = last_axis(grouping.units[node.outputs[0]])
+    incoming = last_axis(grouping.units[node.inputs[0]])
+    old = _signature(before, op)
+    if incoming is not None and isinstance(op, Product):
+      old = old[_kept_rows(op, flags[incoming], len(old))]
+    new = _signature(after, op)
+    if len(old) != len(new):
+      continue  # the shapes will say so
+    kept = match_units(
+      old, new, group.name, known[columns] & flags[columns], ~flags[columns]
+    )
+    flags[start : start + group.size] = np.isin(
+      np.arange(start, start + group.size), columns[kept]
+    )
+    known[start : start + group.size] = True
+  return flags
+
+
+def _kept_rows(op: Product, channels: Array, size: int) -> Array:
+  """Which rows of a signature are left when some input channels go."""
+  rows = op.rows_of(np.arange(len(channels)), len(channels))
+  kept = np.zeros(size, bool)
+  kept[rows[channels].ravel()] = True
+  kept[-1] = True  # the bias
+  return kept
+
+
+def match_units(
+  original: Array,
+  pruned: Array,
+  name: Any,
+  must: Array | None = None,
+  never: Array | None = None,
+) -> Array:
   """Which of the original's units the pruned model's are.
 
   The order-preserving match of least total distance, by dynamic programming.
@@ -159,6 +207,8 @@ def match_units(original: Array, pruned: Array, name: Any) -> Array:
     original: Incoming weights and bias of n units, shape (d, n).
     pruned: The same of the k units that are left, shape (d, k).
     name: The group's, for errors.
+    must: Units known to be left, shape (n,).
+    never: Units known to be gone, shape (n,).
 
   Returns:
     The original number of each unit left, ascending, shape (k,).
@@ -166,6 +216,11 @@ def match_units(original: Array, pruned: Array, name: Any) -> Array:
   Raises:
     ValueError: the pruned model has more units than the original.
   """
+  numbers = np.arange(original.shape[1])
+  if never is not None:
+    numbers = numbers[~never]
+    original = original[:, ~never]
+    must = None if must is None else must[~never]
   count, left = original.shape[1], pruned.shape[1]
   if left > count:
     raise ValueError(
@@ -174,6 +229,8 @@ def match_units(original: Array, pruned: Array, name: Any) -> Array:
     )
   squares = np.square(original).sum(0) - 2 * (pruned.T @ original)
   cost = squares + np.square(pruned).sum(0)[:, None]
+  if must is not None and must.any():
+    cost -= must * (1 + (cost.max(initial=0) - cost.min(initial=0)) * left)
   # best[j]: the least cost of matching the units so far within the first j.
   best = np.zeros(count + 1)
   taken = np.zeros((left, count + 1), bool)
@@ -189,11 +246,11 @@ def match_units(original: Array, pruned: Array, name: Any) -> Array:
       j -= 1
     j -= 1
     kept[unit] = j
-  return kept
+  return numbers[kept]
 
 
 def recover_merges(
-  grouping: Grouping, before: Params, after: Params
+  graph: Graph, grouping: Grouping, before: Params, after: Params
 ) -> dict[int, Array]:
   """Reads off the weights which entry each removed entry was merged into.
 
@@ -202,6 +259,7 @@ def recover_merges(
   tightness, not soundness.
 
   Args:
+    graph: The graph.
     grouping: The groups.
     before: The original weights.
     after: The changed weights, of the same shapes.
@@ -209,16 +267,25 @@ def recover_merges(
   Returns:
     For each consumer's input value, (entries,) the keeper's entry or -1.
   """
-  return {
-    member.node.inputs[0]: _keepers(member, before, after)
-    for group in grouping.groups
-    for member in group.consumers
-  }
+  found: dict[int, Array] = {}
+  for group in grouping.groups:
+    for member in group.consumers:
+      value = member.node.inputs[0]
+      keepers = _keepers(graph, member, before, after)
+      # Units of other groups in the same tensor have keepers of their own.
+      found[value] = np.maximum(found.get(value, -1), keepers)
+  return found
 
 
-def _keepers(member: Member, before: Params, after: Params) -> Array:
-  op: MatMul = member.node.op
-  old, new = before[op.kernel], after[op.kernel]
+def _keepers(
+  graph: Graph, member: Member, before: Params, after: Params
+) -> Array:
+  op = member.node.op
+  channels = graph.shapes[member.node.inputs[0]][-1]
+  rows = op.rows_of(np.arange(channels), channels)
+  old, new = (
+    op.matrix(params)[rows].reshape(channels, -1) for params in (before, after)
+  )
   alive = np.any(new != 0, axis=0)
   gone = np.flatnonzero(~new.any(1) & old.any(1) & (member.units >= 0))
   change = (new - old)[:, alive]
@@ -257,35 +324,39 @@ def _check_twins(graph: Graph, other: Graph) -> None:
 def _structure(graph: Graph) -> list[tuple]:
   """What each node computes of what, its weights and sizes aside."""
   return [
-    (node.path, _function(node.op), node.inputs, node.outputs)
+    (node.path, node.op.function(), node.inputs, node.outputs)
     for node in graph.nodes
   ]
 
 
-def _function(op: Op) -> Any:
-  """Equal for operations that differ in sizes alone."""
-  if isinstance(op, Elementwise):
-    # By what it gives: two layers hold two callables for one function.
-    values = op.activation.value(np.linspace(-8.0, 8.0, 33))
-    return op.activation.name, op.activation.kinks, values.tobytes()
-  return type(op) if isinstance(op, (Opaque, Reshape)) else op
-
-
-def _signature(params: Params, op: MatMul) -> Array:
+def _signature(params: Params, op: Any) -> Array:
   """Incoming weights and bias of each unit, shape (d + 1, units)."""
-  kernel = params[op.kernel]
-  bias = np.broadcast_to(op.offset(params), kernel.shape[1:])
-  return np.vstack([kernel, bias])
+  matrix = op.matrix(params)
+  bias = np.broadcast_to(op.offset(params), matrix.shape[1:])
+  return np.vstack([matrix, bias])
 
 
-def _spread(value: Array, rest: Array, axis: int, entries: Array) -> Array:
-  """`value` laid out along one axis at `entries`, and `rest` elsewhere.
+def _spread(
+  value: Array,
+  like: Array,
+  axes: WeightAxes,
+  incoming: Array | None,
+  outgoing: Array | None,
+) -> Array | None:
+  """A compact weight laid out at its original places; None if it fits none.
 
-  The other axes still have the size of `value`.
+  Elsewhere zeros; statistics that no mask zeroes keep their original value,
+  so that scales stay finite: a removed unit's gamma or column is zero anyway.
   """
-  shape = list(value.shape)
-  shape[axis] = rest.shape[axis]
-  corner = tuple(slice(size) for size in shape)
-  wide = np.array(rest[corner])
-  wide[(*[slice(None)] * axis, entries)] = value
+  wide = np.zeros_like(like) if axes.masked else np.array(like)
+  index = [np.arange(size) for size in like.shape]
+  if axes.incoming is not None and incoming is not None:
+    kept = incoming[: like.shape[axes.incoming]]
+    index[axes.incoming] = np.flatnonzero(kept)
+  if axes.outgoing is not None and outgoing is not None:
+    index[axes.outgoing] = np.flatnonzero(outgoing)
+  place = np.ix_(*index)
+  if wide[place].shape != value.shape:
+    return None
+  wide[place] = value
   return wide

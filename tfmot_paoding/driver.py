@@ -164,7 +164,7 @@ class Driver:
     return True
 
   def _wrapper(self, group: Group) -> PruneLowSaliency:
-    return self.graph.wrappers[group.name]
+    return self.graph.wrappers[group.layer]
 
   def _targets(self, step: int) -> dict[Path, int]:
     targets, asked = {}, {}
@@ -181,7 +181,8 @@ class Driver:
     masks = {
       ref: keras.backend.get_value(variables[ref][1])
       for group in self.groups
-      for ref in group.producers[0].node.op.weights()
+      for member in group.producers
+      for ref in [member.node.op.kernel]
     }
     return {group.name: alive_units(group, masks) for group in self.groups}
 
@@ -210,9 +211,7 @@ class Driver:
     def assign() -> None:
       for ref, value in plan.params.items():
         if value is not old[ref]:
-          keras.backend.set_value(
-            getattr(self.graph.layers[ref.layer], ref.name), value
-          )
+          keras.backend.set_value(self.graph.weight(ref), value)
       for ref, mask in masks.items():
         keras.backend.set_value(variables[ref][1], mask)
 

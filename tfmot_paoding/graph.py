@@ -9,6 +9,7 @@ the wrapped, the stripped and the compact model.
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +19,15 @@ from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
 from tfmot_paoding.layers import handler_of
 from tfmot_paoding.layers.base import Path, opaque
-from tfmot_paoding.ops import Op, Opaque, Reshape, Shape, Softmax, WeightRef
+from tfmot_paoding.ops import (
+  Op,
+  Opaque,
+  Permute,
+  Reshape,
+  Shape,
+  Softmax,
+  WeightRef,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +86,10 @@ class Graph:
   def weight_refs(self) -> dict[WeightRef, None]:
     """Every weight that the operations read, each once, in order."""
     return {ref: None for node in self.nodes for ref in node.op.weights()}
+
+  def weight(self, ref: WeightRef) -> Any:
+    """The variable that a reference stands for."""
+    return operator.attrgetter(ref.name)(self.layers[ref.layer])
 
   def readers(self) -> dict[int, list[Node]]:
     """The nodes that read each value."""
@@ -159,7 +172,7 @@ def read_params(graph: Graph) -> dict[WeightRef, np.ndarray]:
   """
   params = {}
   for ref in graph.weight_refs():
-    value = keras.backend.get_value(getattr(graph.layers[ref.layer], ref.name))
+    value = keras.backend.get_value(graph.weight(ref))
     params[ref] = np.asarray(value, np.float64)
     if not np.all(np.isfinite(params[ref])):
       raise ValueError(
@@ -253,26 +266,42 @@ def _lower(
   out_shapes = [_shape_of(tensor, in_shapes[0]) for tensor in tensors]
   if len(out_shapes) > 1:
     odd = odd or 'takes or gives more than plain tensors'
-  ops = opaque(layer, odd) if odd else None
-  if ops is None:
-    ops = handler_of(layer).lower(layer, path, in_shapes, out_shapes[0])
-    if _needs_more_sizes(ops, in_shapes[0], tensors[0], out_shapes[0]):
-      ops = opaque(layer, 'depends on sizes that are not known')
+  ops = _operations(call, layer, path, in_shapes, out_shapes[0], odd)
+  if _needs_more_sizes(ops, in_shapes[0], tensors[0], out_shapes[0]):
+    ops = opaque(layer, 'depends on sizes that are not known')
   if any(isinstance(op, Opaque) for op in ops):
     ops = [op for op in ops if isinstance(op, Opaque)][:1]
   if not ops:
     yield sources[0]
     return
-  current = tuple(sources)
+  current, shape = tuple(sources), in_shapes[0]
   for op in ops:
-    last = op is ops[-1]
-    # Only a layer's last operation may differ from its output shape in rank;
-    # those before it already have the output's shape.
-    shapes = out_shapes if last else out_shapes[:1]
+    if op is ops[-1]:
+      shapes = out_shapes
+    else:
+      shape = op.out_shape(shape, out_shapes[0])
+      shapes = [shape]
     made = tuple(graph.add_value(shape) for shape in shapes)
     graph.nodes.append(Node(op, current, made, path))
     current = made
   yield from current
+
+
+def _operations(
+  call: Any,
+  layer: Any,
+  path: Path,
+  in_shapes: list[Shape],
+  out_shape: Shape,
+  odd: str | None,
+) -> list[Op]:
+  """What a layer's handler says of one call, opaque if the call is odd."""
+  handler = handler_of(layer)
+  if handler.reads_calls:
+    return handler.lower_call(layer, call, in_shapes, out_shape)
+  if odd is not None:
+    return opaque(layer, odd)
+  return handler.lower(layer, path, in_shapes, out_shape)
 
 
 def _needs_more_sizes(
@@ -281,7 +310,7 @@ def _needs_more_sizes(
   """Whether an operation on a tensor mixes entries of an unknown number."""
   sizes = _sizes_of(tensor)
   for op in ops:
-    if isinstance(op, Softmax) and sizes[-1:] == [None]:
+    if isinstance(op, (Softmax, Permute)) and sizes[-1:] == [None]:
       return True
     source = in_shape if op is ops[0] else out_shape
     if isinstance(op, Reshape) and (

@@ -2,9 +2,11 @@
 
 Every entry of every tensor carries the number of the unit it belongs to.
 A producer makes new units; shape operations carry the numbers along exactly;
-a consumer reads off which unit each of its rows belongs to. Units are frozen
+where two tensors are added, the units that meet are tied and count as one; a
+consumer reads off which unit each of its rows belongs to. Units are frozen
 where their removal is not understood: at the model's outputs, at operations
-that the package does not know, in layers used twice.
+that the package does not know, in layers used twice. Units of which all of
+this is alike form a group.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import numpy as np
 
 from tfmot_paoding.graph import Graph, Node
 from tfmot_paoding.layers.base import Path
-from tfmot_paoding.ops import MatMul, Opaque, Reshape, Softmax, WeightRef
+from tfmot_paoding.ops import Opaque, Product, WeightRef, core, last_axis
 
 Array = np.ndarray
 
@@ -27,17 +29,19 @@ class Member:
 
   Attributes:
     node: The operation.
-    units: For each entry of its channel axis (a producer's or carrier's
-      output, a consumer's input), the group's unit, shape (entries,); -1 for
-      an entry of another group.
+    units: For each channel of a producer's or carrier's output, or of a
+      consumer's input, the group's unit, shape (channels,); -1 for a channel
+      of another group.
+    incoming: The same of a carrier's input.
   """
 
   node: Node
   units: Array
+  incoming: Array | None = None
 
   @property
   def places(self) -> Array:
-    """The entries of each unit, in order, shape (units, positions)."""
+    """The channels of each unit, in order, shape (units, positions)."""
     order = np.argsort(self.units, kind='stable')
     order = order[self.units[order] >= 0]
     return order.reshape(self.units.max() + 1, -1)
@@ -48,7 +52,8 @@ class Group:
   """Units that are removed one by one, each everywhere at once.
 
   Attributes:
-    name: The path of the first producer.
+    name: The path of the first producer; with a number behind it where an
+      earlier group has that name.
     size: The number of units.
     producers: Whose out-channels the units are.
     carriers: What is carried along per channel.
@@ -66,27 +71,41 @@ class Group:
     """Producers, carriers and consumers."""
     return self.producers + self.carriers + self.consumers
 
-  def weights(self) -> Iterator[tuple[Member, WeightRef, int, bool]]:
+  @property
+  def layer(self) -> Path:
+    """The path of the first producer."""
+    return self.producers[0].node.path
+
+  def weights(self) -> Iterator[tuple[WeightRef, int, bool, Array]]:
     """Each weight that the units lie in.
 
     Yields:
-      (the member, its weight, the axis that the units run along, whether
-      removing a unit zeroes its entries).
+      (the weight, the axis that the units run along, whether removing a unit
+      zeroes its entries, the unit of each entry along that axis or -1).
     """
-    for members, incoming in (
-      (self.producers + self.carriers, False),
-      (self.consumers, True),
-    ):
-      for member in members:
-        for ref, axes in member.node.op.weights().items():
-          axis = axes.incoming if incoming else axes.outgoing
-          if axis is not None:
-            yield member, ref, axis, axes.masked
+    for member in self.producers:
+      yield from _along(member, False, member.units)
+    for member in self.carriers:
+      yield from _along(member, False, member.units)
+      yield from _along(member, True, member.incoming)
+    for member in self.consumers:
+      yield from _along(member, True, member.units)
 
   @property
   def paths(self) -> dict[Path, None]:
     """The layers that take part, each once."""
     return {member.node.path: None for member in self.members}
+
+
+def _along(
+  member: Member, incoming: bool, units: Array
+) -> Iterator[tuple[WeightRef, int, bool, Array]]:
+  """A member's weights along its input's, or its output's, units."""
+  for ref, axes in member.node.op.weights().items():
+    axis = axes.incoming if incoming else axes.outgoing
+    if axis is not None:
+      size = len(units) // (axes.blocks if incoming else 1)
+      yield ref, axis, axes.masked, units[:size]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,24 +125,54 @@ class Grouping:
   units: tuple[Array, ...]
 
 
-class _Numbering:
-  """Unit numbers, and which of them are frozen and why."""
+class _Book:
+  """Unit numbers, which are tied, which are frozen and why."""
 
   def __init__(self):
-    self._count = 0
-    self.frozen: dict[int, str] = {}
+    self.label = ''
+    self._parents: list[int] = []
+    self._frozen: dict[int, str] = {}
 
   def new(self, shape: tuple[int, ...]) -> Array:
     """New units along the last axis, the same at every position."""
-    numbers = np.arange(self._count, self._count + shape[-1])
-    self._count += shape[-1]
-    return np.broadcast_to(numbers, shape)
+    count = len(self._parents)
+    self._parents.extend(range(count, count + shape[-1]))
+    return np.broadcast_to(np.arange(count, count + shape[-1]), shape)
+
+  def tie(self, one: Array, other: Array) -> None:
+    """Entries that live or die together."""
+    both = np.stack([core(one).ravel(), core(other).ravel()], 1)
+    for a, b in np.unique(both[(both >= 0).all(1)], axis=0):
+      a, b = self._root(int(a)), self._root(int(b))
+      self._parents[max(a, b)] = min(a, b)
 
   def freeze(self, units: Array, reason: str) -> None:
     """Marks units as left alone; the first reason stays."""
+    units = core(units) if units.ndim else units
     for unit in np.unique(units):
       if unit >= 0:
-        self.frozen.setdefault(int(unit), reason)
+        self._frozen.setdefault(int(unit), reason)
+
+  def roots(self) -> Array:
+    """One number for all units that are tied; for -1 as index, -1."""
+    found = [self._root(unit) for unit in range(len(self._parents))]
+    return np.array([*found, -1])
+
+  def frozen(self) -> dict[int, str]:
+    """The reasons by root."""
+    found: dict[int, str] = {}
+    for unit, reason in self._frozen.items():
+      found.setdefault(self._root(unit), reason)
+    return found
+
+  def _root(self, unit: int) -> int:
+    path = []
+    while self._parents[unit] != unit:
+      path.append(unit)
+      unit = self._parents[unit]
+    for passed in path:
+      self._parents[passed] = unit
+    return unit
 
 
 def find_groups(graph: Graph) -> Grouping:
@@ -135,140 +184,164 @@ def find_groups(graph: Graph) -> Grouping:
   Returns:
     The groups, and for every other layer with units why it is left alone.
   """
-  numbering = _Numbering()
-  values = _carry(graph, numbering)
+  book = _Book()
+  values = _carry(graph, book)
   for value in graph.outputs:
-    numbering.freeze(values[value], 'its units are outputs of the model')
-  groups, left_alone, renumbered = [], {}, {}
-  for node in graph.nodes:
-    if isinstance(node.op, Opaque) and graph.layers[node.path].weights:
-      left_alone.setdefault(node.path, node.op.reason)
-    if not isinstance(node.op, MatMul) or node.path in left_alone:
-      continue
-    numbers = np.unique(values[node.outputs[0]])
-    reason = next(
-      (numbering.frozen[n] for n in numbers if n in numbering.frozen), None
-    )
-    if reason is None:
-      group = _group_of(graph, values, node, numbers)
-      reason = None if group.consumers else 'nothing reads its units'
-    if reason is not None:
-      left_alone[node.path] = reason
-      continue
+    book.freeze(values[value], 'its units are outputs of the model')
+  roots, frozen = book.roots(), book.frozen()
+  values = [_mapped(value, roots) for value in values]
+  parts = _parts(graph, values)
+  groups, renumbered = [], {}
+  for units in _alike(parts, frozen):
+    group = _group_of(parts, units, {other.name for other in groups})
     groups.append(group)
-    renumbered.update(
-      {int(n): len(renumbered) + k for k, n in enumerate(numbers)}
-    )
+    start = len(renumbered)
+    renumbered.update({unit: start + k for k, unit in enumerate(units)})
+  table = np.full(len(roots), -1)
+  for old, new in renumbered.items():
+    table[old] = new
   return Grouping(
     tuple(groups),
-    left_alone,
-    tuple(_renumber(value, renumbered) for value in values),
+    _left_alone(graph, values, groups, frozen),
+    tuple(_mapped(value, table) for value in values),
   )
 
 
-def _carry(graph: Graph, numbering: _Numbering) -> list[Array]:
+def _carry(graph: Graph, book: _Book) -> list[Array]:
   """The unit number of every entry of every value."""
   values: list[Array | None] = [None] * len(graph.shapes)
   for value in graph.inputs:
-    values[value] = np.full(graph.shapes[value], -1)
+    values[value] = np.broadcast_to(-1, graph.shapes[value])
   for node in graph.nodes:
-    sources = [values[value] for value in node.inputs]
-    if graph.calls[node.path] > 1:
+    book.label = _label(node)
+    sources = tuple(values[value] for value in node.inputs)
+    repeated = graph.calls[node.path] > 1
+    if repeated:
       for source in sources:
-        numbering.freeze(
+        book.freeze(
           source,
-          f'they feed layer {_label(node)!r}, which is used repeatedly',
+          f'they feed layer {book.label!r}, which is used repeatedly',
         )
-    carried = _carry_node(graph, numbering, node, sources)
-    for value, numbers in zip(node.outputs, carried, strict=True):
-      _freeze_scattered(numbering, numbers, _label(node))
-      if graph.calls[node.path] > 1:
-        numbering.freeze(numbers, f'layer {_label(node)!r} is used repeatedly')
+    for value in node.outputs:
+      numbers = node.op.carry(book, sources, graph.shapes[value])
+      _freeze_scattered(book, numbers)
+      if repeated:
+        book.freeze(numbers, f'layer {book.label!r} is used repeatedly')
       values[value] = numbers
   return values
 
 
-def _carry_node(
-  graph: Graph, numbering: _Numbering, node: Node, sources: list[Array]
-) -> list[Array]:
-  """The unit numbers of a node's outputs."""
-  shapes = [graph.shapes[value] for value in node.outputs]
-  op = node.op
-  if isinstance(op, Opaque):
-    for source in sources:
-      numbering.freeze(source, op.reason)
-    return [np.full(shape, -1) for shape in shapes]
-  if isinstance(op, MatMul):
-    if _last_axis(sources[0]) is None:
-      numbering.freeze(
-        sources[0], f'their channel is not the last axis at {_label(node)!r}'
-      )
-    return [numbering.new(shapes[0])]
-  if isinstance(op, Softmax):
-    numbering.freeze(
-      sources[0], f'softmax in {_label(node)!r} ties them to one another'
-    )
-  if isinstance(op, Reshape):
-    return [sources[0].reshape(op.shape)]
-  return [sources[0]]
-
-
-def _last_axis(numbers: Array) -> Array | None:
-  """The numbers along the last axis, or None if they differ elsewhere."""
-  row = numbers.reshape(-1, numbers.shape[-1])[0] if numbers.size else None
-  if row is None or np.any(numbers != row):
-    return None
-  return row
-
-
-def _freeze_scattered(
-  numbering: _Numbering, numbers: Array, label: str
-) -> None:
+def _freeze_scattered(book: _Book, numbers: Array) -> None:
   """Freezes units whose removal would not leave a rectangular tensor."""
+  seen = core(numbers)
   varying = [
     axis
-    for axis in range(numbers.ndim)
-    if np.any(numbers != np.take(numbers, [0], axis=axis))
+    for axis in range(seen.ndim)
+    if np.any(seen != np.take(seen, [0], axis=axis))
   ]
   if len(varying) > 1:
-    numbering.freeze(numbers, f'{label!r} spreads them over several axes')
+    book.freeze(seen, f'{book.label!r} spreads them over several axes')
 
 
-def _group_of(
-  graph: Graph, values: list[Array], producer: Node, numbers: Array
-) -> Group:
-  """The group of a producer's units, wherever they are read."""
-  index = {int(n): k for k, n in enumerate(numbers)}
+@dataclasses.dataclass(frozen=True)
+class _Part:
+  """A node's part in groups: its role and the unit of each channel."""
 
-  def member(node: Node, row: Array) -> Member:
-    return Member(node, np.asarray([index.get(int(n), -1) for n in row]))
+  node: Node
+  role: str
+  units: Array
+  incoming: Array | None = None
 
-  carriers, consumers = [], []
+
+def _parts(graph: Graph, values: list[Array]) -> list[_Part]:
+  """What each operation with weights is to the units that pass it."""
+  found = []
   for node in graph.nodes:
-    if not node.op.weights():
+    if not node.op.weights() or isinstance(node.op, Opaque):
       continue
-    row = _last_axis(values[node.inputs[0]])
-    if row is None or not np.isin(row, numbers).any():
-      continue
-    kind = consumers if isinstance(node.op, MatMul) else carriers
-    kind.append(member(node, row))
-  row = _last_axis(values[producer.outputs[0]])
-  return Group(
-    name=producer.path,
-    size=len(numbers),
-    producers=(member(producer, row),),
-    carriers=tuple(carriers),
-    consumers=tuple(consumers),
+    incoming = last_axis(values[node.inputs[0]])
+    outgoing = last_axis(values[node.outputs[0]])
+    if isinstance(node.op, Product) and incoming is not None:
+      found.append(_Part(node, 'consumers', incoming))
+    if node.op.makes_units and outgoing is not None:
+      found.append(_Part(node, 'producers', outgoing))
+    elif node.op.channelwise and outgoing is not None and incoming is not None:
+      found.append(_Part(node, 'carriers', outgoing, incoming))
+  return found
+
+
+def _alike(parts: list[_Part], frozen: dict[int, str]) -> list[list[int]]:
+  """The units of each group, in the order of their first producers."""
+  roles: dict[int, list[tuple[int, int]]] = {}
+  first: dict[int, int] = {}
+  for number, part in enumerate(parts):
+    units, counts = np.unique(part.units, return_counts=True)
+    for unit, count in zip(units.tolist(), counts.tolist(), strict=True):
+      if unit >= 0 and unit not in frozen:
+        roles.setdefault(unit, []).append((number, count))
+        if part.role == 'producers':
+          first.setdefault(unit, number)
+  groups: dict[tuple, list[int]] = {}
+  for unit, role in roles.items():
+    kinds = {parts[number].role for number, _ in role}
+    if {'producers', 'consumers'} <= kinds:
+      groups.setdefault(tuple(role), []).append(unit)
+  return sorted(
+    (sorted(units) for units in groups.values()),
+    key=lambda units: (first[units[0]], units[0]),
   )
 
 
-def _renumber(numbers: Array, renumbered: dict[int, int]) -> Array:
-  if not renumbered or not numbers.size:
-    return np.full(numbers.shape, -1)
-  table = np.full(max(numbers.max(), max(renumbered)) + 2, -1)
-  for old, new in renumbered.items():
-    table[old] = new
-  return table[numbers]  # -1 reads the last entry, which is -1
+def _group_of(parts: list[_Part], units: list[int], taken: set[Path]) -> Group:
+  """The group of units that have the same roles."""
+  index = {unit: k for k, unit in enumerate(units)}
+
+  def within(row: Array) -> Array:
+    return np.asarray([index.get(int(unit), -1) for unit in row])
+
+  members: dict[str, list[Member]] = {
+    'producers': [],
+    'carriers': [],
+    'consumers': [],
+  }
+  for part in parts:
+    if not np.isin(units[0], part.units):
+      continue
+    incoming = None if part.incoming is None else within(part.incoming)
+    members[part.role].append(Member(part.node, within(part.units), incoming))
+  name = first = members['producers'][0].node.path
+  number = 1
+  while name in taken:
+    number += 1
+    name = (*first, str(number))
+  return Group(
+    name, len(units), **{role: tuple(found) for role, found in members.items()}
+  )
+
+
+def _left_alone(
+  graph: Graph,
+  values: list[Array],
+  groups: list[Group],
+  frozen: dict[int, str],
+) -> dict[Path, str]:
+  """Why each other layer with units, or that is not known, is in no group."""
+  used = {m.node.path for group in groups for m in group.producers}
+  found: dict[Path, str] = {}
+  for node in graph.nodes:
+    if isinstance(node.op, Opaque) and graph.layers[node.path].weights:
+      found.setdefault(node.path, node.op.reason)
+    if not node.op.makes_units or node.path in used:
+      continue
+    numbers = np.unique(core(values[node.outputs[0]]))
+    reasons = (frozen[n] for n in numbers.tolist() if n in frozen)
+    found.setdefault(node.path, next(reasons, 'nothing reads its units'))
+  return found
+
+
+def _mapped(numbers: Array, table: Array) -> Array:
+  """Unit numbers through a table whose last entry is for -1."""
+  return np.broadcast_to(table[core(numbers)], numbers.shape)
 
 
 def _label(node: Node) -> str:

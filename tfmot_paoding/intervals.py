@@ -93,6 +93,21 @@ def hull(a: Interval, b: Interval) -> Interval:
   return Interval(np.minimum(a.low, b.low), np.maximum(a.high, b.high))
 
 
+def over_positions(x: Interval) -> Interval:
+  """The hull over all axes but the last, shape (entries,)."""
+  axes = tuple(range(x.low.ndim - 1))
+  return Interval(x.low.min(axes), x.high.max(axes))
+
+
+def compressed(x: Interval) -> Interval:
+  """The same bounds; axes before the last along which all agree at size 1."""
+  for axis in range(x.low.ndim - 1):
+    first = Interval(np.take(x.low, [0], axis), np.take(x.high, [0], axis))
+    if np.all(x.low == first.low) and np.all(x.high == first.high):
+      x = first
+  return x
+
+
 def affine(x: Interval, kernel: Array, bias: Array | float = 0.0) -> Interval:
   """{x W + b}: the kernel on the centre, its absolute value on the radius.
 

@@ -49,8 +49,12 @@ def alive_units(group: Group, masks: Mapping[WeightRef, Array]) -> Array:
   """Which of a group's units the masks have not removed, shape (n,)."""
   alive = np.zeros(group.size, bool)
   for member in group.producers:
-    kernel = masks[member.node.op.kernel]
-    alive[member.units] |= kernel.any(axis=tuple(range(kernel.ndim - 1)))
+    op = member.node.op
+    mask = masks[op.kernel]
+    axis = op.weights()[op.kernel].outgoing % mask.ndim
+    others = tuple(a for a in range(mask.ndim) if a != axis)
+    entries = mask.any(axis=others) & (member.units >= 0)
+    alive[member.units[entries]] = True
   return alive
 
 
@@ -80,10 +84,17 @@ def _removed_entries(
   group: Group, alive: Array
 ) -> Iterator[tuple[WeightRef, tuple]]:
   """Each masked weight of a group, and the index of its removed entries."""
-  for member, ref, axis, masked in group.weights():
+  for ref, axis, masked, units in group.weights():
     if masked:
-      gone = np.flatnonzero((member.units >= 0) & ~alive[member.units])
-      yield ref, (*[slice(None)] * axis, gone)
+      gone = np.flatnonzero((units >= 0) & ~alive[units])
+      yield ref, along(axis, gone)
+
+
+def along(axis: int, entries: Array) -> tuple:
+  """The index of these entries along an axis, which may count from the end."""
+  if axis >= 0:
+    return (*[slice(None)] * axis, entries)
+  return (..., entries, *[slice(None)] * (-1 - axis))
 
 
 def make_plan(

@@ -81,7 +81,7 @@ def prune_low_saliency(
   groups = _allowed_groups(graph, pruning_policy)
   schedules = _schedule_by_group(graph, groups, pruning_schedule)
   wraps = {
-    path: schedules[group.name]
+    path: schedules[group.layer]
     for group in reversed(groups)
     for path in reversed(group.paths)
   }
@@ -249,7 +249,7 @@ def _schedule_by_group(
   groups: Sequence[Group],
   schedule: compat.PruningSchedule | Mapping[str, Any] | None,
 ) -> dict[Path, compat.PruningSchedule]:
-  """Each group's schedule, by group name.
+  """Each group's schedule, by the path of its first producer.
 
   Raises:
     ValueError: a dict names a layer that is unknown or cannot be pruned.
@@ -258,9 +258,9 @@ def _schedule_by_group(
     schedule = ProgressiveSparsity(0.5)
   if not isinstance(schedule, Mapping):
     check_schedule(schedule)
-    return {group.name: schedule for group in groups}
+    return {group.layer: schedule for group in groups}
   producers = {
-    '/'.join(member.node.path): group.name
+    '/'.join(member.node.path): group.layer
     for group in groups
     for member in group.producers
   }
@@ -272,17 +272,28 @@ def _schedule_by_group(
         f'Layer {name!r} {what}. Layers whose units can be pruned: '
         f'{", ".join(sorted(producers))}.'
       )
-  chosen = {producers[n]: check_schedule(s) for n, s in schedule.items()}
+  chosen: dict[Path, tuple[str, Any]] = {}
+  for name, one in schedule.items():
+    check_schedule(one)
+    earlier, other = chosen.setdefault(producers[name], (name, one))
+    if other.get_config() != one.get_config():
+      raise ValueError(
+        f'The units of layers {earlier!r} and {name!r} are tied, since they '
+        'meet in the network. Give both the same sparsity, or name one.'
+      )
   never = ProgressiveSparsity(0.0)
-  return {group.name: chosen.get(group.name, never) for group in groups}
+  return {
+    group.layer: chosen.get(group.layer, ('', never))[1] for group in groups
+  }
 
 
 def _masked_weights(graph: Graph, path: Path) -> list[str]:
   """The attributes of a layer that carry masks."""
-  return [
-    ref.name
+  names = {
+    ref.name: None
     for node in graph.nodes
     if node.path == path
     for ref, axes in node.op.weights().items()
-    if axes.masked
-  ]
+    if axes.masked and not axes.incoming is axes.outgoing is None
+  }
+  return list(names)

@@ -10,10 +10,11 @@ import numpy as np
 
 from tfmot_paoding import bounds as bounds_lib
 from tfmot_paoding.graph import Graph
-from tfmot_paoding.groups import Group
+from tfmot_paoding.groups import Group, Member
+from tfmot_paoding.incoming import incoming_weights
 from tfmot_paoding.intervals import Interval, hull
 from tfmot_paoding.layers.base import Path
-from tfmot_paoding.ops import Gain, MatMul, Params, Scale, WeightRef
+from tfmot_paoding.ops import Gain, Params, WeightRef
 
 Array = np.ndarray
 
@@ -47,11 +48,27 @@ class NetworkView:
     """Bounds of every value over the declared inputs."""
     return bounds_lib.propagate(self.graph, self.params, self._boxes)
 
-  def gains_behind(self, group: Group) -> list[Gain | None]:
-    """How far the outputs move with what a group's consumers make."""
+  def gains_behind(
+    self, group: Group, weights: Array | None = None
+  ) -> list[Gain | None]:
+    """How far the outputs move with what a group's consumers make.
+
+    Args:
+      group: The group.
+      weights: As in `bounds.output_gain`.
+    """
     wanted = {member.node.outputs[0] for member in group.consumers}
-    gains = bounds_lib.output_gain(self.graph, self.params, self.bounds, wanted)
+    gains = bounds_lib.output_gain(
+      self.graph, self.params, self.bounds, wanted, weights
+    )
     return [gains[member.node.outputs[0]] for member in group.consumers]
+
+  @functools.cached_property
+  def output_widths(self) -> Array:
+    """Widths of the network's own outputs over the box, (outputs,)."""
+    return np.concatenate(
+      [self.bounds[v].width.ravel() for v in self.graph.outputs]
+    )
 
 
 class GroupView:
@@ -59,10 +76,12 @@ class GroupView:
 
   Attributes:
     alive: Which units are still there, shape (n,).
-    incoming: Producer weights, batch normalization folded in, (d, n).
-    bias: Producer biases, batch normalization folded in, (n,).
-    outgoing: Consumer weights, (n, m); a unit read at several positions has
-      them one after another. Compensation changes it as units go.
+    incoming: What makes the units, (d, n): the weights of all producers, with
+      batch normalization and depthwise kernels behind them folded in.
+    biases: The producers' biases likewise, (producers, n).
+    outgoing: Consumer weights, (n, m); a unit read in several rows of a
+      kernel (taps, positions) has them one after another. Compensation
+      changes it as units go.
     changed: The units whose outgoing weights the last removal changed.
   """
 
@@ -71,8 +90,14 @@ class GroupView:
     self._group = group
     self.size = group.size
     self.alive = alive.copy()
-    self.incoming, self.bias = _incoming(network, group)
+    self.incoming, self.biases = incoming_weights(
+      network.graph, network.params, group
+    )
     self._places = [member.places for member in group.consumers]
+    self._rows = [
+      _rows_of(network, member, places)
+      for member, places in zip(group.consumers, self._places, strict=True)
+    ]
     self.outgoing = self._gather_outgoing()
     self.changed = np.zeros(0, int)
     self._last_kept = np.full(self.size, -1)
@@ -83,7 +108,7 @@ class GroupView:
   @functools.cached_property
   def pair_distances(self) -> Array:
     """||(w_i, b_i) - (w_j, b_j)|| of all pairs alive, shape (n, n)."""
-    points = np.vstack([self.incoming, self.bias]).T
+    points = np.vstack([self.incoming, self.biases]).T
     points = np.ascontiguousarray(points[self.alive])
     memory, name = self._network.memory, self._group.name
     digests = dict(
@@ -117,20 +142,7 @@ class GroupView:
   @functools.cached_property
   def output_gain(self) -> Gain:
     """Gains behind the outgoing weights, two arrays (m, outputs)."""
-    parts = []
-    for member, places, gain in zip(
-      self._group.consumers, self._places, self._gains, strict=True
-    ):
-      columns = self._columns(member)
-      outputs = gain.up.shape[-1]
-      # One row a column of the kernel: positions of a longer tensor add up.
-      up = gain.up.reshape(-1, columns, outputs).sum(0)
-      down = gain.down.reshape(-1, columns, outputs).sum(0)
-      parts += [Gain(up, down)] * places.shape[1]
-    return Gain(
-      np.concatenate([part.up for part in parts]),
-      np.concatenate([part.down for part in parts]),
-    )
+    return self._behind(self._gains)
 
   @functools.cached_property
   def relative_gain(self) -> Array:
@@ -138,16 +150,13 @@ class GroupView:
 
     Each output counts in units of its own width over the box.
     """
-    widths = np.where(self.output_widths > 0, self.output_widths, 1.0)
-    return ((self.output_gain.up + self.output_gain.down) / widths).mean(1)
+    gain = self._behind(self._relative_gains)
+    return (gain.up + gain.down)[:, 0]
 
-  @functools.cached_property
+  @property
   def output_widths(self) -> Array:
     """Widths of the network's own outputs over the box, (outputs,)."""
-    network = self._network
-    return np.concatenate(
-      [network.bounds[v].width.ravel() for v in network.graph.outputs]
-    )
+    return self._network.output_widths
 
   @functools.cached_property
   def has_bounds(self) -> bool:
@@ -156,12 +165,31 @@ class GroupView:
     reached = [m.node.inputs[0] for m in self._group.consumers]
     reached += self._network.graph.outputs
     return all(_is_finite(bounds[v]) for v in reached) and all(
-      gain is not None for gain in self._gains
+      gain is not None and np.isfinite(gain.up + gain.down).all()
+      for gain in self._relative_gains
     )
 
   @functools.cached_property
   def _gains(self) -> list[Gain | None]:
     return self._network.gains_behind(self._group)
+
+  @functools.cached_property
+  def _relative_gains(self) -> list[Gain | None]:
+    widths = self.output_widths
+    weights = 1 / np.where(widths > 0, widths, 1.0) / len(widths)
+    return self._network.gains_behind(self._group, weights)
+
+  def _behind(self, gains: list[Gain]) -> Gain:
+    """The consumers' gains, laid out as `outgoing` is."""
+    parts = []
+    for rows, gain in zip(self._rows, gains, strict=True):
+      # One row a column of the kernel: positions of a longer tensor add up.
+      gain = gain.fitted(gain.up.shape[-2:-1])
+      parts += [gain] * rows.shape[1]
+    return Gain(
+      np.concatenate([part.up for part in parts]),
+      np.concatenate([part.down for part in parts]),
+    )
 
   # What a removal changes.
 
@@ -177,43 +205,54 @@ class GroupView:
 
   def consumer_kernels(self) -> dict[WeightRef, Array]:
     """The consumers' kernels with the current outgoing weights in place."""
-    kernels, start = {}, 0
-    for member, places in zip(self._group.consumers, self._places, strict=True):
-      ref = member.node.op.kernel
-      kernel = np.array(kernels.get(ref, self._network.params[ref]))
-      for k in range(places.shape[1]):
-        width = kernel.shape[1]
-        kernel[places[:, k]] = self.outgoing[:, start : start + width]
+    matrices, start = {}, 0
+    for member, rows in zip(self._group.consumers, self._rows, strict=True):
+      op = member.node.op
+      if op.kernel not in matrices:
+        matrices[op.kernel] = op, np.array(op.matrix(self._network.params))
+      matrix = matrices[op.kernel][1]
+      for k in range(rows.shape[1]):
+        width = matrix.shape[1]
+        matrix[rows[:, k]] = self.outgoing[:, start : start + width]
         start += width
-      kernels[ref] = kernel
-    return kernels
+    return {
+      ref: op.kernel_of(matrix, self._network.params[ref])
+      for ref, (op, matrix) in matrices.items()
+    }
 
   def _difference(self, kept: Array, removed: Array) -> Interval:
     network, found = self._network, None
     for member, places in zip(self._group.consumers, self._places, strict=True):
-      value = member.node.inputs[0]
-      for k in range(places.shape[1]):
-        one = bounds_lib.difference_of_entries(
-          network.graph,
-          network.params,
-          network.bounds,
-          value,
-          places[kept, k],
-          places[removed, k],
-          network.by_unit,
-        )
-        found = one if found is None else hull(found, one)
+      one = bounds_lib.difference_of_entries(
+        network.graph,
+        network.params,
+        network.bounds,
+        member.node.inputs[0],
+        places[kept].ravel(),
+        places[removed].ravel(),
+        network.by_unit,
+      ).reshape((-1, places.shape[1]))
+      one = Interval(one.low.min(1), one.high.max(1))
+      found = one if found is None else hull(found, one)
     return found
 
   def _gather_outgoing(self) -> Array:
     parts = []
-    for member, places in zip(self._group.consumers, self._places, strict=True):
-      kernel = self._network.params[member.node.op.kernel]
-      parts += [kernel[places[:, k]] for k in range(places.shape[1])]
+    for member, rows in zip(self._group.consumers, self._rows, strict=True):
+      matrix = member.node.op.matrix(self._network.params)
+      parts += [matrix[rows[:, k]] for k in range(rows.shape[1])]
     return np.concatenate(parts, axis=1)
 
-  def _columns(self, member) -> int:
-    return self._network.params[member.node.op.kernel].shape[1]
+
+def _rows_of(network: NetworkView, member: Member, places: Array) -> Array:
+  """The kernel's matrix rows that read each unit, shape (units, rows).
+
+  A grouped convolution reads tied units of all its blocks in the same rows.
+  """
+  channels = network.graph.shapes[member.node.inputs[0]][-1]
+  rows = member.node.op.rows_of(places, channels).reshape(len(places), -1)
+  first = np.unique(rows[0], return_index=True)[1]
+  return rows[:, np.sort(first)]
 
 
 def euclidean_distances(points: Array) -> Array:
@@ -262,29 +301,3 @@ def _recompute(squared: Array, points: Array, near: Array) -> None:
 def _digest(row: Array) -> bytes:
   """A fingerprint of a contiguous row; -0.0 counts as 0.0."""
   return hashlib.blake2b((row + 0.0).tobytes(), digest_size=16).digest()
-
-
-def _incoming(network: NetworkView, group: Group) -> tuple[Array, Array]:
-  """Producer weights and biases, a batch normalization behind folded in."""
-  readers = network.graph.readers()
-  kernels, biases = [], []
-  for member in group.producers:
-    op: MatMul = member.node.op
-    kernel = network.params[op.kernel]
-    bias = np.broadcast_to(op.offset(network.params), kernel.shape[1:])
-    following = readers[member.node.outputs[0]]
-    if len(following) == 1 and isinstance(following[0].op, Scale):
-      scale = following[0].op
-      factor = scale.factor(network.params)
-      kernel, bias = (
-        kernel * factor,
-        bias * factor + scale.offset(network.params),
-      )
-    order = np.argsort(member.units)
-    if np.any(order != np.arange(len(order))):
-      kernel, bias = kernel[:, order], bias[order]
-    kernels.append(kernel)
-    biases.append(bias)
-  if len(kernels) == 1:
-    return kernels[0], biases[0]
-  return np.concatenate(kernels), np.mean(biases, axis=0)

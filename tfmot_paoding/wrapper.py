@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -58,7 +59,9 @@ class PruneLowSaliency(compat.PruneLowMagnitude):
     if masked_weights is not None:
       # PrunableLayer's interface, on the instance as TFMOT's registry does.
       names = tuple(masked_weights)
-      layer.get_prunable_weights = lambda: [getattr(layer, n) for n in names]
+      layer.get_prunable_weights = lambda: [
+        operator.attrgetter(name)(layer) for name in names
+      ]
     if pruning_schedule is None:
       pruning_schedule = ProgressiveSparsity(0.5)
     super().__init__(layer, pruning_schedule, **kwargs)

@@ -16,9 +16,9 @@ def nodes_of(layer, shape):
 
 def test_flatten_and_reshape():
   (node,) = nodes_of(keras.layers.Flatten(), (2, 3))
-  assert node.op == Reshape((6,))
+  assert node.op == Reshape((6,), (2, 3))
   (node,) = nodes_of(keras.layers.Reshape((3, -1)), (2, 6))
-  assert node.op == Reshape((3, 4))
+  assert node.op == Reshape((3, 4), (2, 6))
 
 
 def test_flatten_of_channels_first_is_not_guessed():

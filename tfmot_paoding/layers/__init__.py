@@ -1,6 +1,18 @@
 """One handler a layer family; importing this registers them all."""
 
-from tfmot_paoding.layers import activation, dense, normalization, shape
+from tfmot_paoding.layers import (
+  activation,
+  applications,
+  conv,
+  dense,
+  embedding,
+  merging,
+  normalization,
+  positions,
+  shape,
+  tf_ops,
+  wrapping,
+)
 from tfmot_paoding.layers.base import (
   LayerHandler,
   handler_of,
@@ -12,11 +24,18 @@ from tfmot_paoding.layers.base import (
 __all__ = [
   'LayerHandler',
   'activation',
+  'applications',
+  'conv',
   'dense',
+  'embedding',
   'handler_of',
+  'merging',
   'normalization',
   'opaque',
+  'positions',
   'register_handler',
   'shape',
+  'tf_ops',
   'weight_ref',
+  'wrapping',
 ]

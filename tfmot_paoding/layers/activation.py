@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfmot_paoding import activations
 from tfmot_paoding.compat import keras
 from tfmot_paoding.layers import base
-from tfmot_paoding.ops import Elementwise, Op, Shape, Softmax
+from tfmot_paoding.ops import Elementwise, LearnedSlope, Op, Shape, Softmax
 
 _functions = keras.activations
 # Keras knows some by functions of its own and some by TensorFlow's.
@@ -104,6 +104,22 @@ class LeakyReLUHandler(base.LayerHandler):
   ) -> list[Op]:
     """A rectifier."""
     return [Elementwise(activations.rectifier(float(layer.alpha)))]
+
+
+@base.register_handler(keras.layers.PReLU)
+class PReLUHandler(base.LayerHandler):
+  """ReLU with learned slopes below zero."""
+
+  def lower(
+    self,
+    layer: Any,
+    path: base.Path,
+    in_shapes: list[Shape],
+    out_shape: Shape,
+  ) -> list[Op]:
+    """A slope a channel, or one for all."""
+    shared = layer.alpha.shape[-1] == 1 < out_shape[-1]
+    return [LearnedSlope(base.weight_ref(path, layer, 'alpha'), shared)]
 
 
 @base.register_handler(keras.layers.ELU)

@@ -15,7 +15,13 @@ Path = tuple[str, ...]
 
 
 class LayerHandler:
-  """Lowers one family of layers; stateless."""
+  """Lowers one family of layers; stateless.
+
+  Attributes:
+    reads_calls: Whether `lower_call` takes the place of `lower`.
+  """
+
+  reads_calls = False
 
   def lower(
     self, layer: Any, path: Path, in_shapes: list[Shape], out_shape: Shape
@@ -31,6 +37,24 @@ class LayerHandler:
     Returns:
       The operations; an `Opaque` one where the layer's settings go beyond
       what is known. An empty list is the identity.
+    """
+    raise NotImplementedError
+
+  def lower_call(
+    self,
+    layer: Any,
+    call: Any,
+    in_shapes: list[Shape],
+    out_shape: Shape,
+  ) -> list[Op]:
+    """What `lower` does, for layers that each call tells what to do.
+
+    Args:
+      layer: The Keras layer.
+      call: The graph's node: `call_args` and `call_kwargs` are what the layer
+        was called with.
+      in_shapes: As in `lower`.
+      out_shape: As in `lower`.
     """
     raise NotImplementedError
 

@@ -1,15 +1,19 @@
-"""Batch normalization: carries units, a factor and an offset each."""
+"""Normalization: by stored statistics it carries units, by others it ties."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from tfmot_paoding.compat import keras
 from tfmot_paoding.layers import base
-from tfmot_paoding.ops import Op, Scale, Shape
+from tfmot_paoding.ops import Line, Op, Scale, Shape
+
+_layers = keras.layers
 
 
-@base.register_handler(keras.layers.BatchNormalization)
+@base.register_handler(_layers.BatchNormalization)
 class BatchNormalizationHandler(base.LayerHandler):
   """The inference form, over the last axis."""
 
@@ -33,3 +37,70 @@ class BatchNormalizationHandler(base.LayerHandler):
         epsilon=float(layer.epsilon),
       )
     ]
+
+
+@base.register_handler(
+  _layers.LayerNormalization,
+  _layers.GroupNormalization,
+  _layers.UnitNormalization,
+)
+class TyingNormalizationHandler(base.LayerHandler):
+  """Statistics of the very input, over several units at once."""
+
+  def lower(
+    self,
+    layer: Any,
+    path: base.Path,
+    in_shapes: list[Shape],
+    out_shape: Shape,
+  ) -> list[Op]:
+    """Left alone."""
+    return base.opaque(
+      layer,
+      'takes statistics over its units: removing one would change the others',
+    )
+
+
+@base.register_handler(_layers.Rescaling)
+class RescalingHandler(base.LayerHandler):
+  """A fixed scale and offset."""
+
+  def lower(
+    self,
+    layer: Any,
+    path: base.Path,
+    in_shapes: list[Shape],
+    out_shape: Shape,
+  ) -> list[Op]:
+    """A line, unless its settings are of higher rank."""
+    return line(layer, layer.scale, layer.offset)
+
+
+@base.register_handler(_layers.Normalization)
+class NormalizationHandler(base.LayerHandler):
+  """(x - mean) / deviation with statistics from `adapt`."""
+
+  def lower(
+    self,
+    layer: Any,
+    path: base.Path,
+    in_shapes: list[Shape],
+    out_shape: Shape,
+  ) -> list[Op]:
+    """A line, if the statistics are of the last axis or of all."""
+    mean = np.asarray(layer.mean, np.float64)
+    deviation = np.maximum(
+      np.sqrt(np.asarray(layer.variance, np.float64)), keras.backend.epsilon()
+    )
+    if layer.invert:
+      return line(layer, deviation, mean)
+    return line(layer, 1 / deviation, -mean / deviation)
+
+
+def line(layer: Any, scale: Any, shift: Any) -> list[Op]:
+  """The line of numbers, or of one number a channel."""
+  scale, shift = np.asarray(scale, np.float64), np.asarray(shift, np.float64)
+  for values in (scale, shift):
+    if values.size != (values.shape[-1] if values.ndim else 1):
+      return base.opaque(layer, 'has a setting for each position')
+  return [Line(tuple(scale.ravel()), tuple(shift.ravel()))]

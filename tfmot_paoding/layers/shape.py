@@ -6,7 +6,7 @@ from typing import Any
 
 from tfmot_paoding.compat import keras
 from tfmot_paoding.layers import base
-from tfmot_paoding.ops import Op, Reshape, Shape
+from tfmot_paoding.ops import Op, Permute, Reshape, Shape
 
 
 @base.register_handler(
@@ -48,7 +48,22 @@ class FlattenHandler(base.LayerHandler):
     """A reshape, unless Keras moves the channels first."""
     if layer.data_format == 'channels_first' and len(in_shapes[0]) > 1:
       return base.opaque(layer, 'flattens channels_first')
-    return [Reshape(out_shape)]
+    return [Reshape(out_shape, in_shapes[0])]
+
+
+@base.register_handler(keras.layers.Permute)
+class PermuteHandler(base.LayerHandler):
+  """Axes in another order."""
+
+  def lower(
+    self,
+    layer: Any,
+    path: base.Path,
+    in_shapes: list[Shape],
+    out_shape: Shape,
+  ) -> list[Op]:
+    """One operation; Keras counts the batch axis as 0."""
+    return [Permute(tuple(axis - 1 for axis in layer.dims), out_shape)]
 
 
 @base.register_handler(keras.layers.Reshape)
@@ -63,7 +78,7 @@ class ReshapeHandler(base.LayerHandler):
     out_shape: Shape,
   ) -> list[Op]:
     """A reshape."""
-    return [Reshape(out_shape)]
+    return [Reshape(out_shape, in_shapes[0])]
 
   def resize(
     self, layer: Any, config: dict[str, Any], out_shape: Shape

@@ -1,0 +1,408 @@
+"""Prunes thousands of random networks and checks that all forms agree.
+
+Random networks of the layers that the package knows (and some that it does
+not), with branches, sums, concatenations, shared and nested layers, and random
+weights, are pruned at random. The wrapped, the stripped, the saved-and-loaded
+and the compact model must give the same outputs, and no output may move by
+more than `deviation_bound` says.
+
+  python -m examples.fuzz_models --count=1000
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+import sys
+import tempfile
+import traceback
+
+import numpy as np
+from absl import app, flags
+
+import tfmot_paoding as paoding
+from tfmot_paoding.compat import keras, strip_pruning
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_integer('count', 100, 'How many networks.')
+flags.DEFINE_integer('first_seed', 0, 'The seed of the first one.')
+
+_layers = keras.layers
+_ACTIVATIONS = (
+  'relu',
+  'tanh',
+  'sigmoid',
+  'gelu',
+  'elu',
+  'selu',
+  'silu',
+  'softplus',
+  'hard_sigmoid',
+  'softsign',
+)
+RANGE = (-1.0, 1.0)
+# What float32 may differ by, relative to the largest output.
+TOLERANCE = 1e-4
+
+
+def choose(rng, options):
+  """One of some options."""
+  return options[int(rng.integers(len(options)))]
+
+
+def activation(rng):
+  """A name, or None so that a layer for it may follow."""
+  return choose(rng, _ACTIVATIONS) if rng.random() < 0.6 else None
+
+
+def activation_layer(rng, x):
+  """An activation as a layer of its own."""
+  kind = rng.integers(6)
+  if kind == 0:
+    return _layers.ReLU(max_value=choose(rng, (None, 1.0)))(x)
+  if kind == 1:
+    return _layers.LeakyReLU(float(rng.uniform(0, 0.5)))(x)
+  if kind == 2:
+    shared = None if len(x.shape) == 2 else list(range(1, len(x.shape) - 1))
+    return _layers.PReLU(shared_axes=choose(rng, (shared, None)))(x)
+  if kind == 3:
+    return _layers.ELU(float(rng.uniform(0.5, 1.5)))(x)
+  if kind == 4:
+    return x * float(rng.uniform(0.5, 2)) + 0.25
+  return _layers.Activation(choose(rng, _ACTIVATIONS))(x)
+
+
+def normalization(rng, x):
+  """Batch normalization, seldom another."""
+  if rng.random() < 0.1:
+    return _layers.LayerNormalization()(x)
+  return _layers.BatchNormalization(
+    center=bool(rng.random() < 0.8), scale=bool(rng.random() < 0.8)
+  )(x)
+
+
+def dense_block(rng, x):
+  """One layer for tensors of rank 2."""
+  kind = rng.integers(10)
+  if kind <= 4:
+    return _layers.Dense(
+      int(rng.integers(1, 9)), activation(rng), bool(rng.random() < 0.8)
+    )(x)
+  if kind == 5:
+    return normalization(rng, x)
+  if kind == 6:
+    return activation_layer(rng, x)
+  if kind == 7:
+    return _layers.Flatten()(_layers.Reshape((1, -1))(_layers.Dropout(0.3)(x)))
+  if kind == 8:
+    return join(rng, x, lambda units: _layers.Dense(units, activation(rng)))
+  return nested(rng, x, dense_block)
+
+
+def join(rng, x, make):
+  """Two branches of a tensor that meet again; `make` gives a layer."""
+  units = int(rng.integers(2, 7))
+  one, other = make(units)(x), make(units)(x)
+  if x.shape == one.shape and rng.random() < 0.5:
+    other = x
+  kinds = (
+    _layers.Add,
+    _layers.Subtract,
+    _layers.Average,
+    _layers.Multiply,
+    _layers.Maximum,
+    _layers.Concatenate,
+  )
+  kind = choose(rng, kinds)
+  if kind is _layers.Concatenate:
+    wide = make(int(rng.integers(1, 5)))(x)
+    return kind()([one, wide] if rng.random() < 0.5 else [wide, one, other])
+  return kind()([one, other])
+
+
+def nested(rng, x, block):
+  """A block inside a model of its own."""
+  inside = keras.Input(x.shape[1:])
+  return keras.Model(inside, block(rng, inside))(x)
+
+
+def conv(rng, x, units=None):
+  """A convolution of any sort; the same positions if `units` is given."""
+  same = units is not None
+  units = units or int(rng.integers(1, 8))
+  settings = {
+    'padding': 'same' if same or rng.random() < 0.6 else 'valid',
+    'activation': activation(rng),
+    'use_bias': bool(rng.random() < 0.8),
+  }
+  smallest = min(x.shape[1:-1])
+  size = int(rng.integers(1, min(4, smallest + 1)))
+  if not same:
+    if rng.random() < 0.3:
+      settings['strides'] = 2
+    elif rng.random() < 0.2 and size * 2 <= smallest:
+      settings['dilation_rate'] = 2
+  flat = len(x.shape) == 3
+  channels = x.shape[-1]
+  kind = rng.integers(8)
+  if kind <= 3:
+    plain = _layers.Conv1D if flat else _layers.Conv2D
+    return plain(units, size, **settings)(x)
+  if kind == 4:
+    separable = _layers.SeparableConv1D if flat else _layers.SeparableConv2D
+    return separable(
+      units, size, depth_multiplier=int(rng.integers(1, 3)), **settings
+    )(x)
+  if kind == 5 and not same:
+    depthwise = _layers.DepthwiseConv1D if flat else _layers.DepthwiseConv2D
+    return depthwise(
+      size, depth_multiplier=int(rng.integers(1, 3)), **settings
+    )(x)
+  if kind == 6 and not same:
+    settings.pop('dilation_rate', None)
+    transpose = _layers.Conv1DTranspose if flat else _layers.Conv2DTranspose
+    return transpose(units, size, **settings)(x)
+  grouped = _layers.Conv1D if flat else _layers.Conv2D
+  if channels % 2 == 0:
+    units = units if same else 2 * units
+    if units % 2 == 0:
+      return grouped(units, size, groups=2, **settings)(x)
+  return grouped(units, size, **settings)(x)
+
+
+def positions(rng, x):
+  """Pooling, padding, cropping or upsampling."""
+  flat = len(x.shape) == 3
+  names = ['MaxPooling', 'AveragePooling', 'ZeroPadding', 'UpSampling']
+  if min(x.shape[1:-1]) > 2:
+    names.append('Cropping')
+  name = choose(rng, names)
+  layer = getattr(_layers, name + ('1D' if flat else '2D'))
+  if name.endswith('Pooling'):
+    return layer(2, padding=choose(rng, ('same', 'valid')))(x)
+  if name == 'UpSampling':
+    return x if max(x.shape[1:-1]) > 12 else layer(2)(x)
+  return layer(1)(x)
+
+
+def excite(rng, x):
+  """A squeeze-and-excite block."""
+  flat = len(x.shape) == 3
+  pool = (
+    _layers.GlobalAveragePooling1D if flat else (_layers.GlobalAveragePooling2D)
+  )
+  channels = x.shape[-1]
+  y = pool(keepdims=True)(x)
+  y = _layers.Dense(int(rng.integers(1, 4)), 'relu')(y)
+  return _layers.Multiply()([x, _layers.Dense(channels, 'sigmoid')(y)])
+
+
+def residual(rng, x):
+  """A residual block."""
+  y = normalization(rng, conv(rng, x, int(rng.integers(2, 7))))
+  y = conv(rng, _layers.ReLU()(y), x.shape[-1])
+  return _layers.Add()([x, y])
+
+
+def conv_block(rng, x):
+  """One step for tensors with positions."""
+  if min(x.shape[1:-1]) < 2:
+    return _layers.Dense(int(rng.integers(1, 6)), activation(rng))(x)
+  kind = rng.integers(12)
+  if kind <= 3:
+    return conv(rng, x)
+  if kind == 4:
+    return normalization(rng, x)
+  if kind == 5:
+    return activation_layer(rng, x)
+  if kind == 6:
+    return positions(rng, x)
+  if kind == 7:
+    return residual(rng, x)
+  if kind == 8:
+    return excite(rng, x)
+  if kind == 9:
+
+    def branch(units):
+      return lambda y: conv(rng, y, units)
+
+    return join(rng, x, branch)
+  if kind == 10:
+    return (
+      _layers.SpatialDropout1D(0.2)(x)
+      if len(x.shape) == 3
+      else (_layers.Dropout(0.2)(x))
+    )
+  return nested(rng, x, conv_block)
+
+
+def to_features(rng, x):
+  """From positions to a tensor of rank 2."""
+  flat = len(x.shape) == 3
+  kind = rng.integers(5)
+  if kind == 0:
+    pool = 'GlobalAveragePooling' if rng.random() < 0.5 else 'GlobalMaxPooling'
+    return getattr(_layers, pool + ('1D' if flat else '2D'))()(x)
+  if kind == 1:
+    steps = int(np.prod(x.shape[1:-1]))
+    x = _layers.Reshape((steps, x.shape[-1]))(x)
+    return _layers.Flatten()(
+      _layers.TimeDistributed(_layers.Dense(int(rng.integers(1, 4))))(x)
+    )
+  if kind == 2:
+    axes = list(range(1, len(x.shape)))
+    return _layers.Flatten()(_layers.Permute((axes[-1], *axes[:-1]))(x))
+  if kind == 3 and flat:
+    return _layers.LSTM(3)(x)
+  return _layers.Flatten()(x)
+
+
+def random_input(rng):
+  """An input of any rank, and a tensor of rank 2 made from it."""
+  kind = rng.integers(4)
+  if kind == 0:
+    x = inputs = keras.Input((4,))
+    return inputs, x
+  if kind == 1:
+    x = inputs = keras.Input((int(rng.integers(5, 10)), 3))
+  else:
+    side = int(rng.integers(5, 9))
+    x = inputs = keras.Input((side, side, int(rng.integers(1, 4))))
+  for _ in range(rng.integers(1, 5)):
+    x = conv_block(rng, x)
+  return inputs, to_features(rng, x)
+
+
+def random_model(rng: np.random.Generator) -> keras.Model:
+  """A random network with random weights."""
+  pairs = [random_input(rng) for _ in range(rng.integers(1, 3))]
+  inputs, tensors = [list(part) for part in zip(*pairs, strict=True)]
+  if len(tensors) > 1 and rng.random() < 0.5:
+    tensors = [_layers.Concatenate()(tensors)]
+  outputs = []
+  for x in tensors:
+    for _ in range(rng.integers(1, 3)):
+      x = dense_block(rng, x)
+    for _ in range(rng.integers(1, 3)):
+      ending = choose(rng, ('linear', 'softmax', 'sigmoid'))
+      branch = dense_block(rng, x)
+      outputs.append(_layers.Dense(int(rng.integers(1, 4)), ending)(branch))
+  if rng.random() < 0.2:
+    shared = _layers.Dense(4, 'relu')
+    twice = shared(shared(_layers.Dense(4)(outputs[0])))
+    outputs.append(_layers.Dense(2)(twice))
+  return fill(keras.Model(inputs, outputs), rng)
+
+
+def fill(model: keras.Model, rng: np.random.Generator) -> keras.Model:
+  """Random weights of unit gain; variances positive; some units constant."""
+  for weight in model.weights:
+    shape = tuple(weight.shape)
+    fan_in = int(np.prod(shape[:-1])) if len(shape) > 1 else 1
+    value = rng.normal(size=shape) / np.sqrt(fan_in)
+    if 'variance' in weight.name:
+      value = rng.uniform(0.5, 2.0, shape)
+    elif 'gamma' in weight.name:
+      value = rng.uniform(0.5, 1.5, shape) * rng.choice([-1, 1], shape)
+    elif len(shape) > 1 and rng.random() < 0.2:
+      value[..., 0] = 0.0  # a unit that no input moves
+    weight.assign(value)
+  return model
+
+
+def answers(model: keras.Model, x: list[np.ndarray]) -> list[np.ndarray]:
+  """The outputs as a list."""
+  found = model(x if len(x) > 1 else x[0], training=False)
+  found = found if isinstance(found, (list, tuple)) else [found]
+  return [np.asarray(y, np.float64) for y in found]
+
+
+def check(seed: int, save: bool = True) -> str:
+  """Prunes one random network; what became of it.
+
+  Args:
+    seed: Of the network and of all else.
+    save: Whether to save and load the wrapped model as well.
+
+  Returns:
+    'bounded', 'no bound' (an operation without bounds leads to an output) or
+    'nothing to prune'.
+
+  Raises:
+    AssertionError: two forms disagree, or a bound does not hold.
+  """
+  rng = np.random.default_rng(seed)
+  keras.backend.clear_session()
+  model = random_model(rng)
+  method = choose(rng, paoding.method_names())
+  schedule = paoding.ProgressiveSparsity(float(rng.uniform(0.2, 0.95)), 0.4)
+  try:
+    wrapped = paoding.prune_low_saliency(model, schedule, method, RANGE, seed)
+  except ValueError as error:
+    if 'no units that can be pruned' not in str(error):
+      raise
+    paoding.compact(model)
+    return 'nothing to prune'
+  paoding.run_schedule(wrapped, verbose=0)
+  forms = {'wrapped': wrapped}
+  if save:
+    forms['loaded'] = _saved_and_loaded(wrapped, choose(rng, ('h5', 'keras')))
+  forms['stripped'] = strip_pruning(forms.get('loaded', wrapped))
+  small = forms['compact'] = paoding.compact(forms['stripped'])
+  shapes = [tuple(tensor.shape[1:]) for tensor in model.inputs]
+  x = [rng.uniform(*RANGE, (16, *s)).astype(np.float32) for s in shapes]
+  x = [np.where(rng.random(a.shape) < 0.3, np.sign(a), a) for a in x]
+  wanted = answers(wrapped, x)
+  for name, form in forms.items():
+    for one, two in zip(wanted, answers(form, x), strict=True):
+      gap = np.abs(one - two).max() / (1 + np.abs(one).max())
+      assert gap <= TOLERANCE, f'{name} differs by {gap:.2g}'
+  original = answers(model, x)
+  try:
+    bounds = paoding.deviation_bound(model, small, RANGE)
+  except ValueError as error:
+    if 'No sound bound' not in str(error):
+      raise
+    return 'no bound'
+  bounds = bounds if isinstance(bounds, list) else [bounds]
+  for bound, old, new in zip(bounds, original, answers(small, x), strict=True):
+    slack = TOLERANCE * (1 + np.abs(old).max())
+    assert np.all(np.abs(old - new) <= bound + slack), 'bound broken'
+  return 'bounded'
+
+
+def _saved_and_loaded(model: keras.Model, kind: str) -> keras.Model:
+  with tempfile.TemporaryDirectory() as folder:
+    path = os.path.join(folder, f'model.{kind}')
+    model.save(path)
+    return keras.models.load_model(path, compile=False)
+
+
+def main(argv):
+  """Runs the seeds; exit code 1 if any failed."""
+  del argv
+  bar = keras.utils.Progbar(
+    FLAGS.count,
+    verbose=int(sys.stdout.isatty()),
+    unit_name='network',
+    stateful_metrics=['failed'],
+  )
+  found, failed = collections.Counter(), {}
+  for seed in range(FLAGS.first_seed, FLAGS.first_seed + FLAGS.count):
+    try:
+      found[check(seed)] += 1
+    except Exception:  # every find is reported, by its seed
+      failed[seed] = traceback.format_exc()
+      found['failed'] += 1
+    bar.add(1, [('failed', found['failed'])])
+  print()
+  for kind, count in found.most_common():
+    print(f'{kind}: {count}')
+  for seed, trace in failed.items():
+    print(f'seed {seed}:\n{trace}', file=sys.stderr)
+  sys.exit(1 if failed else 0)
+
+
+if __name__ == '__main__':
+  app.run(main)

@@ -1,0 +1,82 @@
+"""What makes a group's units, as plain arrays: weights with all that is fixed.
+
+Behind a producer come operations on each channel alone. Those with weights
+belong to what a unit is: two units are twins only if all of it is alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from tfmot_paoding.graph import Graph, Node
+from tfmot_paoding.groups import Group, Member
+from tfmot_paoding.ops import Params
+
+Array = np.ndarray
+
+
+def incoming_weights(
+  graph: Graph, params: Params, group: Group
+) -> tuple[Array, Array]:
+  """A group's effective incoming weights.
+
+  Batch normalization and depthwise kernels straight behind a producer are
+  folded in, activations between them taken as linear. Weights of other
+  carriers stand beside them, scaled to the size of the rest.
+
+  Args:
+    graph: The network's graph.
+    params: Its weights.
+    group: The group.
+
+  Returns:
+    Weights (d, n) and biases (producers, n).
+  """
+  readers = graph.readers()
+  weights, biases, folded = [], [], set()
+  for member in group.producers:
+    op = member.node.op
+    rows = op.matrix(params)
+    bias = np.broadcast_to(op.offset(params), rows.shape[1:])
+    units = member.units
+    for node in _chain(member.node, readers):
+      rows, bias = node.op.unfold(params, rows, bias)
+      units = units[node.op.source_of(np.arange(len(bias)))]
+      folded.add(node)
+    places = Member(member.node, units).places
+    for k in range(places.shape[1]):
+      weights.append(rows[:, places[:, k]])
+      biases.append(bias[places[:, k]])
+  size = float(np.mean(np.linalg.norm(np.concatenate(weights), axis=0)))
+  for member in group.carriers:
+    if member.node not in folded:
+      weights += _traits(member, params, size)
+  if len(weights) == 1:
+    return weights[0], biases[0][None]
+  return np.concatenate(weights), np.stack(biases)
+
+
+def _chain(node: Node, readers: dict[int, list[Node]]) -> Iterator[Node]:
+  """The channelwise operations behind a node, as long as nothing branches."""
+  while True:
+    following = readers[node.outputs[0]]
+    if len(following) != 1:
+      return
+    node = following[0]
+    # Positions and activations go by; joins and all else end the chain.
+    if not node.op.channelwise:
+      return
+    yield node
+
+
+def _traits(member: Member, params: Params, size: float) -> Iterator[Array]:
+  """A carrier's own weights by unit, in the size of the other weights."""
+  traits = member.node.op.traits(params)
+  if not len(traits):
+    return
+  places = member.places
+  mean = float(np.mean(np.linalg.norm(traits, axis=0))) or 1.0
+  for k in range(places.shape[1]):
+    yield traits[:, places[:, k]] * (size / mean)

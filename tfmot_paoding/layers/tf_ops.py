@@ -1,0 +1,106 @@
+"""TensorFlow functions called on Keras tensors: x + 3, tf.nn.relu6(x)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_paoding import compat
+from tfmot_paoding.layers import base
+from tfmot_paoding.layers.activation import lower_function
+from tfmot_paoding.layers.normalization import line
+from tfmot_paoding.ops import Extreme, Multiply, Op, Shape, WeightedSum
+
+_ACTIVATIONS = {
+  'nn.relu': tf.nn.relu,
+  'nn.relu6': tf.nn.relu6,
+  'nn.silu': tf.nn.silu,
+  'nn.swish': tf.nn.silu,
+  'nn.elu': tf.nn.elu,
+  'nn.selu': tf.nn.selu,
+  'nn.softmax': tf.nn.softmax,
+  'math.sigmoid': tf.nn.sigmoid,
+  'math.tanh': tf.nn.tanh,
+  'math.softplus': tf.nn.softplus,
+  'nn.softsign': tf.nn.softsign,
+  'identity': tf.identity,
+}
+_JOINS = {
+  'math.add': WeightedSum((1.0, 1.0)),
+  '__operators__.add': WeightedSum((1.0, 1.0)),
+  'math.subtract': WeightedSum((1.0, -1.0)),
+  'math.multiply': Multiply(),
+  'math.maximum': Extreme(True),
+  'math.minimum': Extreme(False),
+}
+_OPERANDS = ('x', 'y')
+
+
+@base.register_handler(compat.TFOpLambda)
+class TFOpHandler(base.LayerHandler):
+  """A function by its name in TensorFlow's interface."""
+
+  reads_calls = True
+
+  def lower_call(
+    self,
+    layer: Any,
+    call: Any,
+    in_shapes: list[Shape],
+    out_shape: Shape,
+  ) -> list[Op]:
+    """An activation, or arithmetic of two tensors or a tensor and a number."""
+    name = _name(layer)
+    named = {
+      key: value
+      for key, value in call.call_kwargs.items()
+      if key != 'name' and value is not None
+    }
+    values = list(call.call_args)
+    values += [named.pop(key) for key in _OPERANDS if key in named]
+    if named:
+      return _unknown(layer)  # a setting whose meaning is not known
+    tensors = [compat.is_keras_tensor(value) for value in values]
+    if tensors == [True] and name in _ACTIVATIONS:
+      return lower_function(layer, _ACTIVATIONS[name])
+    if tensors == [True, True] and name in _JOINS:
+      ranks = [len(shape) for shape in in_shapes]
+      if ranks != [len(out_shape)] * 2:
+        return _unknown(layer)
+      return [_JOINS[name]]
+    if len(values) == 2 and tensors.count(True) == 1:
+      return _with_number(layer, name, values, tensors.index(True))
+    return _unknown(layer)
+
+
+def _with_number(
+  layer: Any, name: str, values: list[Any], tensor: int
+) -> list[Op]:
+  """x + c, c - x and the like."""
+  try:
+    number = np.asarray(values[1 - tensor], np.float64)
+  except (TypeError, ValueError):
+    return _unknown(layer)
+  if number.size != 1:
+    return _unknown(layer)
+  number = float(number.ravel()[0])
+  if name in ('math.add', '__operators__.add'):
+    return line(layer, 1.0, number)
+  if name == 'math.multiply':
+    return line(layer, number, 0.0)
+  if name == 'math.subtract':
+    return line(layer, *((1.0, -number) if tensor == 0 else (-1.0, number)))
+  divides = name in ('math.divide', 'math.truediv', '__operators__.truediv')
+  if divides and tensor == 0 and number:
+    return line(layer, 1 / number, 0.0)
+  return _unknown(layer)
+
+
+def _unknown(layer: Any) -> list[Op]:
+  return base.opaque(layer, f'calls {_name(layer)}, which is not known so')
+
+
+def _name(layer: Any) -> str:
+  return layer.get_config()['function']

@@ -1,0 +1,69 @@
+"""The operations that layers lower to, and what each does to bounds."""
+
+from tfmot_paoding.ops.base import (
+  Array,
+  Gain,
+  Op,
+  Opaque,
+  Params,
+  Shape,
+  UnitBook,
+  WeightAxes,
+  WeightRef,
+  core,
+  last_axis,
+)
+from tfmot_paoding.ops.channelwise import (
+  Depthwise,
+  Elementwise,
+  LearnedSlope,
+  Line,
+  Positions,
+  Scale,
+)
+from tfmot_paoding.ops.joins import (
+  Concatenate,
+  Extreme,
+  Multiply,
+  WeightedSum,
+)
+from tfmot_paoding.ops.products import (
+  Conv,
+  ConvTranspose,
+  Lookup,
+  MatMul,
+  Product,
+)
+from tfmot_paoding.ops.shapes import Permute, Reshape, Softmax
+
+__all__ = [
+  'Array',
+  'Concatenate',
+  'Conv',
+  'ConvTranspose',
+  'Depthwise',
+  'Elementwise',
+  'Extreme',
+  'Gain',
+  'LearnedSlope',
+  'Line',
+  'Lookup',
+  'MatMul',
+  'Multiply',
+  'Op',
+  'Opaque',
+  'Params',
+  'Permute',
+  'Positions',
+  'Product',
+  'Reshape',
+  'Scale',
+  'Shape',
+  'Softmax',
+  'UnitBook',
+  'WeightAxes',
+  'WeightRef',
+  'WeightedSum',
+  'core',
+  'last_axis',
+]

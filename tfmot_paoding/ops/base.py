@@ -1,0 +1,334 @@
+"""What an operation on tensors must answer; it knows nothing of Keras.
+
+A layer is lowered to one or more operations on tensors without their batch
+axis. An operation knows which unit of its input each weight entry belongs to,
+bounds its output, bounds the change of its output, and hands back how far the
+network's outputs can move when its input does.
+
+Bounds, constants and gains are arrays that broadcast to the tensor's shape: an
+axis of size 1 stands for "the same at every position". The last axis, that of
+the channels, is always there in full.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from tfmot_paoding import intervals
+from tfmot_paoding.intervals import Interval
+
+Array = np.ndarray
+Shape = tuple[int, ...]
+
+
+class WeightRef(NamedTuple):
+  """A weight by its layer's path through nested models and its attribute."""
+
+  layer: tuple[str, ...]
+  name: str
+
+
+Params = Mapping[WeightRef, Array]
+
+
+class Gain(NamedTuple):
+  """How far each output can move per unit of movement of each entry.
+
+  A change within [-a, b] (a, b >= 0) moves output k within
+  [-(a up + b down), b up + a down]. Both arrays: (*entries, outputs), the
+  entries being those of the bounds array: one that stands for several
+  positions stands for all of them moving at once.
+  """
+
+  up: Array
+  down: Array
+
+  def scaled(self, up: Array, down: Array) -> Gain:
+    """Behind something that moves `up` (and `down`) per unit, >= 0 each."""
+    up, down = up[..., None], down[..., None]
+    return Gain(
+      up * self.up + down * self.down, up * self.down + down * self.up
+    )
+
+  def reshape(self, shape: Shape) -> Gain:
+    """Other axes for the same entries in the same order."""
+    shape = (*shape, self.up.shape[-1])
+    return Gain(self.up.reshape(shape), self.down.reshape(shape))
+
+  def fitted(self, shape: Shape) -> Gain:
+    """For an array of another extent: positions that move at once add up."""
+    return Gain(_fit(self.up, shape), _fit(self.down, shape))
+
+
+def _fit(gain: Array, shape: Shape) -> Array:
+  """Sums axes that `shape` has at size 1; repeats along those it has longer."""
+  # An axis that is only in the one stands before the others.
+  gain = gain.reshape((1,) * (len(shape) + 1 - gain.ndim) + gain.shape)
+  extra = gain.ndim - 1 - len(shape)
+  gain = gain.sum(tuple(range(extra)))
+  axes = tuple(
+    axis
+    for axis, size in enumerate(shape)
+    if size == 1 and gain.shape[axis] > 1
+  )
+  gain = gain.sum(axes, keepdims=True) if axes else gain
+  return np.broadcast_to(gain, (*shape, gain.shape[-1]))
+
+
+class WeightAxes(NamedTuple):
+  """Where a weight keeps its units.
+
+  Attributes:
+    incoming: Axis that follows the operation's input units, or None.
+    outgoing: Axis that follows its output units, or None.
+    masked: Whether removing a unit zeroes its entries.
+    blocks: Into how many blocks of like entries the input's units fall; the
+      incoming axis is as long as one of them.
+  """
+
+  incoming: int | None
+  outgoing: int | None
+  masked: bool = True
+  blocks: int = 1
+
+
+class UnitBook(Protocol):
+  """Where operations note what becomes of units; see `groups`."""
+
+  label: str
+
+  def new(self, shape: Shape) -> Array:
+    """New units along the last axis, the same at every position."""
+
+  def tie(self, one: Array, other: Array) -> None:
+    """Entries that live or die together; arrays of one shape."""
+
+  def freeze(self, units: Array, reason: str) -> None:
+    """Units that must stay."""
+
+
+class Op:
+  """One operation; subclasses are frozen dataclasses.
+
+  Attributes:
+    channelwise: Whether an output unit is a function of one input unit alone.
+    joins: Whether it takes several inputs; then every method takes tuples.
+    makes_units: Whether its output's channels are units of its own.
+  """
+
+  channelwise = False
+  joins = False
+  makes_units = False
+
+  def weights(self) -> dict[WeightRef, WeightAxes]:
+    """The weights it reads."""
+    return {}
+
+  def function(self) -> Any:
+    """Equal for operations that differ in sizes alone."""
+    return self
+
+  def out_shape(self, in_shape: Shape, out_shape: Shape) -> Shape:
+    """Its output's shape where its layer has further operations behind it."""
+    del in_shape
+    return out_shape
+
+  def carry(
+    self, book: UnitBook, sources: tuple[Array, ...], shape: Shape
+  ) -> Array:
+    """The unit number of every entry of the output; -1 for none.
+
+    Args:
+      book: Takes note of new, tied and frozen units.
+      sources: The unit numbers of every entry of the inputs.
+      shape: The output's shape.
+    """
+    del book, shape
+    return sources[0]
+
+  def bounds(self, params: Params, x: Interval) -> Interval:
+    """Bounds of the output from bounds of the input."""
+    raise NotImplementedError
+
+  def difference(
+    self, params: Params, d: Interval, x: Interval, y: Interval
+  ) -> Interval:
+    """Bounds of op(y) - op(x) from bounds of y - x, of x and of y.
+
+    The weights are the same on both sides.
+    """
+    raise NotImplementedError
+
+  def changed(self, before: Params, after: Params, x: Interval) -> Interval:
+    """Bounds of what other weights do to one input."""
+    return intervals.subtract(self.bounds(after, x), self.bounds(before, x))
+
+  def pullback(self, params: Params, gain: Gain, x: Interval) -> Gain:
+    """The gain at the input from the gain at the output."""
+    raise NotImplementedError
+
+  def constant(self, params: Params, x: Array) -> Array:
+    """The output's entries that no input can change; NaN for the others.
+
+    Args:
+      params: The weights.
+      x: The same of the operation's input.
+    """
+    fixed = ~np.isnan(x)
+    if not self.channelwise and not fixed.all():
+      zero = point(np.zeros_like(x))
+      return np.full(self.bounds(params, zero).low.shape, np.nan)
+    known = np.where(fixed, x, 0.0)
+    value = self.bounds(params, point(known)).centre
+    return np.where(fixed, value, np.nan) if self.channelwise else value
+
+  # For channelwise operations only.
+
+  def source_of(self, entries: Array) -> Array:
+    """The input channel that each of these output channels comes from."""
+    return entries
+
+  def pair(
+    self,
+    params: Params,
+    gap: Interval,
+    a: Interval,
+    b: Interval,
+    left: Array,
+    right: Array,
+  ) -> Interval:
+    """Bounds of op(x)[left] - op(x)[right], all of shape (pairs,).
+
+    Args:
+      params: The weights.
+      gap: Bounds of the difference of the input channels they come from.
+      a: Bounds of the left one's input channel.
+      b: Bounds of the right one's input channel.
+      left: Output channels.
+      right: Output channels.
+    """
+    raise NotImplementedError
+
+  def unfold(
+    self, params: Params, rows: Array, bias: Array
+  ) -> tuple[Array, Array]:
+    """What units z = rows . x + bias become, activations taken as linear.
+
+    Args:
+      params: The weights.
+      rows: Shape (d, channels in).
+      bias: Shape (channels in,).
+
+    Returns:
+      The same of the output: (d', channels out) and (channels out,).
+    """
+    del params
+    return rows, bias
+
+  def traits(self, params: Params) -> Array:
+    """Its own weights by output channel, shape (k, channels); k may be 0."""
+    del params
+    return np.zeros((0, 1))
+
+
+def point(x: Array) -> Interval:
+  """The interval that holds one value."""
+  return Interval(x, x)
+
+
+def last_axis(numbers: Array) -> Array | None:
+  """The unit numbers along the last axis, or None if they differ elsewhere."""
+  if not numbers.size:
+    return None
+  numbers = core(numbers)
+  row = numbers.reshape(-1, numbers.shape[-1])[0]
+  return None if np.any(numbers != row) else row
+
+
+def core(numbers: Array) -> Array:
+  """A view without the repetitions of `np.broadcast_to`, axes kept."""
+  last = numbers.ndim - 1
+  return numbers[
+    tuple(
+      slice(0, 1) if stride == 0 and axis != last else slice(None)
+      for axis, stride in enumerate(numbers.strides)
+    )
+  ]
+
+
+def channel_row(book: UnitBook, numbers: Array) -> Array:
+  """The unit numbers of the channels; freezes units on any other axis."""
+  row = last_axis(numbers)
+  if row is None:
+    book.freeze(
+      numbers, f'their channel is not the last axis at {book.label!r}'
+    )
+    return np.full(numbers.shape[-1], -1)
+  return row
+
+
+@dataclasses.dataclass(frozen=True)
+class Opaque(Op):
+  """An operation that the package does not know.
+
+  Groups that touch it are left alone; no bound can pass it.
+
+  Attributes:
+    reason: Why it is opaque, naming the layer.
+  """
+
+  reason: str
+
+  def function(self) -> Any:
+    """Any two are taken for the same: nothing is claimed of either."""
+    return Opaque
+
+  def carry(
+    self, book: UnitBook, sources: tuple[Array, ...], shape: Shape
+  ) -> Array:
+    """No units leave it, and those that enter must stay."""
+    for source in sources:
+      book.freeze(source, self.reason)
+    return np.broadcast_to(-1, shape)
+
+  def bounds(self, params: Params, x: Interval) -> Interval:
+    """Refuses: a bound made up here would not be sound."""
+    raise ValueError(f'No sound bounds: {self.reason}.')
+
+  difference = bounds
+  pullback = bounds
+
+  def constant(self, params: Params, x: Array) -> Array:
+    """Nothing is known to be constant."""
+    raise ValueError(f'No constants: {self.reason}.')
+
+
+def scaled_pair(
+  gap: Interval,
+  a: Interval,
+  b: Interval,
+  left: Array,
+  right: Array,
+) -> Interval:
+  """Bounds of left x_l - right x_r from bounds of x_l - x_r, x_l and x_r.
+
+  s_l a - s_r b = s_r (a - b) + (s_l - s_r) a, or the same the other way.
+
+  Args:
+    gap: Bounds of x_l - x_r, shape (..., pairs).
+    a: Bounds of x_l.
+    b: Bounds of x_r.
+    left: Factors s_l.
+    right: Factors s_r.
+  """
+  near = intervals.add(
+    intervals.scale(gap, right), intervals.scale(a, left - right)
+  )
+  far = intervals.add(
+    intervals.scale(gap, left), intervals.scale(b, left - right)
+  )
+  return intervals.intersect(near, far)

@@ -1,0 +1,189 @@
+"""Operations across channels without weights: softmax and rearrangements."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from tfmot_paoding import intervals
+from tfmot_paoding.intervals import Interval
+from tfmot_paoding.ops.base import (
+  Array,
+  Gain,
+  Op,
+  Params,
+  Shape,
+  UnitBook,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Softmax(Op):
+  """Softmax over the last axis."""
+
+  def carry(
+    self, book: UnitBook, sources: tuple[Array, ...], shape: Shape
+  ) -> Array:
+    """Each output depends on all units."""
+    book.freeze(
+      sources[0], f'softmax in {book.label!r} ties them to one another'
+    )
+    return sources[0]
+
+  def bounds(self, params: Params, x: Interval) -> Interval:
+    """Each logit at one end, the others at the opposite one."""
+    del params
+    return Interval(
+      np.nan_to_num(_softmax_against(x.low, x.high), nan=0.0),
+      np.nan_to_num(_softmax_against(x.high, x.low), nan=1.0),
+    )
+
+  def difference(
+    self, params: Params, d: Interval, x: Interval, y: Interval
+  ) -> Interval:
+    """Slope p(1 - p) <= 1/4 for a class's own logit, -p q for the others."""
+    own = intervals.multiply(d, Interval(np.zeros(()), np.full((), 0.25)))
+    other = intervals.multiply(d, Interval(np.full((), -0.25), np.zeros(())))
+    total = intervals.outward(
+      other.low.sum(-1, keepdims=True) - other.low + own.low,
+      other.high.sum(-1, keepdims=True) - other.high + own.high,
+    )
+    apart = intervals.subtract(self.bounds(params, y), self.bounds(params, x))
+    return intervals.intersect(total, apart)
+
+  def pullback(self, params: Params, gain: Gain, x: Interval) -> Gain:
+    """The same slopes, transposed."""
+    del params, x
+    up, down = gain
+    others_up = up.sum(-2, keepdims=True) - up
+    others_down = down.sum(-2, keepdims=True) - down
+    return Gain(0.25 * (up + others_down), 0.25 * (down + others_up))
+
+
+def _softmax_against(own: Array, others: Array) -> Array:
+  """Softmax with a class's own logit from one array, the rest from another."""
+  # exp(others - own), own term replaced by exp(0): (..., k, j) pairs.
+  gaps = others[..., None, :] - own[..., :, None]
+  index = np.arange(own.shape[-1])
+  gaps[..., index, index] = 0.0
+  return 1.0 / np.exp(np.minimum(gaps, 700.0)).sum(-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reshape(Op):
+  """A new shape for the same entries in the same order.
+
+  Attributes:
+    shape: The new one.
+    source: The old one; None for the array's own.
+  """
+
+  shape: Shape
+  source: Shape | None = None
+
+  def function(self) -> Any:
+    """Sizes may differ."""
+    return Reshape
+
+  def carry(
+    self, book: UnitBook, sources: tuple[Array, ...], shape: Shape
+  ) -> Array:
+    """The same numbers in the same order."""
+    del book
+    numbers = sources[0]
+    if self._keeps_channels(numbers.shape):
+      rows = numbers.reshape(-1, numbers.shape[-1])[:1]
+      if np.all(numbers == rows[0]):
+        return np.broadcast_to(rows[0], shape)
+    return numbers.reshape(self.shape)
+
+  def bounds(self, params: Params, x: Interval) -> Interval:
+    """Both ends reshaped."""
+    del params
+    return Interval(self._moved(x.low), self._moved(x.high))
+
+  def constant(self, params: Params, x: Array) -> Array:
+    """The same entries."""
+    del params
+    return self._moved(x)
+
+  def difference(
+    self, params: Params, d: Interval, x: Interval, y: Interval
+  ) -> Interval:
+    """Both ends reshaped."""
+    del x, y
+    return self.bounds(params, d)
+
+  def pullback(self, params: Params, gain: Gain, x: Interval) -> Gain:
+    """The same entries; positions that moved at once still do."""
+    del params
+    source = self.source or x.low.shape
+    if self._same_everywhere(gain.up.shape[:-1], source):
+      return gain.reshape((*(1,) * (len(source) - 1), source[-1]))
+    return gain.fitted(self.shape).reshape(source).fitted(x.low.shape)
+
+  def _moved(self, x: Array) -> Array:
+    source = self.source or x.shape
+    if self._same_everywhere(x.shape, source):
+      return x.reshape((*(1,) * (len(self.shape) - 1), source[-1]))
+    return np.broadcast_to(x, source).reshape(self.shape)
+
+  def _keeps_channels(self, source: Shape) -> bool:
+    return bool(source and self.shape) and source[-1] == self.shape[-1]
+
+  def _same_everywhere(self, array: Shape, source: Shape) -> bool:
+    """Whether positions are not told apart, before and after."""
+    return self._keeps_channels(source) and all(n == 1 for n in array[:-1])
+
+
+@dataclasses.dataclass(frozen=True)
+class Permute(Op):
+  """Axes in another order.
+
+  Attributes:
+    axes: For each output axis, the input's.
+    shape: The output's shape.
+  """
+
+  axes: tuple[int, ...]
+  shape: Shape
+
+  def function(self) -> Any:
+    """Sizes may differ."""
+    return Permute, self.axes
+
+  def carry(
+    self, book: UnitBook, sources: tuple[Array, ...], shape: Shape
+  ) -> Array:
+    """The numbers in their new places."""
+    return sources[0].transpose(self.axes)
+
+  def bounds(self, params: Params, x: Interval) -> Interval:
+    """Both ends, the last axis in full."""
+    del params
+    return Interval(self._moved(x.low), self._moved(x.high))
+
+  def constant(self, params: Params, x: Array) -> Array:
+    """The same entries."""
+    del params
+    return self._moved(x)
+
+  def difference(
+    self, params: Params, d: Interval, x: Interval, y: Interval
+  ) -> Interval:
+    """Both ends."""
+    del x, y
+    return self.bounds(params, d)
+
+  def pullback(self, params: Params, gain: Gain, x: Interval) -> Gain:
+    """Back to their old places."""
+    del params
+    back = (*np.argsort(self.axes), len(self.axes))
+    gain = Gain(gain.up.transpose(back), gain.down.transpose(back))
+    return gain.fitted(x.low.shape)
+
+  def _moved(self, x: Array) -> Array:
+    moved = x.transpose(self.axes)
+    return np.broadcast_to(moved, (*moved.shape[:-1], self.shape[-1]))
