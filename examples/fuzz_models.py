@@ -3,10 +3,10 @@
 Random networks of the layers that the package knows (and some that it does
 not), with branches, sums, concatenations, shared and nested layers, and random
 weights, are pruned at random. The wrapped, the stripped, the saved-and-loaded
-and the compact model must give the same outputs, and no output may move by
-more than `deviation_bound` says.
+and the compact model must give the same outputs, no layer may leave its
+bounds, and no output may move by more than `deviation_bound` says.
 
-  python -m examples.fuzz_models --count=1000
+  python examples/fuzz_models.py --count=1000
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ import numpy as np
 from absl import app, flags
 
 import tfmot_paoding as paoding
+from tfmot_paoding.bounds import propagate, propagate_constants
 from tfmot_paoding.compat import keras, strip_pruning
+from tfmot_paoding.graph import build_graph, read_params
+from tfmot_paoding.ranges import input_boxes
 
 FLAGS = flags.FLAGS
 
@@ -359,6 +362,7 @@ def check(seed: int, save: bool = True) -> str:
       gap = np.abs(one - two).max() / (1 + np.abs(one).max())
       assert gap <= TOLERANCE, f'{name} differs by {gap:.2g}'
   original = answers(model, x)
+  check_layers(model, x)
   try:
     bounds = paoding.deviation_bound(model, small, RANGE)
   except ValueError as error:
@@ -370,6 +374,37 @@ def check(seed: int, save: bool = True) -> str:
     slack = TOLERANCE * (1 + np.abs(old).max())
     assert np.all(np.abs(old - new) <= bound + slack), 'bound broken'
   return 'bounded'
+
+
+def check_layers(model: keras.Model, x: list[np.ndarray]) -> None:
+  """Raises unless every layer's output is within its bounds.
+
+  And unless what counts as constant is: the same for all inputs.
+  """
+  graph = build_graph(model)
+  params = read_params(graph)
+  boxes = input_boxes(model, RANGE, [graph.shapes[v] for v in graph.inputs])
+  bounds = propagate(graph, params, boxes)
+  constants = propagate_constants(graph, params)
+  values = {
+    graph.layer_outputs[path][0]: model.get_layer(path[0]).output
+    for path in graph.layer_outputs
+    if len(path) == 1
+    and graph.calls[path] == 1
+    and not isinstance(graph.layers[path], keras.Model)
+  }
+  values = {v: t for v, t in values.items() if not isinstance(t, list)}
+  seen = answers(keras.Model(model.inputs, list(values.values())), x)
+  for value, found in zip(values, seen, strict=True):
+    if bounds[value] is None:
+      continue
+    slack = TOLERANCE * (1 + np.abs(found).max())
+    low, high = bounds[value]
+    assert np.all(found >= low[None] - slack), f'below the bound of {value}'
+    assert np.all(found <= high[None] + slack), f'above the bound of {value}'
+    fixed = constants[value]
+    gap = np.abs(found - fixed[None])
+    assert not np.any(gap > slack), f'{value} is no constant'
 
 
 def _saved_and_loaded(model: keras.Model, kind: str) -> keras.Model:

@@ -5,7 +5,7 @@ statistics, loses a share of all units that can go, and is compacted. Shown
 are its groups, what is left alone, whether the stripped and the compact model
 give the same outputs, sizes, multiply-accumulates, seconds and peak memory.
 
-  python -m examples.prune_applications --models=MobileNetV2,ResNet50
+  python examples/prune_applications.py --models=MobileNetV2,ResNet50
 """
 
 from __future__ import annotations
@@ -117,13 +117,11 @@ def measure(name: str) -> dict:
 
 def in_own_process(name: str) -> dict:
   """Measures in a process of its own, so that its memory is its own."""
-  command = [sys.executable, '-m', 'examples.prune_applications']
+  command = [sys.executable, os.path.abspath(__file__)]
   settings = ('method', 'sparsity', 'step_sparsity')
   command += [f'--{key}={FLAGS[key].value}' for key in settings]
   command += ['--in_process', f'--models={name}']
-  done = subprocess.run(
-    command, capture_output=True, text=True, check=False, env=os.environ
-  )
+  done = subprocess.run(command, capture_output=True, text=True, check=False)
   if done.returncode:
     lines = done.stderr.strip().splitlines() or ['no message']
     return {'model': name, 'error': lines[-1]}

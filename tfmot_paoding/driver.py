@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from tfmot_paoding.allocation import allocate
 from tfmot_paoding.compat import keras
 from tfmot_paoding.deviation import ChangeBound
 from tfmot_paoding.graph import Graph, build_graph, read_params
@@ -102,6 +103,7 @@ class Driver:
       )
     settings = self._wrapper(self.groups[0])
     self._method = get_method(settings.method)
+    self._allocation = settings.allocation
     self._seed = settings.seed
     shapes = [self.graph.shapes[value] for value in self.graph.inputs]
     self._boxes = input_boxes(wrapped, settings.input_range, shapes)
@@ -130,10 +132,8 @@ class Driver:
       Whether any unit was removed.
     """
     began = time.perf_counter()
-    targets = self._targets(step)
-    if not targets:
-      return False
     alive = self._alive()
+    targets = self._targets(step, alive)
     if all(targets.get(n, 0) <= (~a).sum() for n, a in alive.items()):
       return False
     params = read_params(self.graph)
@@ -166,7 +166,9 @@ class Driver:
   def _wrapper(self, group: Group) -> PruneLowSaliency:
     return self.graph.wrappers[group.layer]
 
-  def _targets(self, step: int) -> dict[Path, int]:
+  def _targets(self, step: int, alive: Mapping[Path, Array]) -> dict[Path, int]:
+    if self._allocation.scope == 'global':
+      return self._global_targets(step, alive)
     targets, asked = {}, {}
     for group in self.groups:
       schedule = self._wrapper(group).pruning_schedule
@@ -175,6 +177,23 @@ class Driver:
       if asked[id(schedule)] is not None:
         targets[group.name] = units_to_remove(group.size, asked[id(schedule)])
     return targets
+
+  def _global_targets(
+    self, step: int, alive: Mapping[Path, Array]
+  ) -> dict[Path, int]:
+    sparsity = sparsity_at(self.schedules[0], step)
+    if sparsity is None:
+      return {}
+    return allocate(
+      self._allocation,
+      sparsity,
+      self.graph,
+      self.groups,
+      read_params(self.graph),
+      alive,
+      self._boxes,
+      self._memory,
+    )
 
   def _alive(self) -> dict[Path, Array]:
     variables = self._pruning_vars()

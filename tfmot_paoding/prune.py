@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfmot_paoding import compat
+from tfmot_paoding.allocation import Allocation
 from tfmot_paoding.cloning import clone_with, copy_weights, fresh_layer
 from tfmot_paoding.compact import compact
 from tfmot_paoding.compat import keras
@@ -31,6 +32,9 @@ def prune_low_saliency(
   input_range: Any = (0.0, 1.0),
   seed: int = 0,
   pruning_policy: compat.PruningPolicy | None = None,
+  scope: str = 'local',
+  cost: str = 'parameters',
+  floor: float = 0.1,
 ) -> keras.Model:
   """Wraps a model for structured pruning without data.
 
@@ -52,6 +56,12 @@ def prune_low_saliency(
     seed: Of the method's random choices.
     pruning_policy: A TFMOT policy; the units of a layer that it excludes, and
       units that such a layer reads, are left alone.
+    scope: 'local': every group loses the same fraction of its units.
+      'global': the schedule's sparsity is a fraction of all units, and those
+      go first whose removal moves the outputs least for what it saves.
+    cost: What 'global' weighs that against: the 'parameters' or the 'macs'
+      (multiply-accumulates) that a unit takes.
+    floor: The fraction of each group's units that 'global' leaves at least.
 
   Returns:
     The wrapped model, not compiled.
@@ -73,6 +83,7 @@ def prune_low_saliency(
     )
   method = get_method(method)
   _check_seed(seed)
+  allocation = _checked_allocation(scope, cost, floor, pruning_schedule)
   shapes = [graph.shapes[value] for value in graph.inputs]
   input_boxes(to_prune, input_range, shapes)
   read_params(graph)
@@ -99,6 +110,7 @@ def prune_low_saliency(
       method=method,
       input_range=input_range,
       seed=seed,
+      allocation=allocation,
       masked_weights=masked[path],
     )
 
@@ -158,6 +170,9 @@ def prune(
   seed: int = 0,
   step_sparsity: float = 0.025,
   verbose: int = 1,
+  scope: str = 'local',
+  cost: str = 'parameters',
+  floor: float = 0.1,
 ) -> keras.Model:
   """Prunes a trained model without data and makes it physically smaller.
 
@@ -173,6 +188,9 @@ def prune(
     step_sparsity: The fraction removed between two refreshes of bounds and
       saliencies.
     verbose: 1 shows a progress bar, 0 does not.
+    scope: As in `prune_low_saliency`.
+    cost: As in `prune_low_saliency`.
+    floor: As in `prune_low_saliency`.
 
   Returns:
     A smaller model of the same structure and layer names.
@@ -192,7 +210,16 @@ def prune(
     schedule = ProgressiveSparsity(
       check_sparsity(sparsity, 'sparsity'), step_sparsity
     )
-  wrapped = prune_low_saliency(model, schedule, method, input_range, seed)
+  wrapped = prune_low_saliency(
+    model,
+    schedule,
+    method,
+    input_range,
+    seed,
+    scope=scope,
+    cost=cost,
+    floor=floor,
+  )
   run_schedule(wrapped, verbose=verbose)
   return compact(compat.strip_pruning(wrapped))
 
@@ -201,6 +228,31 @@ def _progress(history: History) -> list[tuple[str, float]]:
   if not history.step:
     return []
   return [('sparsity', history.sparsity[-1]), ('bound', history.bound[-1])]
+
+
+def _checked_allocation(
+  scope: str, cost: str, floor: float, schedule: Any
+) -> Allocation:
+  """The allocation, if it goes with the schedule.
+
+  Raises:
+    ValueError: it does not, or a setting is not as described.
+  """
+  allocation = Allocation(scope, cost, floor)
+  if scope != 'global':
+    return allocation
+  if isinstance(schedule, Mapping):
+    raise ValueError(
+      "scope='global' spreads one sparsity over all layers by itself: pass one "
+      'schedule or fraction, or scope="local" with a dict.'
+    )
+  final = getattr(schedule, 'final_sparsity', 0.0)
+  if final > 1 - floor:
+    raise ValueError(
+      f'A sparsity of {final} cannot be reached while a floor of {floor} of '
+      f'every group stays. Pass a `floor` of at most {1 - final:.3g}.'
+    )
+  return allocation
 
 
 def _check_seed(seed: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfmot_paoding import compat
+from tfmot_paoding.allocation import Allocation
 from tfmot_paoding.compat import keras, register_serializable
 from tfmot_paoding.methods import Method, get_method
 from tfmot_paoding.ranges import range_config
@@ -37,6 +38,8 @@ class PruneLowSaliency(compat.PruneLowMagnitude):
     method: A method's name, config or `Method`.
     input_range: The range of the model's inputs, as in `prune_low_saliency`.
     seed: Of the method's random choices.
+    allocation: How the sparsity is spread over groups: an `Allocation` or its
+      config.
     masked_weights: The attributes of `layer` that carry masks. None: what the
       layer's own `get_prunable_weights` or TFMOT's registry says.
     **kwargs: As for `PruneLowMagnitude`.
@@ -49,12 +52,16 @@ class PruneLowSaliency(compat.PruneLowMagnitude):
     method: str | Mapping[str, Any] | Method = 'impact',
     input_range: Any = (0.0, 1.0),
     seed: int = 0,
+    allocation: Allocation | Mapping[str, Any] | None = None,
     masked_weights: Sequence[str] | None = None,
     **kwargs: Any,
   ):
     self.method = get_method(method)
     self.input_range = range_config(input_range)
     self.seed = seed
+    if not isinstance(allocation, Allocation):
+      allocation = Allocation(**(allocation or {}))
+    self.allocation = allocation
     self.masked_weights = masked_weights and list(masked_weights)
     if masked_weights is not None:
       # PrunableLayer's interface, on the instance as TFMOT's registry does.
@@ -94,6 +101,7 @@ class PruneLowSaliency(compat.PruneLowMagnitude):
       method=self.method.get_config(),
       input_range=self.input_range,
       seed=self.seed,
+      allocation=self.allocation.get_config(),
       masked_weights=self.masked_weights,
     )
     return config

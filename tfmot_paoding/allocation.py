@@ -1,0 +1,118 @@
+"""How many units each group loses, when one number is given for all."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tfmot_paoding.cost import COSTS, unit_costs
+from tfmot_paoding.criteria import IntervalImpact, PairSaliency
+from tfmot_paoding.graph import Graph
+from tfmot_paoding.groups import Group
+from tfmot_paoding.intervals import Interval
+from tfmot_paoding.layers.base import Path
+from tfmot_paoding.ops import Params
+from tfmot_paoding.plan import units_to_remove
+from tfmot_paoding.registry import Configurable
+from tfmot_paoding.selection import ScoreTable
+from tfmot_paoding.view import GroupView, NetworkView
+
+Array = np.ndarray
+
+SCOPES = ('local', 'global')
+
+
+@dataclasses.dataclass(frozen=True)
+class Allocation(Configurable):
+  """How a sparsity is spread over the groups.
+
+  Attributes:
+    scope: 'local': every group loses the same fraction of its units. 'global':
+      the fraction is of all units, and those go first whose removal moves the
+      outputs least for what it saves.
+    cost: What a global scope saves: 'parameters' or 'macs'.
+    floor: The fraction of each group's units that a global scope leaves; one
+      unit always stays.
+  """
+
+  scope: str = 'local'
+  cost: str = 'parameters'
+  floor: float = 0.1
+
+  def __post_init__(self):
+    for name, options in (('scope', SCOPES), ('cost', COSTS)):
+      if getattr(self, name) not in options:
+        raise ValueError(
+          f'`{name}` must be one of {", ".join(map(repr, options))}, but got '
+          f'{getattr(self, name)!r}.'
+        )
+    if isinstance(self.floor, bool) or not 0 <= self.floor < 1:
+      raise ValueError(f'`floor` must lie in [0, 1), but got {self.floor!r}.')
+
+  def most(self, size: int) -> int:
+    """How many of a group's units may go."""
+    return size - max(1, int(np.ceil(self.floor * size - 1e-6)))
+
+
+def allocate(
+  allocation: Allocation,
+  sparsity: float,
+  graph: Graph,
+  groups: Sequence[Group],
+  params: Params,
+  alive: Mapping[Path, Array],
+  boxes: Sequence[Interval],
+  memory: dict | None = None,
+) -> dict[Path, int]:
+  """How many units each group shall have lost in all, under a global scope.
+
+  Args:
+    allocation: Its cost and floor.
+    sparsity: The fraction of all units.
+    graph: The network's graph.
+    groups: Its groups.
+    params: Its current weights.
+    alive: Which units each group still has, by group name.
+    boxes: Bounds of each input.
+    memory: As in `NetworkView`.
+
+  Returns:
+    The numbers by group name; where floors forbid more, less than asked for.
+  """
+  gone = {group.name: int((~alive[group.name]).sum()) for group in groups}
+  total = units_to_remove(sum(group.size for group in groups), sparsity)
+  wanted = total - sum(gone.values())
+  if wanted <= 0:
+    return gone
+  costs = unit_costs(graph, list(groups), params, alive, allocation.cost)
+  network = NetworkView(graph, params, boxes, memory)
+  views = [GroupView(network, group, alive[group.name]) for group in groups]
+  waiting = []
+  for group, scores in zip(groups, _scores(views), strict=True):
+    room = max(allocation.most(group.size) - gone[group.name], 0)
+    cheapest = np.sort(scores[alive[group.name]])[:room]
+    price = cheapest / max(costs[group.name], 1e-300)
+    waiting += [(value, group.name) for value in price.tolist()]
+  waiting.sort(key=lambda pair: pair[0])  # stable: earlier groups first
+  for _, name in waiting[:wanted]:
+    gone[name] += 1
+  return gone
+
+
+def _scores(views: list[GroupView]) -> list[Array]:
+  """What removing each unit costs, comparable from group to group.
+
+  The widths that reach the outputs, in units of the outputs' own; without
+  bounds the saliency as a share of what passes the group.
+  """
+  if all(view.has_bounds for view in views):
+    impact = IntervalImpact(blend=0.0)
+    return [ScoreTable(view, impact).best for view in views]
+  found = []
+  for view in views:
+    sizes = np.linalg.norm(np.vstack([view.incoming, view.biases]), axis=0)
+    passing = float(sizes @ np.linalg.norm(view.outgoing, axis=1)) or 1.0
+    found.append(ScoreTable(view, PairSaliency()).best / passing)
+  return found
