@@ -47,12 +47,19 @@ def labels(path: pathlib.Path, modules: set[str], own: str = '') -> list[str]:
 
 
 def helper_labels(path: pathlib.Path) -> list[str]:
-  """The test helpers that a test imports."""
+  """The test helpers and examples that a test imports."""
   names = imports.imported_names(path)
   found = [
     p for p in (_ROOT / 'tests').glob('*.py') if f'tests.{p.stem}' in names
   ]
-  return [f':tests_{p.stem}' for p in sorted(found)]
+  examples = [
+    p
+    for p in (_ROOT / 'examples').glob('*.py')
+    if f'examples.{p.stem}' in names
+  ]
+  return [f':tests_{p.stem}' for p in sorted(found)] + [
+    f':{p.stem}' for p in sorted(examples)
+  ]
 
 
 def main() -> None:

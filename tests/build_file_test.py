@@ -71,7 +71,7 @@ def test_deps_of_tests_and_examples_are_the_imports(source):
   sources |= {
     str(helper.relative_to(_ROOT))
     for helper in (_ROOT / 'examples').glob('*.py')
-    if helper.stem in names
+    if names & {helper.stem, f'examples.{helper.stem}'}
   }
   wanted = {':' + target_of(s)['name'] for s in sources}
   wanted |= {f'@pypi//{name}' for name in imports.third_party_imports(path)}

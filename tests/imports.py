@@ -78,7 +78,7 @@ def third_party_imports(path: pathlib.Path) -> set[str]:
     KeyError: one that no list knows.
   """
   tops = {name.split('.')[0] for name in imported_names(path)}
-  local = {PACKAGE, 'tests', path.stem, 'paoding_peer'}
+  local = {PACKAGE, 'tests', 'examples', path.stem, 'paoding_peer'}
   return {
     _DISTRIBUTIONS[top]
     for top in tops
