@@ -11,7 +11,9 @@ PACKAGE = 'tfmot_paoding'
 # Import name -> distribution, for those that are not the standard library's.
 _DISTRIBUTIONS = {
   'absl': 'absl_py',
+  'h5py': 'h5py',
   'hypothesis': 'hypothesis',
+  'keras': 'keras',
   'numpy': 'numpy',
   'paoding': 'paoding_dl',
   'pytest': 'pytest',

@@ -27,7 +27,9 @@ from tfmot_paoding.criteria import (
 from tfmot_paoding.deviation import deviation_bound
 from tfmot_paoding.driver import History
 from tfmot_paoding.export import convert_to_tflite, write_file
+from tfmot_paoding.keras3 import from_keras3
 from tfmot_paoding.layers import LayerHandler, register_handler
+from tfmot_paoding.loading import load_model
 from tfmot_paoding.methods import (
   Method,
   get_method,
@@ -68,7 +70,9 @@ __all__ = [
   'convert_to_tflite',
   'count_macs',
   'deviation_bound',
+  'from_keras3',
   'get_method',
+  'load_model',
   'method_names',
   'prune',
   'prune_low_saliency',

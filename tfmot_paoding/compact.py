@@ -22,6 +22,7 @@ from tfmot_paoding.graph import (
   unwrapped,
 )
 from tfmot_paoding.groups import Grouping, Member, find_groups
+from tfmot_paoding.keras3 import as_tf_keras
 from tfmot_paoding.layers import handler_of
 from tfmot_paoding.layers.base import Path
 from tfmot_paoding.ops import (
@@ -55,6 +56,7 @@ def compact(model: keras.Model) -> keras.Model:
     TypeError: `model` is not a tf_keras model.
     ValueError: it is subclassed or unbuilt, or holds NaN or infinite weights.
   """
+  model = as_tf_keras(model)
   graph = build_graph(model)
   params = _masked_params(graph)
   grouping = find_groups(graph)

@@ -17,9 +17,11 @@ from tensorflow_model_optimization.python.core.sparsity.keras import (
   pruning_impl,
   pruning_wrapper,
 )
+from tf_keras.protobuf import saved_metadata_pb2
 from tf_keras.src.applications import convnext, inception_resnet_v2
 from tf_keras.src.layers.core import tf_op_layer
 
+SavedMetadata = saved_metadata_pb2.SavedMetadata
 TFOpLambda = tf_op_layer.TFOpLambda
 CustomScaleLayer = inception_resnet_v2.CustomScaleLayer
 LayerScale = convnext.LayerScale

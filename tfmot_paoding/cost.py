@@ -10,6 +10,7 @@ import numpy as np
 from tfmot_paoding.compat import keras
 from tfmot_paoding.graph import Graph, Node, build_graph
 from tfmot_paoding.groups import Group
+from tfmot_paoding.keras3 import as_tf_keras
 from tfmot_paoding.layers.base import Path
 from tfmot_paoding.ops import (
   ConvTranspose,
@@ -38,7 +39,7 @@ def count_macs(model: keras.Model) -> int:
     TypeError: `model` is not a tf_keras model.
     ValueError: it is subclassed or not built.
   """
-  graph = build_graph(model)
+  graph = build_graph(as_tf_keras(model))
   return sum(
     _uses(graph, node) * math.prod(graph.weight(_kernel(node)).shape)
     for node in graph.nodes

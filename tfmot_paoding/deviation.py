@@ -19,6 +19,7 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.graph import Graph, build_graph, read_params
 from tfmot_paoding.groups import Grouping, Member, find_groups
 from tfmot_paoding.intervals import Interval
+from tfmot_paoding.keras3 import as_tf_keras
 from tfmot_paoding.ops import (
   Opaque,
   Params,
@@ -56,6 +57,7 @@ def deviation_bound(
     ValueError: the two differ in structure, or an operation without known
       bounds leads to an output.
   """
+  original, pruned = as_tf_keras(original), as_tf_keras(pruned)
   graph, other = build_graph(original), build_graph(pruned)
   before, after = read_params(graph), read_params(other)
   _check_twins(graph, other)

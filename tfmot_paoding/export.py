@@ -13,6 +13,7 @@ import tensorflow as tf
 from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
 from tfmot_paoding.graph import check_model
+from tfmot_paoding.keras3 import as_tf_keras
 from tfmot_paoding.ranges import input_boxes
 
 Array = np.ndarray
@@ -52,6 +53,7 @@ def convert_to_tflite(
       "`quantization` must be None, 'dynamic' or 'float16', but got "
       f'{quantization!r}.'
     )
+  model = as_tf_keras(model)
   check_model(model)
   if compat.collect_prunable_layers(model):
     model = compat.strip_pruning(model)

@@ -13,6 +13,7 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.driver import Driver, History
 from tfmot_paoding.graph import Graph, build_graph, check_model, read_params
 from tfmot_paoding.groups import Group, find_groups
+from tfmot_paoding.keras3 import as_tf_keras
 from tfmot_paoding.layers.base import Path
 from tfmot_paoding.methods import Method, get_method
 from tfmot_paoding.ranges import input_boxes
@@ -43,8 +44,8 @@ def prune_low_saliency(
   callback. Layers without a part in a prunable group stay unwrapped.
 
   Args:
-    to_prune: A built Sequential or functional tf_keras model. It is not
-      changed; the result has copies of its weights.
+    to_prune: A built Sequential or functional model, of tf_keras or Keras 3.
+      It is not changed; the result has copies of its weights.
     pruning_schedule: Any TFMOT `PruningSchedule`, whose sparsity is read as
       the fraction of units removed from every group; or a dict of layer name
       to schedule, which leaves the other layers' units alone. None:
@@ -67,13 +68,14 @@ def prune_low_saliency(
     The wrapped model, not compiled.
 
   Raises:
-    TypeError: `to_prune` is not a tf_keras model.
+    TypeError: `to_prune` is not a Keras model.
     ValueError: another argument is not as described, the model is subclassed,
       unbuilt or wrapped already, holds NaN or infinite weights, or has no
       group that can be pruned.
 
   Reference: Meng et al., arXiv 2204.00783.
   """
+  to_prune = as_tf_keras(to_prune)
   check_model(to_prune)
   graph = build_graph(to_prune)
   if graph.wrappers:
@@ -179,7 +181,8 @@ def prune(
   `prune_low_saliency`, `run_schedule`, `strip_pruning` and `compact` in one.
 
   Args:
-    model: A built Sequential or functional tf_keras model, not changed.
+    model: A built Sequential or functional model, of tf_keras or Keras 3, not
+      changed.
     sparsity: The fraction of units to remove from every group, in [0, 1); or
       a dict of layer name to fraction, which leaves other layers' units alone.
     method: As in `prune_low_saliency`.
@@ -196,7 +199,7 @@ def prune(
     A smaller model of the same structure and layer names.
 
   Raises:
-    TypeError: `model` is not a tf_keras model.
+    TypeError: `model` is not a Keras model.
     ValueError: as `prune_low_saliency`.
   """
   if isinstance(sparsity, Mapping):

@@ -1,0 +1,279 @@
+"""Keras 3 models: the same outputs on tf_keras, or an error that names why."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import tfmot_paoding as paoding
+from tests import testing
+from tfmot_paoding.compat import keras as keras2
+from tfmot_paoding.compat import strip_pruning
+
+keras = pytest.importorskip('keras', minversion='3')
+L = keras.layers
+
+
+def randomized(model, seed=0):
+  rng = np.random.default_rng(seed)
+  for weight in model.weights:
+    value = rng.normal(size=weight.shape) * 0.3
+    weight.assign(np.abs(value) + 0.5 if 'variance' in weight.path else value)
+  return model
+
+
+def inputs_of(model, seed=0):
+  rng = np.random.default_rng(seed)
+  return [
+    rng.uniform(0, 1, (3, *x.shape[1:])).astype(str(x.dtype))
+    for x in model.inputs
+  ]
+
+
+def outputs_of(model, x):
+  found = model(x if len(x) > 1 else x[0], training=False)
+  if isinstance(found, dict):
+    found = [found[key] for key in sorted(found)]
+  found = found if isinstance(found, (list, tuple)) else [found]
+  return [np.asarray(y) for y in found]
+
+
+def branches():
+  inputs = keras.Input((8, 8, 3), name='image')
+  x = L.Conv2D(4, 3, padding='same', name='conv')(inputs)
+  y = L.ReLU(6.0)(L.BatchNormalization(name='norm')(x))
+  x = L.Add()([x, L.DepthwiseConv2D(3, padding='same')(y)])
+  x = L.Concatenate()([x, y])
+  return keras.Model(inputs, L.Dense(2)(L.GlobalAveragePooling2D()(x)))
+
+
+def nested():
+  a, b = keras.Input((4,), name='a'), keras.Input((4,), name='b')
+  inner = keras.Sequential(
+    [keras.Input((4,)), L.Dense(4, 'relu', name='deep')], name='inner'
+  )
+  shared = L.Dense(4, name='shared')
+  x = L.Add()([inner(a), inner(b)])
+  x = L.Concatenate()([shared(x), shared(a)])
+  return keras.Model([a, b], [L.Dense(2, name='one')(x), L.Multiply()([a, b])])
+
+
+def operations():
+  inputs = keras.Input((6, 6, 3))
+  x = L.Conv2D(4, 3, name='conv')(inputs)
+  y = keras.ops.relu(x * 2.0 + 1.0) - x / 3.0
+  y = keras.ops.reshape(y, (-1, 16, 4))
+  return keras.Model(inputs, keras.ops.mean(y * y, axis=1))
+
+
+def named_outputs():
+  inputs = keras.Input((4,))
+  return keras.Model(inputs, {'b': L.Dense(2)(inputs), 'a': L.Dense(3)(inputs)})
+
+
+def sequential(*layers):
+  return lambda: keras.Sequential([keras.Input(layers[0]), *layers[1]()])
+
+
+MODELS = {
+  'branches': branches,
+  'nested': nested,
+  'operations': operations,
+  'named outputs': named_outputs,
+  'recurrent': sequential(
+    (5, 3),
+    lambda: [
+      L.LSTM(3, return_sequences=True),
+      L.GRU(2, return_sequences=True),
+      L.Bidirectional(L.LSTM(2)),
+    ],
+  ),
+  'convolutions': sequential(
+    (8, 8, 3),
+    lambda: [
+      L.Rescaling(1 / 3.0),
+      L.Conv2D(4, 3, activation='silu', kernel_regularizer='l2'),
+      L.DepthwiseConv2D(3, depth_multiplier=2),
+      L.SeparableConv2D(5, 1),
+      L.Conv2DTranspose(3, 2),
+      L.LeakyReLU(0.2),
+      L.PReLU(shared_axes=[1, 2]),
+      L.MaxPooling2D(),
+      L.ZeroPadding2D(1),
+      L.Cropping2D(1),
+      L.UpSampling2D(2),
+      L.Permute((3, 1, 2)),
+      L.Reshape((-1,)),
+      L.Dropout(0.2),
+      L.Dense(3, 'softmax'),
+    ],
+  ),
+  'normalizations': sequential(
+    (8, 4),
+    lambda: [
+      L.Normalization(mean=[0.0, 1, 2, 3], variance=[1.0, 2, 3, 4]),
+      L.LayerNormalization(),
+      L.GroupNormalization(2),
+      L.BatchNormalization(),
+      L.SpatialDropout1D(0.1),
+      L.Conv1D(3, 2, padding='causal', dilation_rate=2),
+      L.Flatten(),
+    ],
+  ),
+  'activations': sequential(
+    (8,),
+    lambda: [
+      *(
+        L.Activation(name)
+        for name in ('relu', 'gelu', 'elu', 'selu', 'tanh', 'softplus')
+      ),
+      *(L.Activation(name) for name in ('softsign', 'leaky_relu', 'relu6')),
+      L.Dense(4, 'hard_sigmoid'),
+      L.Dense(4, 'hard_silu'),
+      L.ELU(0.5),
+    ],
+  ),
+}
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_outputs_and_names_are_the_same(name):
+  model = randomized(MODELS[name]())
+  before = [np.array(w) for w in model.weights]
+  converted = paoding.from_keras3(model)
+  assert isinstance(converted, keras2.Model)
+  assert converted.name == model.name
+  x = inputs_of(model)
+  for want, got in zip(
+    outputs_of(model, x), outputs_of(converted, x), strict=True
+  ):
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+  names = {layer.name for layer in converted.layers}
+  assert {x.name for x in model.layers if x.weights} <= names
+  for old, weight in zip(before, model.weights, strict=True):
+    np.testing.assert_array_equal(old, weight)
+
+
+def test_integers_are_looked_up():
+  model = keras.Sequential(
+    [
+      keras.Input((5,), dtype='int32'),
+      L.Embedding(7, 4),
+      L.TimeDistributed(L.Dense(3)),
+    ]
+  )
+  x = np.random.default_rng(0).integers(0, 7, (4, 5)).astype('int32')
+  found = paoding.from_keras3(randomized(model))(x)
+  np.testing.assert_allclose(found, model(x), rtol=1e-4, atol=1e-5)
+
+
+def test_attention():
+  inputs = keras.Input((5, 6))
+  model = keras.Model(inputs, L.MultiHeadAttention(2, 3)(inputs, inputs))
+  x = inputs_of(model)[0]
+  found = paoding.from_keras3(randomized(model))(x)
+  np.testing.assert_allclose(found, model(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  'name', ['MobileNetV2', 'MobileNetV3Small', 'EfficientNetB0']
+)
+def test_applications(name):
+  make = getattr(keras.applications, name)
+  model = randomized(make(weights=None, input_shape=(64, 64, 3), classes=5))
+  converted = paoding.from_keras3(model)
+  x = inputs_of(model)
+  (want,), (got,) = outputs_of(model, x), outputs_of(converted, x)
+  np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-5)
+
+
+def test_every_public_function_takes_them():
+  model = randomized(branches())
+  small = paoding.prune(model, 0.5, verbose=0, input_range=(0.0, 1.0))
+  wrapped = paoding.prune_low_saliency(model, paoding.ProgressiveSparsity(0.5))
+  paoding.run_schedule(wrapped, verbose=0)
+  x = inputs_of(model)
+  np.testing.assert_allclose(
+    small(x[0]), strip_pruning(wrapped)(x[0]), rtol=1e-4, atol=1e-5
+  )
+  assert paoding.count_macs(small) < paoding.count_macs(model)
+  assert np.all(paoding.deviation_bound(model, small) >= 0)
+  assert len(paoding.convert_to_tflite(model)) > 0
+  np.testing.assert_allclose(
+    paoding.compact(model)(x[0]), model(x[0]), rtol=1e-4, atol=1e-5
+  )
+
+
+class Own(keras.layers.Layer):
+  def call(self, x):
+    return x * 2
+
+
+class Subclassed(keras.Model):
+  def call(self, x):
+    return x
+
+
+def with_layer(layer):
+  inputs = keras.Input((4,))
+  return keras.Model(inputs, layer(inputs))
+
+
+@pytest.mark.parametrize(
+  ('make', 'message'),
+  [
+    (lambda: with_layer(Own(name='mine')), "Own 'mine' has no tf_keras"),
+    (lambda: with_layer(L.Activation('mish')), None),
+    (lambda: with_layer(L.Activation('glu', name='g')), "Activation 'g'"),
+    (lambda: with_layer(L.Lambda(lambda x: x, name='l')), "Lambda 'l'"),
+    (lambda: with_layer(keras.ops.cumsum), "Cumsum 'cumsum'"),
+    (lambda: Subclassed(name='sub'), "Subclassed 'sub' is no Sequential"),
+    (lambda: keras.Sequential([L.Dense(2)], name='late'), 'is not built'),
+    (lambda: L.Dense(2, name='only'), "Dense 'only' is no Sequential"),
+  ],
+)
+def test_what_has_no_counterpart_is_named(make, message):
+  model = make()
+  if message is None:
+    paoding.from_keras3(model)
+    return
+  with pytest.raises(ValueError, match=message):
+    paoding.from_keras3(model)
+
+
+def test_other_models_are_returned_or_refused():
+  model = testing.mlp()
+  assert paoding.from_keras3(model) is model
+  with pytest.raises(TypeError, match='Expected a Keras model'):
+    paoding.from_keras3(3)
+
+
+_SCRIPT = """
+{first}
+{second}
+import numpy as np
+import keras
+model = keras.Sequential([
+    keras.Input((4,)), keras.layers.Dense(8, 'relu'), keras.layers.Dense(2)])
+small = tfmot_paoding.prune(model, 0.5, verbose=0)
+assert small.layers[1].units == 4
+import tf_keras
+assert isinstance(small, tf_keras.Model)
+"""
+
+
+@pytest.mark.parametrize('first', [True, False])
+def test_either_generation_may_be_imported_first(first):
+  lines = [
+    'from tensorflow import keras as k; k.layers.Dense',
+    'import tfmot_paoding',
+  ]
+  lines = lines if first else lines[::-1]
+  script = _SCRIPT.format(first=lines[0], second=lines[1])
+  done = subprocess.run(
+    [sys.executable, '-c', script], capture_output=True, text=True, check=False
+  )
+  assert done.returncode == 0, done.stderr[-2000:]

@@ -1,0 +1,242 @@
+"""One Keras 3 layer as a tf_keras layer: class, settings and weights."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_paoding import compat
+from tfmot_paoding.compat import keras
+
+# Settings that say nothing of what a layer computes from given weights.
+_IDLE = frozenset(
+  {
+    'batch_shape',
+    'build_config',
+    'lora_alpha',
+    'lora_rank',
+    'optional',
+    'quantization_config',
+    'seed',
+  }
+)
+_RENAMED = {'LeakyReLU': {'negative_slope': 'alpha'}}
+# Functions of one name that differ between the generations, and others that
+# only the later one has, as steps of tf_keras layers: (class, settings).
+_HARD_SIGMOID = (
+  ('Rescaling', {'scale': 1.0, 'offset': 3.0}),
+  ('ReLU', {'max_value': 6.0}),
+  ('Rescaling', {'scale': 1.0 / 6.0}),
+)
+_APPLICATIONS = {
+  'CustomScaleLayer': compat.CustomScaleLayer,
+  'LayerScale': compat.LayerScale,
+  'StochasticDepth': compat.StochasticDepth,
+}
+
+
+def convert_layer(layer: Any) -> Callable[..., Any]:
+  """A function of tf_keras tensors that does what a Keras 3 layer does.
+
+  Args:
+    layer: A built Keras 3 layer that is no model.
+
+  Returns:
+    The tf_keras layer, not built; or, where its activation has no counterpart,
+    the layer and others behind it as one function.
+
+  Raises:
+    ValueError: the layer's class or a setting has no tf_keras counterpart.
+  """
+  cls = _counterpart(layer)
+  config, behind = _translated(layer.get_config(), cls, layer)
+  # Its `from_config` wants what only a built tf_keras layer has noted.
+  attends = cls is keras.layers.MultiHeadAttention
+  made = cls(**config) if attends else cls.from_config(config)
+  if behind is None:
+    return made
+  return Chain(made, _activation_behind(behind, layer.name))
+
+
+class Chain:
+  """A layer, and a function of its output."""
+
+  def __init__(self, layer: Any, behind: Callable[[Any], Any]):
+    self.layer = layer
+    self._behind = behind
+
+  def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    """The function of the layer's output."""
+    return self._behind(self.layer(*args, **kwargs))
+
+
+def copy_weights(source: Any, target: Any) -> None:
+  """Sets a tf_keras layer's weights to a Keras 3 layer's.
+
+  Raises:
+    ValueError: they differ in number or shape.
+  """
+  if isinstance(target, Chain):
+    target = target.layer
+  values = [np.asarray(value) for value in source.get_weights()]
+  shapes = [tuple(weight.shape) for weight in target.weights]
+  if [value.shape for value in values] != shapes:
+    values = [
+      value.reshape(shape) if value.size == np.prod(shape) else value
+      for value, shape in zip(values, shapes, strict=False)
+    ]
+  if [value.shape for value in values] != shapes:
+    raise ValueError(
+      f'The weights of Keras 3 layer {source.name!r} have the shapes '
+      f'{[value.shape for value in values]}, those of its tf_keras '
+      f'counterpart {shapes}. Rebuild this layer with tf_keras.'
+    )
+  target.set_weights(values)
+  if hasattr(target, 'finalize_state'):
+    target.finalize_state()
+
+
+def no_counterpart(what: Any, why: str = '') -> ValueError:
+  """The error for a layer or operation that tf_keras does not have."""
+  return ValueError(
+    f'The Keras 3 layer or operation {type(what).__name__} {what.name!r} has '
+    f'no tf_keras counterpart{why}. Rebuild that part of the model with layers '
+    'that both have.'
+  )
+
+
+def _counterpart(layer: Any) -> type:
+  """The tf_keras class of the same meaning."""
+  import keras as keras3
+
+  cls = type(layer)
+  own = cls.__module__.split('.')[0] == 'keras'
+  if own and cls.__name__ in _APPLICATIONS:
+    return _APPLICATIONS[cls.__name__]
+  known = getattr(keras3.layers, cls.__name__, None) is cls
+  found = getattr(keras.layers, cls.__name__, None)
+  if not known or found is None or cls.__name__ == 'Lambda':
+    raise no_counterpart(layer)
+  return found
+
+
+def _translated(
+  config: dict[str, Any], cls: type, layer: Any
+) -> tuple[dict[str, Any], Any]:
+  """The settings for tf_keras, and an activation that must stand behind."""
+  renamed = _RENAMED.get(cls.__name__, {})
+  accepted, behind = _arguments(cls), None
+  found = {}
+  for key, value in config.items():
+    key = renamed.get(key, key)
+    if key in _IDLE or key.endswith('_initializer'):
+      continue
+    if key == 'dtype':
+      value = _policy_name(value)
+    elif key.endswith('activation'):
+      value, behind = _activation(value, key, layer)
+    elif key.endswith(('_regularizer', '_constraint')):
+      value = _training_part(value)
+    elif key in ('layer', 'backward_layer', 'cell') and value is not None:
+      value = _inner(value, layer, key)
+    if key in accepted:
+      found[key] = value
+    elif value not in (None, False, 'constant') and not _is_default(
+      layer, key, value
+    ):
+      raise no_counterpart(layer, f' with {key}={value!r}')
+  return found, behind
+
+
+def _arguments(cls: type) -> set[str]:
+  """The settings that a tf_keras layer's constructor takes."""
+  found = {'name', 'trainable', 'dtype'}
+  for base in cls.__mro__:
+    if '__init__' in vars(base):
+      found |= set(inspect.signature(base.__init__).parameters)
+  return found - {'self', 'args', 'kwargs'}
+
+
+def _is_default(layer: Any, key: str, value: Any) -> bool:
+  """Whether a setting has the value that nobody chose."""
+  for base in type(layer).__mro__:
+    if '__init__' in vars(base):
+      parameter = inspect.signature(base.__init__).parameters.get(key)
+      if parameter is not None:
+        return parameter.default == value
+  return False
+
+
+def _policy_name(value: Any) -> Any:
+  if isinstance(value, dict):
+    return value.get('config', {}).get('name')
+  return value
+
+
+def _training_part(value: Any) -> Any:
+  """A regularizer or constraint, if tf_keras has the like."""
+  if not isinstance(value, dict):
+    return value
+  name = value.get('class_name')
+  for kind in (keras.regularizers, keras.constraints):
+    if isinstance(getattr(kind, name, None), type):
+      return {'class_name': name, 'config': value.get('config', {})}
+  return None
+
+
+def _inner(value: Any, layer: Any, key: str) -> Any:
+  """The layer inside a wrapper, as a tf_keras config."""
+  inside = getattr(layer, 'forward_layer' if key == 'layer' else key, None)
+  inside = inside if inside is not None else layer.layer
+  made = convert_layer(inside)
+  if isinstance(made, Chain):
+    raise no_counterpart(inside, ' for its activation inside a wrapper')
+  return {'class_name': type(made).__name__, 'config': made.get_config()}
+
+
+def _activation(value: Any, key: str, layer: Any) -> tuple[Any, Any]:
+  """An activation for tf_keras, or 'linear' and what must stand behind."""
+  import keras as keras3
+
+  if value is None:
+    return None, None
+  wanted = keras3.activations.get(value)
+  name = getattr(wanted, '__name__', None)
+  if getattr(keras3.activations, str(name), None) is not wanted:
+    raise no_counterpart(layer, f' with the activation {value!r}')
+  if name in ('hard_sigmoid', 'hard_silu'):
+    if key != 'activation' or hasattr(layer, 'recurrent_activation'):
+      raise no_counterpart(layer, f' with the activation {name!r} inside')
+    return 'linear', name
+  try:
+    found = keras.activations.get(name)
+  except ValueError:
+    raise no_counterpart(layer, f' with the activation {name!r}') from None
+  x = tf.reshape(tf.linspace(-8.0, 8.0, 65), (5, 13))
+  gap = np.abs(np.asarray(wanted(x)) - np.asarray(found(x)))
+  if not gap.max() <= 1e-5:
+    raise no_counterpart(
+      layer, f' with the activation {name!r}, which has changed its meaning'
+    )
+  return name, None
+
+
+def _activation_behind(name: str, layer: str) -> Callable[[Any], Any]:
+  """Keras 3's piecewise linear sigmoid, or x times it, as layers."""
+  steps = [
+    getattr(keras.layers, cls)(**settings, name=f'{layer}_{name}_{k}')
+    for k, (cls, settings) in enumerate(_HARD_SIGMOID)
+  ]
+  multiply = keras.layers.Multiply(name=f'{layer}_{name}')
+
+  def apply(x: Any) -> Any:
+    y = x
+    for step in steps:
+      y = step(y)
+    return multiply([x, y]) if name == 'hard_silu' else y
+
+  return apply
