@@ -52,7 +52,7 @@ flags.DEFINE_bool('reasons', False, 'List the reasons for what is left alone.')
 flags.DEFINE_bool('in_process', False, 'Internal: run one network right here.')
 
 
-def build(name: str):
+def build(name: str, **settings):
   """A network of keras.applications with random weights and statistics."""
   import numpy as np
 
@@ -61,7 +61,7 @@ def build(name: str):
   keras.utils.set_random_seed(0)
   rng = np.random.default_rng(0)
   make = getattr(keras.applications, name)
-  model = make(weights=None)
+  model = make(weights=None, **settings)
   if None in model.input_shape[1:]:
     model = make(weights=None, input_shape=(224, 224, 3))
   for weight in model.weights:

@@ -20,6 +20,9 @@ from tensorflow_model_optimization.python.core.sparsity.keras import (
 from tf_keras.protobuf import saved_metadata_pb2
 from tf_keras.src.applications import convnext, inception_resnet_v2
 from tf_keras.src.layers.core import tf_op_layer
+from tf_keras.src.mixed_precision import autocast_variable
+
+enable_auto_cast_variables = autocast_variable.enable_auto_cast_variables
 
 SavedMetadata = saved_metadata_pb2.SavedMetadata
 TFOpLambda = tf_op_layer.TFOpLambda

@@ -22,6 +22,12 @@ class _HeldMasks(compat.Pruning):
   def conditional_mask_update(self):
     return tf.no_op('masks_are_held')
 
+  def weight_mask_op(self):
+    # Under mixed precision some weights are read in float16 and others not;
+    # their masks must follow, and products must not be rounded.
+    with compat.enable_auto_cast_variables(None):
+      return super().weight_mask_op()
+
 
 @register_serializable(package='tfmot_paoding')
 class PruneLowSaliency(compat.PruneLowMagnitude):
