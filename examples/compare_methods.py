@@ -223,7 +223,7 @@ def all_rows(known: list[Row]) -> Iterator[Row]:
     methods += [f'paoding-dl {mode}' for mode in paoding_peer.MODES]
   for path in _MODELS.value:
     name = os.path.splitext(os.path.basename(path))[0]
-    model = keras.models.load_model(path, compile=False)
+    model = paoding.load_model(path)
     samples = load_samples(_DATA.value, model)
     yield found.get((name, 0.0, 'original')) or measure_original(
       name, model, samples

@@ -1,30 +1,51 @@
-"""Prunes a trained dense Keras model without data and exports it.
+"""Prunes a trained Keras model without data and exports it.
 
   python examples/prune_model.py --model=in.h5 --sparsity=0.5 \
       --method=stochastic --input_range=0,1 --output=out.tflite
 
-The model file is an .h5, .keras or SavedModel of a tf_keras model.
+The model file is an .h5 or .keras file of either Keras generation, or a
+SavedModel of tf_keras. Nothing in it runs as code unless --allow_code says so.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 
 from absl import app, flags, logging
 
 import tfmot_paoding as paoding
-from tfmot_paoding.compat import keras, strip_pruning
+from tfmot_paoding.compat import strip_pruning
 
 _MODEL = flags.DEFINE_string('model', None, 'The trained model.')
 _OUTPUT = flags.DEFINE_string('output', None, 'Where to write the .tflite.')
 _SPARSITY = flags.DEFINE_float(
-  'sparsity', 0.5, 'Fraction of units to remove from every hidden layer.'
+  'sparsity', 0.5, 'Fraction of units to remove; of what, --scope says.'
 )
 _STEP = flags.DEFINE_float(
   'step_sparsity', 0.025, 'Fraction removed between two refreshes of bounds.'
 )
 _METHOD = flags.DEFINE_enum(
   'method', 'impact', paoding.method_names(), 'How units are chosen.'
+)
+_SCOPE = flags.DEFINE_enum(
+  'scope',
+  'local',
+  ['local', 'global'],
+  'local: the same fraction of every layer; global: the fraction of all units, '
+  'those first that the outputs feel least for what they cost.',
+)
+_COST = flags.DEFINE_enum(
+  'cost', 'parameters', ['parameters', 'macs'], 'What --scope=global saves.'
+)
+_FLOOR = flags.DEFINE_float(
+  'floor', 0.1, 'Fraction of every layer that --scope=global leaves.'
+)
+_ALLOW_CODE = flags.DEFINE_bool(
+  'allow_code',
+  False,
+  'Load Lambda layers and pickled functions. Only for files that you trust: '
+  'their code runs with your rights.',
 )
 _RANGE = flags.DEFINE_list(
   'input_range',
@@ -68,13 +89,16 @@ def run() -> None:
     ValueError: a flag or the model does not fit; see `paoding.prune`.
   """
   input_range = parse_range(_RANGE.value)
-  model = keras.models.load_model(_MODEL.value, compile=False)
+  model = paoding.load_model(_MODEL.value, _ALLOW_CODE.value)
   wrapped = paoding.prune_low_saliency(
     model,
     paoding.ProgressiveSparsity(_SPARSITY.value, _STEP.value),
     method=_METHOD.value,
     input_range=input_range,
     seed=_SEED.value,
+    scope=_SCOPE.value,
+    cost=_COST.value,
+    floor=_FLOOR.value,
   )
   history = paoding.run_schedule(wrapped)
   small = paoding.compact(strip_pruning(wrapped))
@@ -89,7 +113,12 @@ def run() -> None:
   print(f'units:        {history.units} -> {history.units - removed}')
   print(f'parameters:   {model.count_params()} -> {small.count_params()}')
   print(f'tflite bytes: {len(before)} -> {len(after)}')
-  print(f'no output moves by more than {bound:.6g} anywhere in the input range')
+  macs = [paoding.count_macs(form) for form in (model, small)]
+  print(f'MACs:         {macs[0]} -> {macs[1]}')
+  if math.isnan(bound):
+    print('how far outputs moved is not bounded: a layer has no known bounds')
+  else:
+    print(f'no output moves by more than {bound:.6g} in the input range')
   print(f'wrote {_OUTPUT.value}')
 
 

@@ -186,3 +186,76 @@ def test_benchmark_speed_prints_a_row_a_method():
   rows = [x.split('|') for x in done.stdout.splitlines() if '| 16 |' in x]
   assert [row[2].strip() for row in rows] == ['l1', 'impact']
   assert all(float(row[3]) > 0 for row in rows)
+
+
+@pytest.fixture(scope='module')
+def network_path(tmp_path_factory) -> tuple[str, str]:
+  """A small convolutional network and test data for it, in files."""
+  keras.utils.set_random_seed(0)
+  model = keras.Sequential(
+    [
+      keras.layers.Conv2D(8, 3, activation='relu', input_shape=(6, 6, 1)),
+      keras.layers.BatchNormalization(),
+      keras.layers.GlobalAveragePooling2D(),
+      keras.layers.Dense(6, activation='relu'),
+      keras.layers.Dense(3),
+    ]
+  )
+  folder = tmp_path_factory.mktemp('network')
+  model.save(folder / 'net.keras')
+  rng = np.random.default_rng(0)
+  np.savez(
+    folder / 'data.npz',
+    x_test=rng.integers(0, 256, (20, 6, 6, 1)).astype(np.uint8),
+    y_test=rng.integers(0, 3, 20),
+  )
+  return str(folder / 'net.keras'), str(folder / 'data.npz')
+
+
+def test_compare_networks_prints_both_tables(network_path):
+  model, data = network_path
+  done = run(
+    'compare_networks.py',
+    f'--network={model},{data},0.00392,0,0,1',
+    '--methods=l1,saliency/global/macs',
+    '--sparsities=0.5',
+  )
+  assert done.returncode == 0, done.stderr
+  lines = done.stdout.splitlines()
+  (row,) = [line for line in lines if line.startswith('| net') and 'l1' in line]
+  cells = [cell.strip() for cell in row.strip('| ').split('|')]
+  assert all(0 <= float(cells[k]) <= 1 for k in (1, 3))
+  sizes = [line for line in lines if '| local |' in line]
+  before, after = [int(line.split('|')[4]) for line in sizes]
+  assert after < before
+
+
+def test_prune_model_on_a_convolutional_network(network_path, tmp_path):
+  output = tmp_path / 'out.tflite'
+  done = run(
+    'prune_model.py',
+    f'--model={network_path[0]}',
+    f'--output={output}',
+    '--scope=global',
+    '--floor=0.25',
+  )
+  assert done.returncode == 0, done.stderr
+  assert 'units:        14 -> 7' in done.stdout
+  assert output.stat().st_size > 0
+
+
+def test_fuzz_models_reports_what_it_found():
+  done = run('fuzz_models.py', '--count=2', '--first_seed=3')
+  assert done.returncode == 0, done.stderr
+  assert 'bounded: ' in done.stdout
+
+
+def test_prune_applications_prints_a_row():
+  done = run('prune_applications.py', '--models=MobileNetV3Small,Nonsense')
+  assert done.returncode == 0, done.stderr
+  good, bad = done.stdout.splitlines()[-2:]
+  cells = [cell.strip() for cell in good.strip('| ').split('|')]
+  assert cells[0] == 'MobileNetV3Small'
+  assert float(cells[3]) < 1e-4
+  assert 'Nonsense' in bad
+  assert "no attribute 'Nonsense'" in bad

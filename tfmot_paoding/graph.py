@@ -135,10 +135,9 @@ def check_model(model: Any) -> None:
   if compat.is_keras3(model):
     raise TypeError(
       f'Expected a tf_keras (Keras 2) model, but got the Keras 3 object '
-      f'{type(model).__name__}. TFMOT runs on tf_keras: import '
-      'tensorflow_model_optimization before tf.keras is used (or set '
-      'TF_USE_LEGACY_KERAS=1), or rebuild the model with tf_keras.layers and '
-      'copy its weights with set_weights(get_weights()).'
+      f'{type(model).__name__}. TFMOT runs on tf_keras: pass a Keras 3 model '
+      'through from_keras3 first; or build it with tf_keras from the start, '
+      'for which TF_USE_LEGACY_KERAS=1 makes tf.keras stand.'
     )
   if not isinstance(model, keras.Model):
     raise TypeError(

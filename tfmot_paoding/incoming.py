@@ -58,6 +58,15 @@ def incoming_weights(
   return np.concatenate(weights), np.stack(biases)
 
 
+def producer_kernels(params: Params, group: Group) -> Array:
+  """The kernels of a group's producers as they are, shape (d, n)."""
+  parts = []
+  for member in group.producers:
+    matrix, places = member.node.op.matrix(params), member.places
+    parts += [matrix[:, places[:, k]] for k in range(places.shape[1])]
+  return np.concatenate(parts)
+
+
 def _chain(node: Node, readers: dict[int, list[Node]]) -> Iterator[Node]:
   """The channelwise operations behind a node, as long as nothing branches."""
   while True:

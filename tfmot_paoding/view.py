@@ -11,7 +11,7 @@ import numpy as np
 from tfmot_paoding import bounds as bounds_lib
 from tfmot_paoding.graph import Graph
 from tfmot_paoding.groups import Group, Member
-from tfmot_paoding.incoming import incoming_weights
+from tfmot_paoding.incoming import incoming_weights, producer_kernels
 from tfmot_paoding.intervals import Interval, hull
 from tfmot_paoding.layers.base import Path
 from tfmot_paoding.ops import Gain, Params, WeightRef
@@ -104,6 +104,11 @@ class GroupView:
     self._last_low, self._last_high = np.zeros((2, self.size))
 
   # What criteria read.
+
+  @functools.cached_property
+  def kernels(self) -> Array:
+    """The producers' kernels as they are, nothing folded in, (d', n)."""
+    return producer_kernels(self._network.params, self._group)
 
   @functools.cached_property
   def pair_distances(self) -> Array:
