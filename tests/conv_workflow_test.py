@@ -156,6 +156,24 @@ def test_compact_networks_run_in_the_interpreter(quantization):
     np.testing.assert_allclose(found, small(X[:1]), rtol=1e-4, atol=1e-4)
 
 
+def test_open_sizes_are_pruned_bounded_and_converted():
+  inputs = keras.Input((None, None, 3))
+  x = _layers.Conv2D(8, 3, activation='relu', name='one')(inputs)
+  x = _layers.DepthwiseConv2D(3, 2, 'same', name='depth')(x)
+  x = _layers.Conv2D(6, 3, padding='same', activation='relu', name='two')(x)
+  each = _layers.Conv2D(2, 1, name='each')(x)
+  x = _layers.Dense(3)(_layers.GlobalMaxPooling2D()(x))
+  model = testing.fill(keras.Model(inputs, [each, x]))
+  _, small = finish(wrap(model, 'impact'))
+  assert small.get_layer('two').filters == 3
+  bounds = paoding.deviation_bound(model, small, (-1.0, 1.0))
+  for sides in ((9, 12), (33, 8)):
+    x = testing.samples((*sides, 3), 4).astype(np.float32)
+    for old, new, bound in zip(model(x), small(x), bounds, strict=True):
+      assert np.all(np.abs(old - new) <= bound + 1e-4)
+  assert len(paoding.convert_to_tflite(small, None, (-1.0, 1.0))) > 0
+
+
 @pytest.mark.parametrize('form', ['stripped', 'compact'])
 def test_quantization_aware_training_follows(form):
   stripped, small = finish(wrap(plain_network()))

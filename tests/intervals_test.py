@@ -106,3 +106,21 @@ def test_unbounded_members_stay_inside():
   assert found[2].high[1] >= 0
   assert found[4].low[1] == -inf
   assert found[4].high[1] == inf
+
+
+def test_large_kernels_are_taken_in_blocks(monkeypatch):
+  rng = np.random.default_rng(0)
+  kernel, bias = rng.normal(size=(30, 11)), rng.normal(size=11)
+  x = intervals.Interval(-rng.random((4, 30)), rng.random((4, 30)))
+  whole = [intervals.affine(x, kernel, b) for b in (bias, 0.0)]
+  monkeypatch.setattr(intervals, '_LARGE', 50)
+  parts = [intervals.affine(x, kernel, b) for b in (bias, 0.0)]
+  np.testing.assert_allclose(parts, whole, rtol=1e-12)
+
+
+def test_compression_keeps_what_differs():
+  low = np.zeros((3, 4, 2))
+  low[:, 1] = -1.0
+  found = intervals.compressed(intervals.Interval(low, np.ones((3, 4, 2))))
+  assert found.low.shape == (1, 4, 2)
+  np.testing.assert_array_equal(np.broadcast_to(found.low, low.shape), low)

@@ -18,6 +18,8 @@ from tfmot_paoding.ranges import input_boxes
 
 Array = np.ndarray
 
+# What the check takes for a size that the model leaves open.
+_OPEN_SIZE = 32
 # The largest difference from the Keras model that a conversion may show, as
 # a fraction of the outputs' spread.
 _TOLERANCE = {None: 1e-4, 'dynamic': 0.1, 'float16': 0.02}
@@ -147,7 +149,8 @@ def _samples(
   """Random inputs in the box, a batch of one by input name."""
   rng = np.random.default_rng(seed)
   shapes = [
-    tuple(size or 1 for size in tensor.shape[1:]) for tensor in model.inputs
+    tuple(size or _OPEN_SIZE for size in tensor.shape[1:])
+    for tensor in model.inputs
   ]
   boxes = input_boxes(model, input_range, shapes)
   return {

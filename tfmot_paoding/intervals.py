@@ -9,6 +9,7 @@ import numpy as np
 Array = np.ndarray
 
 _EPSILON = np.finfo(np.float64).eps
+_LARGE = 1 << 24  # entries of a kernel that are worked on at once
 _LARGEST = np.finfo(np.float64).max
 
 
@@ -119,6 +120,22 @@ def affine(x: Interval, kernel: Array, bias: Array | float = 0.0) -> Interval:
   Returns:
     Bounds of shape (..., m), widened by the rounding error of the sums.
   """
+  blocks = -(-kernel.size // _LARGE)
+  if blocks > 1 and kernel.shape[1] > 1:
+    # Column after column: a copy of the whole kernel would cost memory.
+    bias = np.broadcast_to(bias, kernel.shape[1:])
+    parts = [
+      affine(x, columns, shift)
+      for columns, shift in zip(
+        np.array_split(kernel, min(blocks, kernel.shape[1]), axis=1),
+        np.array_split(bias, min(blocks, kernel.shape[1])),
+        strict=True,
+      )
+    ]
+    return Interval(
+      np.concatenate([part.low for part in parts], -1),
+      np.concatenate([part.high for part in parts], -1),
+    )
   absolute = np.abs(kernel)
   centre = x.centre @ kernel + bias
   # A sum of d products is off by at most about d eps of its absolute terms.

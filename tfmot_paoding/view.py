@@ -242,11 +242,20 @@ class GroupView:
     return found
 
   def _gather_outgoing(self) -> Array:
-    parts = []
-    for member, rows in zip(self._group.consumers, self._rows, strict=True):
-      matrix = member.node.op.matrix(self._network.params)
-      parts += [matrix[rows[:, k]] for k in range(rows.shape[1])]
-    return np.concatenate(parts, axis=1)
+    matrices = [
+      member.node.op.matrix(self._network.params)
+      for member in self._group.consumers
+    ]
+    widths = [
+      matrix.shape[1] * rows.shape[1]
+      for matrix, rows in zip(matrices, self._rows, strict=True)
+    ]
+    found, start = np.empty((self.size, sum(widths))), 0
+    for matrix, rows in zip(matrices, self._rows, strict=True):
+      for k in range(rows.shape[1]):
+        found[:, start : start + matrix.shape[1]] = matrix[rows[:, k]]
+        start += matrix.shape[1]
+    return found
 
 
 def _rows_of(network: NetworkView, member: Member, places: Array) -> Array:
