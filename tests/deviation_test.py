@@ -352,3 +352,24 @@ def test_changes_by_merges_and_noise_stay_in_the_bound(seed, name, noise):
 @functools.cache
 def _by_activation(name):
   return testing.mlp((5, 9, 8, 3), name)
+
+
+def test_units_tied_across_blocks_are_matched_as_one():
+  # Found by random networks: their blocks had been matched apart.
+  inputs = keras.Input((9, 3))
+  x = keras.layers.Conv1D(8, 1, name='first')(inputs)
+  x = keras.layers.Conv1D(12, 1, groups=2, name='grouped')(x)
+  x = keras.layers.Conv1D(5, 1, groups=1, name='last')(x)
+  x = keras.layers.GlobalMaxPooling1D()(x)
+  model = keras.Model(inputs, keras.layers.Dense(2)(x))
+  for seed in range(12):
+    testing.fill(model, seed)
+    kernel, bias = model.get_layer('first').get_weights()
+    # Twins in one block, but not in the other.
+    kernel[..., :4], bias[:4] = kernel[..., :1], bias[0]
+    model.get_layer('first').set_weights([kernel, bias])
+    small = paoding.prune(model, 0.7, 'l1', (-1.0, 1.0), verbose=0)
+    bound = paoding.deviation_bound(model, small, (-1.0, 1.0))
+    x = testing.samples((9, 3), 50).astype(np.float32)
+    moved = np.abs(np.asarray(small(x)) - np.asarray(model(x))).max(0)
+    assert np.all(moved <= bound + 1e-4)

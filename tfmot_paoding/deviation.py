@@ -175,6 +175,11 @@ def _kept_units(
     new = _signature(after, op)
     if len(old) != len(new):
       continue  # the shapes will say so
+    blocks = _blocks(columns)
+    if new.shape[1] % blocks == 0:
+      # Tied units of several blocks: each is matched by all its columns.
+      old, new = _stacked(old, blocks), _stacked(new, blocks)
+      columns = columns[: old.shape[1]]
     kept = match_units(
       old, new, group.name, known[columns] & flags[columns], ~flags[columns]
     )
@@ -183,6 +188,21 @@ def _kept_units(
     )
     known[start : start + group.size] = True
   return flags
+
+
+def _blocks(columns: Array) -> int:
+  """Into how many blocks of the same units a producer's columns fall."""
+  count = int(np.bincount(columns[columns >= 0]).max())
+  width = len(columns) // count
+  alike = len(columns) % count == 0 and np.array_equal(
+    columns, np.tile(columns[:width], count)
+  )
+  return count if alike else 1
+
+
+def _stacked(signature: Array, blocks: int) -> Array:
+  """Blocks of columns one under the other, (d * blocks, columns / blocks)."""
+  return np.concatenate(np.split(signature, blocks, axis=1))
 
 
 def _kept_rows(op: Product, channels: Array, size: int) -> Array:
