@@ -46,6 +46,10 @@ def incoming_weights(
       units = units[node.op.source_of(np.arange(len(bias)))]
       folded.add(node)
     places = Member(member.node, units).places
+    if np.array_equal(places[:, 0], np.arange(len(bias))):
+      weights.append(rows)  # as they are: no copy of a large kernel
+      biases.append(bias)
+      continue
     for k in range(places.shape[1]):
       weights.append(rows[:, places[:, k]])
       biases.append(bias[places[:, k]])

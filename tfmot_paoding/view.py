@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -113,8 +113,7 @@ class GroupView:
   @functools.cached_property
   def pair_distances(self) -> Array:
     """||(w_i, b_i) - (w_j, b_j)|| of all pairs alive, shape (n, n)."""
-    points = np.vstack([self.incoming, self.biases]).T
-    points = np.ascontiguousarray(points[self.alive])
+    points = self._points()
     memory, name = self._network.memory, self._group.name
     digests = dict(
       zip(np.flatnonzero(self.alive), map(_digest, points), strict=True)
@@ -122,12 +121,24 @@ class GroupView:
     if name in memory and digests.items() <= memory[name][0].items():
       return memory[name][1]
     distances = np.zeros((self.size, self.size))
-    used = points.any(0)  # inputs that were removed add nothing
-    distances[np.ix_(self.alive, self.alive)] = euclidean_distances(
-      points if used.all() else points[:, used]
-    )
+    distances[np.ix_(self.alive, self.alive)] = euclidean_distances(points)
     memory[name] = digests, distances
     return distances
+
+  def _points(self) -> Array:
+    """Weights and biases of each living unit, as contiguous rows.
+
+    Filled in place: for the widest layers every copy counts.
+    """
+    used = (self.incoming != 0).any(1)  # inputs that were removed add nothing
+    rows = int(used.sum())
+    points = np.empty((int(self.alive.sum()), rows + len(self.biases)))
+    points[:, rows:] = self.biases[:, self.alive].T
+    step = max(1, (1 << 22) // self.size)  # about 32 MiB at a time
+    for start, chosen in _chunks(np.flatnonzero(used), step):
+      columns = slice(start, start + len(chosen))
+      points[:, columns] = self.incoming[chosen][:, self.alive].T
+    return points
 
   def difference(self, kept: Array, removed: Array) -> Interval:
     """Bounds of a_kept - a_removed where consumers read them, (pairs,).
@@ -289,6 +300,12 @@ def euclidean_distances(points: Array) -> Array:
     _recompute(distances, points, near)
   np.fill_diagonal(distances, 0.0)
   return np.sqrt(np.maximum(distances, 0.0, out=distances), out=distances)
+
+
+def _chunks(entries: Array, size: int) -> Iterator[tuple[int, Array]]:
+  """Runs of at most `size` entries, and where each begins."""
+  for start in range(0, len(entries), size):
+    yield start, entries[start : start + size]
 
 
 def _is_finite(bounds: Interval | None) -> bool:
