@@ -41,7 +41,7 @@ def test_python_blocks_run(tmp_path, monkeypatch, clean):
   own = paoding.Method('weakest')
   small = paoding.prune(names['model'], 0.5, own, verbose=0)
   assert small.layers[1].units == 3
-  layer = names['Doubled']()
+  layer = names['Projection'](6)
   made = testing.fill(
     tf_keras.Sequential(
       [
@@ -54,6 +54,7 @@ def test_python_blocks_run(tmp_path, monkeypatch, clean):
   )
   halved = paoding.prune(made, 0.5, verbose=0)
   assert halved.layers[0].units == 2
+  assert halved.layers[1].width == 3
   assert np.all(np.isfinite(halved(np.ones((1, 5), np.float32))))
 
 

@@ -71,8 +71,33 @@ def _softmax_against(own: Array, others: Array) -> Array:
   return 1.0 / np.exp(np.minimum(gaps, 700.0)).sum(-1)
 
 
+class Rearrangement(Op):
+  """The same entries in other places."""
+
+  def moved(self, x: Array) -> Array:
+    """An array of the input's entries, rearranged."""
+    raise NotImplementedError
+
+  def bounds(self, params: Params, x: Interval) -> Interval:
+    """Both ends rearranged."""
+    del params
+    return Interval(self.moved(x.low), self.moved(x.high))
+
+  def constant(self, params: Params, x: Array) -> Array:
+    """The same entries."""
+    del params
+    return self.moved(x)
+
+  def difference(
+    self, params: Params, d: Interval, x: Interval, y: Interval
+  ) -> Interval:
+    """Both ends rearranged."""
+    del x, y
+    return self.bounds(params, d)
+
+
 @dataclasses.dataclass(frozen=True)
-class Reshape(Op):
+class Reshape(Rearrangement):
   """A new shape for the same entries in the same order.
 
   Attributes:
@@ -99,23 +124,6 @@ class Reshape(Op):
         return np.broadcast_to(rows[0], shape)
     return numbers.reshape(self.shape)
 
-  def bounds(self, params: Params, x: Interval) -> Interval:
-    """Both ends reshaped."""
-    del params
-    return Interval(self._moved(x.low), self._moved(x.high))
-
-  def constant(self, params: Params, x: Array) -> Array:
-    """The same entries."""
-    del params
-    return self._moved(x)
-
-  def difference(
-    self, params: Params, d: Interval, x: Interval, y: Interval
-  ) -> Interval:
-    """Both ends reshaped."""
-    del x, y
-    return self.bounds(params, d)
-
   def pullback(self, params: Params, gain: Gain, x: Interval) -> Gain:
     """The same entries; positions that moved at once still do."""
     del params
@@ -124,7 +132,8 @@ class Reshape(Op):
       return gain.reshape((*(1,) * (len(source) - 1), source[-1]))
     return gain.fitted(self.shape).reshape(source).fitted(x.low.shape)
 
-  def _moved(self, x: Array) -> Array:
+  def moved(self, x: Array) -> Array:
+    """In the same order; positions told apart only where they must be."""
     source = self.source or x.shape
     if self._same_everywhere(x.shape, source):
       return x.reshape((*(1,) * (len(self.shape) - 1), source[-1]))
@@ -139,7 +148,7 @@ class Reshape(Op):
 
 
 @dataclasses.dataclass(frozen=True)
-class Permute(Op):
+class Permute(Rearrangement):
   """Axes in another order.
 
   Attributes:
@@ -160,23 +169,6 @@ class Permute(Op):
     """The numbers in their new places."""
     return sources[0].transpose(self.axes)
 
-  def bounds(self, params: Params, x: Interval) -> Interval:
-    """Both ends, the last axis in full."""
-    del params
-    return Interval(self._moved(x.low), self._moved(x.high))
-
-  def constant(self, params: Params, x: Array) -> Array:
-    """The same entries."""
-    del params
-    return self._moved(x)
-
-  def difference(
-    self, params: Params, d: Interval, x: Interval, y: Interval
-  ) -> Interval:
-    """Both ends."""
-    del x, y
-    return self.bounds(params, d)
-
   def pullback(self, params: Params, gain: Gain, x: Interval) -> Gain:
     """Back to their old places."""
     del params
@@ -184,6 +176,7 @@ class Permute(Op):
     gain = Gain(gain.up.transpose(back), gain.down.transpose(back))
     return gain.fitted(x.low.shape)
 
-  def _moved(self, x: Array) -> Array:
+  def moved(self, x: Array) -> Array:
+    """Axes permuted, the last one in full."""
     moved = x.transpose(self.axes)
     return np.broadcast_to(moved, (*moved.shape[:-1], self.shape[-1]))
