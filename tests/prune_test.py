@@ -93,7 +93,11 @@ class TestPruneLowSaliency:
         ValueError,
         "'logits' cannot be pruned.*hidden_0",
       ),
-      ({'method': 'magic'}, ValueError, '`method`.*impact, l1, saliency, sto'),
+      (
+        {'method': 'magic'},
+        ValueError,
+        '`method`.*impact, l1, recon',
+      ),
       ({'input_range': (1, 0)}, ValueError, '`input_range`.*low < high'),
       ({'input_range': (0, np.ones(7))}, ValueError, '`input_range`.*shape'),
       ({'seed': -1}, ValueError, '`seed`'),

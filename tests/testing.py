@@ -7,9 +7,11 @@ import itertools
 import numpy as np
 
 from tfmot_paoding.compat import keras
+from tfmot_paoding.fitting import FitSettings, Fitting
 from tfmot_paoding.graph import build_graph, read_params
 from tfmot_paoding.groups import find_groups
 from tfmot_paoding.intervals import Interval
+from tfmot_paoding.prior import Prior, prior_samples
 from tfmot_paoding.view import GroupView, NetworkView
 
 # What float64 sums in another order may differ by, relative to their terms.
@@ -135,8 +137,20 @@ def group_view(model, index=0, low=-1.0, high=1.0) -> GroupView:
   """The view of one group of a model with all its units alive."""
   graph = build_graph(model)
   group = find_groups(graph).groups[index]
-  network = NetworkView(graph, read_params(graph), box(graph, low, high))
+  params, boxes = read_params(graph), box(graph, low, high)
+  network = NetworkView(
+    graph, params, boxes, fitting=fitting(model, graph, params, boxes)
+  )
   return GroupView(network, group, np.ones(group.size, bool))
+
+
+def fitting(model, graph, params, boxes, **settings) -> Fitting:
+  """Moments from samples of the prior."""
+  settings = FitSettings(**{'samples': 200, **settings})
+  shapes = [graph.shapes[value] for value in graph.inputs]
+  rng = np.random.default_rng(0)
+  drawn = prior_samples(Prior(), boxes, shapes, settings.samples, rng)
+  return Fitting(model, params, drawn, settings)
 
 
 def two_layer(incoming, bias, outgoing, activation='relu') -> keras.Model:

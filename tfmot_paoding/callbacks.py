@@ -16,6 +16,9 @@ class UpdatePruningStep(compat.UpdatePruningStep):
   At each step at which the schedule asks for it, units are chosen by the
   weights as training has made them. Removed units stay removed to the end.
 
+  Args:
+    calibration_data: As in `run_schedule`, for methods that fit.
+
   Example:
   ```python
   wrapped = paoding.prune_low_saliency(model, schedule)
@@ -24,8 +27,9 @@ class UpdatePruningStep(compat.UpdatePruningStep):
   ```
   """
 
-  def __init__(self):
+  def __init__(self, calibration_data: Any = None):
     super().__init__()
+    self._calibration_data = calibration_data
     self._driver: Driver | None = None
     self._last = -1
 
@@ -50,7 +54,9 @@ class UpdatePruningStep(compat.UpdatePruningStep):
     if not any(isinstance(x, PruneLowSaliency) for x in self.prunable_layers):
       self._driver = None  # none of ours: TFMOT's callback does all there is
       return
-    self._driver = Driver(self.model, bounded=False)
+    self._driver = Driver(
+      self.model, False, self._calibration_data, refresh=False
+    )
     self._last = self._step()
     if self._last == 0:
       self._driver.step(0)

@@ -11,7 +11,13 @@ from tfmot_paoding.view import GroupView
 
 
 class Compensation(Configurable):
-  """A rule; subclasses are frozen dataclasses."""
+  """A rule; subclasses are frozen dataclasses.
+
+  Attributes:
+    needs_samples: Whether it looks at `view.fits`.
+  """
+
+  needs_samples = False
 
   def absorb(self, view: GroupView, removed: int, kept: int) -> int:
     """Changes the kept units' outgoing weights before a unit is taken out.
@@ -61,3 +67,20 @@ class Merge(Compensation):
       kept = int(np.argmin(distances))
     view.absorb(removed, kept)
     return kept
+
+
+@compensations.register('least_squares')
+@dataclasses.dataclass(frozen=True)
+class LeastSquares(Compensation):
+  """All kept units take over, by the best fit on the samples' moments.
+
+  Reference: Hassibi and Stork 1993.
+  """
+
+  needs_samples = True
+
+  def absorb(self, view: GroupView, removed: int, kept: int) -> int:
+    """Every consumer is re-fitted; no one unit stands for the removed one."""
+    del kept
+    view.eliminate(removed)
+    return -1

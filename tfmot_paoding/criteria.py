@@ -11,6 +11,7 @@ import dataclasses
 import numpy as np
 
 from tfmot_paoding.intervals import Interval
+from tfmot_paoding.reconstruction import combined_costs
 from tfmot_paoding.registry import Configurable, Registry
 from tfmot_paoding.view import GroupView
 
@@ -18,7 +19,13 @@ Array = np.ndarray
 
 
 class Criterion(Configurable):
-  """A cost of removal; subclasses are frozen dataclasses."""
+  """A cost of removal; subclasses are frozen dataclasses.
+
+  Attributes:
+    needs_samples: Whether it looks at `view.fits`.
+  """
+
+  needs_samples = False
 
   def scores(self, view: GroupView, units: Array) -> Array:
     """What removing each of `units` costs, lower is better.
@@ -191,6 +198,24 @@ class IntervalImpact(Criterion):
     # merge that moves nothing cost anything.
     most = max(np.log(len(widths)), 1.0)
     return length * (self.alpha + self.beta * entropy / most)
+
+
+@criteria.register('reconstruction')
+@dataclasses.dataclass(frozen=True)
+class Reconstruction(Criterion):
+  """The error that is left when all consumers are re-fitted by least squares.
+
+  s_j = sum over consumers of tr(V_j^T ([C^-1]_jj)^-1 V_j), the columns in units
+  of the batch normalization behind them.
+
+  Reference: Hassibi and Stork 1993.
+  """
+
+  needs_samples = True
+
+  def scores(self, view: GroupView, units: Array) -> Array:
+    """Shape (k,)."""
+    return combined_costs([fit.fit for fit in view.fits], units)
 
 
 def output_effect(view: GroupView, units: Array) -> tuple[Array, Array]:

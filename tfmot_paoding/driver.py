@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from tfmot_paoding.allocation import allocate
+from tfmot_paoding.calibration import calibration_samples
 from tfmot_paoding.compat import keras
+from tfmot_paoding.cost import count_macs
 from tfmot_paoding.deviation import ChangeBound
+from tfmot_paoding.fitting import FitSettings, Fitting
 from tfmot_paoding.graph import Graph, build_graph, read_params
 from tfmot_paoding.groups import Group, Grouping, find_groups
 from tfmot_paoding.layers.base import Path
@@ -23,6 +27,7 @@ from tfmot_paoding.plan import (
   unit_masks,
   units_to_remove,
 )
+from tfmot_paoding.prior import Prior, prior_samples
 from tfmot_paoding.ranges import input_boxes
 from tfmot_paoding.schedule import sparsity_at
 from tfmot_paoding.wrapper import PruneLowSaliency
@@ -87,12 +92,22 @@ class Driver:
   Args:
     wrapped: A model from `prune_low_saliency`, or one loaded from a file.
     bounded: Whether the history shall hold output bounds.
+    calibration_data: Inputs to fit on, in place of the prior; see
+      `run_schedule`.
+    refresh: Whether batch norm's statistics follow the fits; training moves
+      them itself.
 
   Raises:
-    ValueError: no group of the model can be pruned.
+    ValueError: no group of the model can be pruned, or the data do not fit it.
   """
 
-  def __init__(self, wrapped: keras.Model, bounded: bool = True):
+  def __init__(
+    self,
+    wrapped: keras.Model,
+    bounded: bool = True,
+    calibration_data: Any = None,
+    refresh: bool = True,
+  ):
     self.graph = build_graph(wrapped)
     self._grouping = find_groups(self.graph)
     self.groups, left_alone = prunable(self.graph, self._grouping)
@@ -116,9 +131,30 @@ class Driver:
         self.graph, read_params(self.graph), self._boxes
       )
     self._memory: dict = {}
+    self._fitting = None
+    if self._method.needs_samples:
+      settings = FitSettings(refresh=refresh)
+      samples = self._samples(wrapped, shapes, calibration_data, settings)
+      self._fitting = Fitting(
+        wrapped, read_params(self.graph), samples, settings
+      )
     self._merged = {
       group.name: np.full(group.size, -1) for group in self.groups
     }
+
+  def _samples(
+    self,
+    wrapped: keras.Model,
+    shapes: list,
+    data: Any,
+    settings: FitSettings,
+  ) -> list[Array]:
+    """The inputs to fit on: the caller's, or the prior's."""
+    count = settings.count(count_macs(wrapped))
+    if data is not None:
+      return calibration_samples(wrapped, data, count)
+    rng = np.random.default_rng([self._seed, 1])
+    return prior_samples(Prior(), self._boxes, shapes, count, rng)
 
   @property
   def schedules(self) -> list:
@@ -149,6 +185,7 @@ class Driver:
       # Seeded by what is gone, so that a resumed run repeats the same plan.
       np.random.default_rng([self._seed, gone]),
       self._memory,
+      self._fitting,
     )
     for name, removals in plan.removed.items():
       for unit, absorber in removals:

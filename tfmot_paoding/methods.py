@@ -32,6 +32,11 @@ class Method:
     for name, registry in _PARTS.items():
       object.__setattr__(self, name, registry.get(getattr(self, name)))
 
+  @property
+  def needs_samples(self) -> bool:
+    """Whether a part of it fits on samples."""
+    return self.criterion.needs_samples or self.compensation.needs_samples
+
   def get_config(self) -> dict[str, Any]:
     """The three parts, each `{'class_name': ..., 'config': ...}`."""
     return {
@@ -59,6 +64,7 @@ _NAMED = {
   'impact': Method('impact', 'greedy', 'merge'),
   # The paper's method.
   'stochastic': Method('impact', 'annealing', 'merge'),
+  'reconstruction': Method('reconstruction', 'greedy', 'least_squares'),
 }
 
 

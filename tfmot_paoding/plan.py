@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from tfmot_paoding.fitting import Fitting
 from tfmot_paoding.graph import Graph
 from tfmot_paoding.groups import Group
 from tfmot_paoding.intervals import Interval
@@ -107,6 +108,7 @@ def make_plan(
   boxes: Sequence[Interval],
   rng: np.random.Generator,
   memory: dict | None = None,
+  fitting: Fitting | None = None,
 ) -> Plan:
   """Plans one step, group after group from the inputs on.
 
@@ -121,6 +123,7 @@ def make_plan(
     rng: The only source of chance.
     memory: A dict that the caller keeps from one step to the next, for what
       can be used again; see `NetworkView`.
+    fitting: Moments, for methods that need samples.
 
   Returns:
     The plan; empty where every target is met already.
@@ -133,15 +136,20 @@ def make_plan(
     if budget <= 0:
       continue
     view = GroupView(
-      NetworkView(graph, params, boxes, memory), group, alive[group.name]
+      NetworkView(graph, params, boxes, memory, fitting),
+      group,
+      alive[group.name],
     )
     removed[group.name] = tuple(_remove(view, method, budget, rng))
     params.update(view.consumer_kernels())
+    params.update(view.consumer_biases())
     alive[group.name] = view.alive
     # Later groups see producers that are already gone.
     for ref, index in _removed_entries(group, view.alive):
       params[ref] = np.array(params[ref])
       params[ref][index] = 0.0
+  if fitting is not None and fitting.refreshes and removed:
+    params.update(fitting.refreshed(graph, params))
   return Plan(removed, params)
 
 

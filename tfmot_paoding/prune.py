@@ -50,7 +50,8 @@ def prune_low_saliency(
       the fraction of units removed from every group; or a dict of layer name
       to schedule, which leaves the other layers' units alone. None:
       `ProgressiveSparsity(0.5)`.
-    method: 'l1', 'saliency', 'impact', 'stochastic', or a `Method`.
+    method: 'l1', 'saliency', 'impact', 'stochastic', 'reconstruction', or a
+      `Method`.
     input_range: The range of the inputs that the model was trained on: a pair
       (low, high) of numbers or of arrays that broadcast to the input's shape,
       or a dict of input name to such a pair.
@@ -122,7 +123,10 @@ def prune_low_saliency(
 
 
 def run_schedule(
-  wrapped: keras.Model, end_step: int | None = None, verbose: int = 1
+  wrapped: keras.Model,
+  end_step: int | None = None,
+  verbose: int = 1,
+  calibration_data: Any = None,
 ) -> History:
   """Drives a wrapped model's schedule to its end without data.
 
@@ -134,6 +138,10 @@ def run_schedule(
     end_step: The last training step to act out, for schedules that do not say
       when they end.
     verbose: 1 shows a progress bar, 0 does not.
+    calibration_data: Unlabelled inputs, if you have some: an array, a list or
+      dict of arrays for several inputs, or a batched `tf.data.Dataset`. Methods
+      that fit (`'reconstruction'`) use them in place of their prior; the
+      others do not look at them.
 
   Returns:
     Sparsity, units removed, output bound and seconds of each step.
@@ -142,7 +150,7 @@ def run_schedule(
     ValueError: the model is not wrapped, or the schedule has no end.
   """
   check_model(wrapped)
-  driver = Driver(wrapped)
+  driver = Driver(wrapped, calibration_data=calibration_data)
   steps = sorted(
     {
       step
@@ -175,6 +183,7 @@ def prune(
   scope: str = 'local',
   cost: str = 'parameters',
   floor: float = 0.1,
+  calibration_data: Any = None,
 ) -> keras.Model:
   """Prunes a trained model without data and makes it physically smaller.
 
@@ -194,6 +203,7 @@ def prune(
     scope: As in `prune_low_saliency`.
     cost: As in `prune_low_saliency`.
     floor: As in `prune_low_saliency`.
+    calibration_data: As in `run_schedule`.
 
   Returns:
     A smaller model of the same structure and layer names.
@@ -223,7 +233,7 @@ def prune(
     cost=cost,
     floor=floor,
   )
-  run_schedule(wrapped, verbose=verbose)
+  run_schedule(wrapped, verbose=verbose, calibration_data=calibration_data)
   return compact(compat.strip_pruning(wrapped))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from tfmot_paoding import bounds as bounds_lib
+from tfmot_paoding.fitting import ConsumerFit, Fitting
 from tfmot_paoding.graph import Graph
 from tfmot_paoding.groups import Group, Member
 from tfmot_paoding.incoming import incoming_weights, producer_kernels
@@ -28,6 +29,7 @@ class NetworkView:
     boxes: Bounds of each input.
     memory: Pair distances by group from an earlier step, used again where
       the incoming weights are still the same.
+    fitting: Moments for least squares, if a method wants them.
   """
 
   def __init__(
@@ -36,7 +38,9 @@ class NetworkView:
     params: Params,
     boxes: Sequence[Interval],
     memory: dict[Path, tuple[list[bytes], Array]] | None = None,
+    fitting: Fitting | None = None,
   ):
+    self.fitting = fitting
     self.graph = graph
     self.params = params
     self.memory = {} if memory is None else memory
@@ -207,7 +211,38 @@ class GroupView:
       np.concatenate([part.down for part in parts]),
     )
 
+  @functools.cached_property
+  def fits(self) -> list[ConsumerFit]:
+    """The consumers as least squares see them.
+
+    Raises:
+      ValueError: the method did not say that it needs samples.
+    """
+    network, members = self._network, self._group.consumers
+    if network.fitting is None:
+      raise ValueError(
+        'There are no samples to fit on: set `needs_samples` in the class of '
+        'the criterion or compensation that asks for them.'
+      )
+    values = network.fitting.values(network.params, members)
+    return [
+      network.fitting.elimination(
+        network.graph,
+        network.params,
+        member,
+        values.get(member.node.inputs[0]),
+        self.alive,
+      )
+      for member in members
+    ]
+
   # What a removal changes.
+
+  def eliminate(self, unit: int) -> None:
+    """Re-fits all consumers to do without a unit."""
+    for fit in self.fits:
+      fit.fit.eliminate(unit)
+    self.changed = np.flatnonzero(self.alive)
 
   def absorb(self, removed: int, kept: int) -> None:
     """v_kept += v_removed."""
@@ -221,6 +256,13 @@ class GroupView:
 
   def consumer_kernels(self) -> dict[WeightRef, Array]:
     """The consumers' kernels with the current outgoing weights in place."""
+    if 'fits' in self.__dict__:
+      return {
+        fit.op.kernel: fit.op.kernel_of(
+          np.array(fit.matrix), self._network.params[fit.op.kernel]
+        )
+        for fit in self.fits
+      }
     matrices, start = {}, 0
     for member, rows in zip(self._group.consumers, self._rows, strict=True):
       op = member.node.op
@@ -234,6 +276,16 @@ class GroupView:
     return {
       ref: op.kernel_of(matrix, self._network.params[ref])
       for ref, (op, matrix) in matrices.items()
+    }
+
+  def consumer_biases(self) -> dict[WeightRef, Array]:
+    """The consumers' biases, with what fits have added to them."""
+    if 'fits' not in self.__dict__:
+      return {}
+    return {
+      fit.op.bias: self._network.params[fit.op.bias] + fit.shift
+      for fit in self.fits
+      if fit.op.bias is not None
     }
 
   def _difference(self, kept: Array, removed: Array) -> Interval:

@@ -1,0 +1,155 @@
+"""Least squares: kept units take over what removed ones contributed.
+
+With mean mu and covariance C of what a consumer's rows see, taking out the
+rows R of a unit and re-fitting the rest costs tr(V_R^T K V_R), where K is
+([C^-1]_RR)^-1, and the best fit is V -= [C^-1]_:R K V_R; C^-1 loses the rows by
+a downdate. The bias takes the mean's share.
+
+Reference: Hassibi and Stork 1993 (optimal brain surgeon), block by block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_paoding.ops import Conv, ConvTranspose, Product
+
+Array = np.ndarray
+
+# More rows than this share one covariance for all taps of a channel.
+MOST_ROWS = 2500
+_MOST_SAMPLES = 20000
+
+
+class RowMoments:
+  """Mean and covariance of what the rows of one consumer see.
+
+  Attributes:
+    mean: Shape (rows,); zero where no bias could take it.
+    covariance: Shape (rows, rows), with the ridge on its diagonal.
+  """
+
+  def __init__(self, samples: Array, ridge: float, centred: bool = True):
+    self.mean = samples.mean(0) if centred else np.zeros(samples.shape[1])
+    moved = samples - self.mean
+    self.covariance = moved.T @ moved / len(samples)
+    size = max(len(self.mean), 1)
+    level = ridge * float(np.trace(self.covariance)) / size
+    self.covariance[np.diag_indices(size)] += max(level, 1e-12)
+
+  @classmethod
+  def unknown(cls, rows: int) -> RowMoments:
+    """Independent rows: nothing can stand in for another."""
+    made = cls.__new__(cls)
+    made.mean, made.covariance = np.zeros(rows), np.eye(rows)
+    return made
+
+
+def row_samples(op: Product, layer: object, x: Array, seed: int) -> Array:
+  """What a consumer's rows see, one line a position, (positions, rows).
+
+  Args:
+    op: The consumer.
+    layer: Its Keras layer, for a convolution's geometry.
+    x: The consumer's input, with a batch axis.
+    seed: Of the choice of positions where there are too many.
+  """
+  if isinstance(op, Conv) and len(op.padded) > 1:
+    x = _patches(layer, x)
+  flat = x.reshape(-1, x.shape[-1])
+  if len(flat) > _MOST_SAMPLES:
+    rng = np.random.default_rng(seed)
+    flat = flat[rng.choice(len(flat), _MOST_SAMPLES, replace=False)]
+  return flat.astype(np.float64)
+
+
+def supports(op: Product) -> bool:
+  """Whether the rows of an operation can be sampled."""
+  if isinstance(op, ConvTranspose):
+    return False
+  return not isinstance(op, Conv) or op.blocks == 1
+
+
+def _patches(layer: object, x: Array) -> Array:
+  """The patches under a convolution's window, channels innermost."""
+  rank = x.ndim - 2
+  if rank == 3:
+    raise ValueError('Patches of volumes are not supported.')
+  size, strides, rates = layer.kernel_size, layer.strides, layer.dilation_rate
+  padding = layer.padding
+  if rank == 1:
+    if padding == 'causal':
+      reach = (size[0] - 1) * rates[0]
+      x, padding = np.pad(x, ((0, 0), (reach, 0), (0, 0))), 'valid'
+    x = x[:, None]
+    size, strides, rates = (1, *size), (1, *strides), (1, *rates)
+  return tf.image.extract_patches(
+    x, [1, *size, 1], [1, *strides, 1], [1, *rates, 1], padding.upper()
+  ).numpy()
+
+
+class Elimination:
+  """One consumer's weights as units leave.
+
+  Args:
+    matrix: The consumer's matrix, shape (rows, columns).
+    rows: The rows of each unit, shape (units, rows of a unit).
+    moments: Of all rows.
+    weights: What an error of each column counts, shape (columns,).
+    alive: Which units are still there, shape (units,).
+  """
+
+  def __init__(
+    self,
+    matrix: Array,
+    rows: Array,
+    moments: RowMoments,
+    weights: Array,
+    alive: Array,
+  ):
+    self._rows = rows
+    self._weights = weights
+    self._mean = moments.mean
+    others = np.setdiff1d(np.arange(len(matrix)), rows.ravel())
+    self._used = np.concatenate([others, rows[alive].ravel()])
+    self._before = matrix
+    self.matrix = np.array(matrix)
+    self.matrix[rows[~alive].ravel()] = 0.0
+    size = len(matrix)
+    self._inverse = np.zeros((size, size))
+    inside = np.ix_(self._used, self._used)
+    self._inverse[inside] = np.linalg.inv(moments.covariance[inside])
+
+  def costs(self, units: Array) -> Array:
+    """What taking each unit out costs, the rest re-fitted, (k,)."""
+    rows = self._rows[units]
+    blocks = self._inverse[rows[:, :, None], rows[:, None, :]]
+    values = self.matrix[rows] * self._weights
+    if rows.shape[1] == 1:
+      return np.square(values[:, 0]).sum(1) / blocks[:, 0, 0]
+    solved = np.linalg.solve(blocks, values)
+    return (solved * values).sum((1, 2))
+
+  def eliminate(self, unit: int) -> None:
+    """Takes a unit out and re-fits the rest."""
+    rows = self._rows[unit]
+    column = self._inverse[:, rows]
+    gain = np.linalg.solve(column[rows], column.T)  # (rows of a unit, rows)
+    self.matrix -= gain.T @ self.matrix[rows]
+    self._inverse -= column @ gain
+    self.matrix[rows] = 0.0
+    self._inverse[rows] = 0.0
+    self._inverse[:, rows] = 0.0
+
+  @property
+  def shift(self) -> Array:
+    """What the bias takes of the means, shape (columns,)."""
+    return self._mean @ (self._before - self.matrix)
+
+
+def combined_costs(parts: Sequence[Elimination], units: Array) -> Array:
+  """The sum over consumers, (k,)."""
+  return np.sum([part.costs(units) for part in parts], axis=0)
