@@ -196,11 +196,12 @@ def test_quantization_aware_training_follows(form):
     assert not weight.numpy()[..., gone].any()
 
 
-def test_mixed_precision():
+@pytest.mark.parametrize('method', ['saliency', 'reconstruction'])
+def test_mixed_precision(method):
   keras.mixed_precision.set_global_policy('mixed_float16')
   try:
     model = plain_network()
-    stripped, small = finish(wrap(model))
+    stripped, small = finish(wrap(model, method))
   finally:
     keras.mixed_precision.set_global_policy('float32')
   np.testing.assert_allclose(small(X), stripped(X), rtol=0.02, atol=0.02)

@@ -20,6 +20,8 @@ L = keras.layers
 def randomized(model, seed=0):
   rng = np.random.default_rng(seed)
   for weight in model.weights:
+    if not str(weight.dtype).startswith('float'):  # a seed's state
+      continue
     value = rng.normal(size=weight.shape) * 0.3
     weight.assign(np.abs(value) + 0.5 if 'variance' in weight.path else value)
   return model
@@ -28,7 +30,9 @@ def randomized(model, seed=0):
 def inputs_of(model, seed=0):
   rng = np.random.default_rng(seed)
   return [
-    rng.uniform(0, 1, (3, *x.shape[1:])).astype(str(x.dtype))
+    rng.integers(0, 2, (3, *x.shape[1:])).astype(str(x.dtype))
+    if str(x.dtype) in ('bool', 'int32')
+    else rng.uniform(0, 1, (3, *x.shape[1:])).astype(str(x.dtype))
     for x in model.inputs
   ]
 
@@ -74,12 +78,109 @@ def named_outputs():
   return keras.Model(inputs, {'b': L.Dense(2)(inputs), 'a': L.Dense(3)(inputs)})
 
 
+def merged(x):
+  return keras.Model(
+    x,
+    [
+      L.Dot(axes=(1, 1))([x, x]),
+      L.Average()([x, 2.0 * x]),
+      L.Maximum()([x, 1.0 - x]),
+      L.Minimum()([x, 1.0 - x]),
+      L.Subtract()([x, x * x]),
+      L.Concatenate(axis=1)([x, x]),
+      L.Attention()([x, x]),
+      L.RepeatVector(3)(L.Flatten()(x)),
+    ],
+  )
+
+
 def sequential(*layers):
   return lambda: keras.Sequential([keras.Input(layers[0]), *layers[1]()])
 
 
+def more_operations():
+  inputs = keras.Input((4, 6))
+  ops = keras.ops
+  x = [
+    ops.clip(inputs, 0.2, 0.8) ** 2,
+    ops.gelu(inputs) - ops.leaky_relu(-inputs, 0.3),
+    ops.hard_sigmoid(4 * inputs - 2) * ops.hard_silu(inputs * 2 / 3),
+    ops.squeeze(ops.expand_dims(ops.elu(-inputs, 0.5), 1), 1),
+    ops.log(inputs + 1.0) * ops.rsqrt(inputs + 1.0),
+    ops.cast(ops.cast(inputs, 'int32') + 1, 'float32') * inputs,
+    inputs - ops.max(inputs, axis=1, keepdims=True),
+  ]
+  y = ops.sum(ops.stack(x, axis=1), axis=1)
+  return keras.Model(inputs, [y[:, 1], y[..., ::-1], y])
+
+
+def states():
+  inputs = keras.Input((5, 3))
+  x, *state = L.LSTM(4, return_state=True)(inputs)
+  y = L.LSTM(4, go_backwards=True)(inputs, initial_state=state)
+  return keras.Model(inputs, [x, y])
+
+
+def keyword_tensors():
+  query, value = keras.Input((5, 6)), keras.Input((4, 6))
+  mask = keras.Input((5, 4), dtype='bool')
+  x, scores = L.MultiHeadAttention(2, 3, value_dim=4, output_shape=5)(
+    query, value=value, attention_mask=mask, return_attention_scores=True
+  )
+  return keras.Model([query, value, mask], [x, scores])
+
+
+def named_inputs():
+  a, b = keras.Input((4,), name='a'), keras.Input((4,), name='b')
+  inner = keras.Model({'b': b, 'a': a}, {'sum': a + b, 'a': L.Dense(3)(a)})
+  c = keras.Input((4,), name='c')
+  found = inner({'a': c, 'b': 2.0 * c})
+  return keras.Model([c], [found['sum'], found['a'], c])
+
+
+def twice():
+  deep = L.Dense(4, name='deep')
+  inputs = keras.Input((4,))
+  inner = keras.Model(inputs, L.Dense(4)(deep(inputs)), name='inner')
+  outer = keras.Input((4,))
+  return keras.Model(outer, inner(deep(inner(outer))))
+
+
 MODELS = {
   'branches': branches,
+  'more operations': more_operations,
+  'states': states,
+  'keyword tensors': keyword_tensors,
+  'named inputs': named_inputs,
+  'twice': twice,
+  'merging': lambda: merged(keras.Input((4, 3))),
+  'masks': sequential(
+    (5, 3),
+    lambda: [
+      L.Masking(0.5),
+      L.GRU(4, return_sequences=True),
+      L.RNN(L.LSTMCell(4), return_sequences=True),
+      L.SimpleRNN(2),
+    ],
+  ),
+  'one and three axes': sequential(
+    (8, 8, 8, 2),
+    lambda: [
+      L.Conv3D(4, 2),
+      L.MaxPooling3D(),
+      L.Conv3DTranspose(2, 2),
+      L.ZeroPadding3D(1),
+      L.UpSampling3D(2),
+      L.TimeDistributed(L.Conv2D(2, 3, groups=2, strides=2)),
+      L.Reshape((-1, 8)),
+      L.SeparableConv1D(4, 2),
+      L.Conv1DTranspose(3, 2, strides=2),
+      L.DepthwiseConv1D(2),
+      L.AveragePooling1D(2),
+      L.Cropping1D(1),
+      L.GlobalMaxPooling1D(keepdims=True),
+    ],
+  ),
   'nested': nested,
   'operations': operations,
   'named outputs': named_outputs,
@@ -170,6 +271,87 @@ def test_integers_are_looked_up():
   np.testing.assert_allclose(found, model(x), rtol=1e-4, atol=1e-5)
 
 
+def test_masks_of_embeddings():
+  model = keras.Sequential(
+    [
+      keras.Input((5,), dtype='int32'),
+      L.Embedding(3, 4, mask_zero=True),
+      L.LSTM(3),
+    ]
+  )
+  x = inputs_of(model)[0]
+  assert not x.all()
+  found = paoding.from_keras3(randomized(model))(x)
+  np.testing.assert_allclose(found, model(x), rtol=1e-4, atol=1e-5)
+
+
+def test_batches_of_one_size():
+  model = keras.Sequential(
+    [keras.Input(batch_shape=(3, 5, 2)), L.LSTM(4, stateful=True)]
+  )
+  converted = paoding.from_keras3(randomized(model))
+  assert converted.input_shape == (3, 5, 2)
+  x = inputs_of(model)[0]
+  model.layers[0].reset_states()
+  converted.reset_states()
+  np.testing.assert_allclose(converted(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_frozen_stays_frozen():
+  inner = keras.Sequential(
+    [keras.Input((4,)), L.Dense(4, name='one'), L.Dense(4, name='two')],
+    name='inner',
+  )
+  inputs = keras.Input((4,))
+  x = L.BatchNormalization(name='norm')(inner(inputs))
+  model = keras.Model(inputs, L.Dense(2, 'hard_silu', name='end')(x))
+  for frozen in ((), ('norm',), ('inner',), ('norm', 'end'), ('one',)):
+    model.trainable = True
+    for name in frozen:
+      (inner if name == 'one' else model).get_layer(name).trainable = False
+    converted = paoding.from_keras3(model)
+    assert len(converted.trainable_weights) == len(model.trainable_weights)
+    for old, new in ((model, converted), (inner, converted.get_layer('inner'))):
+      for layer in old.layers:
+        assert new.get_layer(layer.name).trainable == layer.trainable
+  model.trainable = False
+  inner.trainable = True
+  converted = paoding.from_keras3(model)
+  assert not converted.trainable
+  assert converted.get_layer('inner').get_layer('one').trainable
+
+
+@pytest.mark.parametrize('dtype', ['mixed_float16', 'float16', 'float64'])
+def test_dtypes_are_kept(dtype):
+  model = keras.Sequential([keras.Input((4,)), L.Dense(3, dtype=dtype)])
+  converted = paoding.from_keras3(randomized(model))
+  layer = converted.layers[-1]
+  assert layer.dtype_policy.name == dtype
+  assert layer.kernel.dtype == model.layers[-1].kernel.dtype
+  x = inputs_of(model)[0]
+  np.testing.assert_allclose(converted(x), model(x), rtol=1e-2)
+
+
+def test_regularizers_and_constraints_survive():
+  layer = L.Dense(
+    3,
+    kernel_regularizer=keras.regularizers.L1L2(0.1, 0.2),
+    kernel_constraint=keras.constraints.MaxNorm(2.0),
+  )
+  model = keras.Sequential([keras.Input((4,)), layer])
+  found = paoding.from_keras3(model).layers[-1]
+  assert isinstance(found.kernel_regularizer, keras2.regularizers.L1L2)
+  np.testing.assert_allclose(found.kernel_regularizer.l2, 0.2)
+  assert found.kernel_constraint.max_value == 2.0
+
+
+def test_outputs_that_are_not_finite_are_the_same():
+  inputs = keras.Input((3,))
+  model = keras.Model(inputs, keras.ops.log(inputs - 2.0) / 0.0)
+  x = inputs_of(model)[0]
+  np.testing.assert_array_equal(paoding.from_keras3(model)(x), model(x))
+
+
 def test_attention():
   inputs = keras.Input((5, 6))
   model = keras.Model(inputs, L.MultiHeadAttention(2, 3)(inputs, inputs))
@@ -179,7 +361,7 @@ def test_attention():
 
 
 @pytest.mark.parametrize(
-  'name', ['MobileNetV2', 'MobileNetV3Small', 'EfficientNetB0']
+  'name', ['MobileNetV2', 'MobileNetV3Small', 'EfficientNetB0', 'ResNet50V2']
 )
 def test_applications(name):
   make = getattr(keras.applications, name)
@@ -187,6 +369,7 @@ def test_applications(name):
   converted = paoding.from_keras3(model)
   x = inputs_of(model)
   (want,), (got,) = outputs_of(model, x), outputs_of(converted, x)
+  assert np.all(np.isfinite(want))
   np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-5)
 
 
@@ -217,6 +400,11 @@ class Subclassed(keras.Model):
     return x
 
 
+def stacked_cells():
+  layer = L.RNN([L.LSTMCell(4), L.GRUCell(3)], name='cells')
+  return keras.Sequential([keras.Input((5, 3)), layer])
+
+
 def with_layer(layer):
   inputs = keras.Input((4,))
   return keras.Model(inputs, layer(inputs))
@@ -230,6 +418,7 @@ def with_layer(layer):
     (lambda: with_layer(L.Activation('glu', name='g')), "Activation 'g'"),
     (lambda: with_layer(L.Lambda(lambda x: x, name='l')), "Lambda 'l'"),
     (lambda: with_layer(keras.ops.cumsum), "Cumsum 'cumsum'"),
+    (stacked_cells, "RNN 'cells' has no tf_keras"),
     (lambda: Subclassed(name='sub'), "Subclassed 'sub' is no Sequential"),
     (lambda: keras.Sequential([L.Dense(2)], name='late'), 'is not built'),
     (lambda: L.Dense(2, name='only'), "Dense 'only' is no Sequential"),
@@ -251,6 +440,13 @@ def test_other_models_are_returned_or_refused():
     paoding.from_keras3(3)
 
 
+def test_models_are_told_apart():
+  assert paoding.keras3.is_keras3_model(keras.Sequential([L.Dense(2)]))
+  assert paoding.keras3.is_keras3_model(Subclassed())
+  for thing in (L.Dense(2), testing.mlp(), keras2.layers.Dense(2), 3, None):
+    assert not paoding.keras3.is_keras3_model(thing)
+
+
 _SCRIPT = """
 {first}
 {second}
@@ -265,13 +461,13 @@ assert isinstance(small, tf_keras.Model)
 """
 
 
-@pytest.mark.parametrize('first', [True, False])
-def test_either_generation_may_be_imported_first(first):
-  lines = [
-    'from tensorflow import keras as k; k.layers.Dense',
-    'import tfmot_paoding',
-  ]
-  lines = lines if first else lines[::-1]
+@pytest.mark.parametrize(
+  'first', ['from tensorflow import keras as k; k.layers.Dense', 'import keras']
+)
+@pytest.mark.parametrize('before', [True, False])
+def test_either_generation_may_be_imported_first(first, before):
+  lines = [first, 'import tfmot_paoding']
+  lines = lines if before else lines[::-1]
   script = _SCRIPT.format(first=lines[0], second=lines[1])
   done = subprocess.run(
     [sys.executable, '-c', script], capture_output=True, text=True, check=False

@@ -41,7 +41,9 @@ class FitSettings:
     """How many inputs, for a network of so many multiply-accumulates."""
     if self.samples is not None:
       return self.samples
-    return int(np.clip(2e9 / max(macs, 1), 512, 4096))
+    if macs <= 2e7:
+      return int(np.clip(2e9 / max(macs, 1), 512, 4096))
+    return int(np.clip(1e10 / macs, 32, 512))
 
 
 class Fitting:

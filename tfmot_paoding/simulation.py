@@ -39,6 +39,7 @@ class Simulation:
     copy_weights(build_graph(model), self.graph)
     self._samples = samples
     self._calls = _layer_calls(self.graph)
+    self._read_last = _read_last(self._calls)
 
   def run(self, params: Params, wanted: Iterable[int]) -> dict[int, Array]:
     """The samples' values under some weights.
@@ -57,7 +58,7 @@ class Simulation:
       for value, x in zip(self.graph.inputs, self._samples, strict=True)
     }
     self._assign(params)
-    for path, nodes in self._calls:
+    for number, (path, nodes) in enumerate(self._calls):
       if wanted <= values.keys():
         break
       if not all(value in values for value in nodes[0].inputs):
@@ -66,7 +67,11 @@ class Simulation:
       result = self._apply(path, nodes, sources)
       if result is not None:
         values[nodes[-1].outputs[0]] = result
-    return {v: values[v].numpy() for v in wanted if v in values}
+      for value in self._read_last[number] - wanted:
+        values.pop(value, None)  # wide networks have large ones
+    return {
+      v: values[v].numpy().astype(np.float32) for v in wanted if v in values
+    }
 
   def statistics(self, params: Params) -> dict[WeightRef, tuple[Array, Array]]:
     """Mean and variance that each batch normalization sees, by its mean."""
@@ -120,6 +125,17 @@ def _layer_calls(graph: Graph) -> list[tuple[Path, list[Node]]]:
   return found
 
 
+def _read_last(calls: list[tuple[Path, list[Node]]]) -> list[set[int]]:
+  """The values that each call is the last to read."""
+  last: dict[int, int] = {}
+  for number, (_, nodes) in enumerate(calls):
+    last.update(dict.fromkeys(nodes[0].inputs, number))
+  found: list[set[int]] = [set() for _ in calls]
+  for value, number in last.items():
+    found[number].add(value)
+  return found
+
+
 def _evaluated(nodes: list[Node], sources: list[tf.Tensor]) -> tf.Tensor:
   """Operations without weights: the bounds of a point are its value."""
   x = [Interval(y, y) for y in (np.asarray(s, np.float64) for s in sources)]
@@ -129,11 +145,12 @@ def _evaluated(nodes: list[Node], sources: list[tf.Tensor]) -> tf.Tensor:
 
 
 def _normalized(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
-  axes = list(range(len(x.shape) - 1))
-  mean, variance = tf.nn.moments(x, axes)
-  return tf.nn.batch_normalization(
+  dtype, x = x.dtype, tf.cast(x, tf.float32)
+  mean, variance = tf.nn.moments(x, list(range(len(x.shape) - 1)))
+  y = tf.nn.batch_normalization(
     x, mean, variance, layer.beta, layer.gamma, layer.epsilon
   )
+  return tf.cast(y, dtype)
 
 
 def _moments(x: Array) -> tuple[Array, Array]:
