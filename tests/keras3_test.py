@@ -163,6 +163,27 @@ MODELS = {
       L.SimpleRNN(2),
     ],
   ),
+  'recurrent layers inside others': sequential(
+    (5, 3),
+    lambda: [
+      L.Masking(0.5),
+      L.Bidirectional(L.GRU(4, return_sequences=True), merge_mode='sum'),
+      L.Bidirectional(
+        L.LSTM(4, return_sequences=True),
+        backward_layer=L.LSTM(4, return_sequences=True, go_backwards=True),
+      ),
+      L.RNN([L.LSTMCell(4), L.GRUCell(3)]),
+    ],
+  ),
+  'sizes': sequential(
+    (8, 9, 3),
+    lambda: [
+      L.Resizing(6, 7, crop_to_aspect_ratio=True),
+      L.CenterCrop(4, 5),
+      L.Reshape((20, 3)),
+      L.ZeroPadding1D(2),
+    ],
+  ),
   'one and three axes': sequential(
     (8, 8, 8, 2),
     lambda: [
@@ -400,11 +421,6 @@ class Subclassed(keras.Model):
     return x
 
 
-def stacked_cells():
-  layer = L.RNN([L.LSTMCell(4), L.GRUCell(3)], name='cells')
-  return keras.Sequential([keras.Input((5, 3)), layer])
-
-
 def with_layer(layer):
   inputs = keras.Input((4,))
   return keras.Model(inputs, layer(inputs))
@@ -418,7 +434,6 @@ def with_layer(layer):
     (lambda: with_layer(L.Activation('glu', name='g')), "Activation 'g'"),
     (lambda: with_layer(L.Lambda(lambda x: x, name='l')), "Lambda 'l'"),
     (lambda: with_layer(keras.ops.cumsum), "Cumsum 'cumsum'"),
-    (stacked_cells, "RNN 'cells' has no tf_keras"),
     (lambda: Subclassed(name='sub'), "Subclassed 'sub' is no Sequential"),
     (lambda: keras.Sequential([L.Dense(2)], name='late'), 'is not built'),
     (lambda: L.Dense(2, name='only'), "Dense 'only' is no Sequential"),
@@ -431,6 +446,35 @@ def test_what_has_no_counterpart_is_named(make, message):
     return
   with pytest.raises(ValueError, match=message):
     paoding.from_keras3(model)
+
+
+def test_layers_that_take_other_settings_are_named(monkeypatch):
+  def convert(layer):
+    raise TypeError('no such setting')
+
+  monkeypatch.setattr(paoding.keras3, 'convert_layer', convert)
+  model = with_layer(L.Dense(2, name='odd'))
+  with pytest.raises(ValueError, match=r"Dense 'odd' .*\(no such setting\)"):
+    paoding.from_keras3(model)
+
+
+def test_layers_that_are_random_in_training_are_still_at_inference():
+  inputs = keras.Input((8, 8, 3))
+  x = L.GaussianNoise(0.5)(inputs)
+  for cls in (L.RandomContrast, L.RandomBrightness, L.RandomRotation):
+    x = cls(0.5)(x)
+  model = keras.Model(inputs, L.Dropout(0.5)(x))
+  x = inputs_of(model)[0]
+  converted = paoding.from_keras3(model)
+  for _ in range(3):
+    np.testing.assert_allclose(converted(x, training=False), x, rtol=1e-5)
+
+
+def test_layers_that_do_something_else_are_refused():
+  model = keras.Sequential([keras.Input((4,)), L.Dense(3)])
+  model.layers[0].enable_lora(2)
+  with pytest.raises(ValueError, match='gives other outputs'):
+    paoding.from_keras3(randomized(model))
 
 
 def test_other_models_are_returned_or_refused():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -143,8 +144,8 @@ class _Replay:
       {
         key: value
         for key, value in arguments.kwargs.items()
-        # What was not given is left to the layer.
-        if value is not None and not _is_implicit_mask(key, value, arguments)
+        if not _is_left_to_layer(key, value, operation)
+        and not _is_implicit_mask(key, value, arguments)
       }
     )
     function = self._function(operation)
@@ -183,6 +184,20 @@ def _converted(layer: Any) -> Callable[..., Any]:
     return convert_layer(layer)
   except TypeError as error:  # its class takes other settings
     raise no_counterpart(layer, f' with its settings ({error})') from error
+
+
+def _is_left_to_layer(key: str, value: Any, operation: Any) -> bool:
+  """Whether an argument was not given, or filled in by Keras.
+
+  Layers that augment images have `training=True` for a default, which Keras
+  notes down; given to a tf_keras layer, it would hold at inference too.
+  """
+  if value is None:
+    return True
+  if key != 'training':
+    return False
+  parameter = inspect.signature(operation.call).parameters.get(key)
+  return parameter is not None and parameter.default is value
 
 
 def _is_implicit_mask(key: str, value: Any, arguments: Any) -> bool:
@@ -376,6 +391,8 @@ def _gap(want: np.ndarray, got: np.ndarray) -> tuple[float, float]:
 
   What is infinite or NaN in the same way in both is no difference.
   """
+  if want.shape != got.shape:
+    return np.inf, 0.0
   want, got = want.astype(np.float64), got.astype(np.float64)
   same = (want == got) | (np.isnan(want) & np.isnan(got))
   finite = np.abs(want[np.isfinite(want)])

@@ -24,6 +24,8 @@ _IDLE = frozenset(
     'seed',
   }
 )
+# Values that are what tf_keras does where it has no such setting.
+_NOTHING_SAID = (None, False, 'channels_last', 'constant')
 _RENAMED = {'LeakyReLU': {'negative_slope': 'alpha'}}
 # Functions of one name that differ between the generations, and others that
 # only the later one has, as steps of tf_keras layers: (class, settings).
@@ -141,13 +143,13 @@ def _translated(
       value, behind = _activation(value, key, layer)
     elif key.endswith(('_regularizer', '_constraint')):
       value = _training_part(value)
+    elif key == 'cells' or (key == 'cell' and isinstance(value, list)):
+      value = [_inner_config(cell) for cell in _cells(layer)]
     elif key in ('layer', 'backward_layer', 'cell') and value is not None:
       value = _inner(value, layer, key)
     if key in accepted:
       found[key] = value
-    elif value not in (None, False, 'constant') and not _is_default(
-      layer, key, value
-    ):
+    elif value not in _NOTHING_SAID and not _is_default(layer, key, value):
       raise no_counterpart(layer, f' with {key}={value!r}')
   return found, behind
 
@@ -158,6 +160,8 @@ def _arguments(cls: type) -> set[str]:
   for base in cls.__mro__:
     if '__init__' in vars(base):
       found |= set(inspect.signature(base.__init__).parameters)
+  if issubclass(cls, keras.layers.RNN):
+    found.add('zero_output_for_mask')  # among its keyword arguments
   return found - {'self', 'args', 'kwargs'}
 
 
@@ -191,7 +195,15 @@ def _training_part(value: Any) -> Any:
 def _inner(value: Any, layer: Any, key: str) -> Any:
   """The layer inside a wrapper, as a tf_keras config."""
   inside = getattr(layer, 'forward_layer' if key == 'layer' else key, None)
-  inside = inside if inside is not None else layer.layer
+  return _inner_config(inside if inside is not None else layer.layer)
+
+
+def _cells(layer: Any) -> list[Any]:
+  """The cells of stacked cells, or of the recurrent layer they are in."""
+  return getattr(layer, 'cell', layer).cells
+
+
+def _inner_config(inside: Any) -> dict[str, Any]:
   made = convert_layer(inside)
   if isinstance(made, Chain):
     raise no_counterpart(inside, ' for its activation inside a wrapper')
