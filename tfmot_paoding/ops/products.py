@@ -114,11 +114,7 @@ class Product(Op):
 
   def constant(self, params: Params, x: Array) -> Array:
     """A unit is constant if all its weights for varying inputs are zero."""
-    if type(self).fixed_rows is Product.fixed_rows:
-      return constant_product(x, self.matrix(params), self.offset(params))
-    shape = (1,) * (x.ndim - 1)
-    rows = self.fixed_rows(x).reshape(*shape, -1)
-    return constant_product(rows, self.matrix(params), self.offset(params))
+    return constant_product(x, self.matrix(params), self.offset(params))
 
   def same_rows(self, left: Array, right: Array, units: int) -> bool:
     """Whether these pairs of units see the same rows."""
@@ -331,9 +327,7 @@ class Conv(Product):
     )
 
   def constant(self, params: Params, x: Array) -> Array:
-    """Block after block."""
-    if self.blocks == 1:
-      return super().constant(params, x)
+    """One for all positions, block after block."""
     shape = (1,) * (x.ndim - 1)
     parts = [
       constant_product(self.fixed_rows(part), kernel, 0.0)
@@ -484,7 +478,3 @@ class Lookup(Op):
   def _ranges(self, table: Array, x: Interval) -> Interval:
     shape = (*(1,) * x.low.ndim, -1)
     return Interval(table.min(0).reshape(shape), table.max(0).reshape(shape))
-
-  def function(self) -> Any:
-    """The table it reads."""
-    return self
