@@ -105,7 +105,7 @@ def _fold_dead_units(
     used = np.zeros(group.size, bool)
     needed = np.zeros(group.size, bool)
     for member in group.consumers:
-      rows = _unit_rows(graph, member)
+      rows = member.rows
       weighted = np.any(member.node.op.matrix(params) != 0, axis=1)
       used |= weighted[rows].any(1)
       fixed = _fixed_rows(member, constants)
@@ -116,7 +116,7 @@ def _fold_dead_units(
     changed = [
       _fold(
         member.node.op,
-        _unit_rows(graph, member)[~needed].ravel(),
+        member.rows[~needed].ravel(),
         _fixed_rows(member, constants),
         params,
       )
@@ -126,13 +126,6 @@ def _fold_dead_units(
       constants = propagate_constants(graph, params)
     kept.append(needed)
   return kept
-
-
-def _unit_rows(graph: Graph, member: Member) -> Array:
-  """The rows of a consumer's matrix that read each unit, (units, rows)."""
-  channels = graph.shapes[member.node.inputs[0]][-1]
-  places = member.places
-  return member.node.op.rows_of(places, channels).reshape(len(places), -1)
 
 
 def _fixed_rows(member: Member, constants: list[Array | None]) -> Array:

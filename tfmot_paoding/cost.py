@@ -39,7 +39,11 @@ def count_macs(model: keras.Model) -> int:
     TypeError: `model` is not a tf_keras model.
     ValueError: it is subclassed or not built.
   """
-  graph = build_graph(as_tf_keras(model))
+  return graph_macs(build_graph(as_tf_keras(model)))
+
+
+def graph_macs(graph: Graph) -> int:
+  """The same of a model's graph."""
   return sum(
     _uses(graph, node) * math.prod(graph.weight(_kernel(node)).shape)
     for node in graph.nodes

@@ -12,7 +12,7 @@ import numpy as np
 from tfmot_paoding.allocation import allocate
 from tfmot_paoding.calibration import calibration_samples
 from tfmot_paoding.compat import keras
-from tfmot_paoding.cost import count_macs
+from tfmot_paoding.cost import graph_macs
 from tfmot_paoding.deviation import ChangeBound
 from tfmot_paoding.fitting import FitSettings, Fitting
 from tfmot_paoding.graph import Graph, build_graph, read_params
@@ -150,7 +150,7 @@ class Driver:
     settings: FitSettings,
   ) -> list[Array]:
     """The inputs to fit on: the caller's, or the prior's."""
-    count = settings.count(count_macs(wrapped))
+    count = settings.count(graph_macs(self.graph))
     if data is not None:
       return calibration_samples(wrapped, data, count)
     rng = np.random.default_rng([self._seed, 1])

@@ -137,12 +137,7 @@ class ConsumerFit:
   ):
     op = member.node.op
     self.op = op
-    self._shape = matrix = op.matrix(params)
-    channels = graph.shapes[member.node.inputs[0]][-1]
-    places = member.places
-    rows = op.rows_of(places, channels).reshape(len(places), -1)
-    first = np.unique(rows[0], return_index=True)[1]
-    rows = rows[:, np.sort(first)]
+    matrix, rows = op.matrix(params), member.rows
     scale = _scale_behind(graph, member)
     centred = op.bias is not None or scale is not None
     known = value is not None and supports(op)
@@ -150,7 +145,8 @@ class ConsumerFit:
     if known and isinstance(op, Conv) and len(matrix) > MOST_ROWS:
       self._taps = len(op.padded)
       matrix = _by_channel(matrix, self._taps)
-      rows, samples = places, value.reshape(-1, channels)[:20000].astype(float)
+      rows = member.places
+      samples = value.reshape(-1, value.shape[-1])[:20000].astype(float)
     elif known:
       samples = row_samples(op, graph.layers[member.node.path], value, 0)
     if known:

@@ -46,6 +46,19 @@ class Member:
     order = order[self.units[order] >= 0]
     return order.reshape(self.units.max() + 1, -1)
 
+  @property
+  def rows(self) -> Array:
+    """The rows of a consumer's matrix that read each unit, (units, rows).
+
+    A grouped convolution reads tied units of all its blocks in the same rows;
+    each is there once.
+    """
+    places = self.places
+    rows = self.node.op.rows_of(places, len(self.units))
+    rows = rows.reshape(len(places), -1)
+    first = np.unique(rows[0], return_index=True)[1]
+    return rows[:, np.sort(first)]
+
 
 @dataclasses.dataclass(frozen=True)
 class Group:

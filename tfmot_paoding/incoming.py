@@ -53,10 +53,11 @@ def incoming_weights(
     for k in range(places.shape[1]):
       weights.append(rows[:, places[:, k]])
       biases.append(bias[places[:, k]])
-  size = float(np.mean(np.linalg.norm(np.concatenate(weights), axis=0)))
-  for member in group.carriers:
-    if member.node not in folded:
-      weights += _traits(member, params, size)
+  apart = [m for m in group.carriers if m.node not in folded]
+  if apart:
+    norms = np.linalg.norm(np.concatenate(weights), axis=0)
+    for member in apart:
+      weights += _traits(member, params, float(np.mean(norms)))
   if len(weights) == 1:
     return weights[0], biases[0][None]
   return np.concatenate(weights), np.stack(biases)

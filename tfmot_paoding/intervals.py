@@ -94,6 +94,14 @@ def hull(a: Interval, b: Interval) -> Interval:
   return Interval(np.minimum(a.low, b.low), np.maximum(a.high, b.high))
 
 
+def with_zero(x: Interval, where: Array | bool) -> Interval:
+  """The hull with 0 where `where` says so."""
+  return Interval(
+    np.where(where, np.minimum(x.low, 0.0), x.low),
+    np.where(where, np.maximum(x.high, 0.0), x.high),
+  )
+
+
 def over_positions(x: Interval) -> Interval:
   """The hull over all axes but the last, shape (entries,)."""
   axes = tuple(range(x.low.ndim - 1))

@@ -117,6 +117,7 @@ def _layer_calls(graph: Graph) -> list[tuple[Path, list[Node]]]:
       found
       and found[-1][0] == node.path
       and node.inputs == found[-1][1][-1].outputs
+      and not _begins_again(graph, node, found[-1][1][0])
     )
     if chained:
       found[-1][1].append(node)
@@ -142,6 +143,11 @@ def _evaluated(nodes: list[Node], sources: list[tf.Tensor]) -> tf.Tensor:
   for node in nodes:
     x = [node.op.bounds({}, tuple(x) if node.op.joins else x[0])]
   return tf.convert_to_tensor(x[0].low.astype(np.float32))
+
+
+def _begins_again(graph: Graph, node: Node, first: Node) -> bool:
+  """Whether a node is the first of another call of the same layer."""
+  return graph.calls[node.path] > 1 and type(node.op) is type(first.op)
 
 
 def _normalized(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 from tfmot_paoding import bounds as bounds_lib
 from tfmot_paoding.fitting import ConsumerFit, Fitting
 from tfmot_paoding.graph import Graph
-from tfmot_paoding.groups import Group, Member
+from tfmot_paoding.groups import Group
 from tfmot_paoding.incoming import incoming_weights, producer_kernels
 from tfmot_paoding.intervals import Interval, hull
 from tfmot_paoding.layers.base import Path
@@ -94,20 +94,29 @@ class GroupView:
     self._group = group
     self.size = group.size
     self.alive = alive.copy()
-    self.incoming, self.biases = incoming_weights(
-      network.graph, network.params, group
-    )
     self._places = [member.places for member in group.consumers]
-    self._rows = [
-      _rows_of(network, member, places)
-      for member, places in zip(group.consumers, self._places, strict=True)
-    ]
+    self._rows = [member.rows for member in group.consumers]
     self.outgoing = self._gather_outgoing()
     self.changed = np.zeros(0, int)
     self._last_kept = np.full(self.size, -1)
     self._last_low, self._last_high = np.zeros((2, self.size))
 
   # What criteria read.
+
+  @functools.cached_property
+  def _incoming(self) -> tuple[Array, Array]:
+    network = self._network
+    return incoming_weights(network.graph, network.params, self._group)
+
+  @property
+  def incoming(self) -> Array:
+    """What makes the units, (d, n); see the class."""
+    return self._incoming[0]
+
+  @property
+  def biases(self) -> Array:
+    """The producers' biases, (producers, n); see the class."""
+    return self._incoming[1]
 
   @functools.cached_property
   def kernels(self) -> Array:
@@ -319,17 +328,6 @@ class GroupView:
         found[:, start : start + matrix.shape[1]] = matrix[rows[:, k]]
         start += matrix.shape[1]
     return found
-
-
-def _rows_of(network: NetworkView, member: Member, places: Array) -> Array:
-  """The kernel's matrix rows that read each unit, shape (units, rows).
-
-  A grouped convolution reads tied units of all its blocks in the same rows.
-  """
-  channels = network.graph.shapes[member.node.inputs[0]][-1]
-  rows = member.node.op.rows_of(places, channels).reshape(len(places), -1)
-  first = np.unique(rows[0], return_index=True)[1]
-  return rows[:, np.sort(first)]
 
 
 def euclidean_distances(points: Array) -> Array:

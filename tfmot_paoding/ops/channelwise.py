@@ -438,7 +438,9 @@ class Depthwise(Channelwise):
     ]
     padded = np.array(self.padded)[:, None]
     each = scaled_pair(
-      *[_with_zero(x, padded) for x in seen], taps[:, left], taps[:, right]
+      *[intervals.with_zero(x, padded) for x in seen],
+      taps[:, left],
+      taps[:, right],
     )
     offset = np.broadcast_to(self.offset(params), taps.shape[1:])
     shift = offset[left] - offset[right]
@@ -469,7 +471,7 @@ class Depthwise(Channelwise):
     taps = self.taps(params)
     source = self.source_of(self._channels(params))
     low, high = intervals.over_positions(x)
-    seen = _with_zero(
+    seen = intervals.with_zero(
       Interval(low[source][None], high[source][None]),
       np.array(self.padded)[:, None],
     )
@@ -479,14 +481,6 @@ class Depthwise(Channelwise):
     radius = (1 + slack) * radius + slack * np.abs(offset)
     shape = (*(1,) * (x.low.ndim - 1), -1)
     return intervals.outward(centre - radius, centre + radius).reshape(shape)
-
-
-def _with_zero(x: Interval, where: Array) -> Interval:
-  """0 taken in where `where` says so."""
-  return Interval(
-    np.where(where, np.minimum(x.low, 0.0), x.low),
-    np.where(where, np.maximum(x.high, 0.0), x.high),
-  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -514,9 +508,7 @@ class Positions(Channelwise):
   def bounds(self, params: Params, x: Interval) -> Interval:
     """The range over all positions."""
     del params
-    low, high = intervals.over_positions(x)
-    if self.zeros:
-      low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
+    low, high = intervals.with_zero(intervals.over_positions(x), self.zeros)
     shape = self._shape(x.low)
     return Interval(low.reshape(shape), high.reshape(shape))
 
@@ -556,7 +548,7 @@ class Positions(Channelwise):
   ) -> Interval:
     """The range of the difference over all positions."""
     del params, a, b, left, right
-    return _with_zero(gap, np.asarray(self.zeros))
+    return intervals.with_zero(gap, self.zeros)
 
   def _shape(self, x: Array) -> Shape:
     if self.squeeze:

@@ -251,12 +251,9 @@ class Conv(Product):
 
   def rows(self, x: Interval) -> Interval:
     """The channel's range over all positions, 0 in it where padding is."""
-    low, high = intervals.over_positions(x)
     padded = np.array(self.padded)[:, None]
-    low = np.where(padded, np.minimum(low, 0.0), low)
-    high = np.where(padded, np.maximum(high, 0.0), high)
-    shape = (*(1,) * (x.low.ndim - 1), -1)
-    return Interval(low.reshape(shape), high.reshape(shape))
+    seen = intervals.with_zero(intervals.over_positions(x), padded)
+    return seen.reshape((*(1,) * (x.low.ndim - 1), -1))
 
   def gather(self, gain: Gain, channels: int) -> Gain:
     """All taps of a channel move at once."""
