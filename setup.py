@@ -30,7 +30,7 @@ setuptools.setup(
     'absl-py>=1.2',
   ],
   extras_require={
-    'examples': ['scikit-learn>=1.3'],
+    'examples': ['matplotlib>=3.7', 'scikit-learn>=1.3'],
     'test': [
       'build>=1.0',
       'hypothesis>=6.90',

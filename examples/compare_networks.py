@@ -1,4 +1,4 @@
-"""Compares methods on trained convolutional networks: accuracy and size.
+"""Compares methods on trained networks: accuracy, agreement, robustness, size.
 
   python examples/compare_networks.py \
       --network=resnet.h5,cifar10.npz,1,0,0,255 \
@@ -11,21 +11,29 @@ autoencoder without data: its inputs are drawn so that the first batch
 normalization sees just the means and variances that it has stored, and what is
 shown is the reconstruction error as a multiple of the original's.
 
-Every figure is measured on data that no method sees, without fine-tuning.
+Every figure is measured on test data that no method sees; no label and no
+training sample is used but by the method `ceiling`: that is `reconstruction`
+fitted and distilled on real inputs (x_train of the .npz), to see what the lack
+of data costs. Methods that draw at random run once for each of `--seeds`, and
+the mean and the standard deviation are shown. With `--output` the rows are
+written as JSON after every measurement; called again with the same file, an
+interrupted run goes on from there. `--plot` draws accuracy over sparsity.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import time
 from collections.abc import Iterator
 
 import numpy as np
+import tensorflow as tf
 from absl import app, flags, logging
 
 import tfmot_paoding as paoding
-from tfmot_paoding.compat import keras, strip_pruning
+from tfmot_paoding.compat import keras
 
 _NETWORKS = flags.DEFINE_multi_string(
   'network', None, 'Model, data, scale, offset, low and high, with commas.'
@@ -36,8 +44,20 @@ _SPARSITIES = flags.DEFINE_list(
 _METHODS = flags.DEFINE_list(
   'methods',
   ['l1', 'saliency', 'impact', 'stochastic', 'saliency/global'],
-  "Methods to run; '/global' and '/global/macs' choose a scope and a cost.",
+  "Methods to run; '/global' and '/global/macs' choose a scope and a cost, "
+  "'+plain' leaves out distillation.",
 )
+_SEEDS = flags.DEFINE_integer(
+  'seeds', 1, 'Seeds to average over where a method draws at random.'
+)
+_ATTACKED = flags.DEFINE_integer(
+  'attacked', 0, 'Test inputs to attack with FGSM; 0 for none.'
+)
+_EPSILONS = flags.DEFINE_list(
+  'epsilons', ['0.01', '0.05'], 'FGSM steps, as fractions of the input range.'
+)
+_OUTPUT = flags.DEFINE_string('output', None, 'Where to write JSON rows.')
+_PLOT = flags.DEFINE_string('plot', None, 'Where to draw a .png.')
 _STEP = flags.DEFINE_float(
   'step_sparsity', 0.025, 'The fraction removed between two refreshes.'
 )
@@ -53,6 +73,7 @@ class Network:
     x: Inputs as the model takes them.
     y: Labels; None for an autoencoder.
     input_range: The range of the inputs.
+    train: Real inputs for the ceiling, if there are any.
   """
 
   name: str
@@ -60,6 +81,35 @@ class Network:
   x: np.ndarray
   y: np.ndarray | None
   input_range: tuple[float, float]
+  train: np.ndarray | None = None
+
+  def agreement(self, model: keras.Model) -> float:
+    """The fraction of test inputs with the original's answer."""
+    if self.y is None:
+      return float('nan')
+    ours, theirs = (
+      one.predict(self.x, batch_size=256, verbose=0).argmax(-1)
+      for one in (model, self.model)
+    )
+    return float((ours == theirs).mean())
+
+  def attacked(self, model: keras.Model, epsilon: float) -> float:
+    """Accuracy on FGSM examples that are made on the model itself."""
+    if self.y is None:
+      return float('nan')
+    low, high = self.input_range
+    x = tf.constant(self.x[: _ATTACKED.value])
+    y = self.y[: _ATTACKED.value]
+    last = getattr(model.layers[-1], 'activation', None)
+    logits = last is not keras.activations.softmax
+    with tf.GradientTape() as tape:
+      tape.watch(x)
+      loss = keras.losses.sparse_categorical_crossentropy(
+        y, model(x, training=False), from_logits=logits
+      )
+    step = epsilon * (high - low) * tf.sign(tape.gradient(loss, x))
+    answers = model(tf.clip_by_value(x + step, low, high), training=False)
+    return float((answers.numpy().argmax(-1) == y).mean())
 
   def score(self, model: keras.Model) -> float:
     """Accuracy, or the reconstruction error over the original's."""
@@ -77,12 +127,29 @@ class Network:
 
 @dataclasses.dataclass
 class Row:
-  """One network pruned one way."""
+  """One network pruned one way; figures are means over seeds.
+
+  Attributes:
+    network: The model file's base name.
+    method: The setting.
+    sparsity: The fraction removed.
+    score: Accuracy, or an autoencoder's error.
+    spread: The standard deviation of the score over seeds.
+    agreement: The fraction of test inputs with the original's answer.
+    fgsm: Accuracy under attack, by epsilon.
+    parameters: Of the compact model.
+    macs: Of the compact model.
+    bytes: Of its .tflite.
+    seconds: Of all the pruning.
+  """
 
   network: str
   method: str
   sparsity: float
   score: float
+  spread: float
+  agreement: float
+  fgsm: dict[str, float]
   parameters: int
   macs: int
   bytes: int
@@ -109,12 +176,16 @@ def load_network(text: str) -> Network:
     return Network(
       name, model, inputs_like_batch_norm(model), None, (low, high)
     )
+  shape = (-1, *model.input_shape[1:])
   with np.load(data) as file:
     test = 'x_test' in file
     x = file['x_test' if test else 'x'].astype(np.float32) * scale + offset
     y = file['y_test' if test else 'y'].ravel()
-  x = x.reshape(-1, *model.input_shape[1:])
-  return Network(name, model, x, y, (low, high))
+    train = None
+    if 'x_train' in file:
+      train = file['x_train'][:4096].astype(np.float32) * scale + offset
+      train = train.reshape(shape)
+  return Network(name, model, x.reshape(shape), y, (low, high), train)
 
 
 def inputs_like_batch_norm(model: keras.Model, count: int = 1000) -> np.ndarray:
@@ -139,48 +210,85 @@ def measure(
   network: Network,
   method: str,
   sparsity: float,
-  model: keras.Model,
-  seconds=0.0,
+  models: list[keras.Model],
+  seconds: float = 0.0,
 ) -> Row:
-  """The row of a finished model."""
+  """The row of finished models, one a seed."""
+  scores = [network.score(model) for model in models]
+  fgsm = {
+    e: float(np.mean([network.attacked(m, float(e)) for m in models]))
+    for e in (_EPSILONS.value if _ATTACKED.value else ())
+  }
   return Row(
     network.name,
     method,
     sparsity,
-    network.score(model),
-    model.count_params(),
-    paoding.count_macs(model),
-    len(paoding.convert_to_tflite(model, None, network.input_range)),
+    float(np.mean(scores)),
+    float(np.std(scores)),
+    float(np.mean([network.agreement(model) for model in models])),
+    fgsm,
+    models[0].count_params(),
+    paoding.count_macs(models[0]),
+    len(paoding.convert_to_tflite(models[0], None, network.input_range)),
     seconds,
   )
 
 
 def pruned(network: Network, setting: str, sparsity: float) -> Row:
   """The row of one method at one sparsity."""
-  method, *scope = setting.split('/')
+  setting_, *plain = setting.split('+')
+  method, *scope = setting_.split('/')
   options = dict(zip(('scope', 'cost'), scope, strict=False))
-  began = time.perf_counter()
-  wrapped = paoding.prune_low_saliency(
-    network.model,
-    paoding.ProgressiveSparsity(sparsity, _STEP.value),
-    method,
-    network.input_range,
-    **options,
-  )
-  paoding.run_schedule(wrapped, verbose=0)
-  seconds = time.perf_counter() - began
-  small = paoding.compact(strip_pruning(wrapped))
-  return measure(network, setting, sparsity, small, seconds)
+  if plain:
+    options['distillation'] = False
+  if method == 'ceiling':
+    if network.train is None:
+      raise ValueError(
+        f'The data of {network.name} hold no x_train: leave "ceiling" out.'
+      )
+    method, options['calibration_data'] = 'reconstruction', network.train
+  draws = method in ('stochastic', 'reconstruction')
+  models, began = [], time.perf_counter()
+  for seed in range(_SEEDS.value if draws else 1):
+    if 'calibration_data' in options:
+      rng = np.random.default_rng(seed)
+      options['calibration_data'] = rng.permutation(network.train)
+    models.append(
+      paoding.prune(
+        network.model,
+        sparsity,
+        method,
+        network.input_range,
+        seed,
+        _STEP.value,
+        verbose=0,
+        **options,
+      )
+    )
+  seconds = (time.perf_counter() - began) / len(models)
+  return measure(network, setting, sparsity, models, seconds)
 
 
-def all_rows() -> Iterator[Row]:
-  """Every row, network after network."""
+def load_rows() -> list[Row]:
+  """The rows that an earlier run has left in `--output`."""
+  if not _OUTPUT.value or not os.path.exists(_OUTPUT.value):
+    return []
+  with open(_OUTPUT.value, encoding='utf-8') as file:
+    return [Row(**fields) for fields in json.load(file)]
+
+
+def all_rows(known: list[Row]) -> Iterator[Row]:
+  """Every row, network after network; known ones are not measured again."""
+  found = {(row.network, row.method, row.sparsity): row for row in known}
   for text in _NETWORKS.value:
     network = load_network(text)
-    yield measure(network, 'original', 0.0, network.model)
+    yield found.get((network.name, 'original', 0.0)) or measure(
+      network, 'original', 0.0, [network.model]
+    )
     for method in _METHODS.value:
       for sparsity in map(float, _SPARSITIES.value):
-        yield pruned(network, method, sparsity)
+        row = found.get((network.name, method, sparsity))
+        yield row or pruned(network, method, sparsity)
 
 
 def table(heads: list[str], rows: list[list[str]]) -> str:
@@ -192,15 +300,86 @@ def table(heads: list[str], rows: list[list[str]]) -> str:
 def scores(rows: list[Row]) -> str:
   """Scores by network and method, one column a sparsity."""
   sparsities = sorted({row.sparsity for row in rows} - {0.0})
-  found = {(row.network, row.method, row.sparsity): row.score for row in rows}
+  found = {(row.network, row.method, row.sparsity): row for row in rows}
   lines = []
   for network in dict.fromkeys(row.network for row in rows):
     original = found[network, 'original', 0.0]
-    for method in _METHODS.value:
-      cells = [f'{found[network, method, s]:.3f}' for s in sparsities]
-      lines.append([network, f'{original:.3f}', method, *cells])
+    for method in dict.fromkeys(row.method for row in rows):
+      own = [found.get((network, method, s)) for s in sparsities]
+      if any(own):
+        cells = [_cell(row) for row in own]
+        lines.append([network, f'{original.score:.3f}', method, *cells])
   heads = ['network', 'original', 'method', *[f'{s:.0%}' for s in sparsities]]
   return table(heads, lines)
+
+
+def _cell(row: Row | None) -> str:
+  if row is None:
+    return ''
+  return f'{row.score:.3f}' + (f' ±{row.spread:.3f}' if row.spread else '')
+
+
+def robustness(rows: list[Row]) -> str:
+  """Agreement and accuracy under attack, where both are known."""
+  lines = [
+    [
+      row.network,
+      f'{row.sparsity:.0%}',
+      row.method,
+      f'{row.agreement:.3f}',
+      *[f'{value:.3f}' for value in row.fgsm.values()],
+    ]
+    for row in rows
+    if row.fgsm
+  ]
+  heads = ['network', 'removed', 'method', 'agreement']
+  return table([*heads, *[f'FGSM {e}' for e in _EPSILONS.value]], lines)
+
+
+def plot(rows: list[Row], path: str) -> None:
+  """Draws the score over the sparsity, one picture a network.
+
+  Raises:
+    ImportError: matplotlib is missing.
+  """
+  try:
+    import matplotlib
+  except ImportError:
+    raise ImportError(
+      "--plot needs matplotlib: pip install 'tfmot_paoding[examples]'."
+    ) from None
+  matplotlib.use('Agg')
+  from matplotlib import pyplot
+
+  networks = list(dict.fromkeys(row.network for row in rows))
+  columns = min(3, len(networks))
+  lines = -(-len(networks) // columns)
+  figure, axes = pyplot.subplots(
+    lines, columns, figsize=(5 * columns, 4 * lines), squeeze=False
+  )
+  for axis in axes.ravel()[len(networks) :]:
+    axis.set_visible(False)
+  for axis, network in zip(axes.ravel(), networks, strict=False):
+    own = [row for row in rows if row.network == network]
+    original = next(row.score for row in own if row.method == 'original')
+    axis.axhline(original, color='grey', linestyle=':', label='original')
+    for method in dict.fromkeys(row.method for row in own):
+      points = sorted(
+        (row.sparsity, row.score, row.spread)
+        for row in own
+        if row.method == method and row.sparsity
+      )
+      if points:
+        x, y, spread = zip(*points, strict=True)
+        dashed = '--' if method.startswith('ceiling') else '-'
+        axis.errorbar(x, y, spread, label=method, linestyle=dashed, marker='o')
+    axis.set(title=network, xlabel='fraction of units removed')
+    axis.set_ylabel('accuracy' if original < 1 else 'error over original')
+    axis.grid(alpha=0.3)
+  axes[0, 0].legend(fontsize='small')
+  figure.tight_layout()
+  figure.savefig(path + '.part', format='png', dpi=120)
+  os.replace(path + '.part', path)
 
 
 def sizes(rows: list[Row]) -> str:
@@ -234,15 +413,23 @@ def sizes(rows: list[Row]) -> str:
 
 
 def main(argv: list[str]) -> None:
-  """Prints both tables."""
+  """Prints the tables."""
   if len(argv) > 1:
     raise app.UsageError(f'Unexpected arguments: {argv[1:]}')
   logging.set_verbosity(logging.ERROR)
-  rows = []
-  for row in all_rows():
+  rows, known = [], load_rows()
+  for row in all_rows(known):
     rows.append(row)
     print(row, flush=True)
+    if _OUTPUT.value:
+      others = [other for other in known if other not in rows]
+      text = json.dumps([dataclasses.asdict(r) for r in [*rows, *others]])
+      paoding.write_file(_OUTPUT.value, text.encode())
   print('\n' + scores(rows) + '\n\n' + sizes(rows))
+  if _ATTACKED.value:
+    print('\n' + robustness(rows))
+  if _PLOT.value:
+    plot(rows, _PLOT.value)
 
 
 if __name__ == '__main__':

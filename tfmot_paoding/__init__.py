@@ -25,6 +25,7 @@ from tfmot_paoding.criteria import (
   register_criterion,
 )
 from tfmot_paoding.deviation import deviation_bound
+from tfmot_paoding.distillation import DistillSettings, distill
 from tfmot_paoding.driver import History
 from tfmot_paoding.export import convert_to_tflite, write_file
 from tfmot_paoding.keras3 import from_keras3
@@ -36,7 +37,9 @@ from tfmot_paoding.methods import (
   method_names,
   register_method,
 )
+from tfmot_paoding.prior import GaussianPrior, Prior
 from tfmot_paoding.prune import prune, prune_low_saliency, run_schedule
+from tfmot_paoding.recall import RecallSettings, recall_inputs
 from tfmot_paoding.schedule import ProgressiveSparsity
 from tfmot_paoding.selection import (
   Annealing,
@@ -52,6 +55,8 @@ __all__ = [
   'Annealing',
   'Compensation',
   'Criterion',
+  'DistillSettings',
+  'GaussianPrior',
   'Greedy',
   'History',
   'IntervalImpact',
@@ -61,8 +66,10 @@ __all__ = [
   'NoCompensation',
   'Norm',
   'PairSaliency',
+  'Prior',
   'ProgressiveSparsity',
   'PruneLowSaliency',
+  'RecallSettings',
   'Selection',
   'UpdatePruningStep',
   '__version__',
@@ -70,6 +77,7 @@ __all__ = [
   'convert_to_tflite',
   'count_macs',
   'deviation_bound',
+  'distill',
   'from_keras3',
   'get_method',
   'load_model',
@@ -77,6 +85,7 @@ __all__ = [
   'prune',
   'prune_low_saliency',
   'prune_scope',
+  'recall_inputs',
   'register_compensation',
   'register_criterion',
   'register_handler',

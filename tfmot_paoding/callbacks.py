@@ -18,6 +18,7 @@ class UpdatePruningStep(compat.UpdatePruningStep):
 
   Args:
     calibration_data: As in `run_schedule`, for methods that fit.
+    prior: As in `run_schedule`.
 
   Example:
   ```python
@@ -27,9 +28,10 @@ class UpdatePruningStep(compat.UpdatePruningStep):
   ```
   """
 
-  def __init__(self, calibration_data: Any = None):
+  def __init__(self, calibration_data: Any = None, prior: Any = None):
     super().__init__()
     self._calibration_data = calibration_data
+    self._prior = prior
     self._driver: Driver | None = None
     self._last = -1
 
@@ -55,7 +57,11 @@ class UpdatePruningStep(compat.UpdatePruningStep):
       self._driver = None  # none of ours: TFMOT's callback does all there is
       return
     self._driver = Driver(
-      self.model, False, self._calibration_data, refresh=False
+      self.model,
+      False,
+      self._calibration_data,
+      refresh=False,
+      prior=self._prior,
     )
     self._last = self._step()
     if self._last == 0:

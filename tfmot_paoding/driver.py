@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from tfmot_paoding.allocation import allocate
-from tfmot_paoding.calibration import calibration_samples
 from tfmot_paoding.compat import keras
 from tfmot_paoding.cost import graph_macs
 from tfmot_paoding.deviation import ChangeBound
@@ -27,8 +26,8 @@ from tfmot_paoding.plan import (
   unit_masks,
   units_to_remove,
 )
-from tfmot_paoding.prior import Prior, prior_samples
 from tfmot_paoding.ranges import input_boxes
+from tfmot_paoding.samples import draw_samples
 from tfmot_paoding.schedule import sparsity_at
 from tfmot_paoding.wrapper import PruneLowSaliency
 
@@ -96,6 +95,8 @@ class Driver:
       `run_schedule`.
     refresh: Whether batch norm's statistics follow the fits; training moves
       them itself.
+    prior: Where inputs to fit on come from otherwise, as in `draw_samples`.
+    verbose: 1 shows a progress bar where inputs are recalled.
 
   Raises:
     ValueError: no group of the model can be pruned, or the data do not fit it.
@@ -107,6 +108,8 @@ class Driver:
     bounded: bool = True,
     calibration_data: Any = None,
     refresh: bool = True,
+    prior: Any = None,
+    verbose: int = 0,
   ):
     self.graph = build_graph(wrapped)
     self._grouping = find_groups(self.graph)
@@ -133,28 +136,20 @@ class Driver:
     self._memory: dict = {}
     self._fitting = None
     if self._method.needs_samples:
-      settings = FitSettings(refresh=refresh)
-      samples = self._samples(wrapped, shapes, calibration_data, settings)
-      self._fitting = Fitting(
-        wrapped, read_params(self.graph), samples, settings
+      fit = FitSettings(refresh=refresh)
+      samples = draw_samples(
+        wrapped,
+        settings.input_range,
+        fit.count(graph_macs(self.graph)),
+        self._seed,
+        calibration_data,
+        prior,
+        verbose,
       )
+      self._fitting = Fitting(wrapped, read_params(self.graph), samples, fit)
     self._merged = {
       group.name: np.full(group.size, -1) for group in self.groups
     }
-
-  def _samples(
-    self,
-    wrapped: keras.Model,
-    shapes: list,
-    data: Any,
-    settings: FitSettings,
-  ) -> list[Array]:
-    """The inputs to fit on: the caller's, or the prior's."""
-    count = settings.count(graph_macs(self.graph))
-    if data is not None:
-      return calibration_samples(wrapped, data, count)
-    rng = np.random.default_rng([self._seed, 1])
-    return prior_samples(Prior(), self._boxes, shapes, count, rng)
 
   @property
   def schedules(self) -> list:

@@ -10,6 +10,7 @@ from tfmot_paoding.allocation import Allocation
 from tfmot_paoding.cloning import clone_with, copy_weights, fresh_layer
 from tfmot_paoding.compact import compact
 from tfmot_paoding.compat import keras
+from tfmot_paoding.distillation import DistillSettings, distill
 from tfmot_paoding.driver import Driver, History
 from tfmot_paoding.graph import Graph, build_graph, check_model, read_params
 from tfmot_paoding.groups import Group, find_groups
@@ -17,6 +18,7 @@ from tfmot_paoding.keras3 import as_tf_keras
 from tfmot_paoding.layers.base import Path
 from tfmot_paoding.methods import Method, get_method
 from tfmot_paoding.ranges import input_boxes
+from tfmot_paoding.samples import recalled_samples
 from tfmot_paoding.schedule import (
   ProgressiveSparsity,
   check_schedule,
@@ -127,6 +129,7 @@ def run_schedule(
   end_step: int | None = None,
   verbose: int = 1,
   calibration_data: Any = None,
+  prior: Any = None,
 ) -> History:
   """Drives a wrapped model's schedule to its end without data.
 
@@ -142,6 +145,11 @@ def run_schedule(
       dict of arrays for several inputs, or a batched `tf.data.Dataset`. Methods
       that fit (`'reconstruction'`) use them in place of their prior; the
       others do not look at them.
+    prior: Where inputs to fit on come from otherwise: 'smooth' (Gaussian,
+      smooth along positions), 'varied' (many such), 'recalled' (by
+      `recall_inputs`), a `Prior` or `GaussianPrior` of your own, or a dict of
+      input name to one. None: 'recalled' for models of up to 6e7
+      multiply-accumulates that have batch normalization, 'smooth' for others.
 
   Returns:
     Sparsity, units removed, output bound and seconds of each step.
@@ -150,7 +158,9 @@ def run_schedule(
     ValueError: the model is not wrapped, or the schedule has no end.
   """
   check_model(wrapped)
-  driver = Driver(wrapped, calibration_data=calibration_data)
+  driver = Driver(
+    wrapped, calibration_data=calibration_data, prior=prior, verbose=verbose
+  )
   steps = sorted(
     {
       step
@@ -184,10 +194,13 @@ def prune(
   cost: str = 'parameters',
   floor: float = 0.1,
   calibration_data: Any = None,
+  prior: Any = None,
+  distillation: bool | DistillSettings | None = None,
 ) -> keras.Model:
   """Prunes a trained model without data and makes it physically smaller.
 
-  `prune_low_saliency`, `run_schedule`, `strip_pruning` and `compact` in one.
+  `prune_low_saliency`, `run_schedule`, `strip_pruning`, `compact` and, for
+  methods that fit on inputs, `distill` in one.
 
   Args:
     model: A built Sequential or functional model, of tf_keras or Keras 3, not
@@ -204,6 +217,10 @@ def prune(
     cost: As in `prune_low_saliency`.
     floor: As in `prune_low_saliency`.
     calibration_data: As in `run_schedule`.
+    prior: As in `run_schedule`.
+    distillation: Whether, or how, the pruned model is trained at the end to
+      answer as `model` does, by `distill`. None: where the method fits on
+      inputs.
 
   Returns:
     A smaller model of the same structure and layer names.
@@ -233,8 +250,29 @@ def prune(
     cost=cost,
     floor=floor,
   )
-  run_schedule(wrapped, verbose=verbose, calibration_data=calibration_data)
-  return compact(compat.strip_pruning(wrapped))
+  if distillation is None:
+    distillation = get_method(method).needs_samples
+  if distillation and calibration_data is None:
+    # Recalled once, for the fits and for distillation.
+    calibration_data = recalled_samples(
+      wrapped, input_range, seed, prior, verbose
+    )
+  run_schedule(
+    wrapped, verbose=verbose, calibration_data=calibration_data, prior=prior
+  )
+  small = compact(compat.strip_pruning(wrapped))
+  if not distillation:
+    return small
+  return distill(
+    small,
+    model,
+    input_range,
+    seed,
+    calibration_data,
+    prior,
+    distillation if isinstance(distillation, DistillSettings) else None,
+    verbose,
+  )
 
 
 def _progress(history: History) -> list[tuple[str, float]]:

@@ -1,0 +1,110 @@
+"""The inputs that fits, distillation and comparisons run on.
+
+Best first: inputs that the user has; inputs recalled from the statistics that
+batch normalization stored; samples of a prior.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tfmot_paoding.calibration import calibration_samples
+from tfmot_paoding.compat import keras
+from tfmot_paoding.cost import graph_macs
+from tfmot_paoding.graph import build_graph
+from tfmot_paoding.prior import Prior, VariedPrior, prior_samples
+from tfmot_paoding.ranges import input_boxes
+from tfmot_paoding.recall import has_statistics, recall_inputs
+
+Array = np.ndarray
+
+# Recalling inputs for larger networks (multiply-accumulates) takes too long.
+_MOST_MACS = 6e7
+_MOST_RECALLED = 768
+_NAMED = {'smooth': Prior(), 'varied': VariedPrior()}
+
+
+def draw_samples(
+  model: keras.Model,
+  input_range: Any,
+  count: int,
+  seed: int = 0,
+  data: Any = None,
+  prior: Any = None,
+  verbose: int = 0,
+  otherwise: str = 'smooth',
+) -> list[Array]:
+  """Inputs for a model, one array an input of the model.
+
+  Args:
+    model: The trained model, wrapped or not.
+    input_range: The range of its inputs.
+    count: How many at most; recalled ones are fewer.
+    seed: The only source of chance.
+    data: Inputs that the user has, as in `calibration_samples`.
+    prior: 'smooth', 'varied', 'recalled', a `Prior`, or a dict of input name
+      to `Prior`. None: 'recalled' for models of up to 6e7 multiply-accumulates
+      that have batch normalization, `otherwise` for others.
+    otherwise: See `prior`.
+    verbose: 1 shows a progress bar where inputs are recalled.
+
+  Raises:
+    ValueError: the data or the prior do not fit the model.
+  """
+  if data is not None:
+    return calibration_samples(model, data, count)
+  found = recalled_samples(model, input_range, seed, prior, verbose, count)
+  if found is not None:
+    return found
+  graph = build_graph(model)
+  priors = _priors(prior or otherwise, list(model.input_names))
+  shapes = [graph.shapes[value] for value in graph.inputs]
+  boxes = input_boxes(model, input_range, shapes)
+  rng = np.random.default_rng([seed, 1])
+  return [
+    prior_samples(one, [box], [shape], count, rng)[0]
+    for one, box, shape in zip(priors, boxes, shapes, strict=True)
+  ]
+
+
+def recalled_samples(
+  model: keras.Model,
+  input_range: Any,
+  seed: int = 0,
+  prior: Any = None,
+  verbose: int = 0,
+  count: int = _MOST_RECALLED,
+) -> list[Array] | None:
+  """Recalled inputs, if `prior` asks for them; see `draw_samples`."""
+  if prior is None:
+    graph = build_graph(model)
+    if has_statistics(graph) and graph_macs(graph) <= _MOST_MACS:
+      prior = 'recalled'
+  if not (isinstance(prior, str) and prior == 'recalled'):
+    return None
+  found = recall_inputs(
+    model, min(count, _MOST_RECALLED), input_range, seed, verbose=verbose
+  )
+  return found if isinstance(found, list) else [found]
+
+
+def _priors(prior: Any, names: list[str]) -> list[Prior]:
+  """The prior of each input."""
+  if isinstance(prior, Mapping):
+    if set(prior) != set(names):
+      raise ValueError(
+        f'`prior` names the inputs {sorted(prior, key=str)}, but the model has '
+        f'{sorted(names)}.'
+      )
+    return [_priors(prior[name], [name])[0] for name in names]
+  if isinstance(prior, str) and prior in _NAMED:
+    prior = _NAMED[prior]
+  if not isinstance(prior, Prior):
+    raise ValueError(
+      "`prior` must be 'smooth', 'varied', 'recalled', a tfmot_paoding.Prior "
+      f'or a dict of input name to one, but got {prior!r}.'
+    )
+  return [prior] * len(names)
