@@ -13,27 +13,18 @@ from tfmot_paoding.ops.base import (
   core,
   last_axis,
 )
-from tfmot_paoding.ops.channelwise import (
-  Depthwise,
-  Elementwise,
-  LearnedSlope,
-  Line,
-  Positions,
-  Scale,
-)
+from tfmot_paoding.ops.channelwise import Line, Scale
+from tfmot_paoding.ops.convolutions import Conv, ConvTranspose
+from tfmot_paoding.ops.depthwise import Depthwise
+from tfmot_paoding.ops.elementwise import Elementwise, LearnedSlope
 from tfmot_paoding.ops.joins import (
   Concatenate,
   Extreme,
   Multiply,
   WeightedSum,
 )
-from tfmot_paoding.ops.products import (
-  Conv,
-  ConvTranspose,
-  Lookup,
-  MatMul,
-  Product,
-)
+from tfmot_paoding.ops.positions import Positions
+from tfmot_paoding.ops.products import Lookup, MatMul, Product
 from tfmot_paoding.ops.shapes import Permute, Reshape, Softmax
 
 __all__ = [
