@@ -14,6 +14,7 @@ _DISTRIBUTIONS = {
   'h5py': 'h5py',
   'hypothesis': 'hypothesis',
   'keras': 'keras',
+  'matplotlib': 'matplotlib',
   'numpy': 'numpy',
   'paoding': 'paoding_dl',
   'pytest': 'pytest',
