@@ -29,6 +29,9 @@ from tfmot_paoding.samples import draw_samples
 
 Array = np.ndarray
 
+# Logits this near, in units of their variance, leave nothing to learn.
+_ALIKE = 1e-6
+
 
 @dataclasses.dataclass(frozen=True)
 class DistillSettings(Configurable):
@@ -105,8 +108,8 @@ def distill(
 
   Returns:
     A model of the same structure as `pruned`; with the weights of `pruned` if
-    training brought its answers no nearer on the inputs kept apart. An
-    interrupt ends training early.
+    training brought its answers no nearer on the inputs kept apart, or if
+    they were alike already. An interrupt ends training early.
 
   Raises:
     TypeError: an argument is no Keras model.
@@ -136,6 +139,8 @@ def distill(
   )
   lesson = _Lesson(original, samples, heads_of(graph), settings.batch_size)
   before = lesson.distance(student)
+  if before < _ALIKE:
+    return student
   best = student.get_weights()
   with contextlib.suppress(KeyboardInterrupt):  # what is learned so far counts
     _train(student, lesson, settings, settings.length(macs), seed, verbose)
