@@ -9,12 +9,14 @@ import numpy as np
 
 from tfmot_paoding.cost import COSTS, unit_costs
 from tfmot_paoding.criteria import IntervalImpact, PairSaliency
+from tfmot_paoding.fitting import Fitting
 from tfmot_paoding.graph import Graph
 from tfmot_paoding.groups import Group
 from tfmot_paoding.intervals import Interval
 from tfmot_paoding.layers.base import Path
 from tfmot_paoding.ops import Params
 from tfmot_paoding.plan import units_to_remove
+from tfmot_paoding.reconstruction import combined_costs
 from tfmot_paoding.registry import Configurable
 from tfmot_paoding.selection import ScoreTable
 from tfmot_paoding.view import GroupView, NetworkView
@@ -65,6 +67,7 @@ def allocate(
   alive: Mapping[Path, Array],
   boxes: Sequence[Interval],
   memory: dict | None = None,
+  fitting: Fitting | None = None,
 ) -> dict[Path, int]:
   """How many units each group shall have lost in all, under a global scope.
 
@@ -77,6 +80,8 @@ def allocate(
     alive: Which units each group still has, by group name.
     boxes: Bounds of each input.
     memory: As in `NetworkView`.
+    fitting: Moments, for methods that fit: units are then weighed by the
+      measured reconstruction error that is left when they are gone.
 
   Returns:
     The numbers by group name; where floors forbid more, less than asked for.
@@ -87,18 +92,53 @@ def allocate(
   if wanted <= 0:
     return gone
   costs = unit_costs(graph, list(groups), params, alive, allocation.cost)
-  network = NetworkView(graph, params, boxes, memory)
+  network = NetworkView(graph, params, boxes, memory, fitting)
   views = [GroupView(network, group, alive[group.name]) for group in groups]
+  rooms = [
+    min(max(allocation.most(group.size) - gone[group.name], 0), wanted)
+    for group in groups
+  ]
+  if fitting is None:
+    found = _ranked_scores(views, rooms)
+  else:
+    found = [
+      _elimination_errors(v, n) for v, n in zip(views, rooms, strict=True)
+    ]
   waiting = []
-  for group, scores in zip(groups, _scores(views), strict=True):
-    room = max(allocation.most(group.size) - gone[group.name], 0)
-    cheapest = np.sort(scores[alive[group.name]])[:room]
-    price = cheapest / max(costs[group.name], 1e-300)
+  for group, errors in zip(groups, found, strict=True):
+    price = errors / max(costs[group.name], 1e-300)
     waiting += [(value, group.name) for value in price.tolist()]
   waiting.sort(key=lambda pair: pair[0])  # stable: earlier groups first
   for _, name in waiting[:wanted]:
     gone[name] += 1
   return gone
+
+
+def _ranked_scores(views: list[GroupView], rooms: list[int]) -> list[Array]:
+  """What each further removal of a group costs, ascending, (room,)."""
+  return [
+    np.sort(scores[view.alive])[:room]
+    for view, scores, room in zip(views, _scores(views), rooms, strict=True)
+  ]
+
+
+def _elimination_errors(view: GroupView, room: int) -> Array:
+  """The reconstruction error that each further elimination adds.
+
+  As a share of what reaches the consumers, so that groups can be compared.
+  """
+  parts = [fit.fit for fit in view.fits]
+  energy = sum(part.energy for part in parts) or 1.0
+  alive, found = np.flatnonzero(view.alive), []
+  for _ in range(room):
+    costs = combined_costs(parts, alive)
+    found.append(float(costs.min()) / energy)
+    cheapest = int(alive[np.argmin(costs)])
+    for part in parts:
+      part.eliminate(cheapest)
+    alive = alive[alive != cheapest]
+  # A cheap removal behind a dear one can be had only with it.
+  return np.maximum.accumulate(np.asarray(found))
 
 
 def _scores(views: list[GroupView]) -> list[Array]:

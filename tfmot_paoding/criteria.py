@@ -98,6 +98,24 @@ class PairSaliency(Criterion):
     return distances * np.linalg.norm(view.outgoing[units], axis=1)[:, None]
 
 
+@criteria.register('ward')
+@dataclasses.dataclass(frozen=True)
+class Ward(Criterion):
+  """What folding two units adds to the spread within clusters.
+
+  s_ij = m_i m_j / (m_i + m_j) ||(w_i, b_i) - (w_j, b_j)||^2, m being how many
+  original units each stands for.
+
+  Reference: Ward 1963; Wang et al. 2025, arXiv 2502.10216, cluster likewise.
+  """
+
+  def scores(self, view: GroupView, units: Array) -> Array:
+    """Shape (k, n)."""
+    own, other = view.masses[units][:, None], view.masses
+    weights = own * other / (own + other)
+    return weights * np.square(view.pair_distances[units])
+
+
 @criteria.register('impact')
 @dataclasses.dataclass(frozen=True)
 class IntervalImpact(Criterion):

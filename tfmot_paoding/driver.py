@@ -225,6 +225,7 @@ class Driver:
       alive,
       self._boxes,
       self._memory,
+      self._fitting,
     )
 
   def _alive(self) -> dict[Path, Array]:

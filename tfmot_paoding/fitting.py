@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from typing import NamedTuple
 
 import numpy as np
 
 from tfmot_paoding.compat import keras
 from tfmot_paoding.graph import Graph
 from tfmot_paoding.groups import Member
-from tfmot_paoding.ops import Conv, Params, Scale, WeightRef
+from tfmot_paoding.heads import heads_of
+from tfmot_paoding.ops import Conv, Params, Product, Scale, WeightRef
 from tfmot_paoding.reconstruction import (
   MOST_ROWS,
   Elimination,
   RowMoments,
+  channel_samples,
+  least_squares,
   row_samples,
   supports,
 )
@@ -67,6 +72,7 @@ class Fitting:
     self._settings = settings
     self._original = dict(params)
     self._first = self._simulation.statistics(params)
+    self._heads = heads_of(self._simulation.graph)
 
   @property
   def refreshes(self) -> bool:
@@ -77,6 +83,36 @@ class Fitting:
     """The inputs of consumers on the samples, by value."""
     return self._simulation.run(params, {m.node.inputs[0] for m in members})
 
+  def change(self, params: Params) -> float:
+    """How far a network's answers have moved, without data.
+
+    Args:
+      params: Its weights.
+
+    Returns:
+      The mean squared change of each output's logits on the samples, as a
+      share of the original's variance; infinite where an output is not known.
+    """
+    total = 0.0
+    for found, wanted in zip(self._logits(params), self._answers, strict=True):
+      if wanted is None or found is None:
+        return float('inf')
+      total += np.mean(np.square(found - wanted)) / max(wanted.var(), 1e-12)
+    return float(total)
+
+  @functools.cached_property
+  def _answers(self) -> list[Array | None]:
+    return self._logits(self._original)
+
+  def _logits(self, params: Params) -> list[Array | None]:
+    """The logits of every output on the samples."""
+    outputs = self._simulation.graph.outputs
+    values = self._simulation.run(params, outputs)
+    return [
+      head.logits(values[value]).numpy() if value in values else None
+      for head, value in zip(self._heads, outputs, strict=True)
+    ]
+
   def elimination(
     self,
     graph: Graph,
@@ -86,9 +122,54 @@ class Fitting:
     alive: Array,
   ) -> ConsumerFit:
     """A consumer's weights, ready to lose units."""
-    return ConsumerFit(
-      graph, params, member, value, alive, self._settings.ridge
+    matrix, sampled = rows_seen(graph, params, member, value)
+    scale = _scale_behind(graph, member)
+    if sampled is None:
+      moments = RowMoments.unknown(len(matrix))
+    else:
+      centred = _is_centred(graph, member)
+      moments = RowMoments(sampled, self._settings.ridge, centred)
+    weights = None
+    if scale is not None and len(matrix) == len(member.node.op.matrix(params)):
+      spread = (matrix * (moments.covariance @ matrix)).sum(0)
+      gamma = 1.0 if scale.gamma is None else params[scale.gamma]
+      weights = np.abs(gamma) / np.sqrt(np.maximum(spread, 1e-12))
+    return ConsumerFit(params, member, moments, alive, weights)
+
+  def refitted(
+    self,
+    graph: Graph,
+    params: tuple[Params, Params],
+    member: Member,
+    values: tuple[Array | None, Array | None],
+    alive: Array,
+  ) -> Refitted:
+    """A consumer's best weights for units that have been folded.
+
+    Args:
+      graph: The network's graph.
+      params: Its weights before, and with the folded units' rows added up.
+      member: The consumer.
+      values: What it reads before and after.
+      alive: Which units are left, shape (units,).
+    """
+    wanted, old = rows_seen(graph, params[0], member, values[0])
+    start, new = rows_seen(graph, params[1], member, values[1])
+    op, taps = member.node.op, taps_apart(member, params[0], len(wanted))
+    if old is None or new is None:
+      return Refitted(op, op.matrix(params[1]), np.zeros(1))
+    rows = member.places if taps > 1 else member.rows
+    gone = rows[~alive].ravel()
+    matrix, shift = least_squares(
+      wanted,
+      start,
+      old,
+      new,
+      np.setdiff1d(np.arange(len(wanted)), gone),
+      self._settings.ridge,
+      _is_centred(graph, member),
     )
+    return Refitted(op, _by_row(matrix, taps), shift.reshape(taps, -1).sum(0))
 
   def refreshed(self, graph: Graph, params: Params) -> dict[WeightRef, Array]:
     """Batch norm statistics, moved as those of the samples have moved.
@@ -124,53 +205,101 @@ class ConsumerFit:
 
   Where a covariance of all its rows would be too large, that of its channels
   stands for all taps; where its input is not known, removed units are missed.
+
+  Args:
+    params: The network's weights.
+    member: The consumer.
+    moments: Of its rows, or of its channels.
+    alive: Which units are still there.
+    weights: What an error of each column counts; None for 1.
   """
 
   def __init__(
     self,
-    graph: Graph,
     params: Params,
     member: Member,
-    value: Array | None,
+    moments: RowMoments,
     alive: Array,
-    ridge: float,
+    weights: Array | None = None,
   ):
-    op = member.node.op
-    self.op = op
-    matrix, rows = op.matrix(params), member.rows
-    scale = _scale_behind(graph, member)
-    centred = op.bias is not None or scale is not None
-    known = value is not None and supports(op)
-    self._taps = 1
-    if known and isinstance(op, Conv) and len(matrix) > MOST_ROWS:
-      self._taps = len(op.padded)
+    self.op = member.node.op
+    matrix = self.op.matrix(params)
+    self._taps = taps_apart(member, params, len(moments.mean))
+    if self._taps > 1:
       matrix = _by_channel(matrix, self._taps)
-      rows = member.places
-      samples = value.reshape(-1, value.shape[-1])[:20000].astype(float)
-    elif known:
-      samples = row_samples(op, graph.layers[member.node.path], value, 0)
-    if known:
-      moments = RowMoments(samples, ridge, centred)
-    else:
-      moments = RowMoments.unknown(len(matrix))
-    weights = np.ones(matrix.shape[1])
-    if scale is not None and self._taps == 1:
-      spread = np.einsum('rm,rs,sm->m', matrix, moments.covariance, matrix)
-      gamma = 1.0 if scale.gamma is None else params[scale.gamma]
-      weights = np.abs(gamma) / np.sqrt(np.maximum(spread, 1e-12))
+    rows = member.places if self._taps > 1 else member.rows
+    if weights is None:
+      weights = np.ones(matrix.shape[1])
     self.fit = Elimination(matrix, rows, moments, weights, alive)
 
   @property
   def matrix(self) -> Array:
     """The consumer's matrix as it is now."""
-    if self._taps == 1:
-      return self.fit.matrix
     return _by_row(self.fit.matrix, self._taps)
 
   @property
   def shift(self) -> Array:
     """What the bias takes of the means, (columns,)."""
     return self.fit.shift.reshape(self._taps, -1).sum(0)
+
+
+class Refitted(NamedTuple):
+  """A consumer that was fitted at once.
+
+  Attributes:
+    op: The consumer.
+    matrix: Its matrix now.
+    shift: What its bias takes of the means.
+  """
+
+  op: Product
+  matrix: Array
+  shift: Array
+
+
+def rows_seen(
+  graph: Graph, params: Params, member: Member, value: Array | None
+) -> tuple[Array, Array | None]:
+  """A consumer's matrix, and samples of what its rows see.
+
+  Returns:
+    (rows, columns) and (samples, rows); where that would be too many rows, its
+    channels with the columns of all taps. None for samples that cannot be had.
+  """
+  op = member.node.op
+  matrix = op.matrix(params)
+  if value is None or not supports(op):
+    return matrix, None
+  if isinstance(op, Conv) and len(matrix) > MOST_ROWS:
+    return _by_channel(matrix, len(op.padded)), channel_samples(value)
+  return matrix, row_samples(op, graph.layers[member.node.path], value, 0)
+
+
+def taps_apart(member: Member, params: Params, rows: int) -> int:
+  """How many taps each of so many rows of a fit stands for."""
+  return len(member.node.op.matrix(params)) // rows
+
+
+def weight_moments(member: Member, gram: Array, ridge: float) -> RowMoments:
+  """Moments of a consumer's channels, were units what their weights are.
+
+  Args:
+    member: The consumer.
+    gram: Inner products of the units' incoming weights, (units, units).
+    ridge: Added to the diagonal, as a fraction of its mean.
+  """
+  moments = RowMoments.unknown(len(member.units))
+  gram = gram + ridge * np.trace(gram) / len(gram) * np.eye(len(gram))
+  for channels in member.places.T:
+    moments.covariance[np.ix_(channels, channels)] = gram
+  return moments
+
+
+def _is_centred(graph: Graph, member: Member) -> bool:
+  """Whether a bias, or batch normalization behind, can take the means."""
+  return (
+    member.node.op.bias is not None or _scale_behind(graph, member) is not None
+  )
 
 
 def _by_channel(matrix: Array, taps: int) -> Array:

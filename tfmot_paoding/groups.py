@@ -96,13 +96,17 @@ class Group:
       (the weight, the axis that the units run along, whether removing a unit
       zeroes its entries, the unit of each entry along that axis or -1).
     """
+    yield from self.own_weights()
+    for member in self.consumers:
+      yield from _along(member, True, member.units)
+
+  def own_weights(self) -> Iterator[tuple[WeightRef, int, bool, Array]]:
+    """`weights` of producers and carriers alone: what makes the units."""
     for member in self.producers:
       yield from _along(member, False, member.units)
     for member in self.carriers:
       yield from _along(member, False, member.units)
       yield from _along(member, True, member.incoming)
-    for member in self.consumers:
-      yield from _along(member, True, member.units)
 
   @property
   def paths(self) -> dict[Path, None]:
@@ -119,6 +123,13 @@ def _along(
     if axis is not None:
       size = len(units) // (axes.blocks if incoming else 1)
       yield ref, axis, axes.masked, units[:size]
+
+
+def along(axis: int, entries: Array) -> tuple:
+  """The index of these entries along an axis, which may count from the end."""
+  if axis >= 0:
+    return (*[slice(None)] * axis, entries)
+  return (..., entries, *[slice(None)] * (-1 - axis))
 
 
 @dataclasses.dataclass(frozen=True)

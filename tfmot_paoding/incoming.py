@@ -12,7 +12,7 @@ import numpy as np
 
 from tfmot_paoding.graph import Graph, Node
 from tfmot_paoding.groups import Group, Member
-from tfmot_paoding.ops import Params
+from tfmot_paoding.ops import Params, Scale, WeightRef
 
 Array = np.ndarray
 
@@ -61,6 +61,36 @@ def incoming_weights(
   if len(weights) == 1:
     return weights[0], biases[0][None]
   return np.concatenate(weights), np.stack(biases)
+
+
+def rows_at_scales(
+  graph: Graph, params: Params, group: Group
+) -> dict[WeightRef, Array]:
+  """What makes the values that batch normalization in a group sees.
+
+  Args:
+    graph: The network's graph.
+    params: Its weights.
+    group: The group.
+
+  Returns:
+    Weights (d, channels) by the reference of each variance; zeros where a join
+    stands between the producer and the batch normalization.
+  """
+  readers = graph.readers()
+  found = {
+    member.node.op.variance: np.zeros((1, len(member.units)))
+    for member in group.carriers
+    if isinstance(member.node.op, Scale) and member.node.op.variance is not None
+  }
+  for member in group.producers:
+    rows = member.node.op.matrix(params)
+    bias = np.zeros(rows.shape[1])
+    for node in _chain(member.node, readers):
+      if isinstance(node.op, Scale) and node.op.variance in found:
+        found[node.op.variance] = rows
+      rows, bias = node.op.unfold(params, rows, bias)
+  return found
 
 
 def producer_kernels(params: Params, group: Group) -> Array:

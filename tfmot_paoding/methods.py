@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfmot_paoding.compensation import Compensation, compensations
-from tfmot_paoding.criteria import Criterion, criteria
+from tfmot_paoding.criteria import Criterion, Norm, criteria
 from tfmot_paoding.registry import Registry
 from tfmot_paoding.selection import Selection, selections
 
@@ -22,27 +22,43 @@ class Method:
     criterion: What a removal costs.
     selection: Which units go at a step.
     compensation: How the kept units make up for it.
+    alternatives: Other methods to try on each group in turn; the one that
+      moves the network's answers on the samples least is kept.
   """
 
   criterion: Criterion | str = 'saliency'
   selection: Selection | str = 'greedy'
   compensation: Compensation | str = 'merge'
+  alternatives: tuple[Method, ...] = ()
 
   def __post_init__(self):
+    others = tuple(
+      method if isinstance(method, Method) else Method.from_config(method)
+      for method in self.alternatives
+    )
+    object.__setattr__(self, 'alternatives', others)
     for name, registry in _PARTS.items():
       object.__setattr__(self, name, registry.get(getattr(self, name)))
 
   @property
   def needs_samples(self) -> bool:
-    """Whether a part of it fits on samples."""
-    return self.criterion.needs_samples or self.compensation.needs_samples
+    """Whether a part of it fits on samples, or is judged on them."""
+    return bool(
+      self.criterion.needs_samples
+      or self.compensation.needs_samples
+      or self.alternatives
+    )
 
   def get_config(self) -> dict[str, Any]:
     """The three parts, each `{'class_name': ..., 'config': ...}`."""
-    return {
+    config: dict[str, Any] = {
       name: registry.serialize(getattr(self, name))
       for name, registry in _PARTS.items()
     }
+    if self.alternatives:
+      others = [method.get_config() for method in self.alternatives]
+      config['alternatives'] = others
+    return config
 
   @classmethod
   def from_config(cls, config: Mapping[str, Any]) -> Method:
@@ -64,7 +80,16 @@ _NAMED = {
   'impact': Method('impact', 'greedy', 'merge'),
   # The paper's method.
   'stochastic': Method('impact', 'annealing', 'merge'),
-  'reconstruction': Method('reconstruction', 'greedy', 'least_squares'),
+  # Rivals that need no data either.
+  'neuron_merging': Method('norm', 'ranking', 'scaled_merge'),
+  'lbyl': Method(Norm(order=2), 'ranking', 'weight_space'),
+  'folding': Method('ward', 'greedy', 'fold'),
+  'reconstruction': Method(
+    'reconstruction',
+    'greedy',
+    'least_squares',
+    alternatives=(Method('ward', 'greedy', 'fold_least_squares'),),
+  ),
 }
 
 

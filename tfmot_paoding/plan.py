@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from tfmot_paoding.fitting import Fitting
 from tfmot_paoding.graph import Graph
-from tfmot_paoding.groups import Group
+from tfmot_paoding.groups import Group, along
 from tfmot_paoding.intervals import Interval
 from tfmot_paoding.layers.base import Path
 from tfmot_paoding.methods import Method
@@ -91,13 +92,6 @@ def _removed_entries(
       yield ref, along(axis, gone)
 
 
-def along(axis: int, entries: Array) -> tuple:
-  """The index of these entries along an axis, which may count from the end."""
-  if axis >= 0:
-    return (*[slice(None)] * axis, entries)
-  return (..., entries, *[slice(None)] * (-1 - axis))
-
-
 def make_plan(
   graph: Graph,
   groups: Sequence[Group],
@@ -129,31 +123,57 @@ def make_plan(
     The plan; empty where every target is met already.
   """
   params = dict(params)
-  alive = {group.name: alive[group.name].copy() for group in groups}
   removed: dict[Path, tuple[tuple[int, int], ...]] = {}
   for group in groups:
-    budget = targets.get(group.name, 0) - int((~alive[group.name]).sum())
+    units = alive[group.name]
+    budget = targets.get(group.name, 0) - int((~units).sum())
     if budget <= 0:
       continue
-    view = GroupView(
-      NetworkView(graph, params, boxes, memory, fitting),
-      group,
-      alive[group.name],
-    )
-    removed[group.name] = tuple(_remove(view, method, budget, rng))
-    params.update(view.consumer_kernels())
-    params.update(view.consumer_biases())
-    alive[group.name] = view.alive
-    # Later groups see producers that are already gone.
-    for ref, index in _removed_entries(group, view.alive):
-      params[ref] = np.array(params[ref])
-      params[ref][index] = 0.0
+    network = NetworkView(graph, params, boxes, memory, fitting)
+    attempts = [
+      _attempt(network, group, units, one, budget, rng)
+      for one in (method, *method.alternatives)
+    ]
+    chosen = attempts[0]
+    if len(attempts) > 1:
+      chosen = min(attempts, key=lambda one: fitting.change(one.params))
+    removed[group.name] = chosen.removed
+    params = chosen.params
+    chosen.view.remember()
   if fitting is not None and fitting.refreshes and removed:
     params.update(fitting.refreshed(graph, params))
   return Plan(removed, params)
 
 
-def _remove(view, method, budget, rng):
+class _Attempt(NamedTuple):
+  """What one method would make of one group."""
+
+  view: GroupView
+  removed: tuple[tuple[int, int], ...]
+  params: dict[WeightRef, Array]
+
+
+def _attempt(
+  network: NetworkView,
+  group: Group,
+  alive: Array,
+  method: Method,
+  budget: int,
+  rng: np.random.Generator,
+) -> _Attempt:
+  view = GroupView(network, group, alive)
+  removed = tuple(_remove(view, method, budget, rng))
+  params = {**network.params, **view.changed_params()}
+  # Later groups see producers that are already gone.
+  for ref, index in _removed_entries(group, view.alive):
+    params[ref] = np.array(params[ref])
+    params[ref][index] = 0.0
+  return _Attempt(view, removed, params)
+
+
+def _remove(
+  view: GroupView, method: Method, budget: int, rng: np.random.Generator
+) -> Iterator[tuple[int, int]]:
   """Carries out what the method proposes; yields (removed, absorber)."""
   proposals = method.selection.propose(view, method.criterion, budget, rng)
   for unit, partner in proposals:
@@ -161,3 +181,4 @@ def _remove(view, method, budget, rng):
     absorber = method.compensation.absorb(view, unit, partner)
     view.remove(unit)
     yield unit, absorber
+  method.compensation.finish(view)

@@ -59,6 +59,11 @@ def row_samples(op: Product, layer: object, x: Array, seed: int) -> Array:
   """
   if isinstance(op, Conv) and len(op.padded) > 1:
     x = _patches(layer, x)
+  return channel_samples(x, seed)
+
+
+def channel_samples(x: Array, seed: int = 0) -> Array:
+  """What channels see, one line a position, (positions, channels)."""
   flat = x.reshape(-1, x.shape[-1])
   if len(flat) > _MOST_SAMPLES:
     rng = np.random.default_rng(seed)
@@ -100,6 +105,10 @@ class Elimination:
     moments: Of all rows.
     weights: What an error of each column counts, shape (columns,).
     alive: Which units are still there, shape (units,).
+
+  Attributes:
+    matrix: The weights as they are now.
+    energy: The weighted variance of what the consumer makes.
   """
 
   def __init__(
@@ -116,6 +125,8 @@ class Elimination:
     others = np.setdiff1d(np.arange(len(matrix)), rows.ravel())
     self._used = np.concatenate([others, rows[alive].ravel()])
     self._before = matrix
+    spread = (matrix * (moments.covariance @ matrix)).sum(0)
+    self.energy = float(np.square(weights) @ spread)
     self.matrix = np.array(matrix)
     self.matrix[rows[~alive].ravel()] = 0.0
     size = len(matrix)
@@ -148,6 +159,41 @@ class Elimination:
   def shift(self) -> Array:
     """What the bias takes of the means, shape (columns,)."""
     return self._mean @ (self._before - self.matrix)
+
+
+def least_squares(
+  wanted: Array,
+  start: Array,
+  old: Array,
+  new: Array,
+  used: Array,
+  ridge: float,
+  centred: bool,
+) -> tuple[Array, Array]:
+  """The matrix V that makes `new` V most like `old` W.
+
+  Args:
+    wanted: W, shape (rows, columns).
+    start: What V is drawn towards, shape (rows, columns).
+    old: Samples of what the rows saw, shape (samples, rows).
+    new: Samples of what they see now, shape (samples, rows).
+    used: The rows that V may use.
+    ridge: How strongly V is drawn, as a fraction of the mean variance.
+    centred: Whether a bias takes the means.
+
+  Returns:
+    V, zero in rows that are not used, and what the bias takes, (columns,).
+  """
+  means = [x.mean(0) if centred else np.zeros(x.shape[1]) for x in (old, new)]
+  before, after = old - means[0], (new - means[1])[:, used]
+  gram = after.T @ after / len(after)
+  level = ridge * float(np.trace(gram)) / max(len(used), 1)
+  gram[np.diag_indices(len(used))] += max(level, 1e-12)
+  missing = before @ wanted - after @ start[used]
+  found = np.zeros_like(wanted)
+  found[used] = start[used]
+  found[used] += np.linalg.solve(gram, after.T @ missing / len(after))
+  return found, means[0] @ wanted - means[1] @ found
 
 
 def combined_costs(parts: Sequence[Elimination], units: Array) -> Array:

@@ -132,6 +132,32 @@ class Greedy(Selection):
       table.forget(unit)
 
 
+@selections.register('ranking')
+@dataclasses.dataclass(frozen=True)
+class Ranking(Selection):
+  """The cheapest of a step by their scores at its start, all at once.
+
+  Those that stay are known from the first removal on, so that no unit goes
+  into one that goes itself.
+  """
+
+  def propose(
+    self,
+    view: GroupView,
+    criterion: Criterion,
+    budget: int,
+    rng: np.random.Generator,
+  ) -> Iterator[Removal]:
+    """Yields the cheapest, in ascending order, without partners."""
+    del rng
+    best = ScoreTable(view, criterion).best
+    order = np.argsort(best, kind='stable')[:budget]
+    view.staying = view.alive.copy()
+    view.staying[order] = False
+    for unit in order.tolist():
+      yield unit, -1
+
+
 @selections.register('annealing')
 @dataclasses.dataclass(frozen=True)
 class Annealing(Selection):

@@ -9,12 +9,17 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from tfmot_paoding import bounds as bounds_lib
-from tfmot_paoding.fitting import ConsumerFit, Fitting
+from tfmot_paoding.fitting import (
+  ConsumerFit,
+  Fitting,
+  Refitted,
+  weight_moments,
+)
+from tfmot_paoding.folding import Fold, fold_weights
 from tfmot_paoding.graph import Graph
 from tfmot_paoding.groups import Group
 from tfmot_paoding.incoming import incoming_weights, producer_kernels
 from tfmot_paoding.intervals import Interval, hull
-from tfmot_paoding.layers.base import Path
 from tfmot_paoding.ops import Gain, Params, WeightRef
 
 Array = np.ndarray
@@ -27,8 +32,9 @@ class NetworkView:
     graph: The model's graph.
     params: Its current weights.
     boxes: Bounds of each input.
-    memory: Pair distances by group from an earlier step, used again where
-      the incoming weights are still the same.
+    memory: What groups keep from one step to the next: pair distances, used
+      again where the incoming weights are still the same, and how many units
+      each stands for.
     fitting: Moments for least squares, if a method wants them.
   """
 
@@ -37,7 +43,7 @@ class NetworkView:
     graph: Graph,
     params: Params,
     boxes: Sequence[Interval],
-    memory: dict[Path, tuple[list[bytes], Array]] | None = None,
+    memory: dict | None = None,
     fitting: Fitting | None = None,
   ):
     self.fitting = fitting
@@ -86,7 +92,10 @@ class GroupView:
     outgoing: Consumer weights, (n, m); a unit read in several rows of a
       kernel (taps, positions) has them one after another. Compensation
       changes it as units go.
-    changed: The units whose outgoing weights the last removal changed.
+    changed: The units whose weights the last removal changed.
+    masses: How many original units each stands for, (n,).
+    staying: Units known to stay at this step, (n,) of bool, where a selection
+      chooses all removals at once; None where it does not.
   """
 
   def __init__(self, network: NetworkView, group: Group, alive: Array):
@@ -98,6 +107,11 @@ class GroupView:
     self._rows = [member.rows for member in group.consumers]
     self.outgoing = self._gather_outgoing()
     self.changed = np.zeros(0, int)
+    self.staying: Array | None = None
+    masses = network.memory.get((group.name, 'masses'), np.ones(self.size))
+    self.masses = masses.copy()
+    self._folds: list[Fold] = []
+    self._fitted: Sequence[ConsumerFit | Refitted] = ()
     self._last_kept = np.full(self.size, -1)
     self._last_low, self._last_high = np.zeros((2, self.size))
 
@@ -245,32 +259,124 @@ class GroupView:
       for member in members
     ]
 
+  @functools.cached_property
+  def _points_by_unit(self) -> Array:
+    """Weights and biases of all units, (d + producers, n)."""
+    return np.vstack([self.incoming, self.biases])
+
+  def cosines(self, unit: int) -> Array:
+    """Cosines of (w, b) with those of all units, (n,); 0 where one is zero."""
+    products = self._points_by_unit[:, unit] @ self._points_by_unit
+    sizes = self.point_sizes[unit] * self.point_sizes
+    return np.where(sizes > 0, products / np.where(sizes > 0, sizes, 1), 0.0)
+
+  @functools.cached_property
+  def point_sizes(self) -> Array:
+    """||(w, b)|| of all units, (n,)."""
+    return np.linalg.norm(self._points_by_unit, axis=0)
+
   # What a removal changes.
 
   def eliminate(self, unit: int) -> None:
-    """Re-fits all consumers to do without a unit."""
-    for fit in self.fits:
+    """Re-fits all consumers to do without a unit, on the samples' moments."""
+    self._eliminate(self.fits, unit)
+
+  def eliminate_by_weights(self, unit: int, ridge: float) -> None:
+    """Re-fits all consumers to do without a unit, on incoming weights alone.
+
+    Args:
+      unit: The unit.
+      ridge: Added to the weights' Gram matrix, as a fraction of its mean
+        diagonal.
+    """
+    if not self._fitted:
+      gram = self._points_by_unit.T @ self._points_by_unit
+      params = self._network.params
+      self._fitted = [
+        ConsumerFit(
+          params, member, weight_moments(member, gram, ridge), self.alive
+        )
+        for member in self._group.consumers
+      ]
+    self._eliminate(self._fitted, unit)
+
+  def _eliminate(self, fits: Sequence[ConsumerFit], unit: int) -> None:
+    self._fitted = fits
+    for fit in fits:
       fit.fit.eliminate(unit)
     self.changed = np.flatnonzero(self.alive)
 
-  def absorb(self, removed: int, kept: int) -> None:
-    """v_kept += v_removed."""
-    self.outgoing[kept] += self.outgoing[removed]
+  def absorb(self, removed: int, kept: int, scale: float = 1.0) -> None:
+    """v_kept += scale v_removed."""
+    self.outgoing[kept] += scale * self.outgoing[removed]
     self.changed = np.append(self.changed, kept)
+
+  def fold(self, removed: int, kept: int) -> None:
+    """The kept unit becomes the mean of both clusters and feeds their sum."""
+    share = self.masses[removed] / (self.masses[removed] + self.masses[kept])
+    self._move(removed, kept, float(share))
+    self._folds.append(Fold(removed, kept, float(share)))
+    self.masses[kept] += self.masses[removed]
+    self.absorb(removed, kept)
+    self.changed = np.flatnonzero(self.alive)  # all distances to it change
+
+  def _move(self, removed: int, kept: int, share: float) -> None:
+    """Incoming weights, and distances to them, as the fold leaves them."""
+    distances = self.pair_distances
+    if not self._folds:
+      # Until now they may be the caller's own arrays.
+      self.pair_distances = distances = distances.copy()
+      self._incoming = tuple(np.array(part) for part in self._incoming)
+    for part in self._incoming:
+      part[:, kept] = (1 - share) * part[:, kept] + share * part[:, removed]
+    gaps = [np.square(p - p[:, [kept]]).sum(0) for p in self._incoming]
+    distances[kept] = distances[:, kept] = np.sqrt(sum(gaps))
+
+  def refit(self) -> None:
+    """Re-fits all consumers to what the folded units make of the samples."""
+    network, members = self._network, self._group.consumers
+    fitting = network.fitting
+    changed = {**network.params, **self.changed_params()}
+    before = fitting.values(network.params, members)
+    after = fitting.values(changed, members)
+    kernels = {**network.params, **self.consumer_kernels()}
+    self._fitted = [
+      fitting.refitted(
+        network.graph,
+        (network.params, kernels),
+        member,
+        (before.get(member.node.inputs[0]), after.get(member.node.inputs[0])),
+        self.alive,
+      )
+      for member in members
+    ]
 
   def remove(self, unit: int) -> None:
     """Takes a unit out; its outgoing weights become zero."""
     self.outgoing[unit] = 0.0
     self.alive[unit] = False
 
+  def changed_params(self) -> dict[WeightRef, Array]:
+    """Every weight that the removals so far have changed."""
+    found = {**self.consumer_kernels(), **self.consumer_biases()}
+    if self._folds:
+      network = self._network
+      params = {**network.params, **found}
+      found |= fold_weights(network.graph, params, self._group, self._folds)
+    return found
+
+  def remember(self) -> None:
+    """Keeps for the next step what is asked for again."""
+    self._network.memory[self._group.name, 'masses'] = self.masses
+
   def consumer_kernels(self) -> dict[WeightRef, Array]:
     """The consumers' kernels with the current outgoing weights in place."""
-    if 'fits' in self.__dict__:
+    if self._fitted:
       return {
         fit.op.kernel: fit.op.kernel_of(
           np.array(fit.matrix), self._network.params[fit.op.kernel]
         )
-        for fit in self.fits
+        for fit in self._fitted
       }
     matrices, start = {}, 0
     for member, rows in zip(self._group.consumers, self._rows, strict=True):
@@ -289,11 +395,9 @@ class GroupView:
 
   def consumer_biases(self) -> dict[WeightRef, Array]:
     """The consumers' biases, with what fits have added to them."""
-    if 'fits' not in self.__dict__:
-      return {}
     return {
       fit.op.bias: self._network.params[fit.op.bias] + fit.shift
-      for fit in self.fits
+      for fit in self._fitted
       if fit.op.bias is not None
     }
 
