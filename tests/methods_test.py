@@ -18,8 +18,11 @@ from tfmot_paoding.selection import selections
 
 def test_named_methods_are_the_papers_combinations():
   assert lib.method_names() == [
+    'folding',
     'impact',
     'l1',
+    'lbyl',
+    'neuron_merging',
     'reconstruction',
     'saliency',
     'stochastic',
@@ -36,6 +39,14 @@ def test_configs_make_a_round_trip(name):
   assert lib.get_method(config) == method
 
 
+def test_alternatives_ask_for_samples_to_judge_on():
+  plain = lib.Method('norm', 'greedy', 'none')
+  judged = lib.Method('norm', 'greedy', 'none', alternatives=(lib.Method(),))
+  assert not plain.needs_samples
+  assert judged.needs_samples
+  assert lib.get_method(judged.get_config()) == judged
+
+
 def test_parts_may_be_objects():
   method = lib.Method(paoding.IntervalImpact(beta=0.5), 'annealing', 'none')
   assert lib.get_method(method) is method
@@ -44,7 +55,9 @@ def test_parts_may_be_objects():
 
 @pytest.mark.parametrize('bad', ['magic', None, 3, ['l1']])
 def test_unknown_methods_list_the_known(bad):
-  with pytest.raises(ValueError, match='impact, l1, reconstruction, sal'):
+  with pytest.raises(
+    ValueError, match='folding, impact, l1, lbyl, neuron_merg'
+  ):
     lib.get_method(bad)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -87,7 +89,7 @@ def test_removed_units_are_zero_on_both_sides(method, name):
     for member in group.carriers:
       assert not plan.params[member.node.op.gamma][gone].any()
       assert not plan.params[member.node.op.beta][gone].any()
-      if method != 'reconstruction':  # it refreshes statistics
+      if method not in ('reconstruction', 'folding'):  # statistics follow
         np.testing.assert_array_equal(
           plan.params[member.node.op.variance], params[member.node.op.variance]
         )
@@ -122,6 +124,30 @@ def test_merging_duplicates_leaves_the_function(method):
     rtol=1e-7,
     atol=1e-9,
   )
+
+
+@pytest.mark.parametrize('first', ['l1', 'fold', 'merge'])
+def test_the_alternative_that_changes_least_is_kept(first):
+  """Group by group, by what the network answers on the samples."""
+  options = {
+    'l1': Method('norm', 'greedy', 'none'),
+    'fold': Method('ward', 'greedy', 'fold'),
+    'merge': Method('saliency', 'greedy', 'merge'),
+  }
+  model = testing.mlp((6, 12, 3), 'tanh', seed=3)
+  graph, _, params, _ = setting(model)
+  judge = testing.fitting(model, graph, params, testing.box(graph))
+  changes = {
+    name: judge.change(planned(model, method, 0.5).params)
+    for name, method in options.items()
+  }
+  assert len(set(changes.values())) == 3
+  others = tuple(m for name, m in options.items() if name != first)
+  plan = planned(
+    model, dataclasses.replace(options[first], alternatives=others), 0.5
+  )
+  assert judge.change(plan.params) == min(changes.values())
+  assert judge.change(params) == 0
 
 
 def test_masks_are_ones_but_for_removed_units():

@@ -16,7 +16,7 @@ from tfmot_paoding.criteria import (
   PairSaliency,
   criteria,
 )
-from tfmot_paoding.selection import Annealing, Greedy, selections
+from tfmot_paoding.selection import Annealing, Greedy, Ranking, selections
 
 SELECTIONS = {
   **{name: selections.get(name) for name in selections.names()},
@@ -245,3 +245,14 @@ def test_nothing_is_removed_twice_when_nothing_may_go(selection, allowed):
 def test_a_negative_temperature_is_refused():
   with pytest.raises(ValueError, match='`temperature`'):
     Annealing(temperature=-1.0)
+
+
+def test_a_ranking_knows_who_stays():
+  view = view_of()
+  scores = Norm().scores(view, np.arange(10))
+  order = np.argsort(scores)
+  proposals = Ranking().propose(view, Norm(), 4, np.random.default_rng(0))
+  assert [unit for unit, _ in proposals] == order[:4].tolist()
+  np.testing.assert_array_equal(
+    np.flatnonzero(view.staying), np.sort(order[4:])
+  )

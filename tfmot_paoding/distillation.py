@@ -24,6 +24,7 @@ from tfmot_paoding.cost import graph_macs
 from tfmot_paoding.graph import build_graph, check_model
 from tfmot_paoding.heads import Head, heads_of
 from tfmot_paoding.keras3 import as_tf_keras
+from tfmot_paoding.recall import has_statistics
 from tfmot_paoding.registry import Configurable
 from tfmot_paoding.samples import draw_samples
 
@@ -41,14 +42,15 @@ class DistillSettings(Configurable):
     steps: Of the optimizer; None for as many as a network's size allows in
       some ten seconds.
     batch_size: Inputs a step.
-    learning_rate: Adam's at the start; it falls to 0 by a cosine.
+    learning_rate: Adam's at the start; it falls to 0 by a cosine. None: 1e-3,
+      and 3e-4 for networks with batch normalization.
     samples: How many inputs, an eighth of which is kept apart to judge by;
       None for as many as there are, up to 8192.
   """
 
   steps: int | None = None
   batch_size: int = 128
-  learning_rate: float = 1e-3
+  learning_rate: float | None = None
   samples: int | None = None
 
   def __post_init__(self):
@@ -60,7 +62,7 @@ class DistillSettings(Configurable):
         raise ValueError(
           f'`{name}` must be an integer of at least 1, but got {value!r}.'
         )
-    if not self.learning_rate > 0:
+    if self.learning_rate is not None and not self.learning_rate > 0:
       raise ValueError(
         f'`learning_rate` must be positive, but got {self.learning_rate!r}.'
       )
@@ -70,6 +72,12 @@ class DistillSettings(Configurable):
     if self.samples is not None:
       return self.samples
     return int(np.clip(1e10 / max(macs, 1), 256, 8192))
+
+  def rate(self, normalized: bool) -> float:
+    """The learning rate, for a network with batch normalization or not."""
+    if self.learning_rate is not None:
+      return self.learning_rate
+    return 3e-4 if normalized else 1e-3
 
   def length(self, macs: int) -> int:
     """How many steps."""
@@ -143,14 +151,20 @@ def distill(
     return student
   best = student.get_weights()
   with contextlib.suppress(KeyboardInterrupt):  # what is learned so far counts
-    _train(student, lesson, settings, settings.length(macs), seed, verbose)
+    rate = settings.rate(has_statistics(graph))
+    _train(student, lesson, rate, settings.length(macs), seed, verbose)
   if not lesson.distance(student) < before:
     student.set_weights(best)
   return student
 
 
 class _Lesson:
-  """The inputs and the teacher's logits, a part of both kept apart."""
+  """The inputs and the teacher's logits, a part of both kept apart.
+
+  Attributes:
+    batch_size: Inputs a step.
+    size: How many inputs there are to learn from.
+  """
 
   def __init__(
     self,
@@ -160,7 +174,7 @@ class _Lesson:
     batch_size: int,
   ):
     self._heads = heads
-    self._batch_size = batch_size
+    self.batch_size = batch_size
     count = len(samples[0])
     if count < 2:
       raise ValueError(
@@ -200,10 +214,8 @@ class _Lesson:
   def _answers(self, model: keras.Model, part: slice) -> list[Array]:
     x = [x[part] for x in self._x]
     found = []
-    for start in range(0, len(x[0]), self._batch_size):
-      outputs = _outputs(
-        model, [a[start : start + self._batch_size] for a in x]
-      )
+    for start in range(0, len(x[0]), self.batch_size):
+      outputs = _outputs(model, [a[start : start + self.batch_size] for a in x])
       found.append(
         [
           head.logits(output).numpy()
@@ -216,7 +228,7 @@ class _Lesson:
 def _train(
   student: keras.Model,
   lesson: _Lesson,
-  settings: DistillSettings,
+  learning_rate: float,
   steps: int,
   seed: int,
   verbose: int,
@@ -224,7 +236,7 @@ def _train(
   variables = student.trainable_variables
   held = [_held(variable) for variable in variables]
   optimizer = keras.optimizers.Adam(
-    keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps),
+    keras.optimizers.schedules.CosineDecay(learning_rate, steps),
     jit_compile=False,
   )
   optimizer.build(variables)
@@ -244,7 +256,7 @@ def _train(
     optimizer.apply_gradients(pairs)
 
   rng = np.random.default_rng([seed, 2])
-  size = min(settings.batch_size, lesson.size)
+  size = min(lesson.batch_size, lesson.size)
   bar = keras.utils.Progbar(steps, verbose=verbose, unit_name='step')
   order = np.zeros(0, int)
   for _ in range(steps):

@@ -19,8 +19,24 @@ from tfmot_paoding.registry import Configurable
 Array = np.ndarray
 
 
+class InputPrior(Configurable):
+  """What inputs may look like; subclasses are frozen dataclasses."""
+
+  def sample(
+    self, box: Interval, count: int, rng: np.random.Generator
+  ) -> Array:
+    """Inputs, shape (count, *box.low.shape).
+
+    Args:
+      box: The declared range.
+      count: How many.
+      rng: The only source of chance.
+    """
+    raise NotImplementedError
+
+
 @dataclasses.dataclass(frozen=True)
-class Prior(Configurable):
+class Prior(InputPrior):
   """A Gaussian over inputs, in units of the declared range.
 
   x = base + reach (mean + deviation g), where base is the value of the range
@@ -52,13 +68,7 @@ class Prior(Configurable):
   def sample(
     self, box: Interval, count: int, rng: np.random.Generator
   ) -> Array:
-    """Inputs, shape (count, *box.low.shape).
-
-    Args:
-      box: The declared range.
-      count: How many.
-      rng: The only source of chance.
-    """
+    """Inputs, shape (count, *box.low.shape)."""
     shape = box.low.shape
     noise = rng.normal(size=(count, *shape))
     if len(shape) > 1:
@@ -104,7 +114,7 @@ class VariedPrior(Prior):
 
 
 @dataclasses.dataclass(frozen=True)
-class GaussianPrior(Prior):
+class GaussianPrior(InputPrior):
   """A Gaussian of known mean and covariance, such as those of your own data.
 
   Attributes:
@@ -173,7 +183,7 @@ def _root(matrix: Array) -> Array:
 
 
 def prior_samples(
-  prior: Prior,
+  prior: InputPrior,
   boxes: list[Interval],
   shapes: list[Shape],
   count: int,

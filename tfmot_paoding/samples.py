@@ -15,7 +15,7 @@ from tfmot_paoding.calibration import calibration_samples
 from tfmot_paoding.compat import keras
 from tfmot_paoding.cost import graph_macs
 from tfmot_paoding.graph import build_graph
-from tfmot_paoding.prior import Prior, VariedPrior, prior_samples
+from tfmot_paoding.prior import InputPrior, Prior, VariedPrior, prior_samples
 from tfmot_paoding.ranges import input_boxes
 from tfmot_paoding.recall import has_statistics, recall_inputs
 
@@ -91,7 +91,7 @@ def recalled_samples(
   return found if isinstance(found, list) else [found]
 
 
-def _priors(prior: Any, names: list[str]) -> list[Prior]:
+def _priors(prior: Any, names: list[str]) -> list[InputPrior]:
   """The prior of each input."""
   if isinstance(prior, Mapping):
     if set(prior) != set(names):
@@ -102,7 +102,7 @@ def _priors(prior: Any, names: list[str]) -> list[Prior]:
     return [_priors(prior[name], [name])[0] for name in names]
   if isinstance(prior, str) and prior in _NAMED:
     prior = _NAMED[prior]
-  if not isinstance(prior, Prior):
+  if not isinstance(prior, InputPrior):
     raise ValueError(
       "`prior` must be 'smooth', 'varied', 'recalled', a tfmot_paoding.Prior "
       f'or a dict of input name to one, but got {prior!r}.'
