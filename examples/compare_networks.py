@@ -15,7 +15,9 @@ Every figure is measured on test data that no method sees; no label and no
 training sample is used but by the method `ceiling`: that is `reconstruction`
 fitted and distilled on real inputs (x_train of the .npz), to see what the lack
 of data costs. Methods that draw at random run once for each of `--seeds`, and
-the mean and the standard deviation are shown. With `--output` the rows are
+the mean and the standard deviation are shown; the ceiling runs once. Inputs are
+recalled once a seed, and their seconds count for every row that uses them;
+rivals prune in one step, as they were published. With `--output` the rows are
 written as JSON after every measurement; called again with the same file, an
 interrupted run goes on from there. `--plot` draws accuracy over sparsity.
 """
@@ -23,6 +25,7 @@ interrupted run goes on from there. `--plot` draws accuracy over sparsity.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import time
@@ -34,6 +37,7 @@ from absl import app, flags, logging
 
 import tfmot_paoding as paoding
 from tfmot_paoding.compat import keras
+from tfmot_paoding.samples import recalled_samples
 
 _NETWORKS = flags.DEFINE_multi_string(
   'network', None, 'Model, data, scale, offset, low and high, with commas.'
@@ -63,7 +67,12 @@ _STEP = flags.DEFINE_float(
 )
 
 
-@dataclasses.dataclass(frozen=True)
+# Methods that draw at random, and rivals that are published in one step.
+_DRAWING = ('stochastic', 'reconstruction')
+_RIVALS = ('neuron_merging', 'lbyl', 'folding')
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Network:
   """A trained model, and what to measure it on.
 
@@ -247,12 +256,14 @@ def pruned(network: Network, setting: str, sparsity: float) -> Row:
         f'The data of {network.name} hold no x_train: leave "ceiling" out.'
       )
     method, options['calibration_data'] = 'reconstruction', network.train
-  draws = method in ('stochastic', 'reconstruction')
-  models, began = [], time.perf_counter()
+  step = 1.0 if method in _RIVALS else _STEP.value
+  draws = method in _DRAWING and 'calibration_data' not in options
+  models, seconds = [], 0.0
   for seed in range(_SEEDS.value if draws else 1):
-    if 'calibration_data' in options:
-      rng = np.random.default_rng(seed)
-      options['calibration_data'] = rng.permutation(network.train)
+    if method == 'reconstruction' and draws:
+      options['calibration_data'], took = recalled(network, seed)
+      seconds += took
+    began = time.perf_counter()
     models.append(
       paoding.prune(
         network.model,
@@ -260,13 +271,21 @@ def pruned(network: Network, setting: str, sparsity: float) -> Row:
         method,
         network.input_range,
         seed,
-        _STEP.value,
+        step,
         verbose=0,
         **options,
       )
     )
-  seconds = (time.perf_counter() - began) / len(models)
-  return measure(network, setting, sparsity, models, seconds)
+    seconds += time.perf_counter() - began
+  return measure(network, setting, sparsity, models, seconds / len(models))
+
+
+@functools.lru_cache(maxsize=None)
+def recalled(network: Network, seed: int) -> tuple[list | None, float]:
+  """The inputs that `prune` would recall, if any, and the seconds it takes."""
+  began = time.perf_counter()
+  found = recalled_samples(network.model, network.input_range, seed)
+  return found, time.perf_counter() - began
 
 
 def load_rows() -> list[Row]:
