@@ -280,7 +280,7 @@ def pruned(network: Network, setting: str, sparsity: float) -> Row:
   return measure(network, setting, sparsity, models, seconds / len(models))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def recalled(network: Network, seed: int) -> tuple[list | None, float]:
   """The inputs that `prune` would recall, if any, and the seconds it takes."""
   began = time.perf_counter()
