@@ -31,7 +31,9 @@ setuptools.setup(
   ],
   extras_require={
     'examples': ['matplotlib>=3.7', 'scikit-learn>=1.3'],
+    'micro': ['ai-edge-litert>=1.2', 'tflite-micro>=0.dev20240101'],
     'test': [
+      'ai-edge-litert>=1.2',
       'build>=1.0',
       'hypothesis>=6.90',
       'pytest>=8',
@@ -40,6 +42,7 @@ setuptools.setup(
       'scikit-learn>=1.3',
       'setuptools>=68',
       'tensorboard>=2.16',
+      'tflite-micro>=0.dev20240101',
       'wheel>=0.41',
     ],
   },

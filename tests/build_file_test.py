@@ -129,7 +129,7 @@ def test_only_compat_imports_keras_and_tfmot():
     assert not (private or through_tf) or module == 'tfmot_paoding.compat'
 
 
-@pytest.mark.parametrize('module', ['compact', 'export', 'deviation'])
+@pytest.mark.parametrize('module', ['compact', 'tflite.convert', 'deviation'])
 def test_what_comes_after_pruning_knows_nothing_of_choosing(module):
   reached, waiting = set(), {f'tfmot_paoding.{module}'}
   while waiting:

@@ -11,9 +11,9 @@ from examples import prune_applications
 from tests import testing
 from tfmot_paoding.activations import rectifier
 from tfmot_paoding.compat import keras, strip_pruning
-from tfmot_paoding.export import run_tflite
 from tfmot_paoding.graph import build_graph, read_params
 from tfmot_paoding.ops import Elementwise, MatMul, WeightRef
+from tfmot_paoding.tflite import run_tflite
 
 _layers = keras.layers
 _SHAPE = (8, 8, 3)

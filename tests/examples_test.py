@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 from tfmot_paoding.compat import keras
-from tfmot_paoding.export import run_tflite
+from tfmot_paoding.tflite import run_tflite
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 

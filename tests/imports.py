@@ -11,6 +11,8 @@ PACKAGE = 'tfmot_paoding'
 # Import name -> distribution, for those that are not the standard library's.
 _DISTRIBUTIONS = {
   'absl': 'absl_py',
+  'ai_edge_litert': 'ai_edge_litert',
+  'flatbuffers': 'flatbuffers',
   'h5py': 'h5py',
   'hypothesis': 'hypothesis',
   'keras': 'keras',
@@ -22,6 +24,7 @@ _DISTRIBUTIONS = {
   'tensorflow': 'tensorflow',
   'tensorflow_model_optimization': 'tensorflow_model_optimization',
   'tf_keras': 'tf_keras',
+  'tflite_micro': 'tflite_micro',
 }
 
 

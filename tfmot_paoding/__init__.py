@@ -27,7 +27,6 @@ from tfmot_paoding.criteria import (
 from tfmot_paoding.deviation import deviation_bound
 from tfmot_paoding.distillation import DistillSettings, distill
 from tfmot_paoding.driver import History
-from tfmot_paoding.export import convert_to_tflite, write_file
 from tfmot_paoding.keras3 import from_keras3
 from tfmot_paoding.layers import LayerHandler, register_handler
 from tfmot_paoding.loading import load_model
@@ -47,12 +46,26 @@ from tfmot_paoding.selection import (
   Selection,
   register_selection,
 )
+from tfmot_paoding.tflite import (
+  Comparison,
+  Latency,
+  MicroError,
+  TFLiteProfile,
+  compare_tflite,
+  convert_to_tflite,
+  profile_tflite,
+  run_micro,
+  run_tflite,
+  write_c_array,
+  write_file,
+)
 from tfmot_paoding.version import __version__
 from tfmot_paoding.wrapper import PruneLowSaliency, prune_scope
 
 __all__ = [
   'Activation',
   'Annealing',
+  'Comparison',
   'Compensation',
   'Criterion',
   'DistillSettings',
@@ -60,9 +73,11 @@ __all__ = [
   'Greedy',
   'History',
   'IntervalImpact',
+  'Latency',
   'LayerHandler',
   'Merge',
   'Method',
+  'MicroError',
   'NoCompensation',
   'Norm',
   'PairSaliency',
@@ -71,9 +86,11 @@ __all__ = [
   'PruneLowSaliency',
   'RecallSettings',
   'Selection',
+  'TFLiteProfile',
   'UpdatePruningStep',
   '__version__',
   'compact',
+  'compare_tflite',
   'convert_to_tflite',
   'count_macs',
   'deviation_bound',
@@ -82,6 +99,7 @@ __all__ = [
   'get_method',
   'load_model',
   'method_names',
+  'profile_tflite',
   'prune',
   'prune_low_saliency',
   'prune_scope',
@@ -91,6 +109,9 @@ __all__ = [
   'register_handler',
   'register_method',
   'register_selection',
+  'run_micro',
   'run_schedule',
+  'run_tflite',
+  'write_c_array',
   'write_file',
 ]

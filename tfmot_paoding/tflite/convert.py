@@ -1,0 +1,333 @@
+"""To .tflite, checked by running it in the interpreter."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_paoding import compat
+from tfmot_paoding.calibration import calibration_samples
+from tfmot_paoding.compat import keras
+from tfmot_paoding.graph import build_graph, check_model
+from tfmot_paoding.heads import heads_of
+from tfmot_paoding.keras3 import as_tf_keras
+from tfmot_paoding.ranges import input_boxes
+from tfmot_paoding.samples import draw_samples
+from tfmot_paoding.tflite.litert import load_interpreter, run_tflite
+
+Array = np.ndarray
+
+QUANTIZATIONS = (None, 'dynamic', 'float16', 'int8', 'int16x8')
+_INTEGER = {'int8': tf.int8, 'int16x8': tf.int16}
+# What the check takes for a size that the model leaves open.
+_OPEN_SIZE = 32
+# How far a conversion may be from the Keras model, as a fraction of the
+# outputs' spread: by its largest difference, for integers by the mean one.
+_TOLERANCE = {
+  None: 1e-4,
+  'dynamic': 0.1,
+  'float16': 0.02,
+  'int8': 0.1,
+  'int16x8': 0.05,
+}
+_REPRESENTATIVE = 128
+_CHECKED = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+  """How a .tflite answers beside its Keras model.
+
+  Attributes:
+    largest: The largest difference of any output, as a fraction of the spread
+      of that output's values.
+    mean: The mean difference, likewise.
+    agreement: The fraction of inputs with the same answers; NaN for outputs
+      that are no classes.
+    count: How many inputs were compared.
+  """
+
+  largest: float
+  mean: float
+  agreement: float
+  count: int
+
+
+def convert_to_tflite(
+  model: keras.Model,
+  quantization: str | None = None,
+  input_range: Any = (0.0, 1.0),
+  seed: int = 0,
+  representative_data: Any = None,
+  float_io: bool = False,
+  sparse: bool | None = None,
+  prior: Any = None,
+  verbose: int = 0,
+) -> bytes:
+  """Converts a model to TFLite and checks the result by running it.
+
+  No data is needed: the ranges of activations that integer modes ask for are
+  taken from inputs that are recalled from the model or drawn from a prior.
+
+  Args:
+    model: A Keras model; pruning wrappers are stripped off. Only a compact
+      model gives a smaller file.
+    quantization: None for float32; 'dynamic' for int8 weights and float
+      activations; 'float16' for float16 weights; 'int8' for integers
+      throughout; 'int16x8' for int16 activations and int8 weights.
+    input_range: The range of the inputs, as in `prune_low_saliency`.
+    seed: Of inputs that are drawn.
+    representative_data: Inputs that integer modes take their ranges from, as
+      `calibration_data` in `run_schedule`, within `input_range`.
+    float_io: Whether integer modes take and give real numbers all the same.
+    sparse: Whether to store zeros of a stripped model sparsely; float32 only,
+      and not for tflite-micro. None: where that makes the file smaller and it
+      loads.
+    prior: Where inputs come from without `representative_data`, as in
+      `run_schedule`.
+    verbose: 1 shows a progress bar where inputs are recalled.
+
+  Returns:
+    The flatbuffer.
+
+  Raises:
+    TypeError: `model` is no Keras model.
+    ValueError: an argument is not as described, TFLite has no operator for
+      something in the model, or the converted model's outputs differ from the
+      Keras model's by more than quantization explains.
+  """
+  if quantization not in QUANTIZATIONS:
+    raise ValueError(
+      "`quantization` must be None, 'dynamic', 'float16', 'int8' or 'int16x8', "
+      f'but got {quantization!r}.'
+    )
+  if sparse and quantization is not None:
+    raise ValueError(
+      f'`sparse` goes with float32 alone, but `quantization` is '
+      f'{quantization!r}: files with both do not load.'
+    )
+  model = as_tf_keras(model)
+  check_model(model)
+  if compat.collect_prunable_layers(model):
+    model = compat.strip_pruning(model)
+  if quantization in _INTEGER:
+    drawn = _representative(
+      model, input_range, seed, representative_data, prior, verbose
+    )
+    data = _convert(model, quantization, drawn, float_io)
+    checked = {name: x[:_CHECKED] for name, x in drawn.items()}
+  else:
+    data = _convert(model, quantization)
+    checked = _samples(model, input_range, seed)
+    if quantization is None and sparse is not False:
+      data = _sparser(model, data, checked, bool(sparse))
+  _check(model, data, quantization, checked)
+  return data
+
+
+def compare_tflite(
+  model: keras.Model, data: bytes, inputs: dict[str, Array]
+) -> Comparison:
+  """Runs a .tflite beside its Keras model.
+
+  Args:
+    model: The Keras model.
+    data: The flatbuffer.
+    inputs: One array with a batch axis by input name, in real numbers.
+
+  Returns:
+    How far apart their answers are.
+
+  Raises:
+    ValueError: the outputs have other shapes.
+  """
+  expected = _answers(model, inputs)
+  found = run_tflite(data, inputs, model.output_names)
+  largest, total, alike = 0.0, 0.0, []
+  for head, want, got in zip(
+    heads_of(build_graph(model)), expected, found, strict=True
+  ):
+    spread = max(np.ptp(want), np.abs(want).max(), 1e-6)
+    if want.shape != got.shape:
+      raise ValueError(
+        f'The converted model gives an output of shape {got.shape}, the Keras '
+        f'model of {want.shape}: TFLite does not compute some layer rightly.'
+      )
+    gap = np.abs(want - got) / spread
+    # A NaN is no small difference.
+    largest = max(largest, float(np.nan_to_num(gap, nan=np.inf).max()))
+    total += float(gap.mean()) / len(expected)
+    if head.is_classes:
+      alike.append(np.mean(head.answers(want) == head.answers(got)))
+  agreement = float(np.mean(alike)) if alike else float('nan')
+  return Comparison(largest, total, agreement, len(expected[0]))
+
+
+def _answers(model: keras.Model, inputs: dict[str, Array]) -> list[Array]:
+  x = [tf.constant(inputs[name]) for name in model.input_names]
+  answers = model(x if len(x) > 1 else x[0], training=False)
+  answers = answers if isinstance(answers, (list, tuple)) else [answers]
+  return [np.asarray(answer, np.float64) for answer in answers]
+
+
+def _convert(
+  model: keras.Model,
+  quantization: str | None,
+  drawn: dict[str, Array] | None = None,
+  float_io: bool = False,
+  sparse: bool = False,
+) -> bytes:
+  """The flatbuffer.
+
+  Raises:
+    ValueError: TFLite cannot express the model.
+  """
+  converter = tf.lite.TFLiteConverter.from_keras_model(model)
+  if quantization is not None:
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+  if sparse:
+    converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
+  if quantization == 'float16':
+    converter.target_spec.supported_types = [tf.float16]
+  if quantization in _INTEGER:
+    ops = tf.lite.OpsSet
+    converter.representative_dataset = lambda: _one_by_one(drawn)
+    converter.target_spec.supported_ops = [
+      ops.TFLITE_BUILTINS_INT8
+      if quantization == 'int8'
+      else ops.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+    ]
+    if not float_io:
+      converter.inference_input_type = _INTEGER[quantization]
+      converter.inference_output_type = _INTEGER[quantization]
+  try:
+    return converter.convert()
+  except Exception as error:  # the converter raises what it likes
+    raise ValueError(
+      f'TFLite cannot express the model with `quantization` {quantization!r}: '
+      f'{_gist(str(error))}'
+    ) from error
+
+
+def _gist(text: str) -> str:
+  """What a converter's message says of operators, or its first lines."""
+  lines = [line.strip() for line in text.splitlines() if line.strip()]
+  named = [
+    line
+    for line in lines
+    if re.match(r'(TF Select|Custom|Flex) ops?:|.*neither a custom op', line)
+  ]
+  return ' '.join(named or lines[:3])[:500]
+
+
+def _one_by_one(drawn: dict[str, Array]) -> Iterator[dict[str, Array]]:
+  for k in range(len(next(iter(drawn.values())))):
+    yield {name: x[k : k + 1] for name, x in drawn.items()}
+
+
+def _sparser(
+  model: keras.Model, data: bytes, inputs: dict[str, Array], must: bool
+) -> bytes:
+  """The sparse form where it is smaller, loads, and gives the same.
+
+  Raises:
+    ValueError: it `must` be sparse, but that form does not load.
+  """
+  kernels = [w.numpy() for w in model.weights if len(w.shape) > 1]
+  if not must and not any(np.mean(kernel == 0) > 0.5 for kernel in kernels):
+    return data
+  found = _convert(model, None, sparse=True)
+  try:
+    load_interpreter(found).allocate_tensors()
+    loads = compare_tflite(model, found, inputs).largest <= _TOLERANCE[None]
+  except (RuntimeError, ValueError):
+    loads = False
+  if must and not loads:
+    raise ValueError(
+      'The sparsely stored model does not run in the interpreter. Leave '
+      '`sparse` out, or use a compact model.'
+    )
+  return found if loads and (must or len(found) < len(data)) else data
+
+
+def _representative(
+  model: keras.Model,
+  input_range: Any,
+  seed: int,
+  data: Any,
+  prior: Any,
+  verbose: int,
+) -> dict[str, Array]:
+  """Inputs that span the declared range, by input name.
+
+  Raises:
+    ValueError: the user's data do not fit the model or the range.
+  """
+  graph = build_graph(model)
+  shapes = [graph.shapes[value] for value in graph.inputs]
+  boxes = input_boxes(model, input_range, shapes)
+  if data is not None:
+    drawn = calibration_samples(model, data, _REPRESENTATIVE)
+  else:
+    drawn = draw_samples(
+      model, input_range, _REPRESENTATIVE, seed, None, prior, verbose
+    )
+  found = {}
+  for name, x, box in zip(model.input_names, drawn, boxes, strict=True):
+    slack = 1e-3 * (box.high - box.low) + 1e-6
+    if data is not None and np.any(
+      (x < box.low - slack) | (x > box.high + slack)
+    ):
+      raise ValueError(
+        f'`representative_data` of input {name!r} lie within '
+        f'[{x.min():g}, {x.max():g}], outside `input_range`. Scale them as the '
+        'model was trained, or pass the range they have.'
+      )
+    x = np.clip(x, box.low, box.high)
+    # The ends of the range belong to the input's scale.
+    lowest, highest = np.argmin(box.low), np.argmax(box.high)
+    x[0].ravel()[lowest] = box.low.ravel()[lowest]
+    x[-1].ravel()[highest] = box.high.ravel()[highest]
+    found[name] = x.astype(np.float32)
+  return found
+
+
+def _check(
+  model: keras.Model,
+  data: bytes,
+  quantization: str | None,
+  inputs: dict[str, Array],
+) -> None:
+  """Raises unless the flatbuffer gives what the Keras model gives."""
+  found = compare_tflite(model, data, inputs)
+  gap = found.mean if quantization in _INTEGER else found.largest
+  if not gap <= _TOLERANCE[quantization]:
+    raise ValueError(
+      f'The converted model differs from the Keras model by {gap:.3g} of the '
+      f"outputs' spread, where {quantization or 'float32'} explains "
+      f'{_TOLERANCE[quantization]:g}. Try another `quantization`, and see that '
+      '`input_range` is the range the model was trained on.'
+    )
+
+
+def _samples(
+  model: keras.Model, input_range: Any, seed: int
+) -> dict[str, Array]:
+  """Random inputs in the box, a batch of one by input name."""
+  rng = np.random.default_rng(seed)
+  shapes = [
+    tuple(size or _OPEN_SIZE for size in tensor.shape[1:])
+    for tensor in model.inputs
+  ]
+  boxes = input_boxes(model, input_range, shapes)
+  return {
+    name: rng.uniform(box.low, box.high)[None].astype(tensor.dtype.name)
+    for name, box, tensor in zip(
+      model.input_names, boxes, model.inputs, strict=True
+    )
+  }

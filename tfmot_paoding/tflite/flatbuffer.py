@@ -1,0 +1,178 @@
+"""What a .tflite says of itself: operators, tensors, and what they take."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+
+from tensorflow.lite.python import schema_py_generated as schema
+
+_CODES = {
+  value: name
+  for name, value in vars(schema.BuiltinOperator).items()
+  if isinstance(value, int)
+}
+# Bits an element, by the schema's type.
+_BITS = {
+  schema.TensorType.FLOAT64: 64,
+  schema.TensorType.INT64: 64,
+  schema.TensorType.UINT64: 64,
+  schema.TensorType.COMPLEX64: 64,
+  schema.TensorType.COMPLEX128: 128,
+  schema.TensorType.FLOAT16: 16,
+  schema.TensorType.INT16: 16,
+  schema.TensorType.UINT16: 16,
+  schema.TensorType.INT8: 8,
+  schema.TensorType.UINT8: 8,
+  schema.TensorType.BOOL: 8,
+  schema.TensorType.INT4: 4,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+  """One tensor of the main graph.
+
+  Attributes:
+    shape: Its shape; sizes left open count as 1.
+    bytes: What an activation of it takes.
+    stored: Bytes of its contents in the file; 0 for an activation.
+    buffer: Where they are; two tensors may share one.
+  """
+
+  shape: tuple[int, ...]
+  bytes: int
+  stored: int
+  buffer: int
+
+  @property
+  def size(self) -> int:
+    """The number of elements."""
+    return math.prod(self.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class Operator:
+  """One operator of the main graph.
+
+  Attributes:
+    name: As in the schema, 'CONV_2D'; a custom operator's own name.
+    inputs: Tensors; -1 where an optional one is missing.
+    outputs: Tensors.
+  """
+
+  name: str
+  inputs: tuple[int, ...]
+  outputs: tuple[int, ...]
+
+
+class TFLiteFile:
+  """A .tflite, read.
+
+  Args:
+    data: The flatbuffer.
+
+  Raises:
+    ValueError: `data` is no .tflite.
+  """
+
+  def __init__(self, data: bytes):
+    if len(data) < 8 or data[4:8] != b'TFL3':
+      raise ValueError(
+        'This is no .tflite: pass the bytes that convert_to_tflite returned.'
+      )
+    model = schema.Model.GetRootAsModel(data, 0)
+    self.object = schema.ModelT.InitFromObj(model)
+    graph = self.object.subgraphs[0]
+    self.tensors = [self._tensor(tensor) for tensor in graph.tensors]
+    self.operators = [self._operator(op) for op in graph.operators]
+    self.inputs = [int(index) for index in graph.inputs]
+    self.outputs = [int(index) for index in graph.outputs]
+
+  def signature(self, of_inputs: bool) -> dict[str, int]:
+    """Each input's, or output's, place in the graph's order, by name."""
+    definition = self.object.signatureDefs[0]
+    entries = definition.inputs if of_inputs else definition.outputs
+    order = self.inputs if of_inputs else self.outputs
+    return {
+      entry.name.decode(): order.index(entry.tensorIndex) for entry in entries
+    }
+
+  @functools.cached_property
+  def weight_bytes(self) -> int:
+    """Bytes of all contents, shared ones once."""
+    return sum({t.buffer: t.stored for t in self.tensors}.values())
+
+  @functools.cached_property
+  def macs(self) -> dict[str, int]:
+    """Multiply-accumulates by operator, for one sample."""
+    found: dict[str, int] = {}
+    for op in self.operators:
+      count = _macs(op, self.tensors)
+      if count:
+        found[op.name] = found.get(op.name, 0) + count
+    return found
+
+  @functools.cached_property
+  def operator_counts(self) -> dict[str, int]:
+    """How often each operator is used."""
+    found: dict[str, int] = {}
+    for op in self.operators:
+      found[op.name] = found.get(op.name, 0) + 1
+    return found
+
+  @functools.cached_property
+  def peak_activation_bytes(self) -> int:
+    """The most bytes of activations that are alive at once."""
+    last = dict.fromkeys(self.inputs, -1)
+    for step, op in enumerate(self.operators):
+      last.update(dict.fromkeys((*op.inputs, *op.outputs), step))
+    last.update(dict.fromkeys(self.outputs, len(self.operators)))
+    alive, peak = set(self.inputs), 0
+    for step, op in enumerate(self.operators):
+      alive |= set(op.outputs)
+      peak = max(
+        peak,
+        sum(self.tensors[t].bytes for t in alive if not self.tensors[t].stored),
+      )
+      alive = {tensor for tensor in alive if last[tensor] > step}
+    return peak
+
+  def _tensor(self, tensor: schema.TensorT) -> Tensor:
+    shape = () if tensor.shape is None else tuple(map(int, tensor.shape))
+    shape = tuple(max(size, 1) for size in shape)
+    contents = self.object.buffers[tensor.buffer].data
+    bits = _BITS.get(tensor.type, 32) * math.prod(shape)
+    stored = 0 if contents is None else len(contents)
+    return Tensor(shape, -(-bits // 8), stored, int(tensor.buffer))
+
+  def _operator(self, op: schema.OperatorT) -> Operator:
+    code = self.object.operatorCodes[op.opcodeIndex]
+    if code.customCode:
+      name = code.customCode.decode()
+    else:
+      number = max(code.builtinCode, code.deprecatedBuiltinCode)
+      name = _CODES.get(number, f'operator {number}')
+    inputs, outputs = (
+      () if part is None else tuple(map(int, part))
+      for part in (op.inputs, op.outputs)
+    )
+    return Operator(name, inputs, outputs)
+
+
+def _macs(op: Operator, tensors: list[Tensor]) -> int:
+  """Multiply-accumulates of one operator, 0 for those without products."""
+  shapes = [tensors[index].shape if index >= 0 else () for index in op.inputs]
+  out = tensors[op.outputs[0]].size if op.outputs else 0
+  if op.name in ('CONV_2D', 'FULLY_CONNECTED'):
+    return out * math.prod(shapes[1][1:])
+  if op.name == 'DEPTHWISE_CONV_2D':
+    return out * math.prod(shapes[1][1:-1])
+  if op.name == 'CONV_3D':
+    return out * math.prod(shapes[1][:-1])
+  if op.name == 'TRANSPOSE_CONV':
+    return math.prod(shapes[2]) * math.prod(shapes[1][:-1])
+  if op.name == 'BATCH_MATMUL':
+    return out * shapes[0][-1]
+  return 0

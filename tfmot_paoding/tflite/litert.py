@@ -1,0 +1,87 @@
+"""The phone's interpreter: LiteRT, or the one that TensorFlow brings."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+Array = np.ndarray
+
+
+def load_interpreter(data: bytes, threads: int | None = None) -> Any:
+  """An interpreter for a flatbuffer, its tensors not allocated.
+
+  LiteRT's (the extra `[micro]` installs it), else TensorFlow's own.
+
+  Args:
+    data: The flatbuffer.
+    threads: How many to run on; None for as many as it likes.
+  """
+  try:
+    from ai_edge_litert import interpreter as litert
+  except ImportError:
+    with warnings.catch_warnings():
+      # TensorFlow announces the interpreter's move to another package.
+      warnings.filterwarnings('ignore', message='.*tf.lite.Interpreter is depr')
+      return tf.lite.Interpreter(model_content=data, num_threads=threads)
+  return litert.Interpreter(model_content=data, num_threads=threads)
+
+
+def run_tflite(
+  data: bytes, inputs: Mapping[str, Array], outputs: Sequence[str]
+) -> list[Array]:
+  """Runs a flatbuffer in the interpreter, sample by sample.
+
+  Args:
+    data: The flatbuffer.
+    inputs: One array with its batch axis for each of the model's input names,
+      in real numbers: integer inputs are quantized as the file says.
+    outputs: The model's output names.
+
+  Returns:
+    The outputs in real numbers, in the order of `outputs`.
+  """
+  runner = load_interpreter(data).get_signature_runner()
+  details = runner.get_input_details()
+  made = runner.get_output_details()
+  inputs = {
+    name: quantized(x, details[name]['quantization'], details[name]['dtype'])
+    for name, x in inputs.items()
+  }
+  count = len(next(iter(inputs.values())))
+  rows = [
+    runner(**{name: x[k : k + 1] for name, x in inputs.items()})
+    for k in range(count)
+  ]
+  return [
+    dequantized(
+      np.concatenate([row[name] for row in rows]), made[name]['quantization']
+    )
+    for name in outputs
+  ]
+
+
+def quantized(x: Array, scale: tuple[float, int], dtype: Any) -> Array:
+  """Real numbers as a tensor holds them.
+
+  Args:
+    x: The numbers.
+    scale: What one step is worth, and which integer is 0; 0 for real tensors.
+    dtype: The tensor's.
+  """
+  step, zero = scale
+  if not step:
+    return np.asarray(x, dtype)
+  limits = np.iinfo(dtype)
+  steps = np.round(np.asarray(x, np.float64) / step) + zero
+  return np.clip(steps, limits.min, limits.max).astype(dtype)
+
+
+def dequantized(x: Array, scale: tuple[float, int]) -> Array:
+  """The reverse of `quantized`."""
+  step, zero = scale
+  return (x.astype(np.float64) - zero) * step if step else x

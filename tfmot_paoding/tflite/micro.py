@@ -1,0 +1,209 @@
+"""The microcontroller's interpreter, tflite-micro, and the memory it takes."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+
+import flatbuffers
+import numpy as np
+
+from tfmot_paoding.tflite.flatbuffer import TFLiteFile
+from tfmot_paoding.tflite.litert import dequantized, load_interpreter, quantized
+
+Array = np.ndarray
+
+_WORKER = os.path.join(os.path.dirname(__file__), 'micro_worker.py')
+_TOTAL = re.compile(r'Arena allocation total (\d+) bytes')
+_MISSING = re.compile(r"Didn't find op for builtin opcode '(\w+)'")
+_ALIGNMENT = 16  # bytes
+_SECONDS = 300
+
+
+class MicroError(ValueError):
+  """tflite-micro does not run a model.
+
+  Attributes:
+    missing: The operators that it does not have.
+  """
+
+  def __init__(self, message: str, missing: Sequence[str] = ()):
+    super().__init__(message)
+    self.missing = tuple(missing)
+
+
+def run_micro(
+  data: bytes,
+  inputs: Mapping[str, Array],
+  outputs: Sequence[str],
+  arena_bytes: int | None = None,
+) -> list[Array]:
+  """Runs a flatbuffer in tflite-micro, sample by sample.
+
+  Args:
+    data: The flatbuffer.
+    inputs: One array with its batch axis for each of the model's input names,
+      in real numbers: integer inputs are quantized as the file says.
+    outputs: The model's output names.
+    arena_bytes: The tensor arena; None for more than enough.
+
+  Returns:
+    The outputs in real numbers, in the order of `outputs`.
+
+  Raises:
+    ImportError: tflite-micro is not installed.
+    MicroError: the model does not run, in that arena or at all.
+  """
+  file = TFLiteFile(data)
+  runner = load_interpreter(data).get_signature_runner()
+  details, made = runner.get_input_details(), runner.get_output_details()
+  places = file.signature(of_inputs=True)
+  batches = {
+    str(places[name]): quantized(
+      x, details[name]['quantization'], details[name]['dtype']
+    )
+    for name, x in inputs.items()
+  }
+  size = arena_bytes or _ample(file, data)
+  _, found = _work(data, size, batches)
+  places = file.signature(of_inputs=False)
+  return [
+    dequantized(found[places[name]], made[name]['quantization'])
+    for name in outputs
+  ]
+
+
+def measure_arena(data: bytes) -> int:
+  """The bytes of tensor arena that a model needs in tflite-micro.
+
+  The least with which this machine's tflite-micro allocates and runs it, a
+  multiple of 16. Pointers take 4 bytes on most microcontrollers and 8 here, so
+  that a device needs a little less.
+
+  Args:
+    data: The flatbuffer.
+
+  Raises:
+    ImportError: tflite-micro is not installed.
+    MicroError: the model does not run.
+  """
+  file = TFLiteFile(data)
+  report, _ = _work(data, _ample(file, data))
+  size = -(-int(_TOTAL.search(report).group(1)) // _ALIGNMENT) * _ALIGNMENT
+  for extra in (0, 1, 2, 4, 8, 16, 32, 64, 128, 256):
+    tried = size + extra * _ALIGNMENT
+    try:
+      _work(data, tried)
+    except MicroError:
+      continue
+    return tried
+  raise MicroError(f'The model does not run in {tried} bytes of arena.')
+
+
+def missing_operators(data: bytes) -> list[str]:
+  """The operators of a model that tflite-micro does not have, sorted.
+
+  Raises:
+    ImportError: tflite-micro is not installed.
+  """
+  file, found = TFLiteFile(data), set()
+  first: dict[str, int] = {}
+  for number, op in enumerate(file.operators):
+    first.setdefault(op.name, number)
+  for name, number in first.items():
+    try:
+      _work(_alone(file, number), 1 << 20)
+    except MicroError as error:
+      if _MISSING.search(str(error)) or 'custom op' in str(error).lower():
+        found.add(name)
+  return sorted(found)
+
+
+def _alone(file: TFLiteFile, number: int) -> bytes:
+  """A flatbuffer with one of the operators and nothing else."""
+  model = copy.deepcopy(file.object)
+  graph = model.subgraphs[0]
+  op = graph.operators[number]
+  graph.operators = [op]
+  graph.inputs = [
+    index
+    for index in file.operators[number].inputs
+    if index >= 0 and not file.tensors[index].stored
+  ]
+  graph.outputs = list(op.outputs)
+  model.signatureDefs = []
+  builder = flatbuffers.Builder(1024)
+  builder.Finish(model.Pack(builder), b'TFL3')
+  return bytes(builder.Output())
+
+
+def _ample(file: TFLiteFile, data: bytes) -> int:
+  """An arena that is large enough for anything the model may keep in it."""
+  return (1 << 20) + 8 * file.peak_activation_bytes + 2 * len(data)
+
+
+def _work(
+  data: bytes, arena_bytes: int, batches: Mapping[str, Array] | None = None
+) -> tuple[str, list[Array]]:
+  """Runs the worker; what it printed, and the outputs.
+
+  Raises:
+    ImportError: tflite-micro is not installed.
+    MicroError: it failed.
+  """
+  if importlib.util.find_spec('tflite_micro') is None:
+    raise ImportError(
+      "tflite-micro is not installed: pip install 'tfmot_paoding[micro]'."
+    )
+  with tempfile.TemporaryDirectory() as folder:
+    model, inputs, outputs = (
+      os.path.join(folder, name) for name in ('m.tflite', 'in.npz', 'out.npz')
+    )
+    with open(model, 'wb') as file:
+      file.write(data)
+    if batches is None:
+      inputs = '-'
+    else:
+      np.savez(inputs, **batches)
+    command = [sys.executable, _WORKER, model, str(arena_bytes)]
+    done = subprocess.run(
+      [*command, inputs, outputs],
+      capture_output=True,
+      text=True,
+      errors='replace',
+      timeout=_SECONDS,
+      check=False,
+    )
+    if done.returncode:
+      raise _error(done, arena_bytes)
+    if batches is None:
+      return done.stderr, []
+    with np.load(outputs) as file:
+      return done.stderr, [file[name] for name in sorted(file, key=int)]
+
+
+def _error(done: subprocess.CompletedProcess, arena_bytes: int) -> MicroError:
+  """What tflite-micro says of a failure, in one sentence."""
+  missing = _MISSING.findall(done.stderr)
+  if missing:
+    return MicroError(
+      "tflite-micro does not have the operator (Didn't find op for builtin "
+      f"opcode '{missing[0]}'): replace the layer that it comes from.",
+      missing[:1],
+    )
+  if 'Failed to resize buffer' in done.stderr or done.returncode < 0:
+    return MicroError(
+      f'tflite-micro does not run the model in an arena of {arena_bytes} bytes.'
+    )
+  lines = [
+    line.strip()
+    for line in done.stderr.splitlines()
+    if line.strip() and not line.startswith(('  ', 'Traceback'))
+  ]
+  return MicroError(f'tflite-micro refuses the model: {" ".join(lines[-4:])}')

@@ -1,0 +1,141 @@
+"""What a .tflite costs: bytes, multiply-accumulates, memory, time."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+import numpy as np
+
+from tfmot_paoding.tflite.flatbuffer import TFLiteFile
+from tfmot_paoding.tflite.litert import load_interpreter
+from tfmot_paoding.tflite.micro import (
+  MicroError,
+  measure_arena,
+  missing_operators,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Latency:
+  """Times of single inferences on one thread.
+
+  Attributes:
+    median: Seconds.
+    spread: Seconds from the first to the third quartile.
+    runs: How many were timed.
+  """
+
+  median: float
+  spread: float
+  runs: int
+
+
+@dataclasses.dataclass(frozen=True)
+class TFLiteProfile:
+  """What a .tflite costs on a device.
+
+  Attributes:
+    bytes: Of the file: what it takes of flash.
+    weight_bytes: Of the contents of its tensors.
+    macs: Multiply-accumulates of one sample.
+    macs_by_operator: The same by operator.
+    operators: How often each operator is used.
+    peak_activation_bytes: The most bytes of activations alive at once, before
+      an interpreter adds its own.
+    arena_bytes: The tensor arena that tflite-micro needs; None where it was
+      not measured or tflite-micro does not run the model.
+    micro_error: Why tflite-micro does not run it; '' if it does.
+    missing_operators: The operators that tflite-micro does not have.
+    latency: Of the interpreter on one thread; None if it was not measured.
+    latency_ratio: Its median over that of the reference, from runs that took
+      turns; None without a reference.
+  """
+
+  bytes: int
+  weight_bytes: int
+  macs: int
+  macs_by_operator: dict[str, int]
+  operators: dict[str, int]
+  peak_activation_bytes: int
+  arena_bytes: int | None = None
+  micro_error: str = ''
+  missing_operators: tuple[str, ...] = ()
+  latency: Latency | None = None
+  latency_ratio: float | None = None
+
+
+def profile_tflite(
+  data: bytes,
+  reference: bytes | None = None,
+  micro: bool = True,
+  latency: bool = True,
+  seconds: float = 0.5,
+) -> TFLiteProfile:
+  """Measures what a .tflite costs.
+
+  Args:
+    data: The flatbuffer.
+    reference: The flatbuffer that latency is compared with, such as that of
+      the unpruned model.
+    micro: Whether to run tflite-micro (the extra `[micro]`).
+    latency: Whether to time the interpreter.
+    seconds: For how long to time each file.
+
+  Raises:
+    ImportError: `micro` without tflite-micro.
+    ValueError: `data` is no .tflite.
+  """
+  file = TFLiteFile(data)
+  found: dict[str, Any] = {}
+  if micro:
+    found = _on_micro(data)
+  if latency:
+    files = [data] if reference is None else [data, reference]
+    times = _times([load_interpreter(one, 1) for one in files], seconds)
+    found['latency'] = _summary(times[0])
+    if reference is not None:
+      other = float(np.median(times[1]))
+      found['latency_ratio'] = found['latency'].median / other
+  return TFLiteProfile(
+    bytes=len(data),
+    weight_bytes=file.weight_bytes,
+    macs=sum(file.macs.values()),
+    macs_by_operator=file.macs,
+    operators=file.operator_counts,
+    peak_activation_bytes=file.peak_activation_bytes,
+    **found,
+  )
+
+
+def _on_micro(data: bytes) -> dict[str, Any]:
+  try:
+    return {'arena_bytes': measure_arena(data)}
+  except MicroError as error:
+    missing = missing_operators(data) if error.missing else []
+    return {'micro_error': str(error), 'missing_operators': tuple(missing)}
+
+
+def _times(interpreters: list[Any], seconds: float) -> list[np.ndarray]:
+  """Seconds of single runs, in turns, so that all see the same machine."""
+  for interpreter in interpreters:
+    interpreter.allocate_tensors()
+    for detail in interpreter.get_input_details():
+      zeros = np.zeros(detail['shape'], detail['dtype'])
+      interpreter.set_tensor(detail['index'], zeros)
+    for _ in range(3):
+      interpreter.invoke()
+  found: list[list[float]] = [[] for _ in interpreters]
+  end = time.perf_counter() + seconds * len(interpreters)
+  while time.perf_counter() < end or len(found[0]) < 10:
+    for interpreter, own in zip(interpreters, found, strict=True):
+      began = time.perf_counter()
+      interpreter.invoke()
+      own.append(time.perf_counter() - began)
+  return [np.array(own) for own in found]
+
+
+def _summary(times: np.ndarray) -> Latency:
+  low, median, high = np.percentile(times, [25, 50, 75])
+  return Latency(float(median), float(high - low), len(times))
