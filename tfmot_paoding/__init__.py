@@ -8,6 +8,7 @@ TFMOT's own terms, and makes the model physically smaller. See README.md.
 # `tf.keras` resolve to tf_keras, which TFMOT needs.
 from tfmot_paoding import compat  # noqa: F401 isort: skip
 from tfmot_paoding.activations import Activation
+from tfmot_paoding.budget import Budget, BudgetError, Fitted
 from tfmot_paoding.callbacks import UpdatePruningStep
 from tfmot_paoding.compact import compact
 from tfmot_paoding.compensation import (
@@ -27,6 +28,7 @@ from tfmot_paoding.criteria import (
 from tfmot_paoding.deviation import deviation_bound
 from tfmot_paoding.distillation import DistillSettings, distill
 from tfmot_paoding.driver import History
+from tfmot_paoding.judge import Verdict, judge
 from tfmot_paoding.keras3 import from_keras3
 from tfmot_paoding.layers import LayerHandler, register_handler
 from tfmot_paoding.loading import load_model
@@ -37,7 +39,12 @@ from tfmot_paoding.methods import (
   register_method,
 )
 from tfmot_paoding.prior import GaussianPrior, Prior
-from tfmot_paoding.prune import prune, prune_low_saliency, run_schedule
+from tfmot_paoding.prune import (
+  prune,
+  prune_low_saliency,
+  prune_to_budget,
+  run_schedule,
+)
 from tfmot_paoding.recall import RecallSettings, recall_inputs
 from tfmot_paoding.schedule import ProgressiveSparsity
 from tfmot_paoding.selection import (
@@ -65,10 +72,13 @@ from tfmot_paoding.wrapper import PruneLowSaliency, prune_scope
 __all__ = [
   'Activation',
   'Annealing',
+  'Budget',
+  'BudgetError',
   'Comparison',
   'Compensation',
   'Criterion',
   'DistillSettings',
+  'Fitted',
   'GaussianPrior',
   'Greedy',
   'History',
@@ -88,6 +98,7 @@ __all__ = [
   'Selection',
   'TFLiteProfile',
   'UpdatePruningStep',
+  'Verdict',
   '__version__',
   'compact',
   'compare_tflite',
@@ -97,12 +108,14 @@ __all__ = [
   'distill',
   'from_keras3',
   'get_method',
+  'judge',
   'load_model',
   'method_names',
   'profile_tflite',
   'prune',
   'prune_low_saliency',
   'prune_scope',
+  'prune_to_budget',
   'recall_inputs',
   'register_compensation',
   'register_criterion',

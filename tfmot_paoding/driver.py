@@ -216,6 +216,26 @@ class Driver:
     sparsity = sparsity_at(self.schedules[0], step)
     if sparsity is None:
       return {}
+    return self._allocated(sparsity, alive)
+
+  def allocated(self, sparsity: float) -> dict[str, float]:
+    """The fraction of each group's units that a global scope would take.
+
+    Args:
+      sparsity: The fraction of all units.
+
+    Returns:
+      Fractions by the name of each group's first producer.
+    """
+    targets = self._allocated(sparsity, self._alive())
+    return {
+      '/'.join(group.layer): targets[group.name] / group.size
+      for group in self.groups
+    }
+
+  def _allocated(
+    self, sparsity: float, alive: Mapping[Path, Array]
+  ) -> dict[Path, int]:
     return allocate(
       self._allocation,
       sparsity,

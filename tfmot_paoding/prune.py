@@ -7,18 +7,21 @@ from typing import Any
 
 from tfmot_paoding import compat
 from tfmot_paoding.allocation import Allocation
+from tfmot_paoding.budget import Budget, Fitted, fit_budget
 from tfmot_paoding.cloning import clone_with, copy_weights, fresh_layer
 from tfmot_paoding.compact import compact
 from tfmot_paoding.compat import keras
+from tfmot_paoding.cost import graph_macs
 from tfmot_paoding.distillation import DistillSettings, distill
 from tfmot_paoding.driver import Driver, History
+from tfmot_paoding.fitting import FitSettings
 from tfmot_paoding.graph import Graph, build_graph, check_model, read_params
 from tfmot_paoding.groups import Group, find_groups
 from tfmot_paoding.keras3 import as_tf_keras
 from tfmot_paoding.layers.base import Path
 from tfmot_paoding.methods import Method, get_method
 from tfmot_paoding.ranges import input_boxes
-from tfmot_paoding.samples import recalled_samples
+from tfmot_paoding.samples import draw_samples, recalled_samples, recalls
 from tfmot_paoding.schedule import (
   ProgressiveSparsity,
   check_schedule,
@@ -184,7 +187,7 @@ def run_schedule(
 
 def prune(
   model: keras.Model,
-  sparsity: float | Mapping[str, float],
+  sparsity: float | Mapping[str, float] | None = None,
   method: str | Mapping[str, Any] | Method = 'impact',
   input_range: Any = (0.0, 1.0),
   seed: int = 0,
@@ -196,6 +199,7 @@ def prune(
   calibration_data: Any = None,
   prior: Any = None,
   distillation: bool | DistillSettings | None = None,
+  budget: Budget | None = None,
 ) -> keras.Model:
   """Prunes a trained model without data and makes it physically smaller.
 
@@ -207,6 +211,7 @@ def prune(
       changed.
     sparsity: The fraction of units to remove from every group, in [0, 1); or
       a dict of layer name to fraction, which leaves other layers' units alone.
+      None with a `budget`.
     method: As in `prune_low_saliency`.
     input_range: As in `prune_low_saliency`.
     seed: Of the method's random choices.
@@ -221,14 +226,36 @@ def prune(
     distillation: Whether, or how, the pruned model is trained at the end to
       answer as `model` does, by `distill`. None: where the method fits on
       inputs.
+    budget: What the model may take on a device, in place of a sparsity; see
+      `prune_to_budget`.
 
   Returns:
     A smaller model of the same structure and layer names.
 
   Raises:
     TypeError: `model` is not a Keras model.
-    ValueError: as `prune_low_saliency`.
+    ValueError: as `prune_low_saliency`, or the budget cannot be met.
   """
+  if (sparsity is None) == (budget is None):
+    raise ValueError(
+      'Pass either `sparsity` or `budget`, but got '
+      + ('neither.' if budget is None else 'both.')
+    )
+  if budget is not None:
+    return prune_to_budget(
+      model,
+      budget,
+      method,
+      input_range,
+      seed,
+      step_sparsity,
+      verbose,
+      cost,
+      floor,
+      calibration_data,
+      prior,
+      distillation,
+    ).model
   if isinstance(sparsity, Mapping):
     schedule = {
       name: ProgressiveSparsity(
@@ -271,6 +298,114 @@ def prune(
     calibration_data,
     prior,
     distillation if isinstance(distillation, DistillSettings) else None,
+    verbose,
+  )
+
+
+def prune_to_budget(
+  model: keras.Model,
+  budget: Budget,
+  method: str | Mapping[str, Any] | Method = 'impact',
+  input_range: Any = (0.0, 1.0),
+  seed: int = 0,
+  step_sparsity: float = 0.1,
+  verbose: int = 1,
+  cost: str = 'parameters',
+  floor: float = 0.1,
+  calibration_data: Any = None,
+  prior: Any = None,
+  distillation: bool | DistillSettings | None = None,
+) -> Fitted:
+  """Prunes a model to what a device has.
+
+  Each limit is measured on converted files. The cut is spread over the layers
+  in up to three ways (the same fraction of each; the fraction of all units that
+  `method` would choose; for an arena, only where memory peaks), the model is
+  pruned in each of these ways to the least that meets every limit, and the one
+  whose answers are nearest to the original's is returned.
+
+  Args:
+    model: As in `prune`.
+    budget: The limits, and how the file is converted.
+    method: As in `prune`; so are the following.
+    input_range: The range of the inputs.
+    seed: The only source of chance.
+    step_sparsity: The fraction removed between two refreshes.
+    verbose: 1 shows progress bars, 0 does not.
+    cost: What a fraction of all units is weighed against.
+    floor: What it leaves of each layer.
+    calibration_data: Unlabelled inputs, if you have some.
+    prior: Where inputs come from otherwise.
+    distillation: Whether, or how, the model is trained at the end.
+
+  Returns:
+    The compact model, its .tflite, and what that takes.
+
+  Raises:
+    BudgetError: the budget cannot be met; the message says how near it came.
+    ImportError: an arena is limited, and tflite-micro is not installed.
+    TypeError: `model` is not a Keras model.
+    ValueError: as `prune_low_saliency`.
+  """
+  model = as_tf_keras(model)
+  check_model(model)
+  fit = FitSettings()
+  samples = draw_samples(
+    model,
+    input_range,
+    fit.count(graph_macs(build_graph(model))),
+    seed,
+    calibration_data,
+    prior,
+    verbose,
+  )
+  if calibration_data is None and get_method(method).needs_samples:
+    # Recalled once, for all attempts; priors are drawn by each as it needs.
+    calibration_data = samples if recalls(model, prior) else None
+
+  def pruned(sparsity: Mapping[str, float], **settings: Any) -> keras.Model:
+    options = {
+      'method': method,
+      'step_sparsity': step_sparsity,
+      'verbose': verbose,
+      'calibration_data': calibration_data,
+      'distillation': distillation,
+      'prior': prior,
+      **settings,
+    }
+    return prune(model, sparsity, input_range=input_range, seed=seed, **options)
+
+  def cut(sparsity: Mapping[str, float]) -> keras.Model:
+    return pruned(
+      sparsity,
+      method='l1',
+      step_sparsity=1.0,
+      verbose=0,
+      distillation=False,
+    )
+
+  wrapped = prune_low_saliency(
+    model,
+    ProgressiveSparsity(0.0),
+    method,
+    input_range,
+    seed,
+    scope='global',
+    cost=cost,
+    floor=floor,
+  )
+  driver = Driver(
+    wrapped, bounded=False, calibration_data=calibration_data, prior=prior
+  )
+  return fit_budget(
+    model,
+    budget,
+    pruned,
+    cut,
+    driver.allocated,
+    samples,
+    input_range,
+    seed,
     verbose,
   )
 

@@ -79,16 +79,20 @@ def recalled_samples(
   count: int = _MOST_RECALLED,
 ) -> list[Array] | None:
   """Recalled inputs, if `prior` asks for them; see `draw_samples`."""
-  if prior is None:
-    graph = build_graph(model)
-    if has_statistics(graph) and graph_macs(graph) <= _MOST_MACS:
-      prior = 'recalled'
-  if not (isinstance(prior, str) and prior == 'recalled'):
+  if not recalls(model, prior):
     return None
   found = recall_inputs(
     model, min(count, _MOST_RECALLED), input_range, seed, verbose=verbose
   )
   return found if isinstance(found, list) else [found]
+
+
+def recalls(model: keras.Model, prior: Any = None) -> bool:
+  """Whether inputs of a model are recalled; see `draw_samples`."""
+  if prior is None:
+    graph = build_graph(model)
+    return has_statistics(graph) and graph_macs(graph) <= _MOST_MACS
+  return isinstance(prior, str) and prior == 'recalled'
 
 
 def _priors(prior: Any, names: list[str]) -> list[InputPrior]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from tfmot_paoding.calibration import calibration_samples
 from tfmot_paoding.compat import keras
 from tfmot_paoding.graph import build_graph, check_model
 from tfmot_paoding.heads import heads_of
+from tfmot_paoding.intervals import Interval
 from tfmot_paoding.keras3 import as_tf_keras
 from tfmot_paoding.ranges import input_boxes
 from tfmot_paoding.samples import draw_samples
@@ -130,6 +132,33 @@ def convert_to_tflite(
   return data
 
 
+def convert_unchecked(
+  model: keras.Model, quantization: str | None, input_range: Any, seed: int = 0
+) -> bytes:
+  """A file of the right size and shape, for what it costs.
+
+  Ranges of activations are those of a few inputs, and nothing is compared.
+
+  Args:
+    model: A plain tf_keras model.
+    quantization: As in `convert_to_tflite`.
+    input_range: The range of the inputs.
+    seed: Of the inputs.
+  """
+  drawn = None
+  if quantization in _INTEGER:
+    drawn = _representative(model, input_range, seed, None, 'smooth', 0, 2)
+  return _convert(model, quantization, drawn)
+
+
+def clipped(samples: Sequence[Array], boxes: Sequence[Interval]) -> list[Array]:
+  """Inputs cut to the declared range, as devices see them."""
+  return [
+    np.clip(x, box.low, box.high).astype(np.float32)
+    for x, box in zip(samples, boxes, strict=True)
+  ]
+
+
 def compare_tflite(
   model: keras.Model, data: bytes, inputs: dict[str, Array]
 ) -> Comparison:
@@ -206,7 +235,12 @@ def _convert(
       converter.inference_input_type = _INTEGER[quantization]
       converter.inference_output_type = _INTEGER[quantization]
   try:
-    return converter.convert()
+    with warnings.catch_warnings():
+      # Of TensorFlow's own use of its interpreter, and of integer modes that
+      # are given no statistics of inputs, which is what they are for.
+      warnings.filterwarnings('ignore', message='.*tf.lite.Interpreter is depr')
+      warnings.filterwarnings('ignore', message='Statistics for quantized inp')
+      return converter.convert()
   except Exception as error:  # the converter raises what it likes
     raise ValueError(
       f'TFLite cannot express the model with `quantization` {quantization!r}: '
@@ -262,6 +296,7 @@ def _representative(
   data: Any,
   prior: Any,
   verbose: int,
+  count: int = _REPRESENTATIVE,
 ) -> dict[str, Array]:
   """Inputs that span the declared range, by input name.
 
@@ -272,11 +307,9 @@ def _representative(
   shapes = [graph.shapes[value] for value in graph.inputs]
   boxes = input_boxes(model, input_range, shapes)
   if data is not None:
-    drawn = calibration_samples(model, data, _REPRESENTATIVE)
+    drawn = calibration_samples(model, data, count)
   else:
-    drawn = draw_samples(
-      model, input_range, _REPRESENTATIVE, seed, None, prior, verbose
-    )
+    drawn = draw_samples(model, input_range, count, seed, None, prior, verbose)
   found = {}
   for name, x, box in zip(model.input_names, drawn, boxes, strict=True):
     slack = 1e-3 * (box.high - box.low) + 1e-6
@@ -288,7 +321,7 @@ def _representative(
         f'[{x.min():g}, {x.max():g}], outside `input_range`. Scale them as the '
         'model was trained, or pass the range they have.'
       )
-    x = np.clip(x, box.low, box.high)
+    x = np.array(np.clip(x, box.low, box.high))
     # The ends of the range belong to the input's scale.
     lowest, highest = np.argmin(box.low), np.argmax(box.high)
     x[0].ravel()[lowest] = box.low.ravel()[lowest]
