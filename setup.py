@@ -32,10 +32,12 @@ setuptools.setup(
   extras_require={
     'examples': ['matplotlib>=3.7', 'scikit-learn>=1.3'],
     'micro': ['ai-edge-litert>=1.2', 'tflite-micro>=0.dev20240101'],
+    'report': ['matplotlib>=3.7'],
     'test': [
       'ai-edge-litert>=1.2',
       'build>=1.0',
       'hypothesis>=6.90',
+      'matplotlib>=3.7',
       'pytest>=8',
       'pytest-xdist>=3.5',
       'ruff>=0.9,<0.18',

@@ -75,8 +75,7 @@ def main() -> None:
     source = str(path.relative_to(_ROOT))
     binary = "if __name__ == '__main__'" in path.read_text(encoding='utf-8')
     deps = labels(path, modules)
-    if 'paoding_peer' in imports.imported_names(path):
-      deps.insert(0, ':paoding_peer')
+    deps = [f':{name}' for name in sorted(imports.siblings(path))] + deps
     kind = 'py_binary' if binary else 'py_library'
     parts.append(rule(kind, path.stem, source, deps))
   for path in sorted((_ROOT / 'tests').rglob('*.py')):

@@ -1,7 +1,13 @@
 """Prunes a trained Keras model without data and exports it.
 
   python examples/prune_model.py --model=in.h5 --sparsity=0.5 \
-      --method=stochastic --input_range=0,1 --output=out.tflite
+      --method=reconstruction --input_range=0,1 --output=out.tflite
+
+For a microcontroller, with the model as C++ source and a report to look at:
+
+  python examples/prune_model.py --model=in.h5 --sparsity=0.5 \
+      --method=reconstruction --input_range=0,1 --quantization=int8 \
+      --output=out.tflite --c_array=model --report=report
 
 The model file is an .h5 or .keras file of either Keras generation, or a
 SavedModel of tf_keras. Nothing in it runs as code unless --allow_code says so.
@@ -10,23 +16,18 @@ SavedModel of tf_keras. Nothing in it runs as code unless --allow_code says so.
 from __future__ import annotations
 
 import math
-import sys
 
-from absl import app, flags, logging
+import command_line
+from absl import app, flags
 
 import tfmot_paoding as paoding
-from tfmot_paoding.compat import strip_pruning
+from tfmot_paoding.compat import keras
 
-_MODEL = flags.DEFINE_string('model', None, 'The trained model.')
-_OUTPUT = flags.DEFINE_string('output', None, 'Where to write the .tflite.')
 _SPARSITY = flags.DEFINE_float(
   'sparsity', 0.5, 'Fraction of units to remove; of what, --scope says.'
 )
 _STEP = flags.DEFINE_float(
   'step_sparsity', 0.025, 'Fraction removed between two refreshes of bounds.'
-)
-_METHOD = flags.DEFINE_enum(
-  'method', 'impact', paoding.method_names(), 'How units are chosen.'
 )
 _SCOPE = flags.DEFINE_enum(
   'scope',
@@ -41,100 +42,136 @@ _COST = flags.DEFINE_enum(
 _FLOOR = flags.DEFINE_float(
   'floor', 0.1, 'Fraction of every layer that --scope=global leaves.'
 )
-_ALLOW_CODE = flags.DEFINE_bool(
-  'allow_code',
-  False,
-  'Load Lambda layers and pickled functions. Only for files that you trust: '
-  'their code runs with your rights.',
-)
-_RANGE = flags.DEFINE_list(
-  'input_range',
-  ['0', '1'],
-  'Lowest and highest value of the inputs the model was trained on.',
-)
 _QUANTIZATION = flags.DEFINE_enum(
   'quantization',
   'none',
-  ['none', 'dynamic', 'float16'],
-  'none: float32; dynamic: int8 weights; float16: float16 weights.',
+  ['none', 'dynamic', 'float16', 'int8', 'int16x8'],
+  'none: float32; dynamic: int8 weights; float16: float16 weights; int8: '
+  'integers throughout, for microcontrollers; int16x8: int16 activations.',
+)
+_FLOAT_IO = flags.DEFINE_bool(
+  'float_io', False, 'Real inputs and outputs for int8 and int16x8.'
+)
+_CURVE = flags.DEFINE_list(
+  'curve', [], "Further sparsities for the report's trade-off curve."
 )
 flags.register_validator(
   'sparsity',
   lambda value: 0 <= value < 1,
   message='--sparsity must lie in [0, 1); for 50 %% pass 0.5.',
 )
-_SEED = flags.DEFINE_integer('seed', 0, 'Seed of the random choices.')
 
 
-def parse_range(texts: list[str]) -> tuple[float, float]:
-  """The two numbers of --input_range.
+def pruned(model: keras.Model, sparsity: float) -> keras.Model:
+  """The compact model at a sparsity."""
+  return paoding.prune(
+    model,
+    sparsity,
+    command_line.METHOD.value,
+    command_line.parse_range(command_line.RANGE.value),
+    command_line.SEED.value,
+    _STEP.value,
+    scope=_SCOPE.value,
+    cost=_COST.value,
+    floor=_FLOOR.value,
+    calibration_data=command_line.calibration(),
+  )
 
-  Raises:
-    ValueError: there are not two numbers.
-  """
-  try:
-    low, high = (float(text) for text in texts)
-  except ValueError:
-    raise ValueError(
-      f'--input_range must be two numbers such as 0,1, got {",".join(texts)}.'
-    ) from None
-  return low, high
+
+def converted(model: keras.Model) -> bytes:
+  """The .tflite of a model."""
+  quantization = None if _QUANTIZATION.value == 'none' else _QUANTIZATION.value
+  return paoding.convert_to_tflite(
+    model,
+    quantization,
+    command_line.parse_range(command_line.RANGE.value),
+    command_line.SEED.value,
+    command_line.calibration(),
+    _FLOAT_IO.value,
+    verbose=1,
+  )
+
+
+def curve(model: keras.Model) -> list[paoding.CurvePoint]:
+  """The points of --curve."""
+  if not _CURVE.value:
+    return []
+  samples = paoding.draw_samples(
+    model,
+    command_line.parse_range(command_line.RANGE.value),
+    256,
+    command_line.SEED.value,
+    command_line.calibration(),
+  )
+  test = command_line.load_arrays(command_line.TEST.value, 'x', 'y')
+  found = []
+  for sparsity in sorted({0.0, *map(float, _CURVE.value)}):
+    small = pruned(model, sparsity) if sparsity else model
+    found.append(
+      paoding.curve_point(
+        model, small, converted(small), sparsity, samples, test
+      )
+    )
+  return found
 
 
 def run() -> None:
   """Loads, prunes, reports and writes.
 
   Raises:
+    ImportError: a flag needs an extra that is not installed.
     OSError: a file cannot be read or written.
     ValueError: a flag or the model does not fit; see `paoding.prune`.
   """
-  input_range = parse_range(_RANGE.value)
-  model = paoding.load_model(_MODEL.value, _ALLOW_CODE.value)
-  wrapped = paoding.prune_low_saliency(
-    model,
-    paoding.ProgressiveSparsity(_SPARSITY.value, _STEP.value),
-    method=_METHOD.value,
-    input_range=input_range,
-    seed=_SEED.value,
-    scope=_SCOPE.value,
-    cost=_COST.value,
-    floor=_FLOOR.value,
+  input_range = command_line.parse_range(command_line.RANGE.value)
+  model = paoding.load_model(
+    command_line.MODEL.value, command_line.ALLOW_CODE.value
   )
-  history = paoding.run_schedule(wrapped)
-  small = paoding.compact(strip_pruning(wrapped))
-  quantization = None if _QUANTIZATION.value == 'none' else _QUANTIZATION.value
-  before = paoding.convert_to_tflite(model, quantization, input_range)
-  after = paoding.convert_to_tflite(small, quantization, input_range)
-  paoding.write_file(_OUTPUT.value, after)
-  for layer, reason in history.left_alone.items():
-    print(f'left alone: {layer}: {reason}')
-  removed = history.units_removed[-1] if history.units_removed else 0
-  bound = history.bound[-1] if history.bound else 0.0
-  print(f'units:        {history.units} -> {history.units - removed}')
+  if command_line.DRY_RUN.value:
+    known = _SPARSITY.value if _SCOPE.value == 'local' else None
+    command_line.print_plan(model, known)
+    return
+  small = pruned(model, _SPARSITY.value)
+  before, after = converted(model), converted(small)
+  points = curve(model)
+  paoding.write_file(command_line.OUTPUT.value, after)
+  report(model, small, before, after, input_range)
+  print(f'wrote {command_line.OUTPUT.value}')
+  command_line.write_extras(model, small, (before, after), points)
+
+
+def report(
+  model: keras.Model,
+  small: keras.Model,
+  before: bytes,
+  after: bytes,
+  input_range: tuple[float, float],
+) -> None:
+  """Prints what the pruning saved and what it may have changed."""
+  units = [command_line.count_units(form) for form in (model, small)]
+  macs = [paoding.count_macs(form) for form in (model, small)]
+  command_line.print_left_alone(command_line.left_alone(model))
+  print(f'units:        {units[0]} -> {units[1]}')
   print(f'parameters:   {model.count_params()} -> {small.count_params()}')
   print(f'tflite bytes: {len(before)} -> {len(after)}')
-  macs = [paoding.count_macs(form) for form in (model, small)]
   print(f'MACs:         {macs[0]} -> {macs[1]}')
+  bound = command_line.largest_change(model, small, input_range)
   if math.isnan(bound):
     print('how far outputs moved is not bounded: a layer has no known bounds')
   else:
     print(f'no output moves by more than {bound:.6g} in the input range')
-  print(f'wrote {_OUTPUT.value}')
 
 
 def main(argv: list[str]) -> int:
-  """Exit code 0 when the file was written, 1 with a message when not."""
-  if len(argv) > 1:
-    raise app.UsageError(f'Unexpected arguments: {argv[1:]}')
-  logging.set_verbosity(logging.ERROR)
-  try:
-    run()
-  except (OSError, TypeError, ValueError) as error:
-    print(f'error: {error}', file=sys.stderr)
-    return 1
-  return 0
+  """Exit code 0 when all was written, 1 with a message when not."""
+  return command_line.exit_code(run, argv)
 
 
 if __name__ == '__main__':
-  flags.mark_flags_as_required(['model', 'output'])
+  flags.mark_flag_as_required('model')
+  flags.register_multi_flags_validator(
+    ['output', 'dry_run'],
+    lambda values: values['output'] or values['dry_run'],
+    message='--output must be given, unless --dry_run is.',
+  )
   app.run(main)

@@ -77,6 +77,12 @@ def _imports_plainly(path: pathlib.Path, name: str) -> bool:
   )
 
 
+def siblings(path: pathlib.Path) -> set[str]:
+  """The modules beside a binary that it imports by their bare names."""
+  beside = {other.stem for other in path.parent.glob('*.py')} - {path.stem}
+  return beside & imported_names(path)
+
+
 def third_party_imports(path: pathlib.Path) -> set[str]:
   """The distributions that a file imports from.
 
@@ -84,7 +90,7 @@ def third_party_imports(path: pathlib.Path) -> set[str]:
     KeyError: one that no list knows.
   """
   tops = {name.split('.')[0] for name in imported_names(path)}
-  local = {PACKAGE, 'tests', 'examples', path.stem, 'paoding_peer'}
+  local = {PACKAGE, 'tests', 'examples', path.stem, *siblings(path)}
   return {
     _DISTRIBUTIONS[top]
     for top in tops

@@ -46,6 +46,9 @@ from tfmot_paoding.prune import (
   run_schedule,
 )
 from tfmot_paoding.recall import RecallSettings, recall_inputs
+from tfmot_paoding.report import curve_point, make_report, write_report
+from tfmot_paoding.report_data import CurvePoint, Report
+from tfmot_paoding.samples import draw_samples
 from tfmot_paoding.schedule import ProgressiveSparsity
 from tfmot_paoding.selection import (
   Annealing,
@@ -77,6 +80,7 @@ __all__ = [
   'Comparison',
   'Compensation',
   'Criterion',
+  'CurvePoint',
   'DistillSettings',
   'Fitted',
   'GaussianPrior',
@@ -95,6 +99,7 @@ __all__ = [
   'ProgressiveSparsity',
   'PruneLowSaliency',
   'RecallSettings',
+  'Report',
   'Selection',
   'TFLiteProfile',
   'UpdatePruningStep',
@@ -104,12 +109,15 @@ __all__ = [
   'compare_tflite',
   'convert_to_tflite',
   'count_macs',
+  'curve_point',
   'deviation_bound',
   'distill',
+  'draw_samples',
   'from_keras3',
   'get_method',
   'judge',
   'load_model',
+  'make_report',
   'method_names',
   'profile_tflite',
   'prune',
@@ -127,4 +135,5 @@ __all__ = [
   'run_tflite',
   'write_c_array',
   'write_file',
+  'write_report',
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import secrets
 from collections.abc import Mapping
 
 
@@ -36,7 +36,11 @@ def write_files(files: Mapping[str, bytes]) -> None:
       folder = os.path.dirname(os.path.abspath(path))
       if os.path.isdir(path):
         raise IsADirectoryError(f'{path!r} is a folder, not a file.')
-      handle, waiting[path] = tempfile.mkstemp('.tmp', '.', folder)
+      name = f'.{os.path.basename(path)}.{secrets.token_hex(4)}.tmp'
+      temporary = os.path.join(folder, name)
+      # Unlike a private temporary file, with the permissions of any other.
+      handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+      waiting[path] = temporary
       with os.fdopen(handle, 'wb') as file:
         file.write(data)
         file.flush()

@@ -1,0 +1,197 @@
+"""Flags and steps that the binaries which write model files share."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+import numpy as np
+from absl import app, flags, logging
+
+import tfmot_paoding as paoding
+from tfmot_paoding.compat import keras
+from tfmot_paoding.graph import build_graph
+from tfmot_paoding.groups import find_groups
+
+MODEL = flags.DEFINE_string('model', None, 'The trained model.')
+OUTPUT = flags.DEFINE_string('output', None, 'Where to write the .tflite.')
+METHOD = flags.DEFINE_enum(
+  'method', 'impact', paoding.method_names(), 'How units are chosen.'
+)
+RANGE = flags.DEFINE_list(
+  'input_range',
+  ['0', '1'],
+  'Lowest and highest value of the inputs the model was trained on.',
+)
+SEED = flags.DEFINE_integer('seed', 0, 'Seed of the random choices.')
+ALLOW_CODE = flags.DEFINE_bool(
+  'allow_code',
+  False,
+  'Load Lambda layers and pickled functions. Only for files that you trust: '
+  'their code runs with your rights.',
+)
+C_ARRAY = flags.DEFINE_string(
+  'c_array',
+  None,
+  'Also write the model as C++ source for tflite-micro: this path with .cc '
+  'and .h at its end.',
+)
+REPORT = flags.DEFINE_string(
+  'report',
+  None,
+  'Also write what pruning did: this path with .html and .json at its end.',
+)
+CALIBRATION = flags.DEFINE_string(
+  'calibration_data',
+  None,
+  'An .npz with unlabelled inputs `x`, as the model takes them, to fit on in '
+  'place of drawn ones.',
+)
+TEST = flags.DEFINE_string(
+  'test_data',
+  None,
+  'An .npz with inputs `x`, as the model takes them, and classes `y` that the '
+  "report's accuracy is measured on; nothing else looks at them.",
+)
+DRY_RUN = flags.DEFINE_bool(
+  'dry_run',
+  False,
+  'Print which units would be pruned, and what is left alone and why; write '
+  'nothing.',
+)
+
+
+def parse_range(texts: list[str]) -> tuple[float, float]:
+  """The two numbers of --input_range.
+
+  Raises:
+    ValueError: there are not two numbers.
+  """
+  try:
+    low, high = (float(text) for text in texts)
+  except ValueError:
+    raise ValueError(
+      f'--input_range must be two numbers such as 0,1, got {",".join(texts)}.'
+    ) from None
+  return low, high
+
+
+def load_arrays(path: str | None, *names: str) -> tuple[np.ndarray, ...] | None:
+  """Arrays of an .npz; None without a path.
+
+  Raises:
+    OSError: the file cannot be read.
+    ValueError: an array is missing.
+  """
+  if path is None:
+    return None
+  with np.load(path) as file:
+    missing = [name for name in names if name not in file]
+    if missing:
+      raise ValueError(
+        f'{path} has no array {missing[0]!r}; it holds {sorted(file)}.'
+      )
+    x, *others = (file[name] for name in names)
+    return (x.astype(np.float32), *others)
+
+
+def calibration() -> np.ndarray | None:
+  """The inputs of --calibration_data."""
+  found = load_arrays(CALIBRATION.value, 'x')
+  return None if found is None else found[0]
+
+
+def print_plan(model: keras.Model, sparsity: float | None) -> None:
+  """Prints a model's groups and what is left alone.
+
+  Args:
+    model: The model.
+    sparsity: The fraction of each group that would go; None if that is not
+      known yet.
+  """
+  grouping = find_groups(build_graph(model))
+  for group in grouping.groups:
+    names = ['/'.join(member.node.path) for member in group.producers]
+    tied = f', tied with {", ".join(names[1:])}' if names[1:] else ''
+    after = ''
+    if sparsity is not None:
+      after = f' -> {group.size - int(group.size * sparsity + 1e-6)}'
+    print(f'group: {names[0]}: {group.size}{after} units{tied}')
+  print_left_alone(left_alone(model))
+
+
+def print_left_alone(reasons: dict[str, str]) -> None:
+  """Prints each layer whose units stay, and why."""
+  for layer, reason in reasons.items():
+    print(f'left alone: {layer}: {reason}')
+
+
+def left_alone(model: keras.Model) -> dict[str, str]:
+  """The reason for each layer whose units stay."""
+  grouping = find_groups(build_graph(model))
+  return {'/'.join(path): why for path, why in grouping.left_alone.items()}
+
+
+def count_units(model: keras.Model) -> int:
+  """The units of a model that can be pruned."""
+  return sum(group.size for group in find_groups(build_graph(model)).groups)
+
+
+def largest_change(
+  model: keras.Model, small: keras.Model, input_range: tuple[float, float]
+) -> float:
+  """A sound bound on any output's change; NaN where there is none."""
+  try:
+    bound = paoding.deviation_bound(model, small, input_range)
+  except ValueError:  # a layer without known bounds
+    return float('nan')
+  bound = bound if isinstance(bound, list) else [bound]
+  return float(max(part.max() for part in bound))
+
+
+def write_extras(
+  model: keras.Model,
+  small: keras.Model,
+  files: tuple[bytes, bytes],
+  curve: list[paoding.CurvePoint] | None = None,
+) -> None:
+  """Writes what --c_array and --report ask for.
+
+  Args:
+    model: The original.
+    small: The compact model.
+    files: The .tflite of each.
+    curve: Points of the report's curve.
+  """
+  if C_ARRAY.value:
+    source, header = paoding.write_c_array(files[1], C_ARRAY.value)
+    print(f'wrote {source} and {header}')
+  if REPORT.value:
+    data = calibration()
+    report = paoding.make_report(
+      model,
+      small,
+      files,
+      parse_range(RANGE.value),
+      load_arrays(TEST.value, 'x', 'y'),
+      None if data is None else [data[:256]],
+      SEED.value,
+      title=os.path.basename(MODEL.value),
+      curve=curve or (),
+    )
+    page, data = paoding.write_report(report, REPORT.value)
+    print(f'wrote {page} and {data}')
+
+
+def exit_code(run: Callable[[], None], argv: list[str]) -> int:
+  """Runs a binary: 0 when all was written, 1 with a message when not."""
+  if len(argv) > 1:
+    raise app.UsageError(f'Unexpected arguments: {argv[1:]}')
+  logging.set_verbosity(logging.ERROR)
+  try:
+    run()
+  except (ImportError, OSError, TypeError, ValueError) as error:
+    print(f'error: {error}', file=sys.stderr)
+    return 1
+  return 0

@@ -1,0 +1,215 @@
+"""What pruning saves on devices, measured on the files that run there.
+
+  python examples/compare_devices.py --output=devices.json \
+      --network=kws.h5,kws.npz,0.5847029,-48.53034,-124,26
+
+Each `--network` is as in compare_networks.py. Every network is pruned without
+data, converted to integers throughout without data, and run by LiteRT (on test
+data, and timed on one thread beside the unpruned file) and by tflite-micro (its
+arena). Then it is pruned to half of its flash, and to half of its arena.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Iterator
+
+import compare_networks
+import numpy as np
+from absl import app, flags, logging
+
+import tfmot_paoding as paoding
+from tfmot_paoding.compat import keras
+from tfmot_paoding.samples import recalled_samples
+
+_METHOD = flags.DEFINE_enum(
+  'method', 'reconstruction', paoding.method_names(), 'How units are chosen.'
+)
+_SHARE = flags.DEFINE_float(
+  'share', 0.5, 'The share of the original flash or arena that a budget is.'
+)
+
+
+@dataclasses.dataclass
+class Row:
+  """One network in one form.
+
+  Attributes:
+    network: The model file's base name.
+    form: What was done to it.
+    flash: Bytes of the .tflite.
+    arena: Bytes of tflite-micro's arena.
+    macs: Multiply-accumulates.
+    latency: Over that of the unpruned file.
+    float_score: Accuracy of the Keras model, or an autoencoder's error.
+    score: The same of the .tflite.
+    spread: How a budget's cut was spread over layers.
+    seconds: Of pruning and converting.
+  """
+
+  network: str
+  form: str
+  flash: int
+  arena: int
+  macs: int
+  latency: float
+  float_score: float
+  score: float
+  spread: str
+  seconds: float
+
+
+def score(network: compare_networks.Network, data: bytes, model) -> float:
+  """Accuracy of a file, or an autoencoder's error over the original's."""
+  (answers,) = paoding.run_tflite(
+    data, {model.input_names[0]: network.x}, model.output_names
+  )
+  if network.y is not None:
+    return float((answers.argmax(-1) == network.y).mean())
+  original = network.model.predict(network.x, batch_size=256, verbose=0)
+  return network.error(answers) / network.error(original)
+
+
+def row(
+  network: compare_networks.Network,
+  form: str,
+  model: keras.Model,
+  data: bytes,
+  reference: bytes,
+  seconds: float,
+  spread: str = '',
+) -> Row:
+  """Measures one form."""
+  profile = paoding.profile_tflite(data, reference, seconds=2.0)
+  return Row(
+    network.name,
+    form,
+    profile.bytes,
+    profile.arena_bytes,
+    profile.macs,
+    profile.latency_ratio,
+    network.score(model),
+    score(network, data, model),
+    spread,
+    seconds,
+  )
+
+
+def rows_of(text: str, known: dict) -> Iterator[Row]:
+  """All rows of one network; known ones are not measured again."""
+  network = compare_networks.load_network(text)
+  began = time.perf_counter()
+  recalled = recalled_samples(network.model, network.input_range)
+  shared = time.perf_counter() - began
+
+  def converted(model: keras.Model) -> bytes:
+    representative = recalled and [
+      np.clip(x, *network.input_range) for x in recalled
+    ]
+    return paoding.convert_to_tflite(
+      model, 'int8', network.input_range, representative_data=representative
+    )
+
+  reference = converted(network.model)
+  first = row(network, 'original', network.model, reference, reference, 0.0)
+  yield first
+  for sparsity in map(float, flags.FLAGS.sparsities):
+    form = f'{sparsity:.0%} of units removed'
+    if (network.name, form) in known:
+      yield known[network.name, form]
+      continue
+    began = time.perf_counter()
+    small = paoding.prune(
+      network.model,
+      sparsity,
+      _METHOD.value,
+      network.input_range,
+      step_sparsity=0.125,
+      verbose=0,
+      calibration_data=recalled,
+    )
+    data = converted(small)
+    seconds = time.perf_counter() - began + shared
+    yield row(network, form, small, data, reference, seconds)
+  for name, limit in (('flash', first.flash), ('arena', first.arena)):
+    form = f'{_SHARE.value:.0%} of its {name}'
+    if (network.name, form) in known:
+      yield known[network.name, form]
+      continue
+    began = time.perf_counter()
+    fitted = paoding.prune_to_budget(
+      network.model,
+      paoding.Budget(**{f'{name}_bytes': int(limit * _SHARE.value)}),
+      _METHOD.value,
+      network.input_range,
+      verbose=0,
+      step_sparsity=0.125,
+      calibration_data=recalled,
+    )
+    seconds = time.perf_counter() - began + shared
+    yield row(
+      network,
+      form,
+      fitted.model,
+      fitted.data,
+      reference,
+      seconds,
+      fitted.spread,
+    )
+
+
+def load_rows(path: str | None) -> list[Row]:
+  """The rows that an earlier run has left."""
+  if not path or not os.path.exists(path):
+    return []
+  with open(path, encoding='utf-8') as file:
+    return [Row(**fields) for fields in json.load(file)]
+
+
+def table(rows: list[Row]) -> str:
+  """All rows as a Markdown table."""
+  heads = ['network', 'form', 'flash', 'arena', 'MACs', 'latency']
+  lines = [
+    [
+      one.network,
+      f'{one.form} ({one.spread})' if one.spread else one.form,
+      str(one.flash),
+      str(one.arena),
+      str(one.macs),
+      f'{one.latency:.2f}',
+      f'{one.float_score:.3f}',
+      f'{one.score:.3f}',
+      f'{one.seconds:.0f}' if one.seconds else '',
+    ]
+    for one in rows
+  ]
+  heads += ['float32', 'int8', 'seconds']
+  return compare_networks.table(heads, lines)
+
+
+def main(argv: list[str]) -> None:
+  """Prints the table."""
+  if len(argv) > 1:
+    raise app.UsageError(f'Unexpected arguments: {argv[1:]}')
+  logging.set_verbosity(logging.ERROR)
+  output = flags.FLAGS.output
+  known = {(one.network, one.form): one for one in load_rows(output)}
+  rows: list[Row] = []
+  for text in flags.FLAGS.network:
+    for one in rows_of(text, known):
+      rows.append(one)
+      print(one, flush=True)
+      if output:
+        seen = {(other.network, other.form) for other in rows}
+        later = [other for key, other in known.items() if key not in seen]
+        text_ = json.dumps([dataclasses.asdict(r) for r in [*rows, *later]])
+        paoding.write_file(output, text_.encode())
+  print('\n' + table(rows))
+
+
+if __name__ == '__main__':
+  flags.mark_flag_as_required('network')
+  app.run(main)
