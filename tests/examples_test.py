@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import tfmot_paoding as paoding
 from tfmot_paoding.compat import keras
 from tfmot_paoding.tflite import run_tflite
 
@@ -228,6 +229,98 @@ def test_compare_networks_prints_both_tables(network_path):
   sizes = [line for line in lines if '| local |' in line]
   before, after = [int(line.split('|')[4]) for line in sizes]
   assert after < before
+
+
+@pytest.fixture(scope='module')
+def conv_path(network_path) -> str:
+  """The convolutional network's file."""
+  return network_path[0]
+
+
+def test_prune_model_for_a_microcontroller(tmp_path, conv_path):
+  """All that it can write, in one run."""
+  pytest.importorskip('tflite_micro', reason='tflite-micro is not installed')
+  x = np.random.default_rng(0).uniform(size=(20, 6, 6, 1)).astype(np.float32)
+  np.savez(tmp_path / 'test.npz', x=x, y=np.arange(20) % 3)
+  done = run(
+    'prune_model.py',
+    f'--model={conv_path}',
+    f'--output={tmp_path / "out.tflite"}',
+    '--quantization=int8',
+    '--method=reconstruction',
+    '--step_sparsity=0.25',
+    f'--c_array={tmp_path / "net"}',
+    f'--report={tmp_path / "report"}',
+    f'--test_data={tmp_path / "test.npz"}',
+    f'--calibration_data={tmp_path / "test.npz"}',
+    '--curve=0.25',
+  )
+  assert done.returncode == 0, done.stderr
+  assert {path.name for path in tmp_path.iterdir()} == {
+    'test.npz',
+    'out.tflite',
+    'net.cc',
+    'net.h',
+    'report.html',
+    'report.json',
+  }
+  report = json.loads((tmp_path / 'report.json').read_text())
+  size = (tmp_path / 'out.tflite').stat().st_size
+  assert report['pruned']['profile']['bytes'] == size
+  assert [point['sparsity'] for point in report['curve']] == [0.0, 0.25]
+  assert report['pruned']['accuracy'] is not None
+  assert f'a TensorFlow Lite model of {size} bytes'.lower() in (
+    (tmp_path / 'net.h').read_text().lower()
+  )
+
+
+@pytest.mark.parametrize('script', ['prune_model.py', 'fit_budget.py'])
+def test_a_dry_run_prints_the_plan_and_writes_nothing(
+  script, tmp_path, conv_path
+):
+  limit = ['--macs=1000'] if script == 'fit_budget.py' else []
+  done = run(
+    script, f'--model={conv_path}', '--dry_run', '--input_range=0,1', *limit
+  )
+  assert done.returncode == 0, done.stderr
+  assert 'group: ' in done.stdout
+  assert 'left alone: ' in done.stdout
+  assert not list(tmp_path.iterdir())
+
+
+def test_fit_budget_meets_it(tmp_path, conv_path):
+  limit = paoding.count_macs(paoding.load_model(conv_path)) // 2
+  output = tmp_path / 'out.tflite'
+  done = run(
+    'fit_budget.py',
+    f'--model={conv_path}',
+    f'--output={output}',
+    '--method=saliency',
+    '--quantization=none',
+    f'--macs={limit}',
+  )
+  assert done.returncode == 0, done.stderr
+  found = paoding.profile_tflite(output.read_bytes(), micro=False)
+  assert 0 < found.macs <= limit
+  assert 'the cut is spread over layers by' in done.stdout
+
+
+@pytest.mark.parametrize(
+  ('limits', 'message'),
+  [
+    (['--flash_bytes=100'], 'cannot be met'),
+    (['--flash_bytes=0'], 'must be positive'),
+    ([], 'needs a limit'),
+    (['--macs=1000', '--calibration_data=nowhere.npz'], 'nowhere.npz'),
+  ],
+)
+def test_fit_budget_says_what_is_wrong(limits, message, tmp_path, conv_path):
+  output = tmp_path / 'out.tflite'
+  given = [f'--model={conv_path}', f'--output={output}', '--method=l1']
+  done = run('fit_budget.py', *given, '--quantization=none', *limits)
+  assert done.returncode == 1
+  assert message in done.stderr
+  assert not list(tmp_path.iterdir())
 
 
 def test_prune_model_on_a_convolutional_network(network_path, tmp_path):

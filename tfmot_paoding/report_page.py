@@ -18,7 +18,8 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto;
 table { border-collapse: collapse; margin: 1rem 0; width: 100%; }
 th, td { border-bottom: 1px solid #8884; padding: .3rem .6rem;
   text-align: right; }
-th:first-child, td:first-child, .text td, .text th { text-align: left; overflow-wrap: anywhere; }
+th:first-child, td:first-child, .text td, .text th {
+  overflow-wrap: anywhere; text-align: left; }
 .bar { background: var(--rest); height: 1rem; }
 .bar div { background: var(--bar); height: 100%; }
 td.wide { width: 45%; }
