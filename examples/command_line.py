@@ -138,18 +138,6 @@ def count_units(model: keras.Model) -> int:
   return sum(group.size for group in find_groups(build_graph(model)).groups)
 
 
-def largest_change(
-  model: keras.Model, small: keras.Model, input_range: tuple[float, float]
-) -> float:
-  """A sound bound on any output's change; NaN where there is none."""
-  try:
-    bound = paoding.deviation_bound(model, small, input_range)
-  except ValueError:  # a layer without known bounds
-    return float('nan')
-  bound = bound if isinstance(bound, list) else [bound]
-  return float(max(part.max() for part in bound))
-
-
 def write_extras(
   model: keras.Model,
   small: keras.Model,

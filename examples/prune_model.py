@@ -22,6 +22,7 @@ from absl import app, flags
 
 import tfmot_paoding as paoding
 from tfmot_paoding.compat import keras
+from tfmot_paoding.deviation import largest_deviation
 
 _SPARSITY = flags.DEFINE_float(
   'sparsity', 0.5, 'Fraction of units to remove; of what, --scope says.'
@@ -155,7 +156,7 @@ def report(
   print(f'parameters:   {model.count_params()} -> {small.count_params()}')
   print(f'tflite bytes: {len(before)} -> {len(after)}')
   print(f'MACs:         {macs[0]} -> {macs[1]}')
-  bound = command_line.largest_change(model, small, input_range)
+  bound = largest_deviation(model, small, input_range)
   if math.isnan(bound):
     print('how far outputs moved is not bounded: a layer has no known bounds')
   else:

@@ -69,12 +69,28 @@ def deviation_bound(
   change = ChangeBound(graph, before, boxes)(after, merges)
   if any(interval is None for interval in change):
     reasons = [n.op.reason for n in graph.nodes if isinstance(n.op, Opaque)]
-    raise ValueError(f'No sound bound: {"; ".join(reasons)}.')
+    raise NoBoundError(f'No sound bound: {"; ".join(reasons)}.')
   found = [
     np.array(np.broadcast_to(interval.magnitude, graph.shapes[value]))
     for interval, value in zip(change, graph.outputs, strict=True)
   ]
   return found if len(found) > 1 else found[0]
+
+
+def largest_deviation(
+  original: keras.Model, pruned: keras.Model, input_range: Any = (0.0, 1.0)
+) -> float:
+  """The largest entry of `deviation_bound`; NaN where there is no bound."""
+  try:
+    found = deviation_bound(original, pruned, input_range)
+  except NoBoundError:
+    return float('nan')
+  found = found if isinstance(found, list) else [found]
+  return float(max(part.max() for part in found))
+
+
+class NoBoundError(ValueError):
+  """An operation without known bounds leads to an output."""
 
 
 class ChangeBound:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.cost import graph_macs
 from tfmot_paoding.graph import build_graph, check_model
 from tfmot_paoding.heads import Head, heads_of
+from tfmot_paoding.judge import outputs_of
 from tfmot_paoding.keras3 import as_tf_keras
 from tfmot_paoding.recall import has_statistics
 from tfmot_paoding.registry import Configurable
@@ -191,7 +191,7 @@ class _Lesson:
 
   def loss(self, model: keras.Model, x: list, logits: list) -> tf.Tensor:
     """Squared distance of logits, in units of the teacher's variance."""
-    outputs = _outputs(model, x)
+    outputs = outputs_of(model, x)
     loss = tf.zeros([])
     for head, output, goal, scale in zip(
       self._heads, outputs, logits, self._scale, strict=True
@@ -215,7 +215,9 @@ class _Lesson:
     x = [x[part] for x in self._x]
     found = []
     for start in range(0, len(x[0]), self.batch_size):
-      outputs = _outputs(model, [a[start : start + self.batch_size] for a in x])
+      outputs = outputs_of(
+        model, [a[start : start + self.batch_size] for a in x]
+      )
       found.append(
         [
           head.logits(output).numpy()
@@ -278,12 +280,6 @@ def _held(variable: tf.Variable) -> tf.Tensor | None:
   if value.ndim < 2 or np.all(value != 0):
     return None
   return tf.constant(value != 0, variable.dtype)
-
-
-def _outputs(model: keras.Model, x: Sequence[Any]) -> list[tf.Tensor]:
-  x = [tf.convert_to_tensor(a) for a in x]
-  outputs = model(x if len(x) > 1 else x[0], training=False)
-  return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
 
 
 def _check_pair(pruned: keras.Model, original: keras.Model) -> None:

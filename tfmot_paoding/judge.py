@@ -54,11 +54,16 @@ def judge(
   return Verdict(distance, float(np.mean(alike)) if alike else float('nan'))
 
 
+def outputs_of(model: keras.Model, x: Sequence[Array]) -> list[tf.Tensor]:
+  """Every output for one batch, at inference."""
+  x = [tf.convert_to_tensor(a) for a in x]
+  made = model(x if len(x) > 1 else x[0], training=False)
+  return list(made) if isinstance(made, (list, tuple)) else [made]
+
+
 def _outputs(model: keras.Model, samples: Sequence[Array]) -> list[Array]:
   found = []
   for start in range(0, len(samples[0]), _BATCH):
-    x = [tf.convert_to_tensor(a[start : start + _BATCH]) for a in samples]
-    made = model(x if len(x) > 1 else x[0], training=False)
-    made = made if isinstance(made, (list, tuple)) else [made]
-    found.append([np.asarray(a) for a in made])
+    x = [a[start : start + _BATCH] for a in samples]
+    found.append([np.asarray(a) for a in outputs_of(model, x)])
   return [np.concatenate(parts) for parts in zip(*found, strict=True)]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfmot_paoding.compat import keras
-from tfmot_paoding.deviation import deviation_bound
+from tfmot_paoding.deviation import largest_deviation
 from tfmot_paoding.graph import Graph, build_graph
 from tfmot_paoding.groups import find_groups
 from tfmot_paoding.judge import judge
@@ -68,12 +68,6 @@ def make_report(
   shapes = [graph.shapes[value] for value in graph.inputs]
   boxes = input_boxes(original, input_range, shapes)
   samples = clipped(samples, boxes)
-  try:
-    bound = deviation_bound(original, pruned, input_range)
-    bound = bound if isinstance(bound, list) else [bound]
-    worst = float(max(part.max() for part in bound))
-  except ValueError:  # a layer without known bounds
-    worst = None
   left_alone = find_groups(graph).left_alone
   reports = [
     _file_report(model, data, other, samples, test_data, micro)
@@ -88,7 +82,7 @@ def make_report(
     {'/'.join(path): reason for path, reason in left_alone.items()},
     *reports,
     judge(original, pruned, samples),
-    worst,
+    largest_deviation(original, pruned, input_range),
     tuple(curve),
   )
 

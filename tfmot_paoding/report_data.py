@@ -73,7 +73,7 @@ class Report:
     verdict: How the pruned Keras model answers beside the original, on inputs
       that no label or sample of the training data went into.
     bound: The largest sound bound on the change of any output over the whole
-      input range; None where a layer has no known bounds.
+      input range; NaN where a layer has no known bounds.
     curve: The trade-off over sparsity.
   """
 
@@ -83,5 +83,5 @@ class Report:
   original: FileReport
   pruned: FileReport
   verdict: Verdict
-  bound: float | None
+  bound: float
   curve: tuple[CurvePoint, ...] = ()

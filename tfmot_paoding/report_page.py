@@ -152,7 +152,7 @@ def _answers(report: Report) -> list[list[str]]:
       f'{two.conversion.mean:.2g}',
     ]
   )
-  bound = 'not bounded' if report.bound is None else f'{report.bound:.4g}'
+  bound = 'not bounded' if math.isnan(report.bound) else f'{report.bound:.4g}'
   rows.append(['no output moves by more than', '', bound])
   return rows
 

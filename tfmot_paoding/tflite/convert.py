@@ -17,6 +17,7 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.graph import build_graph, check_model
 from tfmot_paoding.heads import heads_of
 from tfmot_paoding.intervals import Interval
+from tfmot_paoding.judge import outputs_of
 from tfmot_paoding.keras3 import as_tf_keras
 from tfmot_paoding.ranges import input_boxes
 from tfmot_paoding.samples import draw_samples
@@ -198,9 +199,7 @@ def compare_tflite(
 
 
 def _answers(model: keras.Model, inputs: dict[str, Array]) -> list[Array]:
-  x = [tf.constant(inputs[name]) for name in model.input_names]
-  answers = model(x if len(x) > 1 else x[0], training=False)
-  answers = answers if isinstance(answers, (list, tuple)) else [answers]
+  answers = outputs_of(model, [inputs[name] for name in model.input_names])
   return [np.asarray(answer, np.float64) for answer in answers]
 
 
