@@ -143,6 +143,7 @@ def fit_budget(
   input_range: Any,
   seed: int = 0,
   verbose: int = 1,
+  representative: Sequence[Array] | None = None,
 ) -> Fitted:
   """Finds the least pruning that meets a budget.
 
@@ -157,12 +158,16 @@ def fit_budget(
     input_range: The range of its inputs.
     seed: Of the conversion.
     verbose: 1 shows a progress bar, 0 does not.
+    representative: Inputs that integer files take their ranges from; None for
+      what `convert_to_tflite` draws.
 
   Raises:
     BudgetError: no pruning meets it.
     ImportError: an arena shall be measured without tflite-micro.
   """
-  fitter = _Fitter(model, budget, cut, input_range, seed, verbose)
+  fitter = _Fitter(
+    model, budget, cut, input_range, seed, verbose, representative
+  )
   if budget.is_met(fitter.profile_of({})):
     return fitter.finished(model, {}, 'uniform', samples)
   names = fitter.names
@@ -201,6 +206,7 @@ class _Fitter:
     input_range: Any,
     seed: int,
     verbose: int,
+    representative: Sequence[Array] | None,
   ):
     self._model = model
     self._budget = budget
@@ -213,8 +219,11 @@ class _Fitter:
     self._sizes = {
       '/'.join(group.layer): group.size for group in grouping.groups
     }
-    shapes = [graph.shapes[value] for value in graph.inputs]
-    self._boxes = input_boxes(model, input_range, shapes)
+    self._representative = None
+    if representative is not None:
+      shapes = [graph.shapes[value] for value in graph.inputs]
+      boxes = input_boxes(model, input_range, shapes)
+      self._representative = clipped(representative, boxes)
     self._reference: bytes | None = None
     self._known: dict[tuple, TFLiteProfile] = {}
     self._bar = keras.utils.Progbar(
@@ -307,7 +316,7 @@ class _Fitter:
     """A pruned model with its file and what that takes."""
     quantization, input_range, seed = self._settings
     data = convert_to_tflite(
-      model, quantization, input_range, seed, clipped(samples, self._boxes)
+      model, quantization, input_range, seed, self._representative
     )
     profile = self.measured(data)
     verdict = judge(self._model, model, samples)

@@ -407,6 +407,7 @@ def prune_to_budget(
     input_range,
     seed,
     verbose,
+    samples if calibration_data is not None else None,
   )
 
 

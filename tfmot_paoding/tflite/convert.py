@@ -92,7 +92,7 @@ def convert_to_tflite(
       and not for tflite-micro. None: where that makes the file smaller and it
       loads.
     prior: Where inputs come from without `representative_data`, as in
-      `run_schedule`.
+      `run_schedule`; 'varied' takes the place of 'smooth' where it is None.
     verbose: 1 shows a progress bar where inputs are recalled.
 
   Returns:
