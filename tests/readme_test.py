@@ -37,6 +37,8 @@ def test_python_blocks_run(tmp_path, monkeypatch, clean):
   for block in blocks:
     exec(compile(block, 'README.md', 'exec'), names)
   assert (tmp_path / 'small.tflite').stat().st_size == len(names['data'])
+  assert str(len(names['tiny'])) in (tmp_path / 'g_model.h').read_text()
+  assert names['fitted'].profile.bytes <= 40_000
   assert names['small'].layers[0].units == 4
   own = paoding.Method('weakest')
   small = paoding.prune(names['model'], 0.5, own, verbose=0)
