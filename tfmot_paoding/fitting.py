@@ -12,7 +12,14 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.graph import Graph
 from tfmot_paoding.groups import Member
 from tfmot_paoding.heads import heads_of
-from tfmot_paoding.ops import Conv, Params, Product, Scale, WeightRef
+from tfmot_paoding.ops import (
+  Conv,
+  ConvTranspose,
+  Params,
+  Product,
+  Scale,
+  WeightRef,
+)
 from tfmot_paoding.reconstruction import (
   MOST_ROWS,
   Elimination,
@@ -20,6 +27,7 @@ from tfmot_paoding.reconstruction import (
   channel_samples,
   least_squares,
   row_samples,
+  shares_taps,
   supports,
 )
 from tfmot_paoding.simulation import Simulation
@@ -270,9 +278,11 @@ def rows_seen(
   matrix = op.matrix(params)
   if value is None or not supports(op):
     return matrix, None
-  if isinstance(op, Conv) and len(matrix) > MOST_ROWS:
+  layer = graph.layers[member.node.path]
+  too_many = isinstance(op, Conv) and len(matrix) > MOST_ROWS
+  if too_many or shares_taps(op, layer):
     return _by_channel(matrix, len(op.padded)), channel_samples(value)
-  return matrix, row_samples(op, graph.layers[member.node.path], value, 0)
+  return matrix, row_samples(op, layer, value, 0)
 
 
 def taps_apart(member: Member, params: Params, rows: int) -> int:
@@ -296,10 +306,13 @@ def weight_moments(member: Member, gram: Array, ridge: float) -> RowMoments:
 
 
 def _is_centred(graph: Graph, member: Member) -> bool:
-  """Whether a bias, or batch normalization behind, can take the means."""
-  return (
-    member.node.op.bias is not None or _scale_behind(graph, member) is not None
-  )
+  """Whether a bias, or batch normalization behind, can take the means.
+
+  Not behind a transposed convolution: each position sees its own taps.
+  """
+  op = member.node.op
+  takes = op.bias is not None or _scale_behind(graph, member) is not None
+  return takes and not isinstance(op, ConvTranspose)
 
 
 def _by_channel(matrix: Array, taps: int) -> Array:

@@ -72,19 +72,36 @@ def channel_samples(x: Array, seed: int = 0) -> Array:
 
 
 def supports(op: Product) -> bool:
-  """Whether the rows of an operation can be sampled."""
-  if isinstance(op, ConvTranspose):
-    return False
+  """Whether what the rows of an operation see can be sampled."""
   return not isinstance(op, Conv) or op.blocks == 1
+
+
+def shares_taps(op: Product, layer: object) -> bool:
+  """Whether one covariance of channels stands for all taps.
+
+  For kernels with too many rows; where each position sees some of the taps
+  alone; and where patches cannot be had.
+  """
+  if not isinstance(op, Conv):
+    return False
+  if isinstance(op, ConvTranspose):
+    return True
+  is_volume = len(layer.kernel_size) == 3
+  return is_volume and max(layer.dilation_rate) > 1
 
 
 def _patches(layer: object, x: Array) -> Array:
   """The patches under a convolution's window, channels innermost."""
   rank = x.ndim - 2
-  if rank == 3:
-    raise ValueError('Patches of volumes are not supported.')
   size, strides, rates = layer.kernel_size, layer.strides, layer.dilation_rate
   padding = layer.padding
+  if rank == 3:
+    return tf.raw_ops.ExtractVolumePatches(
+      input=x,
+      ksizes=[1, *size, 1],
+      strides=[1, *strides, 1],
+      padding=padding.upper(),
+    ).numpy()
   if rank == 1:
     if padding == 'causal':
       reach = (size[0] - 1) * rates[0]

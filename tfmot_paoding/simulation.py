@@ -22,6 +22,8 @@ from tfmot_paoding.ops import Opaque, Params, Scale, WeightRef
 
 Array = np.ndarray
 
+_SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
+
 
 class Simulation:
   """A private copy of a model, and samples to run it on.
@@ -67,6 +69,8 @@ class Simulation:
       result = self._apply(path, nodes, sources)
       if result is not None:
         values[nodes[-1].outputs[0]] = result
+        if nodes[0].outputs[0] in wanted - values.keys():
+          values |= _inside(self.graph.layers[path], nodes, sources)
       for value in self._read_last[number] - wanted:
         values.pop(value, None)  # wide networks have large ones
     return {
@@ -135,6 +139,29 @@ def _read_last(calls: list[tuple[Path, list[Node]]]) -> list[set[int]]:
   for value, number in last.items():
     found[number].add(value)
   return found
+
+
+def _inside(
+  layer: keras.layers.Layer, nodes: list[Node], sources: list[tf.Tensor]
+) -> dict[int, tf.Tensor]:
+  """What stands between the two halves of a separable convolution."""
+  if not isinstance(layer, _SEPARABLE):
+    return {}
+  x, kernel = sources[0], layer.depthwise_kernel
+  strides, rates = layer.strides, layer.dilation_rate
+  padding = layer.padding
+  if len(strides) == 1:
+    if padding == 'causal':
+      reach = (layer.kernel_size[0] - 1) * rates[0]
+      x, padding = tf.pad(x, [[0, 0], [reach, 0], [0, 0]]), 'valid'
+    x, kernel = x[:, None], kernel[None]
+    strides, rates = strides * 2, (1, *rates)
+  made = keras.backend.depthwise_conv2d(
+    x, kernel, strides, padding, layer.data_format, rates
+  )
+  if len(layer.strides) == 1:
+    made = made[:, 0]
+  return {nodes[0].outputs[0]: made}
 
 
 def _evaluated(nodes: list[Node], sources: list[tf.Tensor]) -> tf.Tensor:
