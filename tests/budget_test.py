@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 
 import numpy as np
 import pytest
@@ -37,13 +38,13 @@ def hourglass():
 
 def fitted(model, method='l1', **limits):
   return paoding.prune_to_budget(
-    model, paoding.Budget(**limits), method, verbose=0
+    model, paoding.Budget(**limits, quantization=None), method, verbose=0
   )
 
 
 def bytes_at(model, sparsity):
   small = paoding.prune(model, sparsity, 'l1', verbose=0)
-  return len(paoding.convert_to_tflite(small, 'int8'))
+  return len(paoding.convert_to_tflite(small))
 
 
 def test_flash_is_met_with_hardly_more_than_it_takes():
@@ -76,7 +77,7 @@ def test_macs_are_met_without_any_interpreter(monkeypatch):
 def test_an_arena_is_met_where_memory_peaks():
   model = hourglass()
   before = paoding.profile_tflite(
-    paoding.convert_to_tflite(model, 'int8'), latency=False
+    paoding.convert_to_tflite(model), latency=False
   )
   found = fitted(model, arena_bytes=int(0.7 * before.arena_bytes))
   assert found.profile.arena_bytes <= 0.7 * before.arena_bytes
@@ -89,7 +90,7 @@ def test_an_arena_is_met_where_memory_peaks():
 def test_all_limits_hold_at_once():
   model = hourglass()
   before = paoding.profile_tflite(
-    paoding.convert_to_tflite(model, 'int8'), latency=False
+    paoding.convert_to_tflite(model), latency=False
   )
   limits = {
     'flash_bytes': int(0.6 * before.bytes),
@@ -125,21 +126,40 @@ def test_what_cannot_be_met_says_how_near_it_came():
 
 def test_the_spread_whose_answers_are_nearest_is_taken(monkeypatch):
   model, seen = wide(), []
-  kept = lib._Fitter.finished
+  kept = lib.judge
 
-  def finished(self, *args):
-    seen.append(kept(self, *args))
+  def judge(original, other, samples):
+    seen.append(kept(original, other, samples))
     return seen[-1]
 
-  monkeypatch.setattr(lib._Fitter, 'finished', finished)
+  monkeypatch.setattr(lib, 'judge', judge)
   found = fitted(model, 'saliency', flash_bytes=bytes_at(model, 0.4))
-  assert {one.spread for one in seen} == {'uniform', 'global'}
-  assert found.verdict.distance == min(one.verdict.distance for one in seen)
+  # Two spreads, and the chosen one once more.
+  assert len(seen) == 3
+  assert found.verdict.distance == min(one.distance for one in seen)
+
+
+def test_only_the_chosen_one_is_distilled(monkeypatch):
+  prune_lib = sys.modules['tfmot_paoding.prune']
+  calls, kept = [], prune_lib.distill
+  monkeypatch.setattr(
+    prune_lib, 'distill', lambda *args: calls.append(1) or kept(*args)
+  )
+  model = wide()
+  found = paoding.prune_to_budget(
+    model,
+    paoding.Budget(macs=paoding.count_macs(model) // 2, quantization=None),
+    'saliency',
+    verbose=0,
+    distillation=paoding.DistillSettings(steps=20, samples=64),
+  )
+  assert len(calls) == 1
+  assert found.profile.macs <= paoding.count_macs(model) // 2
 
 
 def test_prune_takes_a_budget():
-  limit = bytes_at(wide(), 0.3)
-  budget = paoding.Budget(flash_bytes=limit)
+  limit = len(paoding.convert_to_tflite(wide(), 'int8')) // 2
+  budget = paoding.Budget(flash_bytes=limit)  # of an int8 file
   small = paoding.prune(wide(), method='l1', budget=budget, verbose=0)
   assert len(paoding.convert_to_tflite(small, 'int8')) <= limit
   for arguments in ({}, {'sparsity': 0.5, 'budget': budget}):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import tensorflow_model_optimization as tfmot
@@ -306,3 +308,20 @@ def _float16_model() -> keras.Model:
       dense(3, dtype='float16'),
     ]
   )
+
+
+@pytest.mark.parametrize('classes', [True, False])
+def test_only_answers_that_are_classes_are_distilled_unasked(
+  classes, monkeypatch
+):
+  inputs = keras.Input((6,))
+  x = keras.layers.Dense(12, activation='relu')(inputs)
+  outputs = keras.layers.Dense(3 if classes else 1)(x)
+  model = testing.fill(keras.Model(inputs, outputs))
+  calls = []
+  prune_lib = sys.modules['tfmot_paoding.prune']
+  monkeypatch.setattr(
+    prune_lib, 'distill', lambda small, *args: calls.append(1) or small
+  )
+  paoding.prune(model, 0.5, 'reconstruction', verbose=0)
+  assert len(calls) == classes

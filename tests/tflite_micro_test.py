@@ -50,6 +50,20 @@ def test_the_arena_is_the_least_that_does():
     paoding.run_micro(data, x, model.output_names, arena - 64)
 
 
+def test_planning_may_take_more_than_is_kept():
+  """Many small layers: the planner's lists outgrow the activations."""
+  x = inputs = keras.Input((8,))
+  for _ in range(12):
+    x = keras.layers.Dense(8, activation='relu')(x)
+  model = testing.fill(keras.Model(inputs, x))
+  data = paoding.convert_to_tflite(model, 'int8')
+  arena = lib.measure_arena(data)
+  given = {model.input_names[0]: np.ones((1, 8), np.float32)}
+  paoding.run_micro(data, given, model.output_names, arena)
+  with pytest.raises(paoding.MicroError, match='in an arena of'):
+    paoding.run_micro(data, given, model.output_names, arena - 16)
+
+
 def test_a_smaller_model_needs_a_smaller_arena():
   model = testing.mlp((16, 200, 300, 4))
   small = paoding.prune(model, 0.5, 'l1', verbose=0)

@@ -3,7 +3,7 @@
 What a pruned model takes depends on its widths alone, so that these are found
 first, on converted files of models that are cut to them without care; only
 then is the model pruned in earnest, once for each way of spreading the cut over
-the layers, and the way that keeps the answers best is taken.
+the layers, and the way that keeps the answers best is taken (and distilled).
 """
 
 from __future__ import annotations
@@ -137,6 +137,7 @@ def fit_budget(
   model: keras.Model,
   budget: Budget,
   prune: Callable[[Sparsities], keras.Model],
+  polish: Callable[[keras.Model], keras.Model],
   cut: Callable[[Sparsities], keras.Model],
   allocated: Callable[[float], Sparsities] | None,
   samples: Sequence[Array],
@@ -151,6 +152,7 @@ def fit_budget(
     model: The model.
     budget: What it may take.
     prune: Prunes the model in earnest to a sparsity by layer name.
+    polish: What the pruned model that is chosen goes through at the end.
     cut: Gives any model of those widths, quickly.
     allocated: The sparsity by layer name that a fraction of all units comes
       to, or None.
@@ -180,19 +182,18 @@ def fit_budget(
   found = {name: fitter.least(spread) for name, spread in spreads.items()}
   if budget.arena_bytes is not None:
     found['peaks'] = fitter.least_with_caps()
-  best: Fitted | None = None
-  for name, sparsity in found.items():
-    if sparsity is None:
-      continue
-    one = fitter.finished(prune(sparsity), sparsity, name, samples)
+  tried = [
+    (name, sparsity, prune(sparsity))
+    for name, sparsity in found.items()
+    if sparsity is not None
+  ]
+  tried.sort(key=lambda one: judge(model, one[2], samples).distance)
+  for name, sparsity, small in tried:
+    one = fitter.finished(polish(small), sparsity, name, samples)
     # Files of one shape may differ by some bytes, and latency is measured.
-    if budget.is_met(one.profile) and (
-      best is None or one.verdict.distance < best.verdict.distance
-    ):
-      best = one
-  if best is None:
-    raise BudgetError(_shortfall(budget, most), most)
-  return best
+    if budget.is_met(one.profile):
+      return one
+  raise BudgetError(_shortfall(budget, most), most)
 
 
 class _Fitter:

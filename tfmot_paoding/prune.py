@@ -17,6 +17,7 @@ from tfmot_paoding.driver import Driver, History
 from tfmot_paoding.fitting import FitSettings
 from tfmot_paoding.graph import Graph, build_graph, check_model, read_params
 from tfmot_paoding.groups import Group, find_groups
+from tfmot_paoding.heads import heads_of
 from tfmot_paoding.keras3 import as_tf_keras
 from tfmot_paoding.layers.base import Path
 from tfmot_paoding.methods import Method, get_method
@@ -225,7 +226,7 @@ def prune(
     prior: As in `run_schedule`.
     distillation: Whether, or how, the pruned model is trained at the end to
       answer as `model` does, by `distill`. None: where the method fits on
-      inputs.
+      inputs, and the outputs are classes.
     budget: What the model may take on a device, in place of a sparsity; see
       `prune_to_budget`.
 
@@ -278,7 +279,7 @@ def prune(
     floor=floor,
   )
   if distillation is None:
-    distillation = get_method(method).needs_samples
+    distillation = _distills(model, method)
   if distillation and calibration_data is None:
     # Recalled once, for the fits and for distillation.
     calibration_data = recalled_samples(
@@ -368,20 +369,38 @@ def prune_to_budget(
       'method': method,
       'step_sparsity': step_sparsity,
       'verbose': verbose,
-      'calibration_data': calibration_data,
-      'distillation': distillation,
-      'prior': prior,
       **settings,
     }
-    return prune(model, sparsity, input_range=input_range, seed=seed, **options)
+    return prune(
+      model,
+      sparsity,
+      input_range=input_range,
+      seed=seed,
+      calibration_data=calibration_data,
+      prior=prior,
+      distillation=False,
+      **options,
+    )
 
   def cut(sparsity: Mapping[str, float]) -> keras.Model:
-    return pruned(
-      sparsity,
-      method='l1',
-      step_sparsity=1.0,
-      verbose=0,
-      distillation=False,
+    return pruned(sparsity, method='l1', step_sparsity=1.0, verbose=0)
+
+  def polish(small: keras.Model) -> keras.Model:
+    wanted = distillation
+    if wanted is None:
+      wanted = _distills(model, method)
+    if not wanted:
+      return small
+    settings = wanted if isinstance(wanted, DistillSettings) else None
+    return distill(
+      small,
+      model,
+      input_range,
+      seed,
+      calibration_data,
+      prior,
+      settings,
+      verbose,
     )
 
   wrapped = prune_low_saliency(
@@ -401,6 +420,7 @@ def prune_to_budget(
     model,
     budget,
     pruned,
+    polish,
     cut,
     driver.allocated,
     samples,
@@ -408,6 +428,19 @@ def prune_to_budget(
     seed,
     verbose,
     samples if calibration_data is not None else None,
+  )
+
+
+def _distills(
+  model: keras.Model, method: str | Mapping[str, Any] | Method
+) -> bool:
+  """Whether to distill where nobody says.
+
+  Autoencoders and regressors come out better without.
+  """
+  heads = heads_of(build_graph(as_tf_keras(model)))
+  return get_method(method).needs_samples and any(
+    head.is_classes for head in heads
   )
 
 

@@ -93,17 +93,28 @@ def measure_arena(data: bytes) -> int:
     ImportError: tflite-micro is not installed.
     MicroError: the model does not run.
   """
-  file = TFLiteFile(data)
-  report, _ = _work(data, _ample(file, data))
-  size = -(-int(_TOTAL.search(report).group(1)) // _ALIGNMENT) * _ALIGNMENT
-  for extra in (0, 1, 2, 4, 8, 16, 32, 64, 128, 256):
-    tried = size + extra * _ALIGNMENT
-    try:
-      _work(data, tried)
-    except MicroError:
-      continue
-    return tried
-  raise MicroError(f'The model does not run in {tried} bytes of arena.')
+  report, _ = _work(data, _ample(TFLiteFile(data), data))
+  steps = -(-int(_TOTAL.search(report).group(1)) // _ALIGNMENT)
+  # What is kept is not all: planning takes some memory for a while.
+  fails, works = steps - 1, steps
+  while not _runs(data, works * _ALIGNMENT):
+    fails, works = works, works + 2 * (works - fails)
+  while works - fails > 1:
+    middle = (fails + works) // 2
+    if _runs(data, middle * _ALIGNMENT):
+      works = middle
+    else:
+      fails = middle
+  return works * _ALIGNMENT
+
+
+def _runs(data: bytes, arena_bytes: int) -> bool:
+  """Whether tflite-micro runs a model, known to run, in an arena."""
+  try:
+    _work(data, arena_bytes)
+  except MicroError:
+    return False
+  return True
 
 
 def missing_operators(data: bytes) -> list[str]:
@@ -197,13 +208,12 @@ def _error(done: subprocess.CompletedProcess, arena_bytes: int) -> MicroError:
       f"opcode '{missing[0]}'): replace the layer that it comes from.",
       missing[:1],
     )
-  if 'Failed to resize buffer' in done.stderr or done.returncode < 0:
-    return MicroError(
-      f'tflite-micro does not run the model in an arena of {arena_bytes} bytes.'
-    )
   lines = [
     line.strip()
     for line in done.stderr.splitlines()
     if line.strip() and not line.startswith(('  ', 'Traceback'))
   ]
-  return MicroError(f'tflite-micro refuses the model: {" ".join(lines[-4:])}')
+  return MicroError(
+    f'tflite-micro does not run the model in an arena of {arena_bytes} bytes: '
+    f'{" ".join(lines[-4:]) or "it broke down"}'
+  )
