@@ -222,3 +222,13 @@ def test_a_comparison_sees_what_differs():
   np.testing.assert_allclose(
     found.agreement, (a.argmax(1) == b.argmax(1)).mean()
   )
+
+
+def test_ranges_come_from_varied_inputs_unless_asked_otherwise():
+  made = conv_net()
+  default, varied, smooth = (
+    paoding.convert_to_tflite(made, 'int8', prior=prior)
+    for prior in (None, 'varied', 'smooth')
+  )
+  assert default == varied
+  assert default != smooth

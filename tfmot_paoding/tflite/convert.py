@@ -308,7 +308,9 @@ def _representative(
   if data is not None:
     drawn = calibration_samples(model, data, count)
   else:
-    drawn = draw_samples(model, input_range, count, seed, None, prior, verbose)
+    drawn = draw_samples(
+      model, input_range, count, seed, None, prior, verbose, 'varied'
+    )
   found = {}
   for name, x, box in zip(model.input_names, drawn, boxes, strict=True):
     slack = 1e-3 * (box.high - box.low) + 1e-6
