@@ -172,14 +172,28 @@ def write_extras(
     print(f'wrote {page} and {data}')
 
 
-def exit_code(run: Callable[[], None], argv: list[str]) -> int:
-  """Runs a binary: 0 when all was written, 1 with a message when not."""
-  if len(argv) > 1:
-    raise app.UsageError(f'Unexpected arguments: {argv[1:]}')
-  logging.set_verbosity(logging.ERROR)
-  try:
-    run()
-  except (ImportError, OSError, TypeError, ValueError) as error:
-    print(f'error: {error}', file=sys.stderr)
-    return 1
-  return 0
+def start(run: Callable[[], None]) -> None:
+  """Runs a binary: exit code 0 when all was written, 1 with a message if not.
+
+  Args:
+    run: What it does; raises what a user should read.
+  """
+  flags.mark_flag_as_required('model')
+  flags.register_multi_flags_validator(
+    ['output', 'dry_run'],
+    lambda values: values['output'] or values['dry_run'],
+    message='--output must be given, unless --dry_run is.',
+  )
+
+  def main(argv: list[str]) -> int:
+    if len(argv) > 1:
+      raise app.UsageError(f'Unexpected arguments: {argv[1:]}')
+    logging.set_verbosity(logging.ERROR)
+    try:
+      run()
+    except (ImportError, OSError, TypeError, ValueError) as error:
+      print(f'error: {error}', file=sys.stderr)
+      return 1
+    return 0
+
+  app.run(main)

@@ -13,7 +13,7 @@ exits with 1.
 from __future__ import annotations
 
 import command_line
-from absl import app, flags
+from absl import flags
 
 import tfmot_paoding as paoding
 
@@ -111,16 +111,5 @@ def print_shares(
     print(f'{name}: {share:.1%} of {budget.limits[name]:g}')
 
 
-def main(argv: list[str]) -> int:
-  """Exit code 0 when all was written, 1 with a message when not."""
-  return command_line.exit_code(run, argv)
-
-
 if __name__ == '__main__':
-  flags.mark_flag_as_required('model')
-  flags.register_multi_flags_validator(
-    ['output', 'dry_run'],
-    lambda values: values['output'] or values['dry_run'],
-    message='--output must be given, unless --dry_run is.',
-  )
-  app.run(main)
+  command_line.start(run)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 
 import command_line
-from absl import app, flags
+from absl import flags
 
 import tfmot_paoding as paoding
 from tfmot_paoding.compat import keras
@@ -163,16 +163,5 @@ def report(
     print(f'no output moves by more than {bound:.6g} in the input range')
 
 
-def main(argv: list[str]) -> int:
-  """Exit code 0 when all was written, 1 with a message when not."""
-  return command_line.exit_code(run, argv)
-
-
 if __name__ == '__main__':
-  flags.mark_flag_as_required('model')
-  flags.register_multi_flags_validator(
-    ['output', 'dry_run'],
-    lambda values: values['output'] or values['dry_run'],
-    message='--output must be given, unless --dry_run is.',
-  )
-  app.run(main)
+  command_line.start(run)

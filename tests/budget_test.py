@@ -12,8 +12,6 @@ import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding import budget as lib
 from tfmot_paoding.compat import keras
-from tfmot_paoding.graph import build_graph
-from tfmot_paoding.groups import find_groups
 
 _layers = keras.layers
 needs_micro = pytest.mark.skipif(
@@ -193,13 +191,3 @@ def test_same_seed_same_model():
 def test_nonsense_is_refused(limits, message):
   with pytest.raises(ValueError, match=message):
     paoding.Budget(**limits)
-
-
-def test_peaks_by_hand():
-  """Elements alive: 288 + 2304 at the first, 2304 + 128 at the second."""
-  graph = build_graph(hourglass())
-  found = lib.activation_peaks(graph, find_groups(graph))
-  most = 288 + 2304
-  assert found['first'] == 1.0
-  np.testing.assert_allclose(found['second'], (2304 + 128) / most)
-  np.testing.assert_allclose(found['third'], (128 + 60) / most)

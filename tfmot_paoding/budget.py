@@ -9,15 +9,16 @@ the layers, and the way that keeps the answers best is taken (and distilled).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from tfmot_paoding.compat import keras
-from tfmot_paoding.graph import Graph, build_graph
-from tfmot_paoding.groups import Group, Grouping, find_groups
+from tfmot_paoding.graph import build_graph
+from tfmot_paoding.groups import find_groups
 from tfmot_paoding.judge import Verdict, judge
+from tfmot_paoding.peaks import activation_peaks
 from tfmot_paoding.ranges import input_boxes
 from tfmot_paoding.registry import Configurable
 from tfmot_paoding.tflite.convert import (
@@ -322,64 +323,6 @@ class _Fitter:
     profile = self.measured(data)
     verdict = judge(self._model, model, samples)
     return Fitted(model, data, profile, sparsity, spread, verdict)
-
-
-def activation_peaks(graph: Graph, grouping: Grouping) -> dict[str, float]:
-  """The most that is alive while each layer's units are, by layer name.
-
-  Args:
-    graph: The model's graph.
-    grouping: Its groups.
-
-  Returns:
-    For each first producer of a group, the elements of all values alive at
-    that moment, as a fraction of the most there ever are.
-  """
-  homes, last = _homes(graph), {}
-  for step, node in enumerate(graph.nodes):
-    for value in node.inputs:
-      last[homes[value]] = step
-  for value in graph.outputs:
-    last[homes[value]] = len(graph.nodes)
-  alive = {homes[value] for value in graph.inputs}
-  totals: list[tuple[float, set[int]]] = []
-  for step, node in enumerate(graph.nodes):
-    alive |= {homes[value] for value in node.outputs}
-    size = sum(np.prod(graph.shapes[value], dtype=float) for value in alive)
-    totals.append((size, set(alive)))
-    alive = {value for value in alive if last.get(value, -1) > step}
-  most = max(size for size, _ in totals)
-  found: dict[str, float] = {}
-  for group in grouping.groups:
-    own = _values_of(graph, group, homes)
-    peak = max((size for size, held in totals if held & own), default=0.0)
-    name = '/'.join(group.layer)
-    found[name] = max(found.get(name, 0.0), float(peak / most))
-  return found
-
-
-def _homes(graph: Graph) -> dict[int, int]:
-  """The value whose memory each value lies in: activations work in place."""
-  homes = {value: value for value in graph.inputs}
-  for node in graph.nodes:
-    source, result = node.inputs[0], node.outputs[0]
-    in_place = (
-      len(node.inputs) == 1
-      and node.op.channelwise
-      and graph.shapes[source] == graph.shapes[result]
-    )
-    for value in node.outputs:
-      homes[value] = homes[source] if in_place else value
-  return homes
-
-
-def _values_of(
-  graph: Graph, group: Group, homes: Mapping[int, int]
-) -> set[int]:
-  """The memory in which a group's units lie."""
-  found = {homes[member.node.outputs[0]] for member in group.producers}
-  found |= {homes[member.node.outputs[0]] for member in group.carriers}
-  return found | {homes[member.node.inputs[0]] for member in group.consumers}
 
 
 def _shortfall(budget: Budget, nearest: TFLiteProfile) -> str:
