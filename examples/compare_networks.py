@@ -397,7 +397,7 @@ def plot(rows: list[Row], path: str) -> None:
     axis.grid(alpha=0.3)
   axes[0, 0].legend(fontsize='small')
   figure.tight_layout()
-  figure.savefig(path + '.part', format='png', dpi=120)
+  figure.savefig(path + '.part', format='png', dpi=80)
   os.replace(path + '.part', path)
 
 
