@@ -133,7 +133,11 @@ class Driver:
       self._bound_of = ChangeBound(
         self.graph, read_params(self.graph), self._boxes
       )
-    self._memory: dict = {}
+    self._memory: dict = {
+      (group.name, 'masses'): np.array(found)
+      for group in self.groups
+      if (found := self._wrapper(group).masses.get('/'.join(group.name)))
+    }
     self._fitting = None
     if self._method.needs_samples:
       fit = FitSettings(refresh=refresh)
@@ -187,6 +191,7 @@ class Driver:
         alive[name][unit] = False
         self._note_merge(name, unit, absorber)
     self._apply(plan, params, unit_masks(self.groups, alive, params))
+    self._keep_masses()
     gone = sum(int((~units).sum()) for units in alive.values())
     self.history.step.append(step)
     self.history.units_removed.append(gone)
@@ -273,6 +278,14 @@ class Driver:
     merged = self._merged[name]
     merged[merged == unit] = absorber
     merged[unit] = absorber
+
+  def _keep_masses(self) -> None:
+    """Notes in the wrappers what a resumed run must know."""
+    for group in self.groups:
+      masses = self._memory.get((group.name, 'masses'))
+      if masses is not None and np.any(masses != 1):
+        name = '/'.join(group.name)
+        self._wrapper(group).masses[name] = masses.tolist()
 
   def _apply(
     self, plan: Plan, old: Params, masks: Mapping[WeightRef, Array]

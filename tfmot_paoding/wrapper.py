@@ -48,6 +48,8 @@ class PruneLowSaliency(compat.PruneLowMagnitude):
       config.
     masked_weights: The attributes of `layer` that carry masks. None: what the
       layer's own `get_prunable_weights` or TFMOT's registry says.
+    masses: How many units each stands for that folding has left, by the name
+      of the group; the driver keeps it, so that saved models go on rightly.
     **kwargs: As for `PruneLowMagnitude`.
   """
 
@@ -60,6 +62,7 @@ class PruneLowSaliency(compat.PruneLowMagnitude):
     seed: int = 0,
     allocation: Allocation | Mapping[str, Any] | None = None,
     masked_weights: Sequence[str] | None = None,
+    masses: Mapping[str, Sequence[float]] | None = None,
     **kwargs: Any,
   ):
     self.method = get_method(method)
@@ -68,6 +71,7 @@ class PruneLowSaliency(compat.PruneLowMagnitude):
     if not isinstance(allocation, Allocation):
       allocation = Allocation(**(allocation or {}))
     self.allocation = allocation
+    self.masses = {name: list(row) for name, row in (masses or {}).items()}
     self.masked_weights = masked_weights and list(masked_weights)
     if masked_weights is not None:
       # PrunableLayer's interface, on the instance as TFMOT's registry does.
@@ -109,6 +113,7 @@ class PruneLowSaliency(compat.PruneLowMagnitude):
       seed=self.seed,
       allocation=self.allocation.get_config(),
       masked_weights=self.masked_weights,
+      masses=self.masses,
     )
     return config
 
