@@ -300,7 +300,7 @@ def test_it_bounds_networks_on_sequences(method):
       moved = np.abs(now - was).max(0)
       assert moved.max() > 0
       assert np.all(moved <= bound + _FLOAT32 * (1 + np.abs(was).max())), form
-  # Folded units have moved: matching them is a guess, as sound but not the same.
+  # Folded units have moved: matching them is a guess, sound but not the same.
   same = 0.15 if method == 'folding' else 1e-6
   for one, two in zip(found['compact'], found['wrapped'], strict=True):
     np.testing.assert_allclose(one, two, rtol=same)
