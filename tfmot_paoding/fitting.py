@@ -299,7 +299,8 @@ def weight_moments(member: Member, gram: Array, ridge: float) -> RowMoments:
     ridge: Added to the diagonal, as a fraction of its mean.
   """
   moments = RowMoments.unknown(len(member.units))
-  gram = gram + ridge * np.trace(gram) / len(gram) * np.eye(len(gram))
+  level = max(ridge * np.trace(gram) / len(gram), 1e-12)  # all may be dead
+  gram = gram + level * np.eye(len(gram))
   for channels in member.places.T:
     moments.covariance[np.ix_(channels, channels)] = gram
   return moments
