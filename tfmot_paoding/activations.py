@@ -30,6 +30,7 @@ class Activation:
     turns: Points where f changes direction.
     bends: Points where f' changes direction.
     kinks: (point, left slope, right slope) where f' jumps.
+    below: The slope below zero of what is z above it; None for any other.
   """
 
   name: str
@@ -38,6 +39,7 @@ class Activation:
   turns: tuple[float, ...] = ()
   bends: tuple[float, ...] = ()
   kinks: tuple[tuple[float, float, float], ...] = ()
+  below: float | None = None
 
   def value_range(self, low: Array, high: Array) -> tuple[Array, Array]:
     """Smallest and largest value on [low, high], elementwise."""
@@ -123,6 +125,7 @@ def rectifier(
     lambda z: np.where(z < 0, negative_slope, np.where(z > top, 0.0, 1.0)),
     turns=(0.0,) if negative_slope < 0 else (),
     kinks=tuple(kinks),
+    below=negative_slope if max_value is None else None,
   )
 
 

@@ -9,7 +9,16 @@ from typing import Any
 from tfmot_paoding.compat import keras
 from tfmot_paoding.layers import base
 from tfmot_paoding.layers.activation import lower_function
-from tfmot_paoding.ops import Conv, ConvTranspose, Depthwise, Op, Shape
+from tfmot_paoding.ops import (
+  Conv,
+  ConvTranspose,
+  Depthwise,
+  Op,
+  Shape,
+  Transposed,
+  Window,
+  window,
+)
 
 _layers = keras.layers
 
@@ -47,6 +56,13 @@ def _padded_along(
   ]
 
 
+def window_of(layer: Any, sizes: Sequence[int]) -> Window:
+  """A convolution's window on an input of some positions."""
+  return window(
+    layer.padding, layer.kernel_size, layer.strides, layer.dilation_rate, sizes
+  )
+
+
 def is_channels_first(layer: Any) -> bool:
   """Whether the channels are not the last axis."""
   return layer.data_format == 'channels_first'
@@ -65,11 +81,11 @@ class _ConvHandler(base.LayerHandler):
     """The convolution and the fused activation."""
     if is_channels_first(layer):
       return base.opaque(layer, 'has its channels first')
-    ops = self.convolution(layer, path, in_shapes[0])
+    ops = self.convolution(layer, path, in_shapes[0], out_shape)
     return [*ops, *lower_function(layer, layer.activation)]
 
   def convolution(
-    self, layer: Any, path: base.Path, in_shape: Shape
+    self, layer: Any, path: base.Path, in_shape: Shape, out_shape: Shape
   ) -> list[Op]:
     """The operations before the activation."""
     raise NotImplementedError
@@ -87,16 +103,17 @@ class ConvHandler(_ConvHandler):
   """A convolution, whole or in groups."""
 
   def convolution(
-    self, layer: Any, path: base.Path, in_shape: Shape
+    self, layer: Any, path: base.Path, in_shape: Shape, out_shape: Shape
   ) -> list[Op]:
     """One operation; depthwise if each channel is a group."""
     kernel = base.weight_ref(path, layer, 'kernel')
     bias = base.weight_ref(path, layer, 'bias')
     padded = padded_taps(layer, in_shape[:-1])
+    seen = window_of(layer, in_shape[:-1])
     if layer.groups == in_shape[-1] > 1:
       multiplier = layer.filters // layer.groups
-      return [Depthwise(kernel, bias, padded, multiplier, grouped=True)]
-    return [Conv(kernel, bias, padded, layer.groups)]
+      return [Depthwise(kernel, bias, padded, multiplier, True, seen)]
+    return [Conv(kernel, bias, padded, layer.groups, seen)]
 
   def resize(
     self, layer: Any, config: dict[str, Any], out_shape: Shape
@@ -115,17 +132,20 @@ class ConvTransposeHandler(_ConvHandler):
   """A transposed convolution."""
 
   def convolution(
-    self, layer: Any, path: base.Path, in_shape: Shape
+    self, layer: Any, path: base.Path, in_shape: Shape, out_shape: Shape
   ) -> list[Op]:
     """One operation; which taps a position sees depends on the stride."""
     taps = 1
     for size in layer.kernel_size:
       taps *= size
+    seen = Transposed(layer.strides, layer.padding.upper(), out_shape)
+    dilated = any(rate > 1 for rate in layer.dilation_rate)
     return [
       ConvTranspose(
         base.weight_ref(path, layer, 'kernel'),
         base.weight_ref(path, layer, 'bias'),
         (True,) * taps,
+        seen=None if dilated else seen,
       )
     ]
 
@@ -135,7 +155,7 @@ class DepthwiseConvHandler(_ConvHandler):
   """A convolution of each channel by itself."""
 
   def convolution(
-    self, layer: Any, path: base.Path, in_shape: Shape
+    self, layer: Any, path: base.Path, in_shape: Shape, out_shape: Shape
   ) -> list[Op]:
     """One operation."""
     return [
@@ -144,6 +164,7 @@ class DepthwiseConvHandler(_ConvHandler):
         base.weight_ref(path, layer, 'bias'),
         padded_taps(layer, in_shape[:-1]),
         layer.depth_multiplier,
+        seen=window_of(layer, in_shape[:-1]),
       )
     ]
 
@@ -159,7 +180,7 @@ class SeparableConvHandler(_ConvHandler):
   """A depthwise convolution, then one of single positions."""
 
   def convolution(
-    self, layer: Any, path: base.Path, in_shape: Shape
+    self, layer: Any, path: base.Path, in_shape: Shape, out_shape: Shape
   ) -> list[Op]:
     """Two operations."""
     return [
@@ -168,9 +189,11 @@ class SeparableConvHandler(_ConvHandler):
         None,
         padded_taps(layer, in_shape[:-1]),
         layer.depth_multiplier,
+        seen=window_of(layer, in_shape[:-1]),
       ),
       Conv(
         base.weight_ref(path, layer, 'pointwise_kernel'),
         base.weight_ref(path, layer, 'bias'),
+        seen=window('valid', *[(1,) * len(in_shape[:-1])] * 3, in_shape[:-1]),
       ),
     ]

@@ -23,9 +23,10 @@ from tfmot_paoding.ops.joins import (
   Multiply,
   WeightedSum,
 )
-from tfmot_paoding.ops.positions import Positions
+from tfmot_paoding.ops.positions import Largest, Positions, Windows
 from tfmot_paoding.ops.products import Lookup, MatMul, Product
 from tfmot_paoding.ops.shapes import Permute, Reshape, Softmax
+from tfmot_paoding.ops.windows import Transposed, Window, window
 
 __all__ = [
   'Array',
@@ -36,6 +37,7 @@ __all__ = [
   'Elementwise',
   'Extreme',
   'Gain',
+  'Largest',
   'LearnedSlope',
   'Line',
   'Lookup',
@@ -51,10 +53,14 @@ __all__ = [
   'Scale',
   'Shape',
   'Softmax',
+  'Transposed',
   'UnitBook',
   'WeightAxes',
   'WeightRef',
   'WeightedSum',
+  'Window',
+  'Windows',
   'core',
   'last_axis',
+  'window',
 ]

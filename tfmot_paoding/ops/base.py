@@ -17,9 +17,11 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import tensorflow as tf
 
-from tfmot_paoding import intervals
+from tfmot_paoding import intervals, lines
 from tfmot_paoding.intervals import Interval
+from tfmot_paoding.lines import Lines
 
 Array = np.ndarray
 Shape = tuple[int, ...]
@@ -118,8 +120,13 @@ class Op:
     channelwise: Whether an output unit is a function of one input unit alone.
     joins: Whether it takes several inputs; then every method takes tuples.
     makes_units: Whether its output's channels are units of its own.
+    linear: Whether it is an affine function of its inputs, position by
+      position known: then it has `transform`, else `relax`.
+    rearranges: Whether each entry of its output is an entry of its input.
   """
 
+  linear = False
+  rearranges = False
   channelwise = False
   joins = False
   makes_units = False
@@ -185,6 +192,46 @@ class Op:
     known = np.where(fixed, x, 0.0)
     value = self.bounds(params, point(known)).centre
     return np.where(fixed, value, np.nan) if self.channelwise else value
+
+  # Of single samples, position by position, with a batch axis.
+
+  def pieces(self, in_shape: Shape) -> tuple[Op, ...]:
+    """The operations it is made of, each linear or relaxed by lines."""
+    del in_shape
+    return (self,)
+
+  def transform(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
+    """Its value without the offset, for a linear one.
+
+    Args:
+      params: The weights.
+      *x: The inputs, (batch, *shape), float64.
+    """
+    raise NotImplementedError
+
+  def spread(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
+    """`transform` with its weights' absolute values."""
+    raise NotImplementedError
+
+  def intercept(self, params: Params) -> Array | float:
+    """The offset of a linear one, broadcasting to its output."""
+    del params
+    return 0.0
+
+  def change(self, before: Params, after: Params) -> tuple[Op, Params] | None:
+    """What other weights add to `transform`; None without weights."""
+    del before, after
+    return None
+
+  def relax(self, params: Params, *x: Interval) -> Lines:
+    """Lines below and above its value, for one that is not linear.
+
+    Args:
+      params: The weights.
+      *x: Bounds of the inputs, (batch, *shape).
+    """
+    value = self.bounds(params, x if self.joins else x[0])
+    return lines.constant(value, len(x))
 
   # For channelwise operations only.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import tensorflow as tf
 
 from tfmot_paoding import intervals
 from tfmot_paoding.intervals import Interval
@@ -32,6 +33,25 @@ class Channelwise(Op):
 
 class Linear(Channelwise):
   """factor x + offset, by channel."""
+
+  linear = True
+
+  def transform(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
+    """The factor alone."""
+    return x[0] * self.factor(params)
+
+  def spread(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
+    """With absolute factors."""
+    return x[0] * np.abs(self.factor(params))
+
+  def intercept(self, params: Params) -> Array | float:
+    """The offset."""
+    return self.offset(params)
+
+  def change(self, before: Params, after: Params) -> tuple[Op, Params]:
+    """The line of the change of factors."""
+    factors = self.factor(after) - self.factor(before)
+    return Line(tuple(np.ravel(factors)), (0.0,)), {}
 
   def factor(self, params: Params) -> Array:
     """Shape (units,) or ()."""

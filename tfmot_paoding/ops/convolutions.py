@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfmot_paoding import intervals
 from tfmot_paoding.intervals import Interval
@@ -25,6 +26,7 @@ from tfmot_paoding.ops.products import (
   constant_product,
   weighted,
 )
+from tfmot_paoding.ops.windows import Transposed, Window, convolve
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,10 +39,23 @@ class Conv(Product):
   Attributes:
     padded: For each tap, whether some position sees padding under it.
     blocks: Groups of channels that are convolved apart.
+    seen: The window; None where it is not known.
   """
 
   padded: tuple[bool, ...] = (False,)
   blocks: int = 1
+  seen: Window | Transposed | None = dataclasses.field(
+    default=None, compare=False
+  )
+
+  @property
+  def linear(self) -> bool:
+    """Where the window is known."""
+    return self.seen is not None
+
+  def product(self, x: tf.Tensor, kernel: Array) -> tf.Tensor:
+    """The convolution alone."""
+    return convolve(x, kernel, self.seen, self.blocks)
 
   def function(self) -> Any:
     """Blocks are sizes: they may shrink to one channel each, or go.
@@ -214,3 +229,7 @@ class ConvTranspose(Conv):
     """The kernel, shaped as `like`, whose matrix is given."""
     swapped = (*like.shape[:-2], like.shape[-1], like.shape[-2])
     return np.swapaxes(matrix.reshape(swapped), -1, -2)
+
+  def product(self, x: tf.Tensor, kernel: Array) -> tf.Tensor:
+    """The transposed convolution alone."""
+    return self.seen(x, kernel)

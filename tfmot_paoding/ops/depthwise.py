@@ -6,12 +6,14 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfmot_paoding import intervals
 from tfmot_paoding.intervals import Interval
 from tfmot_paoding.ops.base import (
   Array,
   Gain,
+  Op,
   Params,
   Shape,
   UnitBook,
@@ -23,6 +25,7 @@ from tfmot_paoding.ops.base import (
 from tfmot_paoding.ops.channelwise import Channelwise
 from tfmot_paoding.ops.convolutions import Conv
 from tfmot_paoding.ops.products import constant_over_positions
+from tfmot_paoding.ops.windows import Window, convolve_depthwise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Depthwise(Channelwise):
     padded: For each tap, whether some position sees padding under it.
     multiplier: Output channels for each input channel.
     grouped: The kernel's layout.
+    seen: The window; None where it is not known.
   """
 
   kernel: WeightRef
@@ -43,6 +47,33 @@ class Depthwise(Channelwise):
   padded: tuple[bool, ...] = (False,)
   multiplier: int = 1
   grouped: bool = False
+  seen: Window | None = dataclasses.field(default=None, compare=False)
+
+  @property
+  def linear(self) -> bool:
+    """Where the window is known."""
+    return self.seen is not None
+
+  def transform(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
+    """The convolution alone."""
+    return self._product(x[0], params[self.kernel])
+
+  def spread(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
+    """With absolute weights."""
+    return self._product(x[0], np.abs(params[self.kernel]))
+
+  def intercept(self, params: Params) -> Array | float:
+    """The bias."""
+    return self.offset(params)
+
+  def change(self, before: Params, after: Params) -> tuple[Op, Params]:
+    """The convolution with the change of the kernel."""
+    return self, {self.kernel: after[self.kernel] - before[self.kernel]}
+
+  def _product(self, x: tf.Tensor, kernel: Array) -> tf.Tensor:
+    window = kernel.shape[:-2]
+    kernel = kernel.reshape(*window, x.shape[-1], self.multiplier)
+    return convolve_depthwise(x, kernel, self.seen)
 
   def function(self) -> Any:
     """As a grouped convolution: that of channels in larger blocks."""

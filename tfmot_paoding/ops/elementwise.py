@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from tfmot_paoding import intervals
+from tfmot_paoding import intervals, lines
 from tfmot_paoding.activations import Activation
 from tfmot_paoding.intervals import Interval
+from tfmot_paoding.lines import Lines
 from tfmot_paoding.ops.base import (
   Array,
   Gain,
@@ -38,6 +39,11 @@ class Elementwise(Channelwise):
     """The activation's range."""
     del params
     return intervals.outward(*self.activation.value_range(x.low, x.high))
+
+  def relax(self, params: Params, *x: Interval) -> Lines:
+    """The lines of least area."""
+    del params
+    return lines.of_activation(self.activation, x[0])
 
   def slopes(self, x: Interval) -> Interval:
     """The range of slopes on x."""
@@ -112,6 +118,10 @@ class LearnedSlope(Channelwise):
       mixed, np.maximum(below.high, above.high), below.high + above.high
     )
     return intervals.outward(low, high)
+
+  def relax(self, params: Params, *x: Interval) -> Lines:
+    """A rectifier's lines, each entry with its own slope."""
+    return lines.of_rectifier(x[0], params[self.alpha])
 
   def slopes(self, params: Params, x: Interval) -> Interval:
     """1, alpha, or both."""

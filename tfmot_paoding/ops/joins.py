@@ -6,9 +6,11 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+import tensorflow as tf
 
-from tfmot_paoding import intervals
+from tfmot_paoding import intervals, lines
 from tfmot_paoding.intervals import Interval
+from tfmot_paoding.lines import Lines
 from tfmot_paoding.ops.base import (
   Array,
   Gain,
@@ -71,6 +73,18 @@ class WeightedSum(Join):
 
   factors: tuple[float, ...]
 
+  linear = True
+
+  def transform(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
+    """The sum."""
+    del params
+    return _total(self.factors, x)
+
+  def spread(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
+    """With absolute factors."""
+    del params
+    return _total([abs(factor) for factor in self.factors], x)
+
   def bounds(self, params: Params, x: Intervals) -> Interval:
     """The sum of the inputs' ranges."""
     del params
@@ -109,9 +123,20 @@ class WeightedSum(Join):
     )
 
 
+def _total(factors: Sequence[float], x: Sequence[tf.Tensor]) -> tf.Tensor:
+  total = factors[0] * x[0]
+  for factor, part in zip(factors[1:], x[1:], strict=True):
+    total += factor * part
+  return total
+
+
 @dataclasses.dataclass(frozen=True)
 class Multiply(Join):
   """The product of all inputs, as in squeeze-and-excite blocks."""
+
+  def relax(self, params: Params, *x: Interval) -> Lines:
+    """McCormick's planes for two; the range for more."""
+    return lines.of_pair(*x) if len(x) == 2 else super().relax(params, *x)
 
   def bounds(self, params: Params, x: Intervals) -> Interval:
     """The product of the inputs' ranges."""
@@ -161,6 +186,11 @@ class Extreme(Join):
 
   largest: bool = True
 
+  def relax(self, params: Params, *x: Interval) -> Lines:
+    """The one that leads, and the range where it may be passed."""
+    del params
+    return lines.of_extreme(x, self.largest)
+
   def bounds(self, params: Params, x: Intervals) -> Interval:
     """The extreme of the ends."""
     del params
@@ -208,6 +238,15 @@ class Concatenate(Op):
   last: bool
 
   joins = True
+  linear = True
+  rearranges = True
+
+  def transform(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
+    """Behind the batch axis."""
+    del params
+    return tf.concat(x, self.axis + 1)
+
+  spread = transform
 
   def carry(
     self, book: UnitBook, sources: tuple[Array, ...], shape: Shape

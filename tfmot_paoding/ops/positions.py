@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import tensorflow as tf
 
-from tfmot_paoding import intervals
+from tfmot_paoding import intervals, lines
 from tfmot_paoding.intervals import Interval
+from tfmot_paoding.lines import Lines
 from tfmot_paoding.ops.base import (
   Array,
   Gain,
+  Op,
   Params,
   Shape,
   UnitBook,
@@ -18,6 +21,7 @@ from tfmot_paoding.ops.base import (
 )
 from tfmot_paoding.ops.channelwise import Channelwise
 from tfmot_paoding.ops.products import constant_over_positions
+from tfmot_paoding.ops.windows import Move
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,11 +34,35 @@ class Positions(Channelwise):
     zeros: Whether zeros are put in.
     squeeze: Whether the positions go, as in global pooling.
     kind: What is done, for comparison.
+    move: The same, position by position; None where it is not known.
   """
 
   zeros: bool = False
   squeeze: bool = False
   kind: str = ''
+  move: Move | None = dataclasses.field(default=None, compare=False)
+
+  @property
+  def linear(self) -> bool:
+    """Where no largest is taken."""
+    return self.move is not None and not self.move.largest
+
+  def pieces(self, in_shape: Shape) -> tuple[Op, ...]:
+    """The largest is taken from windows that are laid out first."""
+    if self.move is None or not self.move.largest:
+      return (self,)
+    return (Windows(self.move), Largest())
+
+  def transform(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
+    """The move; its weights are positive."""
+    del params
+    return self.move(x[0])
+
+  spread = transform
+
+  def relax(self, params: Params, *x: Interval) -> Lines:
+    """Refuses: which positions meet is not known."""
+    raise ValueError(f'{self.kind} is not known position by position.')
 
   def carry(
     self, book: UnitBook, sources: tuple[Array, ...], shape: Shape
@@ -91,3 +119,52 @@ class Positions(Channelwise):
     if self.squeeze:
       return (x.shape[-1],)
     return (*(1,) * (x.ndim - 1), x.shape[-1])
+
+
+@dataclasses.dataclass(frozen=True)
+class Windows(Op):
+  """Lays out the positions of each window on an axis before the channels.
+
+  Attributes:
+    move: What will be taken of them.
+  """
+
+  move: Move
+
+  linear = True
+  rearranges = True
+
+  def out_shape(self, in_shape: Shape, out_shape: Shape) -> Shape:
+    """(*windows, taps, channels)."""
+    del out_shape
+    return (*self.move.positions(in_shape[:-1]).shape, in_shape[-1])
+
+  def transform(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
+    """Gathers."""
+    del params
+    index = self.move.positions(x[0].shape[1:-1])
+    count = int(np.prod(x[0].shape[1:-1]))
+    flat = tf.reshape(x[0], (-1, count, x[0].shape[-1]))
+    return tf.gather(flat, index, axis=1)
+
+  spread = transform
+
+
+@dataclasses.dataclass(frozen=True)
+class Largest(Op):
+  """The largest along the axis before the channels, which goes."""
+
+  def out_shape(self, in_shape: Shape, out_shape: Shape) -> Shape:
+    """Without the axis."""
+    del out_shape
+    return (*in_shape[:-2], in_shape[-1])
+
+  def bounds(self, params: Params, x: Interval) -> Interval:
+    """The largest of both ends."""
+    del params
+    return Interval(x.low.max(-2), x.high.max(-2))
+
+  def relax(self, params: Params, *x: Interval) -> Lines:
+    """The one that leads, and the range where it may be passed."""
+    del params
+    return lines.of_largest(x[0], -2)

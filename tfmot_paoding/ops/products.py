@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import tensorflow as tf
 
 from tfmot_paoding import intervals
 from tfmot_paoding.intervals import Interval
@@ -32,6 +33,7 @@ class Product(Op):
   bias: WeightRef | None = None
 
   makes_units = True
+  linear = True
 
   def weights(self) -> dict[WeightRef, WeightAxes]:
     """The kernel and the bias (units,)."""
@@ -94,6 +96,26 @@ class Product(Op):
     """W alone: the bias cancels."""
     del x, y
     return intervals.affine(self.rows(d), self.matrix(params))
+
+  def product(self, x: tf.Tensor, kernel: Array) -> tf.Tensor:
+    """The product alone, of a tensor (batch, *shape)."""
+    raise NotImplementedError
+
+  def transform(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
+    """The product alone."""
+    return self.product(x[0], params[self.kernel])
+
+  def spread(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
+    """With absolute weights."""
+    return self.product(x[0], np.abs(params[self.kernel]))
+
+  def intercept(self, params: Params) -> Array | float:
+    """The bias."""
+    return self.offset(params)
+
+  def change(self, before: Params, after: Params) -> tuple[Op, Params]:
+    """The product with the change of the kernel."""
+    return self, {self.kernel: after[self.kernel] - before[self.kernel]}
 
   def pullback(self, params: Params, gain: Gain, x: Interval) -> Gain:
     """Positive weights keep the direction, negative ones turn it."""
@@ -198,6 +220,11 @@ class MatMul(Product):
   def kernel_axes(self) -> WeightAxes:
     """(inputs, units)."""
     return WeightAxes(0, 1)
+
+  def product(self, x: tf.Tensor, kernel: Array) -> tf.Tensor:
+    """Over the last axis."""
+    flat = tf.reshape(x, (-1, kernel.shape[0])) @ kernel
+    return tf.reshape(flat, (-1, *x.shape[1:-1], kernel.shape[1]))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfmot_paoding import intervals
 from tfmot_paoding.intervals import Interval
@@ -74,6 +75,13 @@ def _softmax_against(own: Array, others: Array) -> Array:
 class Rearrangement(Op):
   """The same entries in other places."""
 
+  linear = True
+  rearranges = True
+
+  def spread(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
+    """The same."""
+    return self.transform(params, *x)
+
   def moved(self, x: Array) -> Array:
     """An array of the input's entries, rearranged."""
     raise NotImplementedError
@@ -139,6 +147,11 @@ class Reshape(Rearrangement):
       return x.reshape((*(1,) * (len(self.shape) - 1), source[-1]))
     return np.broadcast_to(x, source).reshape(self.shape)
 
+  def transform(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
+    """Behind the batch axis."""
+    del params
+    return tf.reshape(x[0], (-1, *self.shape))
+
   def _keeps_channels(self, source: Shape) -> bool:
     return bool(source and self.shape) and source[-1] == self.shape[-1]
 
@@ -175,6 +188,11 @@ class Permute(Rearrangement):
     back = (*np.argsort(self.axes), len(self.axes))
     gain = Gain(gain.up.transpose(back), gain.down.transpose(back))
     return gain.fitted(x.low.shape)
+
+  def transform(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
+    """Behind the batch axis."""
+    del params
+    return tf.transpose(x[0], (0, *(axis + 1 for axis in self.axes)))
 
   def moved(self, x: Array) -> Array:
     """Axes permuted, the last one in full."""

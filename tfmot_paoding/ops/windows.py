@@ -1,0 +1,288 @@
+"""Which positions an operation reads: windows, strides, padding, and moves.
+
+Exact functions of float64 tensors with a batch axis, channels last. Bounds
+that hold for all positions at once need none of this; those of a single sample
+do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_paoding.ops.base import Array, Shape
+
+Sizes = tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+  """A window that slides over positions.
+
+  Attributes:
+    size: Taps along each axis of positions.
+    strides: Steps between windows.
+    dilations: Steps between taps.
+    pads: Positions put before and after, along each axis.
+  """
+
+  size: Sizes
+  strides: Sizes
+  dilations: Sizes
+  pads: tuple[tuple[int, int], ...]
+
+  def padded(self, x: tf.Tensor) -> tf.Tensor:
+    """The tensor with zeros around its positions."""
+    if not np.any(self.pads):
+      return x
+    return tf.pad(x, [(0, 0), *self.pads, (0, 0)])
+
+  def spread_out(self, kernel: Array) -> Array:
+    """A kernel (*window, ...) with zeros between its taps."""
+    reach = [
+      (n - 1) * d + 1 for n, d in zip(self.size, self.dilations, strict=True)
+    ]
+    wide = np.zeros((*reach, *kernel.shape[len(reach) :]))
+    wide[tuple(slice(None, None, d) for d in self.dilations)] = kernel
+    return wide
+
+  def positions(self, sizes: Sequence[int]) -> Array:
+    """Which positions each window covers.
+
+    Args:
+      sizes: The input's positions along each axis.
+
+    Returns:
+      Indexes into the flattened positions, (*windows, taps); one that falls on
+      padding is that of another tap of the same window.
+    """
+    index = np.arange(int(np.prod(sizes))).reshape(tuple(sizes))
+    index = np.pad(index, self.pads, constant_values=-1)
+    reach = [
+      (n - 1) * d + 1 for n, d in zip(self.size, self.dilations, strict=True)
+    ]
+    seen = np.lib.stride_tricks.sliding_window_view(index, reach)
+    rank = len(reach)
+    steps = [slice(None, None, s) for s in self.strides]
+    taps = [slice(None, None, d) for d in self.dilations]
+    seen = seen[tuple(steps + taps)]
+    seen = seen.reshape(*seen.shape[:rank], -1)
+    return np.where(seen < 0, seen.max(-1, keepdims=True), seen)
+
+
+def window(
+  padding: str,
+  size: Sequence[int],
+  strides: Sequence[int],
+  dilations: Sequence[int],
+  sizes: Sequence[int],
+) -> Window:
+  """The window of Keras's settings on an input of some positions.
+
+  Args:
+    padding: 'valid', 'same' or 'causal'.
+    size: Taps.
+    strides: Steps between windows.
+    dilations: Steps between taps.
+    sizes: The input's positions.
+  """
+  pads = [
+    _pads(padding, *along)
+    for along in zip(size, strides, dilations, sizes, strict=True)
+  ]
+  return Window(tuple(size), tuple(strides), tuple(dilations), tuple(pads))
+
+
+def _pads(
+  padding: str, taps: int, stride: int, dilation: int, size: int
+) -> tuple[int, int]:
+  if padding == 'valid':
+    return 0, 0
+  reach = (taps - 1) * dilation
+  if padding == 'causal':
+    return reach, 0
+  count = -(-size // stride)
+  total = max((count - 1) * stride + reach + 1 - size, 0)
+  return total // 2, total - total // 2
+
+
+def convolve(
+  x: tf.Tensor, kernel: Array, seen: Window, blocks: int = 1
+) -> tf.Tensor:
+  """A convolution without its bias.
+
+  Args:
+    x: Shape (batch, *positions, channels).
+    kernel: Shape (*window, channels in one block, units).
+    seen: The window.
+    blocks: Groups of channels that are convolved apart.
+  """
+  kernel, x = seen.spread_out(kernel), seen.padded(x)
+  parts = [
+    tf.nn.convolution(one, part, seen.strides, 'VALID')
+    for one, part in zip(
+      tf.split(x, blocks, -1), np.split(kernel, blocks, -1), strict=True
+    )
+  ]
+  return tf.concat(parts, -1) if blocks > 1 else parts[0]
+
+
+def convolve_depthwise(x: tf.Tensor, kernel: Array, seen: Window) -> tf.Tensor:
+  """A convolution of each channel by itself.
+
+  Args:
+    x: Shape (batch, *positions, channels).
+    kernel: Shape (*window, channels, multiplier).
+    seen: The window.
+  """
+  rank = len(seen.size)
+  channels, multiplier = kernel.shape[-2:]
+  if rank > 2:
+    flat = kernel.reshape(*kernel.shape[:-2], 1, channels * multiplier)
+    return convolve(x, flat, seen, channels)
+  kernel, x = seen.spread_out(kernel), seen.padded(x)
+  if rank == 1:
+    x, kernel = x[:, None], kernel[None]
+  y = tf.nn.depthwise_conv2d(x, kernel, (1, 1, 1, 1), 'VALID')
+  y = y[:, 0] if rank == 1 else y
+  steps = [slice(None), *(slice(None, None, s) for s in seen.strides)]
+  return y[tuple(steps)]
+
+
+class Move:
+  """Which positions an output position is made from; stateless.
+
+  Attributes:
+    largest: Whether it takes the largest of them; if not it is linear.
+  """
+
+  largest = False
+
+  def __call__(self, x: tf.Tensor) -> tf.Tensor:
+    """The linear function of a tensor (batch, *positions, channels)."""
+    raise NotImplementedError
+
+  def positions(self, sizes: Sequence[int]) -> Array:
+    """For the largest: as `Window.positions`."""
+    raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class MaxPool(Move):
+  """The largest in each window."""
+
+  seen: Window
+
+  largest = True
+
+  def positions(self, sizes: Sequence[int]) -> Array:
+    """The window's."""
+    return self.seen.positions(sizes)
+
+
+@dataclasses.dataclass(frozen=True)
+class GlobalMax(Move):
+  """The largest of all positions."""
+
+  keepdims: bool
+
+  largest = True
+
+  def positions(self, sizes: Sequence[int]) -> Array:
+    """All of them."""
+    lead = (1,) * len(sizes) if self.keepdims else ()
+    return np.arange(int(np.prod(sizes))).reshape(*lead, -1)
+
+
+@dataclasses.dataclass(frozen=True)
+class AveragePool(Move):
+  """The mean of each window, padding left out."""
+
+  seen: Window
+
+  def __call__(self, x: tf.Tensor) -> tf.Tensor:
+    """Sums over counts."""
+    sizes = x.shape[1:-1]
+    counts = self._sums(tf.ones((1, *sizes, 1), x.dtype))
+    return self._sums(x) / counts
+
+  def _sums(self, x: tf.Tensor) -> tf.Tensor:
+    taps = int(np.prod(self.seen.size))
+    x = self.seen.padded(x)
+    return taps * tf.nn.avg_pool(x, self.seen.size, self.seen.strides, 'VALID')
+
+
+@dataclasses.dataclass(frozen=True)
+class GlobalAverage(Move):
+  """The mean of all positions."""
+
+  keepdims: bool
+
+  def __call__(self, x: tf.Tensor) -> tf.Tensor:
+    """The mean."""
+    axes = list(range(1, len(x.shape) - 1))
+    return tf.reduce_mean(x, axes, keepdims=self.keepdims)
+
+
+@dataclasses.dataclass(frozen=True)
+class Crop(Move):
+  """Positions cut off before and after, along each axis."""
+
+  cuts: tuple[tuple[int, int], ...]
+
+  def __call__(self, x: tf.Tensor) -> tf.Tensor:
+    """The positions left."""
+    kept = [
+      slice(before, size - after)
+      for (before, after), size in zip(self.cuts, x.shape[1:-1], strict=True)
+    ]
+    return x[(slice(None), *kept)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pad(Move):
+  """Zeros before and after, along each axis."""
+
+  pads: tuple[tuple[int, int], ...]
+
+  def __call__(self, x: tf.Tensor) -> tf.Tensor:
+    """With zeros around."""
+    return tf.pad(x, [(0, 0), *self.pads, (0, 0)])
+
+
+@dataclasses.dataclass(frozen=True)
+class Repeat(Move):
+  """Each position several times, along each axis."""
+
+  sizes: Sizes
+
+  def __call__(self, x: tf.Tensor) -> tf.Tensor:
+    """The nearest one."""
+    for axis, size in enumerate(self.sizes):
+      x = tf.repeat(x, size, axis + 1)
+    return x
+
+
+@dataclasses.dataclass(frozen=True)
+class Transposed:
+  """The geometry of a transposed convolution.
+
+  Attributes:
+    strides: Steps between windows.
+    padding: 'VALID' or 'SAME'.
+    shape: The output's shape without the batch axis.
+  """
+
+  strides: Sizes
+  padding: str
+  shape: Shape
+
+  def __call__(self, x: tf.Tensor, kernel: Array) -> tf.Tensor:
+    """The transposed convolution without its bias."""
+    shape = tf.concat([tf.shape(x)[:1], self.shape], 0)
+    strides = list(self.strides)
+    kernel = tf.constant(kernel)
+    return tf.nn.conv_transpose(x, kernel, shape, strides, self.padding)

@@ -1,0 +1,19 @@
+"""Sound bounds of single samples: intervals, and linear ones."""
+
+from tfmot_paoding.relaxation.program import (
+  NoRelaxationError,
+  Program,
+  build_program,
+)
+from tfmot_paoding.relaxation.twins import build_difference
+from tfmot_paoding.relaxation.walks import METHODS, AlphaSettings, Walk
+
+__all__ = [
+  'METHODS',
+  'AlphaSettings',
+  'NoRelaxationError',
+  'Program',
+  'Walk',
+  'build_difference',
+  'build_program',
+]

@@ -1,0 +1,363 @@
+"""Sound bounds of a program's values for a batch of input boxes.
+
+Intervals go forward (IBP, Gowal et al. 2018, arXiv 1810.12715); linear bounds
+go backward from the value that is bounded to the inputs (CROWN, Zhang et al.
+2018, arXiv 1811.00866), with the lines that the bounds in front of each
+activation allow. Everything is float64; what rounding can have lost is added
+up on the way and taken off.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_paoding import intervals
+from tfmot_paoding.intervals import Interval
+from tfmot_paoding.relaxation.program import Program
+from tfmot_paoding.relaxation.steps import (
+  AffineStep,
+  CurvedStep,
+  HeldLines,
+  Step,
+)
+
+Array = np.ndarray
+
+METHODS = ('ibp', 'crown-ibp', 'crown', 'alpha-crown')
+# Overflow is no accident to warn of: it opens the bound.
+_overflow_opens = np.errstate(over='ignore', invalid='ignore')
+_ENTRIES = 1 << 22  # of one array of coefficients, 32 MiB
+
+
+@dataclasses.dataclass(frozen=True)
+class AlphaSettings:
+  """How the slopes of lines below are optimised (Xu et al. 2021).
+
+  Attributes:
+    steps: Gradient steps.
+    learning_rate: Of Adam; slopes lie in a range of width 1 for ReLU.
+  """
+
+  steps: int = 20
+  learning_rate: float = 0.1
+
+
+class Walk:
+  """Bounds for one batch of boxes.
+
+  Args:
+    program: The steps.
+    boxes: One an input, (batch, *shape).
+    method: 'ibp'; 'crown-ibp', linear bounds over intervals in front of
+      activations; 'crown', linear bounds in front of activations too;
+      'alpha-crown', slopes optimised for what is asked for.
+    alpha: Settings of the last.
+  """
+
+  def __init__(
+    self,
+    program: Program,
+    boxes: Sequence[Interval],
+    method: str = 'crown',
+    alpha: AlphaSettings = AlphaSettings(),
+  ):
+    self._program = program
+    self._method = method
+    self._alpha = alpha
+    self._batch = len(boxes[0].low)
+    self._bounds: list[Interval | None] = [None] * len(program.shapes)
+    self._lines: dict[int, HeldLines] = {}
+    self._sizes: dict[int, Array] = {}
+    self._places = {step.output: k for k, step in enumerate(program.steps)}
+    self._readers = _curved_readers(program)
+    for value, box in zip(program.inputs, boxes, strict=True):
+      self._bounds[value] = box
+    for step in program.steps:
+      self._forward(step)
+
+  def bounds(self, value: int) -> Interval:
+    """The best bounds of a value that are known, (batch, *shape)."""
+    return self._bounds[value]
+
+  @_overflow_opens
+  def outputs(self) -> list[Interval]:
+    """Bounds of every output, (batch, *shape), linear ones if asked for."""
+    found = []
+    for value in self._program.outputs:
+      if self._method != 'ibp' and value in self._places:
+        self._tighten(value, np.ones(self._bounds[value].low.shape, bool))
+      found.append(self._bounds[value])
+    return found
+
+  def lower(self, value: int, rows: Array) -> Array:
+    """Lower bounds of sums of a value's entries.
+
+    Args:
+      value: The value, of shape (entries,).
+      rows: Factors, shape (batch, rows, entries).
+
+    Returns:
+      Shape (batch, rows).
+    """
+    box = self._bounds[value]
+    positive, negative = np.maximum(rows, 0), np.minimum(rows, 0)
+    with np.errstate(invalid='ignore', over='ignore'):
+      terms = positive * box.low[:, None] + negative * box.high[:, None]
+      size = np.abs(rows) * box.magnitude[:, None]
+    error = (rows.shape[-1] + 4) * np.finfo(np.float64).eps * size.sum(-1)
+    found = np.nan_to_num(terms.sum(-1) - error, nan=-np.inf)
+    if self._method == 'ibp' or value not in self._places:
+      return found
+    return np.maximum(found, self._backward_parts(value, rows, True))
+
+  @_overflow_opens
+  def _forward(self, step: Step) -> None:
+    context = step.context if isinstance(step, CurvedStep) else ()
+    x = [self._bounds[value] for value in (*step.inputs, *context)]
+    if isinstance(step, CurvedStep):
+      if self._method != 'ibp':
+        held = step.relax(*x)
+        self._lines[step.output] = held
+        self._sizes[step.output] = held.size
+    elif self._method != 'ibp':
+      self._sizes[step.output] = step.magnitudes(*x)
+    found = step.bounds(*x)
+    pair = self._program.gaps.get(step.output)
+    if pair is not None:
+      apart = intervals.subtract(*(self._bounds[value] for value in pair))
+      found = intervals.intersect(found, apart)
+    self._bounds[step.output] = found
+    if self._method in ('crown', 'alpha-crown') and self._gains(step):
+      self._tighten(step.output, self._loose(step.output))
+
+  def _gains(self, step: Step) -> bool:
+    """Whether linear bounds of a step's output can beat intervals."""
+    if isinstance(step, CurvedStep) or step.rearranges:
+      return False
+    if step.output not in self._readers:
+      return False
+    return not set(step.inputs) <= set(self._program.inputs)
+
+  def _loose(self, value: int) -> Array:
+    """Entries whose bounds matter to some activation, (batch, *shape)."""
+    loose = np.zeros(self._bounds[value].low.shape, bool)
+    for step in self._readers[value]:
+      x = [self._bounds[v] for v in (*step.inputs, *step.context)]
+      if any(part is None for part in x) or step.axis is not None:
+        return np.ones_like(loose)
+      loose |= step.relax(*x).loose
+    return loose
+
+  def _tighten(self, value: int, wanted: Array) -> None:
+    """Intersects a value's bounds with linear ones where they are wanted."""
+    shape = wanted.shape[1:]
+    flat = wanted.reshape(self._batch, -1)
+    entries = np.flatnonzero(flat.any(0))
+    if not entries.size:
+      return
+    low, high = (
+      np.array(end).reshape(self._batch, -1) for end in self._bounds[value]
+    )
+    unit = np.zeros((1, len(entries), flat.shape[1]))
+    unit[0, np.arange(len(entries)), entries] = 1.0
+    final = value in self._program.outputs
+    below = self._backward_parts(value, unit, final)
+    above = -self._backward_parts(value, -unit, final)
+    own = Interval(low[:, entries], high[:, entries])
+    low[:, entries], high[:, entries] = intervals.intersect(
+      own, Interval(below, above)
+    )
+    self._bounds[value] = Interval(
+      low.reshape(-1, *shape), high.reshape(-1, *shape)
+    )
+
+  def _backward_parts(self, value: int, rows: Array, final: bool) -> Array:
+    """`_backward` a few rows of a few samples at a time."""
+    widest = max(int(np.prod(shape)) for shape in self._program.shapes)
+    count = max(1, _ENTRIES // widest)
+    found = np.empty((self._batch, rows.shape[1]))
+    samples = max(1, count // rows.shape[1])
+    some = max(1, min(rows.shape[1], count))
+    for first in range(0, self._batch, samples):
+      part = slice(first, min(first + samples, self._batch))
+      for row in range(0, rows.shape[1], some):
+        block = rows if len(rows) == 1 else rows[part]
+        block = block[:, row : row + some]
+        size = part.stop - part.start
+        block = np.broadcast_to(block, (size, *block.shape[1:]))
+        found[part, row : row + some] = self._solve(value, block, part, final)
+    return found
+
+  def _solve(self, value: int, rows: Array, part: slice, final: bool) -> Array:
+    if self._method != 'alpha-crown' or not final:
+      return self._backward(value, rows, part, {}).numpy()
+    return self._optimised(value, rows, part)
+
+  def _optimised(self, value: int, rows: Array, part: slice) -> Array:
+    """The best of some gradient steps on the slopes of lines below."""
+    slopes = {
+      output: self._starting_slopes(held, part, rows.shape[1])
+      for output, held in self._lines.items()
+      if held.tilt is not None and self._places[output] < self._places[value]
+    }
+    if not slopes:
+      return self._backward(value, rows, part, {}).numpy()
+    optimizer = _Adam(self._alpha.learning_rate)
+    best = np.full(rows.shape[:2], -np.inf)
+    for number in range(self._alpha.steps + 1):
+      with tf.GradientTape() as tape:
+        found = self._backward(value, rows, part, slopes)
+        total = tf.reduce_sum(tf.where(tf.math.is_finite(found), found, 0.0))
+      best = np.maximum(best, found.numpy())
+      if number == self._alpha.steps:
+        break
+      gradients = tape.gradient(total, slopes)
+      for output, gradient in gradients.items():
+        if gradient is None:
+          continue
+        least, most = (end[part] for end in self._lines[output].tilt)
+        moved = slopes[output] + optimizer(output, gradient)
+        slopes[output].assign(tf.clip_by_value(moved, least, most))
+    return best
+
+  @staticmethod
+  def _starting_slopes(held: HeldLines, part: slice, rows: int) -> tf.Variable:
+    start = held.low_slopes[0][part]
+    shape = (start.shape[0], rows, *start.shape[2:])
+    return tf.Variable(np.broadcast_to(start, shape))
+
+  def _backward(
+    self,
+    value: int,
+    rows: Array,
+    part: slice,
+    slopes: dict[int, tf.Variable],
+  ) -> tf.Tensor:
+    """Lower bounds of sums of a value's entries, (samples, rows)."""
+    samples, count = rows.shape[:2]
+    shape = self._program.shapes[value]
+    held = {value: tf.constant(rows.reshape(samples, count, *shape))}
+    total = tf.zeros((samples, count), tf.float64)
+    lost = tf.zeros((samples, count), tf.float64)
+    for step in reversed(self._program.steps[: self._places[value] + 1]):
+      coefficients = held.pop(step.output, None)
+      if coefficients is None:
+        continue
+      size = self._sizes[step.output][part]
+      lost += step.slack * _dot(tf.abs(coefficients), size[:, None])
+      if isinstance(step, AffineStep):
+        total += _dot(coefficients, step.shift[None, None])
+        back = _transposed(step, coefficients)
+      else:
+        back, moved = self._bent(step, coefficients, part, slopes)
+        total += moved
+      for source, one in zip(step.inputs, back, strict=True):
+        held[source] = held[source] + one if source in held else one
+    for source, coefficients in held.items():
+      box = self._bounds[source]
+      box = Interval(box.low[part][:, None], box.high[part][:, None])
+      entries = int(np.prod(self._program.shapes[source]))
+      total += _dot(coefficients, box.centre)
+      absolute = tf.abs(coefficients)
+      total -= _dot(absolute, box.radius)
+      error = (entries + 4) * np.finfo(np.float64).eps
+      lost += error * _dot(absolute, box.magnitude)
+    found = total - 2.0 * lost
+    return tf.where(tf.math.is_nan(found), -np.inf, found)
+
+  def _bent(
+    self,
+    step: CurvedStep,
+    coefficients: tf.Tensor,
+    part: slice,
+    slopes: dict[int, tf.Variable],
+  ) -> tuple[list[tf.Tensor], tf.Tensor]:
+    """Positive coefficients take the line below, negative ones that above."""
+    held = self._lines[step.output]
+    positive = tf.maximum(coefficients, 0.0)
+    negative = tf.minimum(coefficients, 0.0)
+    low_shift, high_shift = held.low_shift[part], held.high_shift[part]
+    moved = _dot(positive, low_shift) + _dot(negative, high_shift)
+    positive, negative = step.expand(positive), step.expand(negative)
+    back = []
+    for source, low, high, shape in zip(
+      step.inputs,
+      held.low_slopes,
+      held.high_slopes,
+      step.in_shapes,
+      strict=True,
+    ):
+      del source
+      low = slopes.get(step.output, low[part] if len(low) > 1 else low)
+      high = high[part] if len(high) > 1 else high
+      back.append(_reduced(positive * low + negative * high, shape))
+    return back, moved
+
+
+class _Adam:
+  """Adam's ascent for a handful of tensors."""
+
+  def __init__(self, rate: float):
+    self._rate = rate
+    self._state: dict[int, tuple[tf.Tensor, tf.Tensor, int]] = {}
+
+  def __call__(self, key: int, gradient: tf.Tensor) -> tf.Tensor:
+    """The step to take along a gradient."""
+    zero = tf.zeros_like(gradient)
+    first, second, count = self._state.get(key, (zero, zero, 0))
+    first = 0.9 * first + 0.1 * gradient
+    second = 0.999 * second + 0.001 * tf.square(gradient)
+    count += 1
+    self._state[key] = first, second, count
+    scale = tf.sqrt(second / (1 - 0.999**count)) + 1e-12
+    return self._rate * first / (1 - 0.9**count) / scale
+
+
+def _transposed(step: AffineStep, coefficients: tf.Tensor) -> list[tf.Tensor]:
+  """A step's transpose of coefficients (samples, rows, *shape)."""
+  samples, rows = coefficients.shape[:2]
+  flat = tf.reshape(coefficients, (samples * rows, *step.out_shape))
+  return [
+    tf.reshape(part, (samples, rows, *shape))
+    for part, shape in zip(step.transpose(flat), step.in_shapes, strict=True)
+  ]
+
+
+def _reduced(x: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
+  """Coefficients of an input that was broadcast to the output's shape."""
+  axes = [
+    axis + 2
+    for axis, size in enumerate(shape)
+    if size == 1 and x.shape[axis + 2] > 1
+  ]
+  return tf.reduce_sum(x, axes, keepdims=True) if axes else x
+
+
+def _dot(x: tf.Tensor, y: Array) -> tf.Tensor:
+  """Sums of products over the entries; 0 times infinity is 0."""
+  axes = list(range(2, len(x.shape)))
+  if not np.all(np.isfinite(y)):
+    return tf.reduce_sum(
+      tf.math.multiply_no_nan(
+        tf.broadcast_to(
+          tf.constant(y), tf.broadcast_dynamic_shape(tf.shape(x), y.shape)
+        ),
+        x,
+      ),
+      axes,
+    )
+  return tf.reduce_sum(x * y, axes)
+
+
+def _curved_readers(program: Program) -> dict[int, list[CurvedStep]]:
+  """The steps that need to know each value's bounds."""
+  found: dict[int, list[CurvedStep]] = {}
+  for step in program.steps:
+    if isinstance(step, CurvedStep):
+      for value in step.inputs:
+        found.setdefault(value, []).append(step)
+  return found

@@ -1,0 +1,293 @@
+"""What is proved of a network in a ball around each sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfmot_paoding import intervals
+from tfmot_paoding.compat import keras
+from tfmot_paoding.graph import build_graph, read_params
+from tfmot_paoding.intervals import Interval
+from tfmot_paoding.keras3 import as_tf_keras
+from tfmot_paoding.ops import Elementwise, Softmax
+from tfmot_paoding.relaxation import (
+  METHODS,
+  AlphaSettings,
+  Program,
+  Walk,
+  build_program,
+)
+from tfmot_paoding.robustness.balls import balls, check_labels
+from tfmot_paoding.robustness.scores import Scores, scores_of
+
+Array = np.ndarray
+
+BATCH = 128
+
+
+def output_bounds(
+  model: keras.Model,
+  x: Any,
+  epsilon: float,
+  input_range: Any = (0.0, 1.0),
+  method: str = 'crown',
+  *,
+  alpha: AlphaSettings | None = None,
+  batch_size: int = BATCH,
+  verbose: int = 0,
+) -> tuple[Array, Array] | list[tuple[Array, Array]]:
+  """Sound bounds of a model's outputs in a ball around each sample.
+
+  They hold for the network as a function of real numbers, and are rounded
+  outwards; what float32 rounds while running comes on top.
+
+  Args:
+    model: A tf_keras model; wrapped, stripped, compact or never pruned.
+    x: Samples, (batch, *input shape), or a list with one array an input.
+    epsilon: The ball's radius in the L-infinity norm, in units of the inputs.
+    input_range: The range of the inputs; the ball is cut off there.
+    method: 'ibp', intervals (Gowal et al. 2018); 'crown-ibp', linear bounds
+      backward from the output over lines that intervals allow; 'crown',
+      linear bounds in front of every activation too (Zhang et al. 2018; with
+      the same lines as DeepPoly, Singh et al. 2019); 'alpha-crown', the lines
+      below optimised for every output (Xu et al. 2021).
+    alpha: Settings of 'alpha-crown'.
+    batch_size: How many samples are worked on at once.
+    verbose: 1 shows a progress bar, 0 does not.
+
+  Returns:
+    (low, high), each (batch, *output shape); a list of pairs for a model with
+    several outputs.
+
+  Raises:
+    TypeError: `model` is no tf_keras model.
+    NoRelaxationError: an operation that leads to an output is not known, or
+      has no sound relaxation; the layer is named.
+    ValueError: an argument is bad: samples outside the range or of a wrong
+      shape, `epsilon` negative or NaN, an unknown method.
+  """
+  model = as_tf_keras(model)
+  check_method(method)
+  graph = build_graph(model)
+  writer = graph.writer()
+  finals = [writer[v].op if v in writer else None for v in graph.outputs]
+  finals = [
+    op if isinstance(op, (Softmax, Elementwise)) else None for op in finals
+  ]
+  values = tuple(
+    value if final is None else writer[value].inputs[0]
+    for value, final in zip(graph.outputs, finals, strict=True)
+  )
+  program = build_program(graph, read_params(graph), values)
+  shapes = [graph.shapes[value] for value in graph.inputs]
+  boxes = balls(model, x, epsilon, input_range, shapes)
+  parts: list[list[Interval]] = [[] for _ in values]
+  for _, walk in walks(program, boxes, method, alpha, batch_size, verbose):
+    found = walk.outputs()
+    for part, value, final, bounds in zip(
+      parts, values, finals, found, strict=True
+    ):
+      part.append(_behind(final, walk, value, bounds))
+  joined = [
+    (
+      np.concatenate([p.low for p in part]),
+      np.concatenate([p.high for p in part]),
+    )
+    for part in parts
+  ]
+  return joined if len(joined) > 1 else joined[0]
+
+
+def certified(
+  model: keras.Model,
+  x: Any,
+  y: Any,
+  epsilon: float,
+  input_range: Any = (0.0, 1.0),
+  method: str = 'crown',
+  *,
+  alpha: AlphaSettings | None = None,
+  batch_size: int = BATCH,
+  verbose: int = 0,
+) -> Array:
+  """Which samples are provably answered right in the whole ball.
+
+  The label's score is bounded from below against every other class's, one
+  linear bound each; so nothing is lost where bounds of two scores overlap.
+
+  Args:
+    model: A classifier with one output; see `output_bounds`.
+    x: Samples.
+    y: Labels, integers of shape (batch,).
+    epsilon: As in `output_bounds`.
+    input_range: As in `output_bounds`.
+    method: As in `output_bounds`. Samples that 'ibp' certifies are not worked
+      on further.
+    alpha: As in `output_bounds`.
+    batch_size: As in `output_bounds`.
+    verbose: As in `output_bounds`.
+
+  Returns:
+    Shape (batch,), bool: True is a proof, False says nothing.
+
+  Raises:
+    TypeError: as `output_bounds`.
+    NoRelaxationError: as `output_bounds`.
+    ValueError: as `output_bounds`; labels are out of range; the model is no
+      classifier.
+  """
+  found = margins(
+    model,
+    x,
+    y,
+    epsilon,
+    input_range,
+    method,
+    alpha=alpha,
+    batch_size=batch_size,
+    verbose=verbose,
+  )
+  return found > 0
+
+
+def margins(
+  model: keras.Model,
+  x: Any,
+  y: Any,
+  epsilon: float,
+  input_range: Any = (0.0, 1.0),
+  method: str = 'crown',
+  *,
+  alpha: AlphaSettings | None = None,
+  batch_size: int = BATCH,
+  verbose: int = 0,
+) -> Array:
+  """Lower bounds of the label's lead over the next class in each ball.
+
+  Args:
+    model: As in `certified`.
+    x: As in `certified`.
+    y: As in `certified`.
+    epsilon: As in `certified`.
+    input_range: As in `certified`.
+    method: As in `certified`.
+    alpha: As in `certified`.
+    batch_size: As in `certified`.
+    verbose: As in `certified`.
+
+  Returns:
+    Shape (batch,), in units of logits. What intervals prove positive or an
+    answer at the centre proves negative is not made tighter.
+
+  Raises:
+    TypeError: as `certified`.
+    ValueError: as `certified`.
+  """
+  model = as_tf_keras(model)
+  check_method(method)
+  scores = scores_of(model)
+  graph = scores.graph
+  shapes = [graph.shapes[value] for value in graph.inputs]
+  boxes = balls(model, x, epsilon, input_range, shapes)
+  labels = check_labels(y, len(boxes[0].low), scores.classes)
+  program = build_program(graph, read_params(graph), (scores.value,))
+  found = np.full(len(labels), -np.inf)
+  waiting = np.arange(len(labels))
+  for one in dict.fromkeys(('ibp', method)):
+    chosen = [Interval(b.low[waiting], b.high[waiting]) for b in boxes]
+    for part, walk in walks(
+      program, chosen, one, alpha, batch_size, verbose if one == method else 0
+    ):
+      at = waiting[part]
+      rows = scores.margins(labels[at])
+      found[at] = np.maximum(found[at], walk.lower(scores.value, rows).min(1))
+    if one != method:
+      right = _right(scores, program, boxes, labels, batch_size)
+      waiting = np.flatnonzero((found <= 0) & right)
+      if not waiting.size:
+        break
+  return found
+
+
+def _right(
+  scores: Scores,
+  program: Program,
+  boxes: Sequence[Interval],
+  labels: Array,
+  batch_size: int,
+) -> Array:
+  """Which balls are answered right in their middle."""
+  middles = [Interval(box.centre, box.centre) for box in boxes]
+  found = np.zeros(len(labels), bool)
+  for part, walk in walks(program, middles, 'ibp', None, batch_size, 0):
+    rows = scores.margins(labels[part])
+    # Rounding alone may hide an answer that hangs by a hair.
+    found[part] = walk.lower(scores.value, rows).min(1) > -1e-6
+  return found
+
+
+def walks(
+  program: Program,
+  boxes: Sequence[Interval],
+  method: str,
+  alpha: AlphaSettings | None,
+  batch_size: int,
+  verbose: int,
+) -> Iterator[tuple[slice, Walk]]:
+  """A walk for each batch of boxes, and which samples it is of."""
+  count = len(boxes[0].low)
+  bar = keras.utils.Progbar(count, verbose=verbose, unit_name='sample')
+  for start in range(0, count, batch_size):
+    part = slice(start, min(start + batch_size, count))
+    some = [Interval(box.low[part], box.high[part]) for box in boxes]
+    yield part, Walk(program, some, method, alpha or AlphaSettings())
+    bar.update(part.stop)
+
+
+def check_method(method: str) -> str:
+  """A method's name.
+
+  Raises:
+    ValueError: it is unknown.
+  """
+  if method not in METHODS:
+    raise ValueError(
+      f'`method` must be one of {", ".join(map(repr, METHODS))}, but got '
+      f'{method!r}.'
+    )
+  return method
+
+
+def _behind(
+  final: Softmax | Elementwise | None,
+  walk: Walk,
+  value: int,
+  bounds: Interval,
+) -> Interval:
+  """Bounds behind the last activation from those in front of it."""
+  if final is None:
+    return bounds
+  found = final.bounds({}, bounds)
+  if isinstance(final, Elementwise) or bounds.low.ndim != 2:
+    return found
+  return intervals.intersect(found, _softmax(walk, value, bounds.low.shape[1]))
+
+
+def _softmax(walk: Walk, value: int, classes: int) -> Interval:
+  """p_k = 1 / sum_j exp(z_j - z_k), from bounds of every difference."""
+  unit = np.eye(classes)
+  rows = (unit[:, None] - unit[None]).reshape(1, classes**2, classes)
+  batch = len(walk.bounds(value).low)
+  # [k, j]: the least z_k - z_j; 0 for a class and itself.
+  least = walk.lower(value, np.repeat(rows, batch, 0))
+  least = least.reshape(batch, classes, classes)
+  index = np.arange(classes)
+  least[:, index, index] = 0.0
+  with np.errstate(over='ignore'):
+    low = 1.0 / np.exp(np.minimum(-least, 700.0)).sum(-1)
+    high = 1.0 / np.exp(np.minimum(least, 700.0)).sum(1)
+  error = 1e-12  # of exp and of the sums
+  return Interval(low * (1 - error), np.minimum(high * (1 + error), 1.0))
