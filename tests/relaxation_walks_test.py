@@ -38,7 +38,8 @@ def draw(shape, count=4, seed=0):
 def reference_crown(model, x, epsilon):
   """CROWN of an MLP with ReLU, a sample and a neuron at a time.
 
-  What intervals say of a neuron, from the bounds in front of it, is met.
+  What intervals say of a neuron, from the bounds in front of it, is met. The
+  first layer is bounded by intervals alone, which are exact there.
   """
   weights = model.get_weights()
   layers = list(zip(weights[::2], weights[1::2], strict=True))
@@ -62,10 +63,13 @@ def reference_crown(model, x, epsilon):
         ]
         for sign in (1, -1)
       ]
+      ibp_low, ibp_high = ibp_low + bias, ibp_high + bias
+      # Neurons that intervals know to be on or off are left at that.
+      open_ = (ibp_low < 0) & (ibp_high > 0) | (depth == len(layers) - 1)
       bounds.append(
         (
-          np.maximum(rows[0], ibp_low + bias),
-          np.minimum(rows[1], ibp_high + bias),
+          np.where(open_, np.maximum(rows[0], ibp_low), ibp_low),
+          np.where(open_, np.minimum(rows[1], ibp_high), ibp_high),
         )
       )
     found.append(bounds[-1])
