@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding import deviation as lib
+from tfmot_paoding import pairing
 from tfmot_paoding.compat import keras, strip_pruning
 from tfmot_paoding.driver import Driver
 from tfmot_paoding.graph import build_graph, read_params
@@ -154,7 +155,7 @@ def test_unknown_layers_have_no_bound():
 def test_matching_is_the_best_that_keeps_order(seed, left):
   rng = np.random.default_rng(seed)
   original, pruned = rng.normal(size=(3, 6)), rng.normal(size=(3, left))
-  found = lib.match_units(original, pruned, ('x',))
+  found = pairing.match_units(original, pruned, ('x',))
 
   def cost(kept):
     return np.square(original[:, kept] - pruned).sum()
@@ -168,7 +169,7 @@ def test_matching_finds_the_units_that_stayed():
   rng = np.random.default_rng(0)
   original = rng.normal(size=(10, 40))
   kept = np.sort(rng.permutation(40)[:17])
-  found = lib.match_units(original, original[:, kept], ('x',))
+  found = pairing.match_units(original, original[:, kept], ('x',))
   np.testing.assert_array_equal(found, kept)
 
 
@@ -185,7 +186,7 @@ def test_merges_are_read_off_the_weights(method):
   for step in range(5):
     driver.step(step)
   after = read_params(driver.graph)
-  found = lib.recover_merges(graph, find_groups(graph), before, after)
+  found = pairing.recover_merges(graph, find_groups(graph), before, after)
   for group in driver.groups:
     value = group.consumers[0].node.inputs[0]
     np.testing.assert_array_equal(found[value], driver._merged[group.name])
@@ -336,7 +337,7 @@ def test_changes_by_merges_and_noise_stay_in_the_bound(seed, name, noise):
   bound_of = lib.ChangeBound(
     graph, before, testing.box(graph, low, low + width)
   )
-  told = lib.recover_merges(graph, grouping, before, after)
+  told = pairing.recover_merges(graph, grouping, before, after)
   x = testing.samples((5,), 100, low, low + width, seed)
   out = graph.outputs[0]
   moved = (

@@ -62,7 +62,10 @@ class Conv(Product):
 
     Whether two agree in them shows in the shapes of their kernels.
     """
-    return type(self), self.kernel, self.bias, self.padded
+    place = self.seen
+    if isinstance(place, Transposed):
+      place = place.strides, place.padding
+    return type(self), self.kernel, self.bias, self.padded, place
 
   def kernel_axes(self) -> WeightAxes:
     """(*window, channels in one block, units)."""

@@ -78,8 +78,8 @@ class Depthwise(Channelwise):
   def function(self) -> Any:
     """As a grouped convolution: that of channels in larger blocks."""
     if not self.grouped:
-      return self
-    return Conv, self.kernel, self.bias, self.padded
+      return self, self.seen
+    return Conv, self.kernel, self.bias, self.padded, self.seen
 
   def weights(self) -> dict[WeightRef, WeightAxes]:
     """The kernel follows the input's units, the bias the output's."""

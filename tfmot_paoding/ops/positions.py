@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -63,6 +64,10 @@ class Positions(Channelwise):
   def relax(self, params: Params, *x: Interval) -> Lines:
     """Refuses: which positions meet is not known."""
     raise ValueError(f'{self.kind} is not known position by position.')
+
+  def function(self) -> Any:
+    """Which positions are read, too."""
+    return self, self.move
 
   def carry(
     self, book: UnitBook, sources: tuple[Array, ...], shape: Shape

@@ -6,7 +6,7 @@ from tfmot_paoding.relaxation.program import (
   build_program,
 )
 from tfmot_paoding.relaxation.twins import build_difference
-from tfmot_paoding.relaxation.walks import METHODS, AlphaSettings, Walk
+from tfmot_paoding.relaxation.walks import METHODS, AlphaSettings, Walk, walks
 
 __all__ = [
   'METHODS',
@@ -16,4 +16,5 @@ __all__ = [
   'Walk',
   'build_difference',
   'build_program',
+  'walks',
 ]

@@ -116,7 +116,9 @@ class AffineStep(Step):
       made = self._transform(*zeros)
       # A step may be the same at every position; then it is smaller.
       made = tf.broadcast_to(made, tf.shape(coefficients))
-    return tape.gradient(made, zeros, coefficients)
+    return tape.gradient(
+      made, zeros, coefficients, tf.UnconnectedGradients.ZERO
+    )
 
   def bounds(self, *x: Interval) -> Interval:
     """Centre-radius arithmetic."""

@@ -10,12 +10,13 @@ up on the way and taken off.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from tfmot_paoding import intervals
+from tfmot_paoding.compat import keras
 from tfmot_paoding.intervals import Interval
 from tfmot_paoding.relaxation.program import Program
 from tfmot_paoding.relaxation.steps import (
@@ -83,15 +84,40 @@ class Walk:
     """The best bounds of a value that are known, (batch, *shape)."""
     return self._bounds[value]
 
+  def other(self, gap: int) -> int | None:
+    """The pruned model's value of a difference; None where there is none."""
+    pair = self._program.gaps.get(gap)
+    return None if pair is None else pair[0]
+
+  def sides(self, gap: int) -> tuple[Interval, Interval]:
+    """Bounds of the pruned model's value and of the original's.
+
+    Without a difference both are what the original has.
+    """
+    pair = self._program.gaps.get(gap)
+    if pair is None:
+      (value,) = self._program.steps[self._places[gap]].inputs
+      pair = (value, value)
+    return self._bounds[pair[0]], self._bounds[pair[1]]
+
   @_overflow_opens
   def outputs(self) -> list[Interval]:
     """Bounds of every output, (batch, *shape), linear ones if asked for."""
-    found = []
-    for value in self._program.outputs:
-      if self._method != 'ibp' and value in self._places:
-        self._tighten(value, np.ones(self._bounds[value].low.shape, bool))
-      found.append(self._bounds[value])
-    return found
+    return [self._output(value) for value in self._program.outputs]
+
+  def _output(self, value: int) -> Interval:
+    pair = self._program.gaps.get(value, ())
+    for one in (*pair, value):
+      if self._method != 'ibp' and one in self._places:
+        self._tighten(one, np.ones(self._bounds[one].low.shape, bool))
+    if pair:
+      self._meet_sides(value)
+    return self._bounds[value]
+
+  def _meet_sides(self, gap: int) -> None:
+    """Intersects a difference with that of the bounds of both."""
+    apart = intervals.subtract(*self.sides(gap))
+    self._bounds[gap] = intervals.intersect(self._bounds[gap], apart)
 
   def lower(self, value: int, rows: Array) -> Array:
     """Lower bounds of sums of a value's entries.
@@ -103,16 +129,31 @@ class Walk:
     Returns:
       Shape (batch, rows).
     """
+    return self.lower_sum([(value, rows)])
+
+  @_overflow_opens
+  def lower_sum(self, terms: Sequence[tuple[int, Array]]) -> Array:
+    """Lower bounds of sums of entries of several values.
+
+    Args:
+      terms: Values of shape (entries,), each with its factors.
+
+    Returns:
+      Shape (batch, rows).
+    """
+    found = sum(self._apart(value, rows) for value, rows in terms)
+    if self._method == 'ibp' or any(v not in self._places for v, _ in terms):
+      return found
+    return np.maximum(found, self._backward_parts(terms, True))
+
+  def _apart(self, value: int, rows: Array) -> Array:
+    """From the bounds of each entry by itself."""
     box = self._bounds[value]
     positive, negative = np.maximum(rows, 0), np.minimum(rows, 0)
-    with np.errstate(invalid='ignore', over='ignore'):
-      terms = positive * box.low[:, None] + negative * box.high[:, None]
-      size = np.abs(rows) * box.magnitude[:, None]
+    terms = positive * box.low[:, None] + negative * box.high[:, None]
+    size = np.abs(rows) * box.magnitude[:, None]
     error = (rows.shape[-1] + 4) * np.finfo(np.float64).eps * size.sum(-1)
-    found = np.nan_to_num(terms.sum(-1) - error, nan=-np.inf)
-    if self._method == 'ibp' or value not in self._places:
-      return found
-    return np.maximum(found, self._backward_parts(value, rows, True))
+    return np.nan_to_num(terms.sum(-1) - error, nan=-np.inf)
 
   @_overflow_opens
   def _forward(self, step: Step) -> None:
@@ -125,12 +166,9 @@ class Walk:
         self._sizes[step.output] = held.size
     elif self._method != 'ibp':
       self._sizes[step.output] = step.magnitudes(*x)
-    found = step.bounds(*x)
-    pair = self._program.gaps.get(step.output)
-    if pair is not None:
-      apart = intervals.subtract(*(self._bounds[value] for value in pair))
-      found = intervals.intersect(found, apart)
-    self._bounds[step.output] = found
+    self._bounds[step.output] = step.bounds(*x)
+    if step.output in self._program.gaps:
+      self._meet_sides(step.output)
     if self._method in ('crown', 'alpha-crown') and self._gains(step):
       self._tighten(step.output, self._loose(step.output))
 
@@ -165,8 +203,8 @@ class Walk:
     unit = np.zeros((1, len(entries), flat.shape[1]))
     unit[0, np.arange(len(entries)), entries] = 1.0
     final = value in self._program.outputs
-    below = self._backward_parts(value, unit, final)
-    above = -self._backward_parts(value, -unit, final)
+    below = self._backward_parts([(value, unit)], final)
+    above = -self._backward_parts([(value, -unit)], final)
     own = Interval(low[:, entries], high[:, entries])
     low[:, entries], high[:, entries] = intervals.intersect(
       own, Interval(below, above)
@@ -175,42 +213,47 @@ class Walk:
       low.reshape(-1, *shape), high.reshape(-1, *shape)
     )
 
-  def _backward_parts(self, value: int, rows: Array, final: bool) -> Array:
+  def _backward_parts(
+    self, terms: Sequence[tuple[int, Array]], final: bool
+  ) -> Array:
     """`_backward` a few rows of a few samples at a time."""
     widest = max(int(np.prod(shape)) for shape in self._program.shapes)
-    count = max(1, _ENTRIES // widest)
-    found = np.empty((self._batch, rows.shape[1]))
-    samples = max(1, count // rows.shape[1])
-    some = max(1, min(rows.shape[1], count))
+    count, total = max(1, _ENTRIES // widest), terms[0][1].shape[1]
+    found = np.empty((self._batch, total))
+    samples = max(1, count // total)
+    some = max(1, min(total, count))
     for first in range(0, self._batch, samples):
       part = slice(first, min(first + samples, self._batch))
-      for row in range(0, rows.shape[1], some):
-        block = rows if len(rows) == 1 else rows[part]
-        block = block[:, row : row + some]
-        size = part.stop - part.start
-        block = np.broadcast_to(block, (size, *block.shape[1:]))
-        found[part, row : row + some] = self._solve(value, block, part, final)
+      for row in range(0, total, some):
+        block = [
+          (value, _block(rows, part, slice(row, row + some)))
+          for value, rows in terms
+        ]
+        found[part, row : row + some] = self._solve(block, part, final)
     return found
 
-  def _solve(self, value: int, rows: Array, part: slice, final: bool) -> Array:
+  def _solve(
+    self, terms: list[tuple[int, Array]], part: slice, final: bool
+  ) -> Array:
     if self._method != 'alpha-crown' or not final:
-      return self._backward(value, rows, part, {}).numpy()
-    return self._optimised(value, rows, part)
+      return self._backward(terms, part, {}).numpy()
+    return self._optimised(terms, part)
 
-  def _optimised(self, value: int, rows: Array, part: slice) -> Array:
+  def _optimised(self, terms: list[tuple[int, Array]], part: slice) -> Array:
     """The best of some gradient steps on the slopes of lines below."""
+    last, count = max(self._places[v] for v, _ in terms), terms[0][1].shape[1]
     slopes = {
-      output: self._starting_slopes(held, part, rows.shape[1])
+      output: self._starting_slopes(held, part, count)
       for output, held in self._lines.items()
-      if held.tilt is not None and self._places[output] < self._places[value]
+      if held.tilt is not None and self._places[output] < last
     }
     if not slopes:
-      return self._backward(value, rows, part, {}).numpy()
+      return self._backward(terms, part, {}).numpy()
     optimizer = _Adam(self._alpha.learning_rate)
-    best = np.full(rows.shape[:2], -np.inf)
+    best = np.full(terms[0][1].shape[:2], -np.inf)
     for number in range(self._alpha.steps + 1):
       with tf.GradientTape() as tape:
-        found = self._backward(value, rows, part, slopes)
+        found = self._backward(terms, part, slopes)
         total = tf.reduce_sum(tf.where(tf.math.is_finite(found), found, 0.0))
       best = np.maximum(best, found.numpy())
       if number == self._alpha.steps:
@@ -232,18 +275,20 @@ class Walk:
 
   def _backward(
     self,
-    value: int,
-    rows: Array,
+    terms: list[tuple[int, Array]],
     part: slice,
     slopes: dict[int, tf.Variable],
   ) -> tf.Tensor:
-    """Lower bounds of sums of a value's entries, (samples, rows)."""
-    samples, count = rows.shape[:2]
-    shape = self._program.shapes[value]
-    held = {value: tf.constant(rows.reshape(samples, count, *shape))}
+    """Lower bounds of sums of values' entries, (samples, rows)."""
+    samples, count = terms[0][1].shape[:2]
+    held = {}
+    for value, rows in terms:
+      shape = self._program.shapes[value]
+      held[value] = tf.constant(rows.reshape(samples, count, *shape))
+    last = max(self._places[value] for value in held)
     total = tf.zeros((samples, count), tf.float64)
     lost = tf.zeros((samples, count), tf.float64)
-    for step in reversed(self._program.steps[: self._places[value] + 1]):
+    for step in reversed(self._program.steps[: last + 1]):
       coefficients = held.pop(step.output, None)
       if coefficients is None:
         continue
@@ -298,6 +343,38 @@ class Walk:
     return back, moved
 
 
+def walks(
+  program: Program,
+  boxes: Sequence[Interval],
+  method: str,
+  alpha: AlphaSettings | None,
+  batch_size: int,
+  verbose: int,
+) -> Iterator[tuple[slice, Walk]]:
+  """A walk for each batch of boxes, and which samples it is of."""
+  count = len(boxes[0].low)
+  bar = keras.utils.Progbar(count, verbose=verbose, unit_name='sample')
+  for start in range(0, count, batch_size):
+    part = slice(start, min(start + batch_size, count))
+    some = [Interval(box.low[part], box.high[part]) for box in boxes]
+    yield part, Walk(program, some, method, alpha or AlphaSettings())
+    bar.update(part.stop)
+
+
+def check_method(method: str) -> str:
+  """A method's name.
+
+  Raises:
+    ValueError: it is unknown.
+  """
+  if method not in METHODS:
+    raise ValueError(
+      f'`method` must be one of {", ".join(map(repr, METHODS))}, but got '
+      f'{method!r}.'
+    )
+  return method
+
+
 class _Adam:
   """Adam's ascent for a handful of tensors."""
 
@@ -315,6 +392,13 @@ class _Adam:
     self._state[key] = first, second, count
     scale = tf.sqrt(second / (1 - 0.999**count)) + 1e-12
     return self._rate * first / (1 - 0.9**count) / scale
+
+
+def _block(rows: Array, part: slice, some: slice) -> Array:
+  """Some rows of some samples; rows of one sample are those of all."""
+  rows = (rows if len(rows) == 1 else rows[part])[:, some]
+  size = part.stop - part.start
+  return np.broadcast_to(rows, (size, *rows.shape[1:]))
 
 
 def _transposed(step: AffineStep, coefficients: tf.Tensor) -> list[tf.Tensor]:
@@ -340,17 +424,11 @@ def _reduced(x: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
 def _dot(x: tf.Tensor, y: Array) -> tf.Tensor:
   """Sums of products over the entries; 0 times infinity is 0."""
   axes = list(range(2, len(x.shape)))
-  if not np.all(np.isfinite(y)):
-    return tf.reduce_sum(
-      tf.math.multiply_no_nan(
-        tf.broadcast_to(
-          tf.constant(y), tf.broadcast_dynamic_shape(tf.shape(x), y.shape)
-        ),
-        x,
-      ),
-      axes,
-    )
-  return tf.reduce_sum(x * y, axes)
+  if np.all(np.isfinite(y)):
+    return tf.reduce_sum(x * y, axes)
+  shape = tf.broadcast_dynamic_shape(tf.shape(x), y.shape)
+  y = tf.broadcast_to(tf.constant(y), shape)
+  return tf.reduce_sum(tf.math.multiply_no_nan(y, x), axes)
 
 
 def _curved_readers(program: Program) -> dict[int, list[CurvedStep]]:

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfmot_paoding.compat import keras
 from tfmot_paoding.intervals import Interval
 from tfmot_paoding.keras3 import as_tf_keras
-from tfmot_paoding.robustness.balls import (
+from tfmot_paoding.relaxation.balls import (
   as_inputs,
   balls,
   check_epsilon,

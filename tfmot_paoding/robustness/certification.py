@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,13 +14,14 @@ from tfmot_paoding.intervals import Interval
 from tfmot_paoding.keras3 import as_tf_keras
 from tfmot_paoding.ops import Elementwise, Softmax
 from tfmot_paoding.relaxation import (
-  METHODS,
   AlphaSettings,
   Program,
   Walk,
   build_program,
+  walks,
 )
-from tfmot_paoding.robustness.balls import balls, check_labels
+from tfmot_paoding.relaxation.balls import balls, check_labels
+from tfmot_paoding.relaxation.walks import check_method
 from tfmot_paoding.robustness.scores import Scores, scores_of
 
 Array = np.ndarray
@@ -227,38 +228,6 @@ def _right(
     # Rounding alone may hide an answer that hangs by a hair.
     found[part] = walk.lower(scores.value, rows).min(1) > -1e-6
   return found
-
-
-def walks(
-  program: Program,
-  boxes: Sequence[Interval],
-  method: str,
-  alpha: AlphaSettings | None,
-  batch_size: int,
-  verbose: int,
-) -> Iterator[tuple[slice, Walk]]:
-  """A walk for each batch of boxes, and which samples it is of."""
-  count = len(boxes[0].low)
-  bar = keras.utils.Progbar(count, verbose=verbose, unit_name='sample')
-  for start in range(0, count, batch_size):
-    part = slice(start, min(start + batch_size, count))
-    some = [Interval(box.low[part], box.high[part]) for box in boxes]
-    yield part, Walk(program, some, method, alpha or AlphaSettings())
-    bar.update(part.stop)
-
-
-def check_method(method: str) -> str:
-  """A method's name.
-
-  Raises:
-    ValueError: it is unknown.
-  """
-  if method not in METHODS:
-    raise ValueError(
-      f'`method` must be one of {", ".join(map(repr, METHODS))}, but got '
-      f'{method!r}.'
-    )
-  return method
 
 
 def _behind(
