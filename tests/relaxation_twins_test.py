@@ -15,7 +15,7 @@ from tests.relaxation_walks_test import (
   squeezed,
 )
 from tfmot_paoding import robustness
-from tfmot_paoding.compat import keras
+from tfmot_paoding.compat import keras, strip_pruning
 
 MODELS = {
   'mlp': lambda: testing.mlp((5, 12, 10, 3)),
@@ -132,8 +132,6 @@ def test_the_whole_range_takes_linear_bounds_too():
 
 
 def test_wrapped_and_stripped_models_have_the_compact_ones_bound():
-  from tfmot_paoding.compat import strip_pruning
-
   model = testing.mlp((5, 12, 10, 3))
   wrapped = paoding.prune_low_saliency(
     model, paoding.ProgressiveSparsity(0.25, 0.25), 'saliency', (-1.0, 1.0)
