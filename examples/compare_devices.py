@@ -140,15 +140,19 @@ def rows_of(text: str, known: dict) -> Iterator[Row]:
       yield known[network.name, form]
       continue
     began = time.perf_counter()
-    fitted = paoding.prune_to_budget(
-      network.model,
-      paoding.Budget(**{f'{name}_bytes': int(limit * _SHARE.value)}),
-      _METHOD.value,
-      network.input_range,
-      verbose=0,
-      step_sparsity=0.125,
-      calibration_data=recalled,
-    )
+    try:
+      fitted = paoding.prune_to_budget(
+        network.model,
+        paoding.Budget(**{f'{name}_bytes': int(limit * _SHARE.value)}),
+        _METHOD.value,
+        network.input_range,
+        verbose=0,
+        step_sparsity=0.125,
+        calibration_data=recalled,
+      )
+    except paoding.BudgetError as error:
+      logging.warning('%s, %s: %s', network.name, form, error)
+      continue
     seconds = time.perf_counter() - began + shared
     yield row(
       network,
