@@ -371,6 +371,10 @@ def plot(rows: list[Row], path: str) -> None:
   from matplotlib import pyplot
 
   networks = list(dict.fromkeys(row.network for row in rows))
+  # A method has one colour in every picture; a ceiling has its method's.
+  plain = dict.fromkeys(_drawn_as(row.method) for row in rows)
+  plain.pop('original', None)
+  colours = {name: f'C{k}' for k, name in enumerate(plain)}
   columns = min(3, len(networks))
   lines = -(-len(networks) // columns)
   figure, axes = pyplot.subplots(
@@ -390,8 +394,15 @@ def plot(rows: list[Row], path: str) -> None:
       )
       if points:
         x, y, spread = zip(*points, strict=True)
-        dashed = '--' if method.startswith('ceiling') else '-'
-        axis.errorbar(x, y, spread, label=method, linestyle=dashed, marker='o')
+        axis.errorbar(
+          x,
+          y,
+          spread,
+          label=method,
+          linestyle='--' if method.startswith('ceiling') else '-',
+          marker='o',
+          color=colours[_drawn_as(method)],
+        )
     axis.set(title=network, xlabel='fraction of units removed')
     axis.set_ylabel('accuracy' if original < 1 else 'error over original')
     axis.grid(alpha=0.3)
@@ -399,6 +410,11 @@ def plot(rows: list[Row], path: str) -> None:
   figure.tight_layout()
   figure.savefig(path + '.part', format='png', dpi=80)
   os.replace(path + '.part', path)
+
+
+def _drawn_as(method: str) -> str:
+  """The method whose colour a line has."""
+  return method.replace('ceiling', 'reconstruction')
 
 
 def sizes(rows: list[Row]) -> str:
