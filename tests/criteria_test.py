@@ -262,7 +262,9 @@ def test_units_read_step_by_step_are_scored(name):
     np.fill_diagonal(found, np.inf)
     found = found.min(1)
   assert np.all(np.isfinite(found))
-  assert np.all(found > 0)
+  # Only a criterion that sees dead units may have them for nothing.
+  free = view.silent if name == 'stability' else np.zeros(8, bool)
+  assert np.all(found[~free] > 0)
 
 
 @pytest.mark.parametrize('name', [name for name in ALL if name != 'ward'])

@@ -11,11 +11,14 @@ PACKAGE = 'tfmot_paoding'
 # Import name -> distribution, for those that are not the standard library's.
 _DISTRIBUTIONS = {
   'absl': 'absl_py',
+  'art': 'adversarial_robustness_toolbox',
   'ai_edge_litert': 'ai_edge_litert',
   'flatbuffers': 'flatbuffers',
+  'foolbox': 'foolbox',
   'h5py': 'h5py',
   'hypothesis': 'hypothesis',
   'keras': 'keras',
+  'maraboupy': 'maraboupy',
   'matplotlib': 'matplotlib',
   'numpy': 'numpy',
   'paoding': 'paoding_dl',
@@ -23,6 +26,7 @@ _DISTRIBUTIONS = {
   'sklearn': 'scikit_learn',
   'tensorflow': 'tensorflow',
   'tensorflow_model_optimization': 'tensorflow_model_optimization',
+  'tf2onnx': 'tf2onnx',
   'tf_keras': 'tf_keras',
   'tflite_micro': 'tflite_micro',
 }

@@ -25,6 +25,7 @@ def test_named_methods_are_the_papers_combinations():
     'neuron_merging',
     'reconstruction',
     'saliency',
+    'stability',
     'stochastic',
   ]
   assert lib.get_method('l1') == lib.Method('norm', 'greedy', 'none')

@@ -74,6 +74,18 @@ class Merge(Compensation):
     return kept
 
 
+@compensations.register('merge_live')
+@dataclasses.dataclass(frozen=True)
+class MergeLive(Merge):
+  """`merge`, but a unit that gives 0 for every input just goes: exact."""
+
+  def absorb(self, view: GroupView, removed: int, kept: int) -> int:
+    """As `merge` for units that are not silent."""
+    if view.silent[removed]:
+      return -1
+    return super().absorb(view, removed, kept)
+
+
 @compensations.register('scaled_merge')
 @dataclasses.dataclass(frozen=True)
 class ScaledMerge(Compensation):

@@ -218,6 +218,42 @@ class IntervalImpact(Criterion):
     return length * (self.alpha + self.beta * entropy / most)
 
 
+@criteria.register('stability')
+@dataclasses.dataclass(frozen=True)
+class Stability(Criterion):
+  """Interval impact, lower for units whose activation is unstable.
+
+  s_ij = I_ij (1 - weight u_j), u_j being how far inside its bounds over the
+  input box unit j's kink lies (0 for a unit that is always on or off, 1 for a
+  kink in the middle). Units that give 0 for every input cost nothing; those
+  that equal another cost nothing by their impact. What is left is easier to
+  verify, with less to lose than by instability alone.
+
+  Reference: neuron stability as in Li et al. 2022, arXiv 2206.07311, whose
+  channel score wants training; the bounds here want no data.
+
+  Attributes:
+    weight: How much instability counts, in [0, 1].
+  """
+
+  weight: float = 0.5
+
+  def __post_init__(self):
+    if not 0 <= self.weight <= 1:
+      raise ValueError(f'`weight` must lie in [0, 1], but got {self.weight}.')
+
+  def scores(self, view: GroupView, units: Array) -> Array:
+    """Shape (k, n)."""
+    impact = IntervalImpact().scores(view, units)
+    if not view.has_bounds:
+      return impact
+    preferred = 1.0 - self.weight * view.instability[units][:, None]
+    wanted = np.isfinite(impact)
+    found = np.where(wanted, np.where(wanted, impact, 0.0) * preferred, impact)
+    found[view.silent[units]] = 0.0
+    return found
+
+
 @criteria.register('reconstruction')
 @dataclasses.dataclass(frozen=True)
 class Reconstruction(Criterion):

@@ -80,6 +80,7 @@ _NAMED = {
   'impact': Method('impact', 'greedy', 'merge'),
   # The paper's method.
   'stochastic': Method('impact', 'annealing', 'merge'),
+  'stability': Method('stability', 'greedy', 'merge_live'),
   # Rivals that need no data either.
   'neuron_merging': Method('norm', 'ranking', 'scaled_merge'),
   'lbyl': Method(Norm(order=2), 'ranking', 'weight_space'),

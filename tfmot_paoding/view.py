@@ -19,8 +19,9 @@ from tfmot_paoding.folding import Fold, fold_weights
 from tfmot_paoding.graph import Graph
 from tfmot_paoding.groups import Group
 from tfmot_paoding.incoming import incoming_weights, producer_kernels
-from tfmot_paoding.intervals import Interval, hull
+from tfmot_paoding.intervals import Interval, hull, over_positions
 from tfmot_paoding.ops import Gain, Params, WeightRef
+from tfmot_paoding.stability import group_instability
 
 Array = np.ndarray
 
@@ -200,6 +201,29 @@ class GroupView:
   def output_widths(self) -> Array:
     """Widths of the network's own outputs over the box, (outputs,)."""
     return self._network.output_widths
+
+  @functools.cached_property
+  def ranges(self) -> Interval:
+    """What consumers read of each unit over the box, (n,); see `has_bounds`."""
+    found = None
+    for member, places in zip(self._group.consumers, self._places, strict=True):
+      own = over_positions(self._network.bounds[member.node.inputs[0]])
+      one = Interval(own.low[places].min(1), own.high[places].max(1))
+      found = one if found is None else hull(found, one)
+    return found
+
+  @functools.cached_property
+  def silent(self) -> Array:
+    """Units that give 0 for every input, (n,) of bool."""
+    if not self.has_bounds:
+      return np.zeros(self.size, bool)
+    return (self.ranges.low == 0) & (self.ranges.high == 0)
+
+  @functools.cached_property
+  def instability(self) -> Array:
+    """How unstable each unit's activation is over the box, (n,), 0 to 1."""
+    network = self._network
+    return group_instability(network.graph, network.bounds, self._group)
 
   @functools.cached_property
   def has_bounds(self) -> bool:

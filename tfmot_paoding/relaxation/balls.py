@@ -49,6 +49,8 @@ def as_inputs(x: Any, shapes: Sequence[Shape]) -> list[Array]:
       they hold NaN.
   """
   parts = list(x) if isinstance(x, (list, tuple)) else [x]
+  if len(shapes) == 1 and np.ndim(parts[0]) == len(shapes[0]):
+    parts = [x]  # nested lists of numbers
   if len(parts) != len(shapes):
     raise ValueError(
       f'The model has {len(shapes)} input(s), but got {len(parts)} array(s) of '

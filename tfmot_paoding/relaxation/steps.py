@@ -163,6 +163,7 @@ class CurvedStep(Step):
     relax: Lines from the same.
     context: Further values whose bounds it must know.
     axis: An axis of the input, counted from the end, that the output lacks.
+    op: The operation, where the step is one of a single model.
   """
 
   def __init__(
@@ -175,10 +176,12 @@ class CurvedStep(Step):
     relax: Callable[..., Lines],
     context: Sequence[int] = (),
     axis: int | None = None,
+    op: Op | None = None,
   ):
     super().__init__(inputs, output, in_shapes, out_shape)
     self.context = tuple(context)
     self.axis = axis
+    self.op = op
     self._bounds = bounds
     self._relax = relax
 
@@ -288,4 +291,5 @@ def step_of(
     lambda *x: op.bounds(params, x if op.joins else x[0]),
     lambda *x: op.relax(params, *x),
     axis=-2 if len(in_shapes[0]) > len(out_shape) else None,
+    op=op,
   )

@@ -39,9 +39,10 @@ def fgsm(
 ) -> Any:
   """One step of size epsilon along the sign of the loss's gradient.
 
-  Goodfellow et al. 2015, arXiv 1412.6572. The loss is cross-entropy on the
-  scores in front of softmax, whose gradient does not vanish where the network
-  is sure; where a gradient is 0 the input stays.
+  Goodfellow et al. 2015, arXiv 1412.6572. The signs are those of
+  cross-entropy's gradient, worked out on the scores in front of softmax so
+  that they do not vanish where the network is sure; where a gradient is 0 the
+  input stays.
 
   Args:
     model: A classifier with one output: probabilities by a softmax or sigmoid,
@@ -137,7 +138,7 @@ class _Target:
       for part, box in zip(as_inputs(x, shapes), self.boxes, strict=True)
     ]
     self.labels = check_labels(y, len(self.x[0]), self.scores.classes)
-    self.is_list = isinstance(x, (list, tuple))
+    self.is_list = len(shapes) > 1
     self.model = scores_model(model)
     if self.scores.final is None:
       check_scores(self._call([part[:64] for part in self.x]))
@@ -163,18 +164,23 @@ class _Target:
   def _gradient(
     self, x: list[tf.Tensor], labels: tf.Tensor
   ) -> tuple[list[tf.Tensor], tf.Tensor]:
-    """The gradient of cross-entropy, and the label's lead, (batch,)."""
+    """The gradient of the loss, and the label's lead, (batch,).
+
+    The loss is log(sum of exp(z_k) over other classes) - z_label: its gradient
+    is that of cross-entropy over 1 - p_label, so that the signs are the same
+    and it does not vanish where the network is sure.
+    """
     with tf.GradientTape() as tape:
       tape.watch(x)
       scores = tf.cast(self._call(x), tf.float32)
       if self.scores.is_binary:
         # The other class has a score of 0.
         scores = tf.concat([tf.zeros_like(scores), scores], -1)
-      loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, scores)
-    own = tf.one_hot(labels, scores.shape[-1], on_value=True, off_value=False)
-    best = tf.reduce_max(tf.where(own, -np.inf, scores), -1)
-    lead = tf.reduce_sum(tf.where(own, scores, 0.0), -1) - best
-    return tape.gradient(loss, x), lead
+      own = tf.one_hot(labels, scores.shape[-1], on_value=True, off_value=False)
+      others = tf.where(own, -np.inf, scores)
+      score = tf.reduce_sum(tf.where(own, scores, 0.0), -1)
+      loss = tf.reduce_logsumexp(others, -1) - score
+    return tape.gradient(loss, x), score - tf.reduce_max(others, -1)
 
 
 def _one_step(target: _Target, part: slice) -> list[Array]:

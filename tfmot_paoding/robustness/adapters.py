@@ -1,0 +1,107 @@
+"""The same models for the attacks of other libraries, (extra `attacks`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_paoding.compat import keras
+from tfmot_paoding.keras3 import as_tf_keras
+from tfmot_paoding.ranges import input_boxes
+from tfmot_paoding.robustness.scores import scores_model, scores_of
+
+_MISSING = (
+  '{name} is not installed. Install it with: '
+  "pip install 'tfmot_paoding[attacks]'."
+)
+
+
+def as_art(model: keras.Model, input_range: Any = (0.0, 1.0)) -> Any:
+  """The model for the Adversarial Robustness Toolbox.
+
+  Args:
+    model: A classifier with one input and one output of two or more scores.
+    input_range: (low, high) numbers or arrays; examples are clipped there.
+
+  Returns:
+    An `art.estimators.classification.TensorFlowV2Classifier` on the scores in
+    front of softmax.
+
+  Raises:
+    ImportError: the library is missing; the extra to install is named.
+    TypeError: `model` is no tf_keras model.
+    ValueError: it is no classifier of this kind.
+  """
+  try:
+    from art.estimators.classification import TensorFlowV2Classifier
+  except ImportError:
+    raise ImportError(
+      _MISSING.format(name='adversarial-robustness-toolbox')
+    ) from None
+  model, classes, shape, (low, high) = _parts(model, input_range)
+  return TensorFlowV2Classifier(
+    model=model,
+    nb_classes=classes,
+    input_shape=shape,
+    loss_object=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    clip_values=(low, high),
+  )
+
+
+def as_foolbox(model: keras.Model, input_range: Any = (0.0, 1.0)) -> Any:
+  """The model for Foolbox.
+
+  Args:
+    model: As in `as_art`.
+    input_range: (low, high), the same numbers for every entry.
+
+  Returns:
+    A `foolbox.TensorFlowModel` on the scores in front of softmax.
+
+  Raises:
+    ImportError: the library is missing; the extra to install is named.
+    TypeError: `model` is no tf_keras model.
+    ValueError: it is no classifier of this kind, or the range is not the same
+      for every entry.
+  """
+  try:
+    import foolbox
+  except ImportError:
+    raise ImportError(_MISSING.format(name='foolbox')) from None
+  model, _, _, (low, high) = _parts(model, input_range)
+  if low.min() != low.max() or high.min() != high.max():
+    raise ValueError(
+      'Foolbox knows one lowest and one highest value for all entries, but '
+      '`input_range` differs between them. Rescale inside the model.'
+    )
+  device = (
+    '/device:CPU:0' if not tf.config.list_physical_devices('GPU') else None
+  )
+  return foolbox.TensorFlowModel(
+    model, bounds=(float(low.min()), float(high.max())), device=device
+  )
+
+
+def _parts(
+  model: Any, input_range: Any
+) -> tuple[keras.Model, int, tuple[int, ...], tuple[np.ndarray, np.ndarray]]:
+  """The scores' model, its classes, its input's shape and its range."""
+  model = as_tf_keras(model)
+  scores = scores_of(model)
+  graph = scores.graph
+  shapes = [graph.shapes[value] for value in graph.inputs]
+  if len(shapes) != 1:
+    raise ValueError(
+      f'Expected a model with one input, but {model.name!r} has {len(shapes)}: '
+      'these libraries attack one array.'
+    )
+  if scores.is_binary:
+    raise ValueError(
+      f'The model {model.name!r} has one sigmoid for two classes; these '
+      'libraries want a score for each. Use robustness.fgsm or pgd.'
+    )
+  (box,) = input_boxes(model, input_range, shapes)
+  ends = box.low.astype(np.float32), box.high.astype(np.float32)
+  return scores_model(model), scores.classes, shapes[0], ends
