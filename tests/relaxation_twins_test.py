@@ -7,13 +7,7 @@ import pytest
 
 import tfmot_paoding as paoding
 from tests import testing
-from tests.relaxation_walks_test import (
-  conv_net,
-  draw,
-  pooled,
-  sequence,
-  squeezed,
-)
+from tests.testing import conv_net, draw, pooled, sequence, squeezed
 from tfmot_paoding import robustness
 from tfmot_paoding.compat import keras, strip_pruning
 

@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.testing import fill, mlp, two_layer, with_batch_norm
+from tests.testing import (
+  conv_net,
+  draw,
+  fill,
+  mlp,
+  pooled,
+  sequence,
+  squeezed,
+  two_layer,
+  with_batch_norm,
+)
 from tfmot_paoding.compat import keras
 from tfmot_paoding.graph import build_graph, read_params
 from tfmot_paoding.intervals import Interval
@@ -29,10 +39,6 @@ def walk(model, x, epsilon, method, low=-1.0, high=1.0) -> Walk:
     for part in parts
   ]
   return Walk(program, boxes, method, AlphaSettings(steps=5))
-
-
-def draw(shape, count=4, seed=0):
-  return np.random.default_rng(seed).uniform(-0.8, 0.8, (count, *shape))
 
 
 def reference_crown(model, x, epsilon):
@@ -122,57 +128,6 @@ def test_crown_is_the_reference(seed):
   np.testing.assert_allclose(found.high, high, atol=1e-6)
   (ibp,) = walk(model, x, 0.2, 'ibp').outputs()
   assert (found.width < ibp.width).any()
-
-
-def conv_net(seed=0):
-  inputs = keras.Input((7, 6, 2))
-  x = L.Conv2D(4, 3, padding='same', strides=2, activation='relu')(inputs)
-  x = L.BatchNormalization()(x)
-  y = L.DepthwiseConv2D(3, padding='same', depth_multiplier=2)(x)
-  y = L.Conv2D(4, 1, activation='tanh')(y)
-  x = L.Add()([x, y])
-  x = L.MaxPooling2D(2, padding='same')(x)
-  x = L.Flatten()(x)
-  return fill(keras.Model(inputs, L.Dense(3)(x)), seed)
-
-
-def pooled(seed=0):
-  inputs = keras.Input((8, 8, 3))
-  x = L.ZeroPadding2D(((1, 0), (0, 2)))(inputs)
-  x = L.SeparableConv2D(6, 3, dilation_rate=2)(x)
-  x = L.LeakyReLU(0.1)(x)
-  a = L.AveragePooling2D(2, padding='same')(x)
-  b = L.MaxPooling2D(2, padding='same')(x)
-  x = L.Concatenate()([a, b])
-  x = L.Cropping2D(((0, 1), (1, 0)))(x)
-  x = L.UpSampling2D(2)(x)
-  x = L.Conv2DTranspose(4, 3, strides=2, padding='same')(x)
-  x = L.PReLU(shared_axes=[1, 2])(x)
-  a, b = L.GlobalAveragePooling2D()(x), L.GlobalMaxPooling2D()(x)
-  x = L.Maximum()([a, b])
-  return fill(keras.Model(inputs, L.Dense(3, activation='softmax')(x)), seed)
-
-
-def sequence(seed=0):
-  inputs = keras.Input((9, 3))
-  x = L.Conv1D(4, 3, padding='causal', dilation_rate=2, activation='elu')(
-    inputs
-  )
-  x = L.Conv1D(4, 3, padding='same', groups=2, activation='sigmoid')(x)
-  y = L.Permute((2, 1))(L.MaxPooling1D(3)(x))
-  x = L.Reshape((3, 4))(y)
-  x = L.AveragePooling1D(2, padding='same')(x)
-  return fill(keras.Model(inputs, L.Dense(2)(L.Flatten()(x))), seed)
-
-
-def squeezed(seed=0):
-  inputs = keras.Input((4, 4, 3))
-  x = L.Conv2D(4, 3, padding='same', activation='relu6')(inputs)
-  gate = L.GlobalAveragePooling2D(keepdims=True)(x)
-  gate = L.Dense(4, activation='sigmoid')(gate)
-  x = L.Multiply()([x, gate])
-  x = L.Subtract()([x, L.Rescaling(0.5, 0.1)(x)])
-  return fill(keras.Model(inputs, L.Dense(2)(L.Flatten()(x))), seed)
 
 
 MODELS = {

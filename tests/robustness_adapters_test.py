@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests import testing
-from tests.relaxation_walks_test import draw
+from tests.testing import draw
 from tfmot_paoding import robustness
 
 RANGE = (-1.0, 1.0)

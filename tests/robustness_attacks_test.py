@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests import testing
-from tests.relaxation_walks_test import conv_net, draw
+from tests.testing import conv_net, draw
 from tfmot_paoding import robustness
 from tfmot_paoding.compat import keras
 

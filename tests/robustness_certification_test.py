@@ -8,12 +8,19 @@ import numpy as np
 import pytest
 
 from tests import testing
-from tests.relaxation_walks_test import MODELS, conv_net, draw
+from tests.testing import conv_net, draw
 from tfmot_paoding import robustness
 from tfmot_paoding.compat import keras
 
 L = keras.layers
 RANGE = (-1.0, 1.0)
+MODELS = {
+  'batch norm': testing.with_batch_norm,
+  'conv net': testing.conv_net,
+  'pooled': testing.pooled,
+  'sequence': testing.sequence,
+  'squeezed': testing.squeezed,
+}
 METHODS = ('ibp', 'crown-ibp', 'crown', 'alpha-crown')
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests import testing
-from tests.relaxation_walks_test import conv_net, draw
+from tests.testing import conv_net, draw
 from tfmot_paoding import robustness
 
 RANGE = (-1.0, 1.0)

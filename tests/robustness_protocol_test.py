@@ -7,7 +7,7 @@ import pytest
 
 import tfmot_paoding as paoding
 from tests import testing
-from tests.relaxation_walks_test import draw
+from tests.testing import draw
 from tfmot_paoding import robustness
 from tfmot_paoding.compat import keras
 

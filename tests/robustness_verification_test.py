@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests import testing
-from tests.relaxation_walks_test import draw
+from tests.testing import draw
 from tfmot_paoding import robustness
 from tfmot_paoding.compat import keras
 

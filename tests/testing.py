@@ -175,3 +175,76 @@ def pairs(n: int) -> tuple[np.ndarray, np.ndarray]:
   """All ordered pairs of different units."""
   left, right = np.array(list(itertools.permutations(range(n), 2))).T
   return left, right
+
+
+def draw(shape, count=4, seed=0) -> np.ndarray:
+  """Samples well inside [-1, 1]."""
+  return np.random.default_rng(seed).uniform(-0.8, 0.8, (count, *shape))
+
+
+def conv_net(seed=0) -> keras.Model:
+  """Convolutions, batch normalization, a residual branch and max pooling."""
+  inputs = keras.Input((7, 6, 2))
+  x = keras.layers.Conv2D(4, 3, padding='same', strides=2, activation='relu')(
+    inputs
+  )
+  x = keras.layers.BatchNormalization()(x)
+  y = keras.layers.DepthwiseConv2D(3, padding='same', depth_multiplier=2)(x)
+  y = keras.layers.Conv2D(4, 1, activation='tanh')(y)
+  x = keras.layers.Add()([x, y])
+  x = keras.layers.MaxPooling2D(2, padding='same')(x)
+  x = keras.layers.Flatten()(x)
+  return fill(keras.Model(inputs, keras.layers.Dense(3)(x)), seed)
+
+
+def pooled(seed=0) -> keras.Model:
+  """Padding, pooling, cropping, upsampling and a transposed convolution."""
+  inputs = keras.Input((8, 8, 3))
+  x = keras.layers.ZeroPadding2D(((1, 0), (0, 2)))(inputs)
+  x = keras.layers.SeparableConv2D(6, 3, dilation_rate=2)(x)
+  x = keras.layers.LeakyReLU(0.1)(x)
+  a = keras.layers.AveragePooling2D(2, padding='same')(x)
+  b = keras.layers.MaxPooling2D(2, padding='same')(x)
+  x = keras.layers.Concatenate()([a, b])
+  x = keras.layers.Cropping2D(((0, 1), (1, 0)))(x)
+  x = keras.layers.UpSampling2D(2)(x)
+  x = keras.layers.Conv2DTranspose(4, 3, strides=2, padding='same')(x)
+  x = keras.layers.PReLU(shared_axes=[1, 2])(x)
+  a, b = (
+    keras.layers.GlobalAveragePooling2D()(x),
+    keras.layers.GlobalMaxPooling2D()(x),
+  )
+  x = keras.layers.Maximum()([a, b])
+  return fill(
+    keras.Model(inputs, keras.layers.Dense(3, activation='softmax')(x)), seed
+  )
+
+
+def sequence(seed=0) -> keras.Model:
+  """Causal, dilated and grouped convolutions of a sequence."""
+  inputs = keras.Input((9, 3))
+  x = keras.layers.Conv1D(
+    4, 3, padding='causal', dilation_rate=2, activation='elu'
+  )(inputs)
+  x = keras.layers.Conv1D(4, 3, padding='same', groups=2, activation='sigmoid')(
+    x
+  )
+  y = keras.layers.Permute((2, 1))(keras.layers.MaxPooling1D(3)(x))
+  x = keras.layers.Reshape((3, 4))(y)
+  x = keras.layers.AveragePooling1D(2, padding='same')(x)
+  return fill(
+    keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(x))), seed
+  )
+
+
+def squeezed(seed=0) -> keras.Model:
+  """A squeeze-and-excite block."""
+  inputs = keras.Input((4, 4, 3))
+  x = keras.layers.Conv2D(4, 3, padding='same', activation='relu6')(inputs)
+  gate = keras.layers.GlobalAveragePooling2D(keepdims=True)(x)
+  gate = keras.layers.Dense(4, activation='sigmoid')(gate)
+  x = keras.layers.Multiply()([x, gate])
+  x = keras.layers.Subtract()([x, keras.layers.Rescaling(0.5, 0.1)(x)])
+  return fill(
+    keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(x))), seed
+  )
