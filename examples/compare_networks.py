@@ -30,6 +30,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -355,8 +356,8 @@ def robustness(rows: list[Row]) -> str:
   return table([*heads, *[f'FGSM {e}' for e in _EPSILONS.value]], lines)
 
 
-def plot(rows: list[Row], path: str) -> None:
-  """Draws the score over the sparsity, one picture a network.
+def load_pyplot() -> Any:
+  """matplotlib.pyplot, drawing to files.
 
   Raises:
     ImportError: matplotlib is missing.
@@ -370,6 +371,16 @@ def plot(rows: list[Row], path: str) -> None:
   matplotlib.use('Agg')
   from matplotlib import pyplot
 
+  return pyplot
+
+
+def plot(rows: list[Row], path: str) -> None:
+  """Draws the score over the sparsity, one picture a network.
+
+  Raises:
+    ImportError: matplotlib is missing.
+  """
+  pyplot = load_pyplot()
   networks = list(dict.fromkeys(row.network for row in rows))
   # A method has one colour in every picture; a ceiling has its method's.
   plain = dict.fromkeys(_drawn_as(row.method) for row in rows)

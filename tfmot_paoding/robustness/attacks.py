@@ -142,7 +142,10 @@ class _Target:
     self.model = scores_model(model)
     if self.scores.final is None:
       check_scores(self._call([part[:64] for part in self.x]))
-    self.gradient = tf.function(self._gradient, reduce_retracing=True)
+    self.gradient = tf.function(self._gradient).get_concrete_function(
+      [tf.TensorSpec((None, *shape), tf.float32) for shape in shapes],
+      tf.TensorSpec((None,), tf.int64),
+    )
 
   def run(self, batch_size: int, attack: Callable[[slice], list[Array]]) -> Any:
     """Examples for all samples, batch after batch."""

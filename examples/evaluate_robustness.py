@@ -1,0 +1,270 @@
+"""How robust one or more models are: attacks, and what is proved of them.
+
+  python examples/evaluate_robustness.py \
+      --network=a.h5,mnist.npz,.00392156863,0,0,1 \
+      --methods=impact,reconstruction --sparsities=.25,.5 --plot=robust.png
+
+Each `--network` is a model file, an .npz with test data, a scale and an offset
+that make the model's inputs from it, and the range of these inputs, as
+`compare_networks.py` takes it; without one, a small network is trained on the
+digits that ship with scikit-learn. With `--methods` each is pruned on the spot,
+and every form has its row; nothing that is pruned sees the test data.
+
+For every epsilon (a fraction of the input range): accuracy under FGSM and PGD
+on the first `--attacked` test samples; `kept`, how many of the instances that
+were robust in the original (FGSM) still are; and the accuracy that is proved
+on the first `--certified` of them, by each of `--by`, with seconds a sample.
+`unstable` is the share of neurons with a kink inside their CROWN-IBP bounds.
+With `--output` the rows are written as JSON after every measurement; called
+again with the same file, an interrupted run goes on from there. `--plot` draws
+clean, attacked and certified accuracy over epsilon.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+
+import compare_networks
+import numpy as np
+from absl import app, flags, logging
+
+import tfmot_paoding as paoding
+from tfmot_paoding import robustness
+from tfmot_paoding.compat import keras
+
+_CERTIFIED = flags.DEFINE_integer('certified', 200, 'Test samples to certify.')
+_BY = flags.DEFINE_list('by', ['ibp', 'crown-ibp', 'crown'], 'How to certify.')
+_STEPS = flags.DEFINE_integer('pgd_steps', 40, 'Gradient steps of PGD.')
+_RESTARTS = flags.DEFINE_integer('pgd_restarts', 2, 'Starts of PGD.')
+# Shared with compare_networks.py, at other defaults.
+flags.FLAGS.set_default('methods', [])
+flags.FLAGS.set_default('sparsities', ['0.5'])
+flags.FLAGS.set_default('attacked', 1000)
+
+
+@dataclasses.dataclass
+class Row:
+  """One form of a network at one epsilon.
+
+  Attributes:
+    network: The model file's base name.
+    form: 'original', or a method and the fraction removed.
+    epsilon: As a fraction of the input range.
+    clean: Accuracy on the attacked samples.
+    fgsm: Accuracy under FGSM.
+    pgd: Accuracy under PGD.
+    robust: Instances robust under FGSM.
+    kept: Of those of the original, how many still are.
+    certified: Proved accuracy by method.
+    seconds: A sample, by method.
+    unstable: The share of neurons with a kink inside their bounds.
+  """
+
+  network: str
+  form: str
+  epsilon: str
+  clean: float
+  fgsm: float
+  pgd: float
+  robust: int
+  kept: int
+  certified: dict[str, float]
+  seconds: dict[str, float]
+  unstable: float
+
+
+def digits() -> compare_networks.Network:
+  """A network that is trained here, on 8x8 digits."""
+  try:
+    from sklearn import datasets
+  except ImportError:
+    raise ImportError(
+      'The digits ship with scikit-learn: '
+      "pip install 'tfmot_paoding[examples]'; or pass --network."
+    ) from None
+  x, y = datasets.load_digits(return_X_y=True)
+  x = (x / 16).astype(np.float32)
+  keras.utils.set_random_seed(0)
+  model = keras.Sequential(
+    [
+      keras.Input((64,)),
+      keras.layers.Dense(64, 'relu'),
+      keras.layers.Dense(32, 'relu'),
+      keras.layers.Dense(10, 'softmax'),
+    ]
+  )
+  model.compile('adam', 'sparse_categorical_crossentropy')
+  model.fit(x[:1297], y[:1297], epochs=40, verbose=0)
+  return compare_networks.Network(
+    'digits', model, x[1297:], y[1297:], (0.0, 1.0)
+  )
+
+
+def forms(
+  network: compare_networks.Network,
+) -> Iterator[tuple[str, Callable[[], keras.Model]]]:
+  """The network as it is, and what makes it pruned by each method."""
+  yield 'original', lambda: network.model
+  for method in flags.FLAGS.methods:
+    for sparsity in map(float, flags.FLAGS.sparsities):
+      yield (
+        f'{method} {sparsity:.0%}',
+        functools.partial(
+          paoding.prune,
+          network.model,
+          sparsity,
+          method=method,
+          input_range=network.input_range,
+          step_sparsity=flags.FLAGS.step_sparsity,
+          verbose=0,
+        ),
+      )
+
+
+def measure(
+  network: compare_networks.Network,
+  form: str,
+  model: keras.Model,
+  epsilon: str,
+) -> Row:
+  """The row of one form at one epsilon."""
+  low, high = network.input_range
+  radius = float(epsilon) * (high - low)
+  count = flags.FLAGS.attacked
+  x, y = np.clip(network.x[:count], low, high), network.y[:count]
+  given = (x, y, radius, network.input_range)
+  found = robustness.preserved_robustness(network.model, model, *given)
+  fgsm = robustness.fgsm(model, *given)
+  pgd = robustness.pgd(model, *given, _STEPS.value, _RESTARTS.value)
+  broken = ~robustness.answered_right(model, pgd, y)
+  some = slice(0, _CERTIFIED.value)
+  proved, seconds = {}, {}
+  for method in _BY.value:
+    began = time.perf_counter()
+    sure = robustness.certified(
+      model, x[some], y[some], radius, network.input_range, method
+    )
+    seconds[method] = (time.perf_counter() - began) / len(sure)
+    if np.any(sure & broken[some]):
+      raise AssertionError(f'{method} certified what PGD broke.')
+    proved[method] = float(sure.mean())
+  layers = robustness.neuron_stability(
+    model, x[some][:32], radius, network.input_range
+  )
+  neurons = sum(layer.neurons for layer in layers)
+  return Row(
+    network.name,
+    form,
+    epsilon,
+    found.accuracy_after,
+    float(robustness.answered_right(model, fgsm, y).mean()),
+    float(1 - broken.mean()),
+    found.after,
+    found.kept,
+    proved,
+    seconds,
+    sum(layer.unstable for layer in layers) / max(neurons, 1),
+  )
+
+
+def all_rows(known: list[Row]) -> Iterator[Row]:
+  """Every row; known ones are not measured again."""
+  done = {(row.network, row.form, row.epsilon): row for row in known}
+  networks = flags.FLAGS.network or [None]
+  for text in networks:
+    network = compare_networks.load_network(text) if text else digits()
+    for form, make in forms(network):
+      make = functools.cache(make)
+      for epsilon in flags.FLAGS.epsilons:
+        row = done.get((network.name, form, epsilon))
+        yield row or measure(network, form, make(), epsilon)
+
+
+def table(rows: list[Row]) -> str:
+  """All rows as a Markdown table."""
+  heads = ['network', 'form', 'epsilon', 'clean', 'FGSM', 'PGD', 'robust']
+  heads += ['kept', *_BY.value, *(f'ms {by}' for by in _BY.value), 'unstable']
+  return compare_networks.table(heads, [cells(row) for row in rows])
+
+
+def cells(row: Row) -> list[str]:
+  """A row's cells."""
+  shown = [row.network, row.form, row.epsilon]
+  shown += [f'{v:.3f}' for v in (row.clean, row.fgsm, row.pgd)]
+  shown += [str(row.robust), str(row.kept)]
+  shown += [
+    f'{row.certified[by]:.3f}' if by in row.certified else ''
+    for by in _BY.value
+  ]
+  shown += [
+    f'{1000 * row.seconds[by]:.1f}' if by in row.seconds else ''
+    for by in _BY.value
+  ]
+  return [*shown, f'{row.unstable:.2f}']
+
+
+def plot(rows: list[Row], path: str) -> None:
+  """Draws accuracy over epsilon, one picture a form.
+
+  Raises:
+    ImportError: matplotlib is missing.
+  """
+  pyplot = compare_networks.load_pyplot()
+  kinds = list(dict.fromkeys((row.network, row.form) for row in rows))
+  columns = min(3, len(kinds))
+  lines = -(-len(kinds) // columns)
+  figure, axes = pyplot.subplots(
+    lines, columns, figsize=(5 * columns, 4 * lines), squeeze=False
+  )
+  for axis in axes.ravel()[len(kinds) :]:
+    axis.set_visible(False)
+  for axis, kind in zip(axes.ravel(), kinds, strict=False):
+    own = [row for row in rows if (row.network, row.form) == kind]
+    own.sort(key=lambda row: float(row.epsilon))
+    radii = [float(row.epsilon) for row in own]
+    for name in ('clean', 'fgsm', 'pgd'):
+      values = [getattr(row, name) for row in own]
+      axis.plot(radii, values, marker='o', label=name)
+    for by in _BY.value:
+      values = [row.certified.get(by, np.nan) for row in own]
+      axis.plot(radii, values, '--', marker='s', label=f'certified, {by}')
+    axis.set(title=' '.join(kind), xlabel='epsilon', ylabel='accuracy')
+    axis.set_ylim(0, 1.02)
+    axis.grid(alpha=0.3)
+  axes[0, 0].legend(fontsize='small')
+  figure.tight_layout()
+  figure.savefig(path + '.part', format='png', dpi=80)
+  os.replace(path + '.part', path)
+
+
+def read_rows(path: str | None) -> list[Row]:
+  """The rows of an earlier run, if there are any."""
+  if not path or not os.path.exists(path):
+    return []
+  with open(path, encoding='utf-8') as file:
+    return [Row(**fields) for fields in json.load(file)]
+
+
+def main(argv: list[str]) -> None:
+  """Measures, prints, and writes what was asked for."""
+  del argv
+  output = flags.FLAGS.output
+  rows: list[Row] = []
+  for row in all_rows(read_rows(output)):
+    rows.append(row)
+    logging.info('%s', row)
+    if output:
+      text = json.dumps([dataclasses.asdict(one) for one in rows], indent=1)
+      paoding.write_file(output, text.encode())
+  print(table(rows))
+  if flags.FLAGS.plot:
+    plot(rows, flags.FLAGS.plot)
+
+
+if __name__ == '__main__':
+  app.run(main)

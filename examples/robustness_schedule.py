@@ -1,0 +1,138 @@
+"""Robustness along the pruning schedule, step by step.
+
+  python examples/robustness_schedule.py \
+      --network=a.h5,mnist.npz,.00392156863,0,0,1 --method=impact \
+      --sparsity=.5 --step=.05 --epsilon=.01 --plot=schedule.png
+
+After every step of the schedule: accuracy and robust instances of the first
+`--attacked` test samples (answered right, and still so after FGSM), how many of
+those that were robust at the start still are, also on the examples that were
+made on the original, and for how many pruning provably has changed no answer
+within epsilon (of `--agreed` samples, by linear bounds of the difference).
+`--network` is as in `compare_networks.py`; without it a network is trained on
+digits.
+"""
+
+from __future__ import annotations
+
+import compare_networks
+import evaluate_robustness
+import numpy as np
+from absl import app, flags
+
+import tfmot_paoding as paoding
+from tfmot_paoding import robustness
+from tfmot_paoding.compat import keras
+from tfmot_paoding.driver import Driver
+from tfmot_paoding.schedule import pruning_steps
+
+_METHOD = flags.DEFINE_string('method', 'impact', 'How units are chosen.')
+_SPARSITY = flags.DEFINE_float('sparsity', 0.5, 'The fraction to end at.')
+_STEP = flags.DEFINE_float('step', 0.05, 'The fraction removed a step.')
+_EPSILON = flags.DEFINE_float(
+  'epsilon', 0.01, 'The radius, as a fraction of the input range.'
+)
+_TOP = flags.DEFINE_integer('top_k', 1, 'How many of the highest scores count.')
+_AGREED = flags.DEFINE_integer('agreed', 100, 'Samples to prove agreement of.')
+_HEADS = (
+  'removed',
+  'accuracy',
+  'robust',
+  'kept',
+  'transferred',
+  'provably same',
+)
+
+
+def steps(network: compare_networks.Network) -> list[tuple[float, ...]]:
+  """A line a step: the columns of the table."""
+  wrapped = paoding.prune_low_saliency(
+    network.model,
+    paoding.ProgressiveSparsity(_SPARSITY.value, _STEP.value),
+    _METHOD.value,
+    network.input_range,
+  )
+  driver = Driver(wrapped)
+  found = [measured(network, network.model, 0.0)]
+  (schedule, *_) = driver.schedules
+  bar = keras.utils.Progbar(
+    len(list(pruning_steps(schedule, None))), unit_name='step'
+  )
+  for step in pruning_steps(schedule, None):
+    driver.step(step)
+    found.append(measured(network, wrapped, driver.history.sparsity[-1]))
+    bar.add(1)
+  return found
+
+
+def measured(
+  network: compare_networks.Network, model: keras.Model, removed: float
+) -> tuple[float, ...]:
+  """The columns of one form."""
+  low, high = network.input_range
+  epsilon = _EPSILON.value * (high - low)
+  count = flags.FLAGS.attacked
+  x, y = np.clip(network.x[:count], low, high), network.y[:count]
+  found = robustness.preserved_robustness(
+    network.model,
+    model,
+    x,
+    y,
+    epsilon,
+    network.input_range,
+    top_k=_TOP.value,
+  )
+  same = robustness.certified_agreement(
+    network.model, model, x[: _AGREED.value], epsilon, network.input_range
+  )
+  return (
+    removed,
+    found.accuracy_after,
+    found.after,
+    found.kept,
+    found.transferred,
+    float(same.same.mean()),
+  )
+
+
+def plot(rows: list[tuple[float, ...]], total: int, path: str) -> None:
+  """Draws every column, as a fraction, over what is removed."""
+  pyplot = compare_networks.load_pyplot()
+  figure, axis = pyplot.subplots(figsize=(6, 4))
+  columns = np.array(rows).T
+  for name, column in zip(_HEADS[1:], columns[1:], strict=True):
+    share = column / total if column.max() > 1 else column
+    axis.plot(columns[0], share, marker='o', label=name)
+  axis.set(xlabel='fraction of units removed', ylabel='fraction of samples')
+  axis.grid(alpha=0.3)
+  axis.legend(fontsize='small')
+  figure.tight_layout()
+  figure.savefig(path, format='png', dpi=80)
+
+
+def main(argv: list[str]) -> None:
+  """Prints the table, and draws it."""
+  del argv
+  texts = flags.FLAGS.network
+  network = (
+    compare_networks.load_network(texts[0])
+    if texts
+    else evaluate_robustness.digits()
+  )
+  rows = steps(network)
+  lines = [
+    [
+      f'{row[0]:.2f}',
+      f'{row[1]:.3f}',
+      *(f'{v:.0f}' for v in row[2:5]),
+      f'{row[5]:.2f}',
+    ]
+    for row in rows
+  ]
+  print('\n' + compare_networks.table(list(_HEADS), lines))
+  if flags.FLAGS.plot:
+    plot(rows, min(flags.FLAGS.attacked, len(network.x)), flags.FLAGS.plot)
+
+
+if __name__ == '__main__':
+  app.run(main)
