@@ -9,6 +9,8 @@ that make the model's inputs from it, and the range of these inputs, as
 `compare_networks.py` takes it; without one, a small network is trained on the
 digits that ship with scikit-learn. With `--methods` each is pruned on the spot,
 and every form has its row; nothing that is pruned sees the test data.
+`paoding-dl:impact` and the like are modes of that package, which
+`paoding_peer.py` says how to install.
 
 For every epsilon (a fraction of the input range): accuracy under FGSM and PGD
 on the first `--attacked` test samples; `kept`, how many of the instances that
@@ -41,6 +43,7 @@ _CERTIFIED = flags.DEFINE_integer('certified', 200, 'Test samples to certify.')
 _BY = flags.DEFINE_list('by', ['ibp', 'crown-ibp', 'crown'], 'How to certify.')
 _STEPS = flags.DEFINE_integer('pgd_steps', 40, 'Gradient steps of PGD.')
 _RESTARTS = flags.DEFINE_integer('pgd_restarts', 2, 'Starts of PGD.')
+_PEER = 'paoding-dl:'
 # Shared with compare_networks.py, at other defaults.
 flags.FLAGS.set_default('methods', [])
 flags.FLAGS.set_default('sparsities', ['0.5'])
@@ -106,24 +109,44 @@ def digits() -> compare_networks.Network:
 
 
 def forms(
-  network: compare_networks.Network,
+  network: compare_networks.Network, path: str | None
 ) -> Iterator[tuple[str, Callable[[], keras.Model]]]:
   """The network as it is, and what makes it pruned by each method."""
   yield 'original', lambda: network.model
   for method in flags.FLAGS.methods:
     for sparsity in map(float, flags.FLAGS.sparsities):
-      yield (
-        f'{method} {sparsity:.0%}',
-        functools.partial(
-          paoding.prune,
-          network.model,
-          sparsity,
-          method=method,
-          input_range=network.input_range,
-          step_sparsity=flags.FLAGS.step_sparsity,
-          verbose=0,
-        ),
-      )
+      name = f'{method} {sparsity:.0%}'
+      yield name, functools.partial(pruned, network, path, method, sparsity)
+
+
+def pruned(
+  network: compare_networks.Network,
+  path: str | None,
+  method: str,
+  sparsity: float,
+) -> keras.Model:
+  """The network by one method, ours or a mode of paoding-dl.
+
+  Raises:
+    ValueError: the peer is asked to prune a network that is in no file.
+  """
+  if not method.startswith(_PEER):
+    return paoding.prune(
+      network.model,
+      sparsity,
+      method=method,
+      input_range=network.input_range,
+      step_sparsity=flags.FLAGS.step_sparsity,
+      verbose=0,
+    )
+  import paoding_peer
+
+  if path is None:
+    raise ValueError('paoding-dl prunes files: pass --network.')
+  mode = method.removeprefix(_PEER)
+  return paoding_peer.run(
+    path, sparsity, mode, input_range=network.input_range
+  ).model
 
 
 def measure(
@@ -178,7 +201,8 @@ def all_rows(known: list[Row]) -> Iterator[Row]:
   networks = flags.FLAGS.network or [None]
   for text in networks:
     network = compare_networks.load_network(text) if text else digits()
-    for form, make in forms(network):
+    path = text.split(',')[0] if text else None
+    for form, make in forms(network, path):
       make = functools.cache(make)
       for epsilon in flags.FLAGS.epsilons:
         row = done.get((network.name, form, epsilon))
