@@ -352,3 +352,105 @@ def test_prune_applications_prints_a_row():
   assert float(cells[3]) < 1e-4
   assert 'Nonsense' in bad
   assert "no attribute 'Nonsense'" in bad
+
+
+def columns(done: subprocess.CompletedProcess) -> list[dict[str, str]]:
+  """The rows of the Markdown table that an example printed."""
+  assert done.returncode == 0, done.stderr
+  lines = [
+    [cell.strip() for cell in line.strip('|').split('|')]
+    for line in done.stdout.splitlines()
+    if line.startswith('|')
+  ]
+  return [dict(zip(lines[0], row, strict=True)) for row in lines[2:]]
+
+
+class TestRobustness:
+  def test_forms_by_attack_and_certificate(self, tmp_path):
+    pytest.importorskip('sklearn')
+    pytest.importorskip('matplotlib')
+    output, picture = tmp_path / 'rows.json', tmp_path / 'robust.png'
+    flags = (
+      '--methods=impact',
+      '--sparsities=.25',
+      '--epsilons=.01,.05',
+      '--attacked=100',
+      '--certified=30',
+      f'--output={output}',
+      f'--plot={picture}',
+    )
+    rows = columns(run('evaluate_robustness.py', *flags))
+    assert [(row['form'], row['epsilon']) for row in rows] == [
+      ('original', '.01'),
+      ('original', '.05'),
+      ('impact 25%', '.01'),
+      ('impact 25%', '.05'),
+    ]
+    for row in rows:
+      clean, fgsm, pgd = (float(row[k]) for k in ('clean', 'FGSM', 'PGD'))
+      assert clean >= fgsm >= pgd - 1e-9
+      assert int(row['kept']) <= int(row['robust']) == round(100 * fgsm)
+      assert float(row['crown']) >= float(row['crown-ibp']) >= float(row['ibp'])
+    assert picture.read_bytes()[1:4] == b'PNG'
+    # A second run takes the measured rows from the file.
+    kept = json.loads(output.read_text())
+    kept[0]['clean'] = 0.123
+    output.write_text(json.dumps(kept))
+    again = columns(run('evaluate_robustness.py', *flags))
+    assert again[0]['clean'] == '0.123'
+
+  def test_along_the_schedule(self):
+    pytest.importorskip('sklearn')
+    rows = columns(run('robustness_schedule.py', '--step=.25', '--agreed=10'))
+    assert [row['removed'] for row in rows] == ['0.00', '0.25', '0.50']
+    assert rows[0]['robust'] == rows[0]['kept'] == rows[0]['transferred']
+    assert int(rows[2]['kept']) <= int(rows[0]['robust'])
+
+  def test_the_papers_protocol(self, tmp_path):
+    datasets = pytest.importorskip('sklearn.datasets')
+    x, y = datasets.load_digits(return_X_y=True)
+    x = (x * 15.9).astype(np.uint8).reshape(-1, 8, 8)
+    data = tmp_path / 'digits.npz'
+    np.savez(
+      data, x_train=x[:1500], y_train=y[:1500], x_test=x[1500:], y_test=y[1500:]
+    )
+    rows = columns(
+      run(
+        'paoding_tables.py',
+        f'--data={data}',
+        '--seeds=2',
+        '--epochs=8',
+        '--widths=16,16,8',
+        '--methods=stochastic',
+        '--activations=relu',
+        '--attacked=200',
+      )
+    )
+    ours = [row for row in rows if row['method'] == 'stochastic']
+    assert len(ours) == 5
+    published = {
+      row['accuracy, or robust instances']: row['50%']
+      for row in rows
+      if row['method'] == 'published'
+    }
+    assert published == {
+      'accuracy': '0.840',
+      "paper's FGSM 0.01": '634',
+      "paper's FGSM 0.05": '616',
+    }
+    assert float(ours[0]['0%']) > 0.7
+
+  def test_deviation(self):
+    pytest.importorskip('sklearn')
+    rows = columns(
+      run(
+        'certify_deviation.py',
+        '--methods=saliency',
+        '--sparsities=.25',
+        '--epsilons=.01',
+        '--samples=20',
+      )
+    )
+    for row in rows:
+      assert float(row['found']) <= float(row['joint'])
+      assert float(row['joint']) <= float(row['apart']) * 1.001

@@ -7,6 +7,7 @@ TFMOT's own terms, and makes the model physically smaller. See README.md.
 # TFMOT comes first: importing it before `tf.keras` is touched makes
 # `tf.keras` resolve to tf_keras, which TFMOT needs.
 from tfmot_paoding import compat  # noqa: F401 isort: skip
+from tfmot_paoding import robustness
 from tfmot_paoding.activations import Activation
 from tfmot_paoding.budget import Budget, BudgetError, Fitted
 from tfmot_paoding.callbacks import UpdatePruningStep
@@ -130,6 +131,7 @@ __all__ = [
   'register_handler',
   'register_method',
   'register_selection',
+  'robustness',
   'run_micro',
   'run_schedule',
   'run_tflite',
