@@ -7,7 +7,7 @@ TFMOT's own terms, and makes the model physically smaller. See README.md.
 # TFMOT comes first: importing it before `tf.keras` is touched makes
 # `tf.keras` resolve to tf_keras, which TFMOT needs.
 from tfmot_paoding import compat  # noqa: F401 isort: skip
-from tfmot_paoding import robustness
+from tfmot_paoding import robustness, training
 from tfmot_paoding.activations import Activation
 from tfmot_paoding.budget import Budget, BudgetError, Fitted
 from tfmot_paoding.callbacks import UpdatePruningStep
@@ -135,6 +135,7 @@ __all__ = [
   'run_micro',
   'run_schedule',
   'run_tflite',
+  'training',
   'write_c_array',
   'write_file',
   'write_report',

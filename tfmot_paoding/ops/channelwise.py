@@ -38,11 +38,11 @@ class Linear(Channelwise):
 
   def transform(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
     """The factor alone."""
-    return x[0] * self.factor(params)
+    return x[0] * tf.cast(self.factor(params), x[0].dtype)
 
   def spread(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
     """With absolute factors."""
-    return x[0] * np.abs(self.factor(params))
+    return x[0] * tf.cast(tf.abs(self.factor(params)), x[0].dtype)
 
   def intercept(self, params: Params) -> Array | float:
     """The offset."""
@@ -141,13 +141,13 @@ class Scale(Linear):
     gamma = 1.0 if self.gamma is None else params[self.gamma]
     if self.variance is None:
       return gamma
-    return gamma / np.sqrt(params[self.variance] + self.epsilon)
+    return gamma * (params[self.variance] + self.epsilon) ** -0.5
 
   def offset(self, params: Params) -> Array:
     """beta - mean * factor, shape (units,)."""
     beta = 0.0 if self.beta is None else params[self.beta]
     if self.mean is None:
-      return np.broadcast_to(beta, self.factor(params).shape)
+      return beta + 0.0 * self.factor(params)
     return beta - params[self.mean] * self.factor(params)
 
   def traits(self, params: Params) -> Array:

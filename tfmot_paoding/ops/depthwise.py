@@ -60,7 +60,7 @@ class Depthwise(Channelwise):
 
   def spread(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
     """With absolute weights."""
-    return self._product(x[0], np.abs(params[self.kernel]))
+    return self._product(x[0], tf.abs(params[self.kernel]))
 
   def intercept(self, params: Params) -> Array | float:
     """The bias."""
@@ -72,7 +72,7 @@ class Depthwise(Channelwise):
 
   def _product(self, x: tf.Tensor, kernel: Array) -> tf.Tensor:
     window = kernel.shape[:-2]
-    kernel = kernel.reshape(*window, x.shape[-1], self.multiplier)
+    kernel = tf.reshape(kernel, (*window, x.shape[-1], self.multiplier))
     return convolve_depthwise(x, kernel, self.seen)
 
   def function(self) -> Any:

@@ -107,7 +107,7 @@ class Product(Op):
 
   def spread(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
     """With absolute weights."""
-    return self.product(x[0], np.abs(params[self.kernel]))
+    return self.product(x[0], tf.abs(params[self.kernel]))
 
   def intercept(self, params: Params) -> Array | float:
     """The bias."""

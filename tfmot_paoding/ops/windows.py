@@ -40,14 +40,21 @@ class Window:
       return x
     return tf.pad(x, [(0, 0), *self.pads, (0, 0)])
 
-  def spread_out(self, kernel: Array) -> Array:
+  def spread_out(self, kernel: Array | tf.Tensor) -> tf.Tensor:
     """A kernel (*window, ...) with zeros between its taps."""
-    reach = [
-      (n - 1) * d + 1 for n, d in zip(self.size, self.dilations, strict=True)
-    ]
-    wide = np.zeros((*reach, *kernel.shape[len(reach) :]))
-    wide[tuple(slice(None, None, d) for d in self.dilations)] = kernel
-    return wide
+    kernel = tf.convert_to_tensor(kernel)
+    for axis, (size, step) in enumerate(
+      zip(self.size, self.dilations, strict=True)
+    ):
+      if step > 1:
+        gaps = [tf.zeros_like(kernel)] * (step - 1)
+        apart = tf.stack([kernel, *gaps], axis + 1)
+        shape = list(kernel.shape)
+        shape[axis] = size * step
+        kernel = tf.reshape(apart, shape)
+        reach = (size - 1) * step + 1
+        kernel = tf.gather(kernel, tf.range(reach), axis=axis)
+    return kernel
 
   def positions(self, sizes: Sequence[int]) -> Array:
     """Which positions each window covers.
@@ -110,7 +117,7 @@ def _pads(
 
 
 def convolve(
-  x: tf.Tensor, kernel: Array, seen: Window, blocks: int = 1
+  x: tf.Tensor, kernel: Array | tf.Tensor, seen: Window, blocks: int = 1
 ) -> tf.Tensor:
   """A convolution without its bias.
 
@@ -124,13 +131,15 @@ def convolve(
   parts = [
     tf.nn.convolution(one, part, seen.strides, 'VALID')
     for one, part in zip(
-      tf.split(x, blocks, -1), np.split(kernel, blocks, -1), strict=True
+      tf.split(x, blocks, -1), tf.split(kernel, blocks, -1), strict=True
     )
   ]
   return tf.concat(parts, -1) if blocks > 1 else parts[0]
 
 
-def convolve_depthwise(x: tf.Tensor, kernel: Array, seen: Window) -> tf.Tensor:
+def convolve_depthwise(
+  x: tf.Tensor, kernel: Array | tf.Tensor, seen: Window
+) -> tf.Tensor:
   """A convolution of each channel by itself.
 
   Args:
@@ -141,7 +150,8 @@ def convolve_depthwise(x: tf.Tensor, kernel: Array, seen: Window) -> tf.Tensor:
   rank = len(seen.size)
   channels, multiplier = kernel.shape[-2:]
   if rank > 2:
-    flat = kernel.reshape(*kernel.shape[:-2], 1, channels * multiplier)
+    shape = (*kernel.shape[:-2], 1, channels * multiplier)
+    flat = tf.reshape(kernel, shape)
     return convolve(x, flat, seen, channels)
   kernel, x = seen.spread_out(kernel), seen.padded(x)
   if rank == 1:
@@ -280,9 +290,9 @@ class Transposed:
   padding: str
   shape: Shape
 
-  def __call__(self, x: tf.Tensor, kernel: Array) -> tf.Tensor:
+  def __call__(self, x: tf.Tensor, kernel: Array | tf.Tensor) -> tf.Tensor:
     """The transposed convolution without its bias."""
     shape = tf.concat([tf.shape(x)[:1], self.shape], 0)
     strides = list(self.strides)
-    kernel = tf.constant(kernel)
+    kernel = tf.convert_to_tensor(kernel)
     return tf.nn.conv_transpose(x, kernel, shape, strides, self.padding)

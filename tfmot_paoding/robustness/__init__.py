@@ -18,6 +18,7 @@ from tfmot_paoding.robustness.protocol import (
   robust_instances,
 )
 from tfmot_paoding.robustness.scores import scores_model
+from tfmot_paoding.robustness.smoothing import Smoothed, smoothed
 from tfmot_paoding.robustness.verification import Answer, verify
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
   'LayerStability',
   'NoRelaxationError',
   'Preserved',
+  'Smoothed',
   'answered_right',
   'as_art',
   'as_foolbox',
@@ -42,5 +44,6 @@ __all__ = [
   'preserved_robustness',
   'robust_instances',
   'scores_model',
+  'smoothed',
   'verify',
 ]

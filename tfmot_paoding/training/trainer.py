@@ -1,0 +1,161 @@
+"""`fit` under an objective, for wrapped and for plain models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_paoding.compat import keras
+from tfmot_paoding.graph import check_model
+from tfmot_paoding.heads import heads_of
+from tfmot_paoding.ranges import input_boxes
+from tfmot_paoding.robustness.scores import scores_of
+from tfmot_paoding.training.live import Box, LiveBounds
+from tfmot_paoding.training.objectives import (
+  Natural,
+  Objective,
+  StabilityRegularizer,
+  objectives,
+)
+
+
+class RobustModel(keras.Model):
+  """A model whose `fit` follows an objective; see `robust_model`."""
+
+  def follow(
+    self,
+    model: keras.Model,
+    objective: Objective,
+    input_range: Any,
+    stability: StabilityRegularizer | None,
+  ) -> None:
+    """Sets what to train for; called by `robust_model`."""
+    self._objective = objective
+    self._stability = stability
+    self._ends = None
+    if isinstance(objective, Natural) and stability is None:
+      return
+    scores = scores_of(model)
+    graph = scores.graph
+    (box,) = input_boxes(model, input_range, [graph.shapes[graph.inputs[0]]])
+    self._ends = box.low.astype(np.float32), box.high.astype(np.float32)
+    (self._head,) = heads_of(graph)
+    if objective.needs_bounds or stability is not None:
+      # Refuses here, before any training, what has no bounds.
+      self._live = LiveBounds(graph, scores.value, objective.needs_linear)
+
+  def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+    """One step of the objective's loss, the regularizers', and `stability`."""
+    x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+    if weight is not None:
+      raise ValueError(
+        'Sample weights are not known to robust objectives: leave them out.'
+      )
+    with tf.GradientTape() as tape:
+      loss, outputs = self._objective.loss(self, x, y)
+      if self._stability is not None:
+        loss += tf.cast(self._stability(self, x), loss.dtype)
+      if self.losses:
+        loss += tf.cast(tf.add_n(self.losses), loss.dtype)
+    self.optimizer.minimize(loss, self.trainable_variables, tape=tape)
+    return {**self.compute_metrics(x, y, outputs, None), 'loss': loss}
+
+  # What objectives ask for.
+
+  @property
+  def step(self) -> tf.Tensor:
+    """The optimizer's step."""
+    return self.optimizer.iterations
+
+  def loss_of(self, y: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+    """The compiled loss, float32, without regularizers."""
+    return tf.cast(self.compiled_loss(y, outputs), tf.float32)
+
+  def run(self, x: tf.Tensor, training: bool) -> tf.Tensor:
+    """The model's outputs."""
+    return self(x, training=training)
+
+  def scores(self, outputs: tf.Tensor) -> tf.Tensor:
+    """Class scores, (batch, classes), float32."""
+    scores = self._head.logits(outputs)
+    if self._head.shape == (1,):
+      scores = tf.concat([tf.zeros_like(scores), scores], -1)
+    return scores
+
+  def labels(self, y: tf.Tensor) -> tf.Tensor:
+    """Classes, from integers or one-hot rows."""
+    if y.shape.rank == 2 and y.shape[-1] not in (1, None):
+      return tf.argmax(y, -1)
+    return tf.cast(tf.reshape(y, (-1,)), tf.int64)
+
+  def ball(self, x: tf.Tensor, epsilon: tf.Tensor) -> Box:
+    """The part of the ball around x that lies in the input range."""
+    low, high = (tf.cast(end, x.dtype) for end in self._ends)
+    epsilon = tf.cast(epsilon, x.dtype)
+    return Box(tf.maximum(x - epsilon, low), tf.minimum(x + epsilon, high))
+
+  def bounds(self, box: Box) -> tuple[LiveBounds, Any, Any]:
+    """The live bounds, the weights, and the bounds of every value."""
+    params = self._live.params()
+    box = Box(*(tf.cast(end, tf.float32) for end in box))
+    return self._live, params, self._live.forward(params, [box])
+
+
+def robust_model(
+  model: keras.Model,
+  objective: str | Mapping[str, Any] | Objective = 'natural',
+  input_range: Any = (0.0, 1.0),
+  *,
+  stability: StabilityRegularizer | None = None,
+  steps: int | None = None,
+) -> RobustModel:
+  """The same layers under a `fit` that follows an objective.
+
+  The result shares every layer and weight with `model`: compile and fit it as
+  any other, with TFMOT's wrappers inside and its callbacks, mixed precision,
+  and `tf.distribute` (call this inside the strategy's scope). Afterwards go on
+  with `model`: `strip_pruning(model)`, `compact`, `save`.
+
+  Args:
+    model: A Sequential or functional tf_keras classifier with one input and one
+      output; wrapped for pruning or not.
+    objective: An objective, its config, or the name of one without settings.
+    input_range: The range of the inputs; attacks and bounds stay inside.
+    stability: If given, a term that makes ReLUs stable.
+    steps: How many training steps there will be, if known: an objective that
+      still changes at the end is refused.
+
+  Returns:
+    A functional model; not compiled.
+
+  Raises:
+    TypeError: `model` is no tf_keras model.
+    ValueError: it is subclassed or not built, no classifier with one input, a
+      layer has no bounds that the objective needs (`NoRelaxationError`, the
+      layer is named), or `objective` is unknown or outlasts the training.
+  """
+  check_model(model)
+  if isinstance(objective, str) and objective not in ('natural',):
+    names = objectives.names()
+    if objective in names:
+      raise ValueError(
+        f'The objective {objective!r} has settings: pass an object, for '
+        f'example training.{type(objectives._classes[objective]).__name__}.'
+      )
+  objective = objectives.get(objective)
+  if len(model.inputs) != 1 and not isinstance(objective, Natural):
+    raise ValueError(
+      f'Expected a model with one input, but {model.name!r} has '
+      f'{len(model.inputs)}.'
+    )
+  if steps is not None and objective.settled_at > steps:
+    raise ValueError(
+      f'The objective changes until step {objective.settled_at}, but training '
+      f'ends at step {steps}. Shorten its ramps, or train longer.'
+    )
+  found = RobustModel(model.inputs, model.outputs, name=model.name)
+  found.follow(model, objective, input_range, stability)
+  return found
