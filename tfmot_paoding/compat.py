@@ -35,6 +35,8 @@ collect_prunable_layers = pruning_wrapper.collect_prunable_layers
 PruningSchedule = tfmot.sparsity.keras.PruningSchedule
 PruningPolicy = tfmot.sparsity.keras.PruningPolicy
 UpdatePruningStep = tfmot.sparsity.keras.UpdatePruningStep
+ConstantSparsity = tfmot.sparsity.keras.ConstantSparsity
+prune_low_magnitude = tfmot.sparsity.keras.prune_low_magnitude
 strip_pruning = tfmot.sparsity.keras.strip_pruning
 
 register_serializable = keras.utils.register_keras_serializable

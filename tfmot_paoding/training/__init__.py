@@ -10,6 +10,15 @@ from tfmot_paoding.training.objectives import (
   register_objective,
 )
 from tfmot_paoding.training.ramps import Ramp
+from tfmot_paoding.training.tickets import (
+  Ticket,
+  find_tickets,
+  magnitude_masks,
+  masks_of,
+  set_masks,
+  snip_masks,
+  with_fixed_masks,
+)
 from tfmot_paoding.training.trainer import RobustModel, robust_model
 
 __all__ = [
@@ -20,7 +29,14 @@ __all__ = [
   'RobustModel',
   'Smoothing',
   'StabilityRegularizer',
+  'Ticket',
   'Verifiable',
+  'find_tickets',
+  'magnitude_masks',
+  'masks_of',
   'register_objective',
   'robust_model',
+  'set_masks',
+  'snip_masks',
+  'with_fixed_masks',
 ]

@@ -1,0 +1,214 @@
+"""Masks that are found by training, and sub-networks that train well.
+
+Iterative magnitude pruning with rewinding (Frankle and Carbin 2019, arXiv
+1803.03635); its tickets are certified ones where training and what is measured
+are robust (Li et al. 2022, arXiv 2206.07311). Masks live in TFMOT's own
+wrappers, under a schedule that never changes them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_paoding import compat
+from tfmot_paoding.compat import keras
+from tfmot_paoding.graph import check_model
+
+Array = np.ndarray
+
+_NEVER = 2**31 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Ticket:
+  """A sub-network after training.
+
+  Attributes:
+    round: 0 for the dense network.
+    sparsity: The fraction of prunable weights that are gone.
+    model: It, stripped of wrappers.
+    masks: One array of bool a prunable weight, True where it is left.
+  """
+
+  round: int
+  sparsity: float
+  model: keras.Model
+  masks: list[Array]
+
+
+def with_fixed_masks(model: keras.Model) -> keras.Model:
+  """A copy of a model in TFMOT wrappers whose masks stay as they are set.
+
+  Args:
+    model: A Sequential or functional tf_keras model; it is not changed.
+
+  Returns:
+    The wrapped copy, all masks 1; train it with TFMOT's `UpdatePruningStep`.
+
+  Raises:
+    TypeError: `model` is no tf_keras model.
+    ValueError: it is subclassed or not built.
+  """
+  check_model(model)
+  copy = keras.models.clone_model(model)
+  copy.set_weights(model.get_weights())
+  schedule = compat.ConstantSparsity(0.5, _NEVER - 1, _NEVER)
+  return compat.prune_low_magnitude(copy, schedule)
+
+
+def masks_of(wrapped: keras.Model) -> list[Array]:
+  """What is left of every prunable weight, arrays of bool."""
+  return [keras.backend.get_value(mask) != 0 for _, mask in _pairs(wrapped)]
+
+
+def set_masks(wrapped: keras.Model, masks: Sequence[Array]) -> None:
+  """Sets the masks, and zeroes what they take away.
+
+  Args:
+    wrapped: From `with_fixed_masks`; changed in place.
+    masks: One array a prunable weight, of its shape.
+
+  Raises:
+    ValueError: their number or shapes do not fit.
+  """
+  pairs = _pairs(wrapped)
+  shapes = [tuple(weight.shape) for weight, _ in pairs]
+  if [np.shape(mask) for mask in masks] != shapes:
+    raise ValueError(
+      f'Expected masks of shapes {shapes}, one a prunable weight, but got '
+      f'{[np.shape(mask) for mask in masks]}.'
+    )
+  for (weight, variable), mask in zip(pairs, masks, strict=True):
+    value = np.asarray(mask, np.float32)
+    keras.backend.set_value(variable, value)
+    keras.backend.set_value(weight, keras.backend.get_value(weight) * value)
+
+
+def magnitude_masks(wrapped: keras.Model, sparsity: float) -> list[Array]:
+  """Masks that leave the largest weights of all layers together.
+
+  Args:
+    wrapped: From `with_fixed_masks`; weights that are gone stay so.
+    sparsity: The fraction of prunable weights to be gone, in [0, 1).
+  """
+  scores = [np.abs(keras.backend.get_value(w)) for w, _ in _pairs(wrapped)]
+  return _largest(scores, masks_of(wrapped), sparsity)
+
+
+def snip_masks(
+  wrapped: keras.Model,
+  x: Any,
+  y: Any,
+  sparsity: float,
+) -> list[Array]:
+  """Masks that leave the weights that the loss feels most: |gradient weight|.
+
+  SNIP (Lee et al. 2019, arXiv 1810.02340), in one shot, of all layers
+  together.
+
+  Args:
+    wrapped: From `with_fixed_masks`, compiled; it is not trained.
+    x: A batch of inputs.
+    y: Its labels.
+    sparsity: The fraction of prunable weights to be gone, in [0, 1).
+  """
+  weights = [weight for weight, _ in _pairs(wrapped)]
+  with tf.GradientTape() as tape:
+    outputs = wrapped(tf.convert_to_tensor(x), training=False)
+    loss = wrapped.compiled_loss(tf.convert_to_tensor(y), outputs)
+  gradients = tape.gradient(loss, weights)
+  scores = [
+    np.abs(keras.backend.get_value(weight) * gradient.numpy())
+    for weight, gradient in zip(weights, gradients, strict=True)
+  ]
+  return _largest(scores, masks_of(wrapped), sparsity)
+
+
+def find_tickets(
+  model: keras.Model,
+  train: Callable[[keras.Model], Any],
+  rounds: int = 16,
+  rate: float = 0.2,
+) -> Iterator[Ticket]:
+  """Trains, removes the smallest weights, rewinds the others, and again.
+
+  Args:
+    model: The network at the weights to rewind to: as it was initialised, or
+      after a few epochs; it is not changed.
+    train: Trains a wrapped model in place, under whatever objective, with
+      TFMOT's `UpdatePruningStep` among the callbacks.
+    rounds: How often weights are removed.
+    rate: The fraction removed each time of those that are left.
+
+  Yields:
+    The dense network after training, then a ticket a round; what was yielded
+    is whole, however early the rest is broken off.
+
+  Raises:
+    TypeError: `model` is no tf_keras model.
+    ValueError: it is subclassed or not built, or a setting is out of range.
+  """
+  if rounds < 0:
+    raise ValueError(f'`rounds` must be at least 0, but got {rounds}.')
+  if not 0 < rate < 1:
+    raise ValueError(f'`rate` must lie in (0, 1), but got {rate}.')
+  wrapped = with_fixed_masks(model)
+  start = wrapped.get_weights()
+  for number in range(rounds + 1):
+    masks = masks_of(wrapped)
+    if number:
+      left = np.mean(np.concatenate([mask.ravel() for mask in masks]))
+      masks = magnitude_masks(wrapped, 1.0 - left * (1.0 - rate))
+      wrapped.set_weights(start)
+      set_masks(wrapped, masks)
+    train(wrapped)
+    set_masks(wrapped, masks)
+    gone = 1.0 - np.mean(np.concatenate([mask.ravel() for mask in masks]))
+    yield Ticket(number, float(gone), _stripped(wrapped), masks)
+
+
+def _stripped(wrapped: keras.Model) -> keras.Model:
+  """A stripped copy that further training does not touch."""
+  plain = compat.strip_pruning(wrapped)
+  copy = keras.models.clone_model(plain)
+  copy.set_weights(plain.get_weights())
+  return copy
+
+
+def _pairs(wrapped: keras.Model) -> list[tuple[Any, Any]]:
+  """Every prunable weight and its mask."""
+  pairs = [
+    (weight, mask)
+    for layer in compat.collect_prunable_layers(wrapped)
+    for weight, mask, _ in layer.pruning_vars
+  ]
+  if not pairs:
+    raise ValueError(
+      'Expected a model from with_fixed_masks: nothing in it is wrapped.'
+    )
+  return pairs
+
+
+def _largest(
+  scores: Sequence[Array], masks: Sequence[Array], sparsity: float
+) -> list[Array]:
+  """The highest scores of all that is left; ties go by order."""
+  if not 0 <= sparsity < 1:
+    raise ValueError(f'`sparsity` must lie in [0, 1), but got {sparsity}.')
+  flat = np.concatenate([score.ravel() for score in scores]).astype(float)
+  alive = np.concatenate([mask.ravel() for mask in masks])
+  kept = max(1, round(len(flat) * (1.0 - sparsity)))
+  order = np.argsort(-np.where(alive, flat, -1.0), kind='stable')[:kept]
+  found = np.zeros(len(flat), bool)
+  found[order] = True
+  found &= alive
+  ends = np.cumsum([score.size for score in scores])[:-1]
+  return [
+    part.reshape(score.shape)
+    for part, score in zip(np.split(found, ends), scores, strict=True)
+  ]
