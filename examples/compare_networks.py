@@ -70,7 +70,7 @@ _STEP = flags.DEFINE_float(
 
 # Methods that draw at random, and rivals that are published in one step.
 _DRAWING = ('stochastic', 'reconstruction')
-_RIVALS = ('neuron_merging', 'lbyl', 'folding')
+RIVALS = ('neuron_merging', 'lbyl', 'folding')
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -257,7 +257,7 @@ def pruned(network: Network, setting: str, sparsity: float) -> Row:
         f'The data of {network.name} hold no x_train: leave "ceiling" out.'
       )
     method, options['calibration_data'] = 'reconstruction', network.train
-  step = 1.0 if method in _RIVALS else _STEP.value
+  step = 1.0 if method in RIVALS else _STEP.value
   draws = method in _DRAWING and 'calibration_data' not in options
   models, seconds = [], 0.0
   for seed in range(_SEEDS.value if draws else 1):

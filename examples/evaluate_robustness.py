@@ -131,12 +131,14 @@ def pruned(
     ValueError: the peer is asked to prune a network that is in no file.
   """
   if not method.startswith(_PEER):
+    one_step = method in compare_networks.RIVALS
+    step = 1.0 if one_step else flags.FLAGS.step_sparsity
     return paoding.prune(
       network.model,
       sparsity,
       method=method,
       input_range=network.input_range,
-      step_sparsity=flags.FLAGS.step_sparsity,
+      step_sparsity=step,
       verbose=0,
     )
   import paoding_peer

@@ -1,0 +1,384 @@
+"""Pre-trains, prunes and fine-tunes a network under one robust objective.
+
+  python examples/robust_training.py --objective=adversarial --directory=run
+  python examples/robust_training.py --data=mnist --network=cnn \
+      --objective=verifiable --epsilon=.1 --prune=magnitude --compression=10
+
+The protocol of Sehwag et al. 2019: the same objective before and after pruning.
+`--prune` is `magnitude` (single weights, by TFMOT) or one of this package's
+methods (whole units, chosen without data); `--compression` is how many times
+fewer weights are left. Shown are accuracy, accuracy under PGD, and the accuracy
+that is proved (by IBP and by CROWN within epsilon; of smoothed networks within
+an L2 radius of `--radius`), before and after, and how much is kept; means and
+standard deviations over seeds.
+
+`--data` is `digits` (the default: ships with scikit-learn, done in a minute),
+`mnist` or `cifar10` (fetched by Keras), or an .npz in Keras's layout. With
+`--directory` every stage is written down: a run that is killed goes on from its
+last epoch, and TensorBoard shows losses and TFMOT's pruning summaries.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow_model_optimization as tfmot
+from absl import app, flags, logging
+
+import tfmot_paoding as paoding
+from tfmot_paoding import robustness, training
+from tfmot_paoding.compat import keras, strip_pruning
+
+_DATA = flags.DEFINE_string('data', 'digits', 'What to train on.')
+_NETWORK = flags.DEFINE_enum('network', 'mlp', ['mlp', 'cnn'], 'What trains.')
+_WIDTHS = flags.DEFINE_list('widths', ['128', '64'], "An MLP's hidden widths.")
+_OBJECTIVE = flags.DEFINE_list(
+  'objective',
+  ['natural', 'adversarial', 'verifiable', 'smoothing'],
+  'What to train for: natural, adversarial, trades, verifiable, crown-ibp, '
+  'smoothing.',
+)
+_EPSILON = flags.DEFINE_float('epsilon', 0.05, 'Radius, inputs in [0, 1].')
+_SIGMA = flags.DEFINE_float('sigma', 0.25, "Smoothing's standard deviation.")
+_RADIUS = flags.DEFINE_float('radius', 0.25, 'L2 radius to certify within.')
+_PRUNE = flags.DEFINE_list(
+  'prune', ['magnitude', 'impact'], 'Methods: magnitude, or those of units.'
+)
+_COMPRESSION = flags.DEFINE_float(
+  'compression', 10.0, 'How many times fewer weights are left.'
+)
+_STABILITY = flags.DEFINE_float(
+  'stability', 0.0, 'Weight of the term that makes ReLUs stable.'
+)
+_EPOCHS = flags.DEFINE_integer('epochs', 20, 'Epochs of pre-training.')
+_FINE = flags.DEFINE_integer('finetune_epochs', 20, 'Epochs of fine-tuning.')
+_BATCH = flags.DEFINE_integer('batch_size', 64, 'Batch size.')
+_RATE = flags.DEFINE_float('learning_rate', 0.001, "Adam's rate.")
+_TRAINED = flags.DEFINE_integer('train_samples', 0, 'How many; 0 for all.')
+_TESTED = flags.DEFINE_integer('test_samples', 500, 'Test samples to measure.')
+_SEEDS = flags.DEFINE_integer('seeds', 1, 'Runs, from the training on.')
+_DIRECTORY = flags.DEFINE_string('directory', None, 'For checkpoints and logs.')
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+  """Training and test data, inputs in [0, 1]."""
+
+  x: np.ndarray
+  y: np.ndarray
+  x_test: np.ndarray
+  y_test: np.ndarray
+
+
+def load_images() -> Images:
+  """What `--data` names.
+
+  Raises:
+    ImportError: the digits' package is missing.
+  """
+  if _DATA.value == 'digits':
+    try:
+      from sklearn import datasets
+    except ImportError:
+      raise ImportError(
+        'The digits ship with scikit-learn: '
+        "pip install 'tfmot_paoding[examples]'; or pass --data."
+      ) from None
+    x, y = datasets.load_digits(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(x))
+    x, y = (x[order] / 16).reshape(-1, 8, 8, 1), y[order]
+    parts = x[:1297], y[:1297], x[1297:], y[1297:]
+  elif _DATA.value in ('mnist', 'cifar10'):
+    module = getattr(keras.datasets, _DATA.value)
+    (a, b), (c, d) = module.load_data()
+    parts = a / 255, b.ravel(), c / 255, d.ravel()
+  else:
+    with np.load(_DATA.value) as file:
+      a, b, c, d = (file[k] for k in ('x_train', 'y_train', 'x_test', 'y_test'))
+    parts = a / 255, b.ravel(), c / 255, d.ravel()
+  x, y, x_test, y_test = parts
+  if x.ndim == 3:
+    x, x_test = x[..., None], x_test[..., None]
+  some = slice(0, _TRAINED.value or None)
+  tested = slice(0, _TESTED.value)
+  return Images(
+    x[some].astype(np.float32),
+    y[some].astype(np.int64),
+    x_test[tested].astype(np.float32),
+    y_test[tested].astype(np.int64),
+  )
+
+
+def network(shape: Sequence[int], classes: int) -> keras.Model:
+  """A small MLP, or a CNN of two strided convolutions."""
+  layers = keras.layers
+  body = [layers.Flatten()]
+  widths = [int(width) for width in _WIDTHS.value]
+  if _NETWORK.value == 'cnn':
+    body = [
+      layers.Conv2D(16, 4, 2, activation='relu', padding='same'),
+      layers.Conv2D(32, 4, 2, activation='relu', padding='same'),
+      layers.Flatten(),
+    ]
+    widths = [100]
+  body += [layers.Dense(width, 'relu') for width in widths]
+  return keras.Sequential([keras.Input(shape), *body, layers.Dense(classes)])
+
+
+def objective_of(name: str, steps: int) -> training.Objective:
+  """The objective of a name; ramps take the middle of so many steps."""
+  begin, end = steps // 10, max(steps // 10 + 1, steps * 6 // 10)
+  radius = training.Ramp(0.0, _EPSILON.value, begin, end)
+  kappa = training.Ramp(1.0, 0.5, begin, end)
+  linear = training.Ramp(1.0, 0.0, begin, end)
+  return {
+    'natural': lambda: training.Natural(),
+    'adversarial': lambda: training.Adversarial(_EPSILON.value),
+    'trades': lambda: training.Adversarial(_EPSILON.value, trades=6.0),
+    'verifiable': lambda: training.Verifiable(radius, kappa),
+    'crown-ibp': lambda: training.Verifiable(radius, kappa, linear),
+    'smoothing': lambda: training.Smoothing(_SIGMA.value),
+  }[name]()
+
+
+def settled(objective: training.Objective) -> training.Objective:
+  """The objective as it is at the end of its ramps, for fine-tuning."""
+  ends = {
+    field.name: getattr(objective, field.name).last
+    for field in dataclasses.fields(objective)
+    if isinstance(getattr(objective, field.name), training.Ramp)
+  }
+  return dataclasses.replace(objective, **ends)
+
+
+def fit(
+  model: keras.Model,
+  objective: training.Objective,
+  images: Images,
+  epochs: int,
+  callbacks: Sequence[keras.callbacks.Callback] = (),
+  folder: str | None = None,
+) -> None:
+  """Trains under an objective; with a folder, goes on where it was killed."""
+  stability = None
+  if _STABILITY.value:
+    stability = training.StabilityRegularizer(_EPSILON.value, _STABILITY.value)
+  steps = epochs * -(-len(images.x) // _BATCH.value)
+  trainee = training.robust_model(
+    model, objective, stability=stability, steps=steps
+  )
+  trainee.compile(
+    keras.optimizers.Adam(_RATE.value),
+    keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    metrics=['accuracy'],
+  )
+  callbacks = list(callbacks)
+  if folder:
+    callbacks.append(keras.callbacks.BackupAndRestore(f'{folder}/backup'))
+    callbacks.append(keras.callbacks.TensorBoard(f'{folder}/logs'))
+  trainee.fit(
+    images.x,
+    images.y,
+    batch_size=_BATCH.value,
+    epochs=epochs,
+    callbacks=callbacks,
+    verbose=2 if folder else 0,
+  )
+
+
+def pretrained(
+  objective: str, images: Images, folder: str | None
+) -> keras.Model:
+  """The dense network, or what an earlier run has left of it.
+
+  Raises:
+    ValueError: the folder holds a network of other settings.
+  """
+  model = network(images.x.shape[1:], int(images.y.max()) + 1)
+  done = folder and f'{folder}/pretrained.h5'
+  if done and os.path.exists(done):
+    found = paoding.load_model(done)
+    shapes = [w.shape for w in found.get_weights()]
+    if shapes != [w.shape for w in model.get_weights()]:
+      raise ValueError(
+        f'{done} holds weights of shapes {shapes}, which are not those of the '
+        'network that the flags describe. Pass another --directory.'
+      )
+    return found
+  steps = _EPOCHS.value * -(-len(images.x) // _BATCH.value)
+  fit(
+    model,
+    objective_of(objective, steps),
+    images,
+    _EPOCHS.value,
+    folder=folder and f'{folder}/pretraining',
+  )
+  if done:
+    model.save(done)
+  return model
+
+
+def pruned(
+  model: keras.Model,
+  objective: str,
+  method: str,
+  images: Images,
+  folder: str | None,
+) -> keras.Model:
+  """The network after pruning and fine-tuning, single weights or units."""
+  end = settled(objective_of(objective, 100))
+  batches = -(-len(images.x) // _BATCH.value)
+  left = 1.0 / _COMPRESSION.value
+  if method == 'magnitude':
+    schedule = tfmot.sparsity.keras.PolynomialDecay(
+      0.0, 1.0 - left, 0, max(1, _FINE.value * batches // 2), frequency=20
+    )
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    wrapped = tfmot.sparsity.keras.prune_low_magnitude(copy, schedule)
+  else:
+    sparsity = sparsity_for(model, left)
+    schedule = paoding.ProgressiveSparsity(sparsity, sparsity / 4)
+    wrapped = paoding.prune_low_saliency(model, schedule, method)
+    paoding.run_schedule(wrapped, verbose=0)
+  callbacks = [paoding.UpdatePruningStep()]
+  if folder:
+    callbacks.append(tfmot.sparsity.keras.PruningSummaries(f'{folder}/logs'))
+  fit(wrapped, end, images, _FINE.value, callbacks, folder)
+  stripped = strip_pruning(wrapped)
+  return stripped if method == 'magnitude' else paoding.compact(stripped)
+
+
+def sparsity_for(model: keras.Model, left: float) -> float:
+  """The fraction of units whose removal leaves so many of the weights."""
+  low, high, total = 0.0, 0.98, model.count_params()
+  for _ in range(7):
+    middle = 0.5 * (low + high)
+    small = paoding.prune(
+      model, middle, method='l1', step_sparsity=middle, verbose=0
+    )
+    enough = small.count_params() <= left * total
+    low, high = (low, middle) if enough else (middle, high)
+  return high
+
+
+def measured(
+  model: keras.Model, objective: str, images: Images
+) -> dict[str, float]:
+  """Benign, attacked and proved accuracy."""
+  x, y = images.x_test, images.y_test
+  found = {'benign': robustness.answered_right(model, x, y).mean()}
+  attacked = robustness.pgd(model, x, y, _EPSILON.value, restarts=2)
+  broken = ~robustness.answered_right(model, attacked, y)
+  found['PGD'] = 1 - broken.mean()
+  if objective == 'smoothing':
+    smooth = robustness.smoothed(model, x, _SIGMA.value)
+    proved = smooth.certified(y, _RADIUS.value)
+    found['proved (smoothed)'] = proved.mean()
+    return {name: float(value) for name, value in found.items()}
+  for method in ('ibp', 'crown'):
+    sure = robustness.certified(model, x, y, _EPSILON.value, method=method)
+    if np.any(sure & broken):
+      raise AssertionError(f'{method} certified what PGD broke.')
+    found[f'proved ({method})'] = sure.mean()
+  return {name: float(value) for name, value in found.items()}
+
+
+def weights_left(model: keras.Model) -> int:
+  """How many weights are not zero."""
+  return int(sum(np.count_nonzero(w) for w in model.get_weights()))
+
+
+def run(
+  objective: str, images: Images, seed: int
+) -> dict[str, tuple[int, dict[str, float]]]:
+  """Everything of one objective and seed, by form."""
+  keras.utils.set_random_seed(seed)
+  folder = None
+  if _DIRECTORY.value:
+    folder = os.path.join(_DIRECTORY.value, f'{objective}_{seed}')
+    os.makedirs(folder, exist_ok=True)
+  model = pretrained(objective, images, folder)
+  forms = {'dense': (weights_left(model), measured(model, objective, images))}
+  for method in _PRUNE.value:
+    done = folder and f'{folder}/{method}.json'
+    if done and os.path.exists(done):
+      with open(done, encoding='utf-8') as file:
+        count, found = json.load(file)
+        forms[method] = (count, found)
+      continue
+    small = pruned(
+      model, objective, method, images, folder and f'{folder}/{method}'
+    )
+    forms[method] = weights_left(small), measured(small, objective, images)
+    if done:
+      small.save(f'{folder}/{method}.h5')
+      paoding.write_file(done, json.dumps(forms[method]).encode())
+  logging.info('%s %d: %s', objective, seed, forms)
+  return forms
+
+
+def check_settings() -> None:
+  """Holds the flags against those that a directory was begun with.
+
+  Raises:
+    ValueError: they differ.
+  """
+  if not _DIRECTORY.value:
+    return
+  os.makedirs(_DIRECTORY.value, exist_ok=True)
+  path = os.path.join(_DIRECTORY.value, 'settings.json')
+  names = ('data', 'network', 'widths', 'epsilon', 'sigma', 'compression')
+  names += ('stability', 'epochs', 'finetune_epochs', 'batch_size')
+  names += ('learning_rate', 'train_samples', 'test_samples', 'radius')
+  mine = {name: flags.FLAGS[name].value for name in names}
+  if os.path.exists(path):
+    with open(path, encoding='utf-8') as file:
+      theirs = json.load(file)
+    differ = [name for name in names if theirs.get(name) != mine[name]]
+    if differ:
+      raise ValueError(
+        f'{_DIRECTORY.value!r} was begun with other settings of '
+        f'{", ".join(differ)}: {[theirs.get(name) for name in differ]}. Pass '
+        'these, or another --directory.'
+      )
+  paoding.write_file(path, json.dumps(mine).encode())
+
+
+def main(argv: list[str]) -> None:
+  """Prints the table."""
+  del argv
+  check_settings()
+  images = load_images()
+  heads = ['objective', 'form', 'weights', 'measure', 'accuracy', 'kept']
+  rows = [heads, ['---'] * len(heads)]
+  for objective in _OBJECTIVE.value:
+    runs = [run(objective, images, seed) for seed in range(_SEEDS.value)]
+    for form in runs[0]:
+      count = np.mean([one[form][0] for one in runs])
+      for measure in runs[0][form][1]:
+        values = [one[form][1][measure] for one in runs]
+        dense = np.mean([one['dense'][1][measure] for one in runs])
+        kept = f'{np.mean(values) / dense:.1%}' if dense else ''
+        shown = f'{np.mean(values):.3f}'
+        if len(values) > 1:
+          shown += f' ±{np.std(values):.3f}'
+        rows.append(
+          [
+            objective,
+            form,
+            f'{count:.0f}',
+            measure,
+            shown,
+            '' if form == 'dense' else kept,
+          ]
+        )
+  print('\n'.join('| ' + ' | '.join(row) + ' |' for row in rows))
+
+
+if __name__ == '__main__':
+  app.run(main)
