@@ -5,11 +5,11 @@
       --objective=natural,adversarial --regularized=0,.01 --verified=50
 
 After Li et al. 2022 (arXiv 2206.07311): the dense network; tickets of iterative
-magnitude pruning with rewinding, every few rounds; as many weights removed at
+magnitude pruning with rewinding, every few rounds; as many weights gone at
 once after training by magnitude (and fine-tuned) and before it by SNIP; and
 whole units removed without data by this package's methods until as few weights
 are left, fine-tuned. Each with and without the term that makes ReLUs stable
-(`--regularized`: its weights). Shown are accuracy, accuracy under PGD, certified
+(`--regularized`: its weights). Shown: accuracy, accuracy under PGD, certified
 accuracy by CROWN, the share of unstable neurons, and of `--verified` samples
 how many Marabou proves robust, breaks, or leaves open within `--seconds` each.
 Means over `--seeds`. The other flags are those of `robust_training.py`.
