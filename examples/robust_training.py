@@ -234,8 +234,10 @@ def pruned(
   batches = -(-len(images.x) // _BATCH.value)
   left = 1.0 / _COMPRESSION.value
   if method == 'magnitude':
+    # Ten steps over the first half; the last one falls on the end.
+    frequency = max(1, _FINE.value * batches // 20)
     schedule = tfmot.sparsity.keras.PolynomialDecay(
-      0.0, 1.0 - left, 0, max(1, _FINE.value * batches // 2), frequency=20
+      0.0, 1.0 - left, 0, 10 * frequency, frequency=frequency
     )
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())

@@ -454,3 +454,99 @@ class TestRobustness:
     for row in rows:
       assert float(row['found']) <= float(row['joint'])
       assert float(row['joint']) <= float(row['apart']) * 1.001
+
+
+class TestTraining:
+  FLAGS = (
+    '--epochs=4',
+    '--finetune_epochs=4',
+    '--widths=16,16',
+    '--train_samples=400',
+    '--test_samples=60',
+    '--compression=4',
+  )
+
+  def test_the_pipeline_and_its_checkpoints(self, tmp_path):
+    pytest.importorskip('sklearn')
+    flags = (
+      *self.FLAGS,
+      '--objective=adversarial,smoothing',
+      f'--directory={tmp_path}',
+    )
+    rows = columns(run('robust_training.py', *flags))
+    forms = {(row['objective'], row['form']): row for row in rows}
+    assert {form for _, form in forms} == {'dense', 'magnitude', 'impact'}
+    dense = int(forms['adversarial', 'dense']['weights'])
+    for form in ('magnitude', 'impact'):
+      assert int(forms['adversarial', form]['weights']) < 0.45 * dense
+    assert any(row['measure'] == 'proved (smoothed)' for row in rows)
+    assert list(tmp_path.rglob('events*'))
+    # What is done is not done again; a stage that is missing is.
+    folder = tmp_path / 'adversarial_0'
+    kept = json.loads((folder / 'magnitude.json').read_text())
+    kept[1]['benign'] = 0.123
+    (folder / 'magnitude.json').write_text(json.dumps(kept))
+    again = columns(run('robust_training.py', *flags))
+    found = [
+      row['accuracy']
+      for row in again
+      if (row['objective'], row['form']) == ('adversarial', 'magnitude')
+    ]
+    assert found[0] == '0.123'
+
+  def test_a_directory_of_other_settings_is_refused(self, tmp_path):
+    (tmp_path / 'settings.json').write_text('{"data": "mnist"}')
+    done = run('robust_training.py', *self.FLAGS, f'--directory={tmp_path}')
+    assert done.returncode
+    assert 'was begun with other settings of data' in done.stderr
+
+  def test_a_killed_run_goes_on_from_its_last_epoch(self, tmp_path):
+    pytest.importorskip('sklearn')
+    flags = [
+      *self.FLAGS[1:],
+      '--epochs=200',
+      '--objective=natural',
+      '--prune=magnitude',
+      f'--directory={tmp_path}',
+    ]
+    process = subprocess.Popen(
+      [sys.executable, str(_ROOT / 'examples' / 'robust_training.py'), *flags],
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      text=True,
+      env={**os.environ, 'PYTHONPATH': str(_ROOT), 'PYTHONUNBUFFERED': '1'},
+    )
+    for line in process.stdout:
+      if line.startswith('Epoch 30/'):
+        break
+    process.kill()
+    process.wait()
+    done = run('robust_training.py', *flags)
+    assert done.returncode == 0, done.stderr
+    epochs = [x for x in done.stdout.splitlines() if x.startswith('Epoch ')]
+    first = int(epochs[0].split()[1].split('/')[0])
+    assert 20 < first <= 40
+
+  def test_methods_by_certified_accuracy(self):
+    pytest.importorskip('sklearn')
+    rows = columns(
+      run(
+        'certified_pruning.py',
+        *self.FLAGS,
+        '--rounds=2',
+        '--every=2',
+        '--objective=natural',
+        '--regularized=0',
+      )
+    )
+    assert [row['form'].rsplit(' ', 1)[0] for row in rows] == [
+      'dense',
+      'ticket',
+      'magnitude, once',
+      'SNIP',
+      'impact, units',
+    ]
+    for row in rows:
+      assert (
+        float(row['certified']) <= float(row['PGD']) <= float(row['benign'])
+      )
