@@ -18,6 +18,13 @@ import tensorflow as tf
 from tfmot_paoding import intervals
 from tfmot_paoding.compat import keras
 from tfmot_paoding.intervals import Interval
+from tfmot_paoding.relaxation.coefficients import (
+  Adam,
+  block_of,
+  dot,
+  reduced,
+  transposed,
+)
 from tfmot_paoding.relaxation.program import Program
 from tfmot_paoding.relaxation.steps import (
   AffineStep,
@@ -226,7 +233,7 @@ class Walk:
       part = slice(first, min(first + samples, self._batch))
       for row in range(0, total, some):
         block = [
-          (value, _block(rows, part, slice(row, row + some)))
+          (value, block_of(rows, part, slice(row, row + some)))
           for value, rows in terms
         ]
         found[part, row : row + some] = self._solve(block, part, final)
@@ -249,7 +256,7 @@ class Walk:
     }
     if not slopes:
       return self._backward(terms, part, {}).numpy()
-    optimizer = _Adam(self._alpha.learning_rate)
+    optimizer = Adam(self._alpha.learning_rate)
     best = np.full(terms[0][1].shape[:2], -np.inf)
     for number in range(self._alpha.steps + 1):
       with tf.GradientTape() as tape:
@@ -293,10 +300,10 @@ class Walk:
       if coefficients is None:
         continue
       size = self._sizes[step.output][part]
-      lost += step.slack * _dot(tf.abs(coefficients), size[:, None])
+      lost += step.slack * dot(tf.abs(coefficients), size[:, None])
       if isinstance(step, AffineStep):
-        total += _dot(coefficients, step.shift[None, None])
-        back = _transposed(step, coefficients)
+        total += dot(coefficients, step.shift[None, None])
+        back = transposed(step, coefficients)
       else:
         back, moved = self._bent(step, coefficients, part, slopes)
         total += moved
@@ -306,11 +313,11 @@ class Walk:
       box = self._bounds[source]
       box = Interval(box.low[part][:, None], box.high[part][:, None])
       entries = int(np.prod(self._program.shapes[source]))
-      total += _dot(coefficients, box.centre)
+      total += dot(coefficients, box.centre)
       absolute = tf.abs(coefficients)
-      total -= _dot(absolute, box.radius)
+      total -= dot(absolute, box.radius)
       error = (entries + 4) * np.finfo(np.float64).eps
-      lost += error * _dot(absolute, box.magnitude)
+      lost += error * dot(absolute, box.magnitude)
     found = total - 2.0 * lost
     return tf.where(tf.math.is_nan(found), -np.inf, found)
 
@@ -326,7 +333,7 @@ class Walk:
     positive = tf.maximum(coefficients, 0.0)
     negative = tf.minimum(coefficients, 0.0)
     low_shift, high_shift = held.low_shift[part], held.high_shift[part]
-    moved = _dot(positive, low_shift) + _dot(negative, high_shift)
+    moved = dot(positive, low_shift) + dot(negative, high_shift)
     positive, negative = step.expand(positive), step.expand(negative)
     back = []
     for source, low, high, shape in zip(
@@ -339,7 +346,7 @@ class Walk:
       del source
       low = slopes.get(step.output, low[part] if len(low) > 1 else low)
       high = high[part] if len(high) > 1 else high
-      back.append(_reduced(positive * low + negative * high, shape))
+      back.append(reduced(positive * low + negative * high, shape))
     return back, moved
 
 
@@ -373,62 +380,6 @@ def check_method(method: str) -> str:
       f'{method!r}.'
     )
   return method
-
-
-class _Adam:
-  """Adam's ascent for a handful of tensors."""
-
-  def __init__(self, rate: float):
-    self._rate = rate
-    self._state: dict[int, tuple[tf.Tensor, tf.Tensor, int]] = {}
-
-  def __call__(self, key: int, gradient: tf.Tensor) -> tf.Tensor:
-    """The step to take along a gradient."""
-    zero = tf.zeros_like(gradient)
-    first, second, count = self._state.get(key, (zero, zero, 0))
-    first = 0.9 * first + 0.1 * gradient
-    second = 0.999 * second + 0.001 * tf.square(gradient)
-    count += 1
-    self._state[key] = first, second, count
-    scale = tf.sqrt(second / (1 - 0.999**count)) + 1e-12
-    return self._rate * first / (1 - 0.9**count) / scale
-
-
-def _block(rows: Array, part: slice, some: slice) -> Array:
-  """Some rows of some samples; rows of one sample are those of all."""
-  rows = (rows if len(rows) == 1 else rows[part])[:, some]
-  size = part.stop - part.start
-  return np.broadcast_to(rows, (size, *rows.shape[1:]))
-
-
-def _transposed(step: AffineStep, coefficients: tf.Tensor) -> list[tf.Tensor]:
-  """A step's transpose of coefficients (samples, rows, *shape)."""
-  samples, rows = coefficients.shape[:2]
-  flat = tf.reshape(coefficients, (samples * rows, *step.out_shape))
-  return [
-    tf.reshape(part, (samples, rows, *shape))
-    for part, shape in zip(step.transpose(flat), step.in_shapes, strict=True)
-  ]
-
-
-def _reduced(x: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
-  """Coefficients of an input that was broadcast to the output's shape."""
-  axes = [
-    axis + 2
-    for axis, size in enumerate(shape)
-    if size == 1 and x.shape[axis + 2] > 1
-  ]
-  return tf.reduce_sum(x, axes, keepdims=True) if axes else x
-
-
-def _dot(x: tf.Tensor, y: Array) -> tf.Tensor:
-  """Sums of products over the entries; 0 times infinity is 0."""
-  axes = list(range(2, len(x.shape)))
-  if np.all(np.isfinite(y)):
-    return tf.reduce_sum(x * y, axes)
-  shape = tf.broadcast_dynamic_shape(tf.shape(x), y.shape)
-  y = tf.broadcast_to(tf.constant(y), shape)
-  return tf.reduce_sum(tf.math.multiply_no_nan(y, x), axes)
 
 
 def _curved_readers(program: Program) -> dict[int, list[CurvedStep]]:
