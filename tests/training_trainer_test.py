@@ -243,6 +243,15 @@ class TestBadInput:
     with pytest.raises(ValueError, match='until step 150.*ends at step 100'):
       training.robust_model(net(), OBJECTIVES['verifiable'], steps=100)
 
+  def test_a_pruning_schedule_that_outlasts_training(self):
+    schedule = tfmot.sparsity.keras.PolynomialDecay(0.0, 0.5, 0, 60)
+    wrapped = tfmot.sparsity.keras.prune_low_magnitude(net(), schedule)
+    with pytest.raises(ValueError, match='until step 60.*ends at step 59'):
+      training.robust_model(wrapped, 'natural', steps=59)
+    training.robust_model(wrapped, 'natural', steps=60)
+    fixed = training.with_fixed_masks(net())
+    training.robust_model(fixed, 'natural', steps=1)
+
   def test_a_layer_without_bounds(self):
     model = testing.mlp((5, 8, 3), 'gelu')
     with pytest.raises(robustness.NoRelaxationError, match="'hidden_0'"):

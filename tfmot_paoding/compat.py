@@ -37,6 +37,8 @@ PruningPolicy = tfmot.sparsity.keras.PruningPolicy
 UpdatePruningStep = tfmot.sparsity.keras.UpdatePruningStep
 ConstantSparsity = tfmot.sparsity.keras.ConstantSparsity
 prune_low_magnitude = tfmot.sparsity.keras.prune_low_magnitude
+# The end of a schedule under which masks never change.
+NEVER = 2**31 - 1
 strip_pruning = tfmot.sparsity.keras.strip_pruning
 
 register_serializable = keras.utils.register_keras_serializable

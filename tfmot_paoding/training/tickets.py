@@ -21,8 +21,6 @@ from tfmot_paoding.graph import check_model
 
 Array = np.ndarray
 
-_NEVER = 2**31 - 1
-
 
 @dataclasses.dataclass(frozen=True)
 class Ticket:
@@ -57,7 +55,7 @@ def with_fixed_masks(model: keras.Model) -> keras.Model:
   check_model(model)
   copy = keras.models.clone_model(model)
   copy.set_weights(model.get_weights())
-  schedule = compat.ConstantSparsity(0.5, _NEVER - 1, _NEVER)
+  schedule = compat.ConstantSparsity(0.5, compat.NEVER - 1, compat.NEVER)
   return compat.prune_low_magnitude(copy, schedule)
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfmot_paoding.compat import keras
+from tfmot_paoding import compat
+from tfmot_paoding.compat import NEVER, keras
 from tfmot_paoding.graph import check_model
 from tfmot_paoding.heads import heads_of
 from tfmot_paoding.ranges import input_boxes
@@ -125,8 +126,8 @@ def robust_model(
     objective: An objective, its config, or the name of one without settings.
     input_range: The range of the inputs; attacks and bounds stay inside.
     stability: If given, a term that makes ReLUs stable.
-    steps: How many training steps there will be, if known: an objective that
-      still changes at the end is refused.
+    steps: How many training steps there will be, if known: an objective or a
+      pruning schedule that is not through by then is refused.
 
   Returns:
     A functional model; not compiled.
@@ -151,11 +152,29 @@ def robust_model(
       f'Expected a model with one input, but {model.name!r} has '
       f'{len(model.inputs)}.'
     )
-  if steps is not None and objective.settled_at > steps:
+  if steps is not None:
+    _check_length(model, objective, steps)
+  found = RobustModel(model.inputs, model.outputs, name=model.name)
+  found.follow(model, objective, input_range, stability)
+  return found
+
+
+def _check_length(model: keras.Model, objective: Objective, steps: int) -> None:
+  """Raises unless everything that changes does so within training.
+
+  Raises:
+    ValueError: ramps or a pruning schedule end after it.
+  """
+  if objective.settled_at > steps:
     raise ValueError(
       f'The objective changes until step {objective.settled_at}, but training '
       f'ends at step {steps}. Shorten its ramps, or train longer.'
     )
-  found = RobustModel(model.inputs, model.outputs, name=model.name)
-  found.follow(model, objective, input_range, stability)
-  return found
+  for layer in compat.collect_prunable_layers(model):
+    end = getattr(layer.pruning_schedule, 'end_step', -1)
+    if steps < end != NEVER:
+      raise ValueError(
+        f'The pruning schedule of {layer.layer.name!r} goes on until step '
+        f'{end}, but training ends at step {steps}. Shorten it, or train '
+        'longer.'
+      )
