@@ -234,6 +234,44 @@ def cells(row: Row) -> list[str]:
   return [*shown, f'{row.unstable:.2f}']
 
 
+def summary(rows: list[Row]) -> str:
+  """A line a network and method: sparsities side by side, epsilons apart."""
+  found = {(row.network, row.form, row.epsilon): row for row in rows}
+  radii = list(dict.fromkeys(row.epsilon for row in rows))
+  heads = ['network', 'form', 'clean']
+  for name in ('FGSM', 'PGD', 'kept', *_BY.value):
+    heads += [f'{name} {radius}' for radius in radii]
+  lines = []
+  for network in dict.fromkeys(row.network for row in rows):
+    methods: dict[str, list[str]] = {}
+    for row in rows:
+      if row.network == network:
+        forms_ = methods.setdefault(row.form.split()[0], [])
+        forms_ += [row.form] * (row.form not in forms_)
+    for method, names in methods.items():
+      line = [network, method]
+      own = [[found.get((network, n, r)) for n in names] for r in radii]
+      if any(row is None for radius in own for row in radius):
+        continue
+      line.append(' / '.join(_short(row.clean) for row in own[0]))
+      for pick in (
+        lambda row: _short(row.fgsm),
+        lambda row: _short(row.pgd),
+        lambda row: str(row.kept),
+        *(
+          lambda row, by=by: _short(row.certified.get(by, np.nan))
+          for by in _BY.value
+        ),
+      ):
+        line += [' / '.join(map(pick, radius)) for radius in own]
+      lines.append(line)
+  return compare_networks.table(heads, lines)
+
+
+def _short(value: float) -> str:
+  return f'{value:.3f}'.removeprefix('0')
+
+
 def plot(rows: list[Row], path: str) -> None:
   """Draws accuracy over epsilon, one picture a form.
 
@@ -287,7 +325,7 @@ def main(argv: list[str]) -> None:
     if output:
       text = json.dumps([dataclasses.asdict(one) for one in rows], indent=1)
       paoding.write_file(output, text.encode())
-  print(table(rows))
+  print(f'{table(rows)}\n\n{summary(rows)}')
   if flags.FLAGS.plot:
     plot(rows, flags.FLAGS.plot)
 

@@ -357,11 +357,12 @@ def test_prune_applications_prints_a_row():
 def columns(done: subprocess.CompletedProcess) -> list[dict[str, str]]:
   """The rows of the Markdown table that an example printed."""
   assert done.returncode == 0, done.stderr
-  lines = [
-    [cell.strip() for cell in line.strip('|').split('|')]
-    for line in done.stdout.splitlines()
-    if line.startswith('|')
-  ]
+  lines = []
+  for line in done.stdout.splitlines():
+    if lines and not line:
+      break  # the first table alone
+    if line.startswith('|'):
+      lines.append([cell.strip() for cell in line.strip('|').split('|')])
   return [dict(zip(lines[0], row, strict=True)) for row in lines[2:]]
 
 
