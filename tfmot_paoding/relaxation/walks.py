@@ -151,7 +151,11 @@ class Walk:
     found = sum(self._apart(value, rows) for value, rows in terms)
     if self._method == 'ibp' or any(v not in self._places for v, _ in terms):
       return found
-    return np.maximum(found, self._backward_parts(terms, True))
+    linear = [
+      self._backward_part(terms, part, True)
+      for part in self._parts(terms[0][1].shape[1])
+    ]
+    return np.maximum(found, np.concatenate(linear))
 
   def _apart(self, value: int, rows: Array) -> Array:
     """From the bounds of each entry by itself."""
@@ -199,44 +203,51 @@ class Walk:
 
   def _tighten(self, value: int, wanted: Array) -> None:
     """Intersects a value's bounds with linear ones where they are wanted."""
-    shape = wanted.shape[1:]
     flat = wanted.reshape(self._batch, -1)
-    entries = np.flatnonzero(flat.any(0))
-    if not entries.size:
-      return
-    low, high = (
-      np.array(end).reshape(self._batch, -1) for end in self._bounds[value]
-    )
-    unit = np.zeros((1, len(entries), flat.shape[1]))
+    most = int(flat.sum(1).max())
+    for part in self._parts(most) if most else ():
+      self._tighten_part(value, flat[part], part)
+
+  def _tighten_part(self, value: int, wanted: Array, part: slice) -> None:
+    """Of some samples: every entry that any of them wants."""
+    entries = np.flatnonzero(wanted.any(0))
+    bounds = self._bounds[value]
+    low, high = (np.array(end).reshape(self._batch, -1) for end in bounds)
+    unit = np.zeros((1, len(entries), wanted.shape[1]))
     unit[0, np.arange(len(entries)), entries] = 1.0
     final = value in self._program.outputs
-    below = self._backward_parts([(value, unit)], final)
-    above = -self._backward_parts([(value, -unit)], final)
-    own = Interval(low[:, entries], high[:, entries])
-    low[:, entries], high[:, entries] = intervals.intersect(
-      own, Interval(below, above)
-    )
+    below = self._backward_part([(value, unit)], part, final)
+    above = -self._backward_part([(value, -unit)], part, final)
+    rows = np.ix_(range(part.start, part.stop), entries)
+    own = Interval(low[rows], high[rows])
+    low[rows], high[rows] = intervals.intersect(own, Interval(below, above))
     self._bounds[value] = Interval(
-      low.reshape(-1, *shape), high.reshape(-1, *shape)
+      low.reshape(bounds.low.shape), high.reshape(bounds.low.shape)
     )
 
-  def _backward_parts(
-    self, terms: Sequence[tuple[int, Array]], final: bool
-  ) -> Array:
-    """`_backward` a few rows of a few samples at a time."""
-    widest = max(int(np.prod(shape)) for shape in self._program.shapes)
-    count, total = max(1, _ENTRIES // widest), terms[0][1].shape[1]
-    found = np.empty((self._batch, total))
-    samples = max(1, count // total)
-    some = max(1, min(total, count))
+  def _parts(self, rows: int) -> Iterator[slice]:
+    """Samples whose coefficients of so many rows fit into memory together."""
+    samples = max(1, self._rows_at_once() // max(rows, 1))
     for first in range(0, self._batch, samples):
-      part = slice(first, min(first + samples, self._batch))
-      for row in range(0, total, some):
-        block = [
-          (value, block_of(rows, part, slice(row, row + some)))
-          for value, rows in terms
-        ]
-        found[part, row : row + some] = self._solve(block, part, final)
+      yield slice(first, min(first + samples, self._batch))
+
+  def _rows_at_once(self) -> int:
+    widest = max(int(np.prod(shape)) for shape in self._program.shapes)
+    return max(1, _ENTRIES // widest)
+
+  def _backward_part(
+    self, terms: Sequence[tuple[int, Array]], part: slice, final: bool
+  ) -> Array:
+    """`_backward` of some samples, a few rows at a time."""
+    total, samples = terms[0][1].shape[1], part.stop - part.start
+    some = max(1, min(total, self._rows_at_once() // samples))
+    found = np.empty((samples, total))
+    for row in range(0, total, some):
+      block = [
+        (value, block_of(rows, part, slice(row, row + some)))
+        for value, rows in terms
+      ]
+      found[:, row : row + some] = self._solve(block, part, final)
     return found
 
   def _solve(
