@@ -112,11 +112,7 @@ def units(
   method: str,
 ) -> keras.Model:
   """Units removed without data until as few weights are left; fine-tuned."""
-  fraction = robust_training.sparsity_for(dense, 1.0 - sparsity)
-  wrapped = paoding.prune_low_saliency(
-    dense, paoding.ProgressiveSparsity(fraction, fraction / 4), method
-  )
-  paoding.run_schedule(wrapped, verbose=0)
+  wrapped = robust_training.without_units(dense, 1.0 - sparsity, method)
   tune(wrapped, objective, images)
   return paoding.compact(strip_pruning(wrapped))
 

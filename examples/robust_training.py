@@ -243,16 +243,22 @@ def pruned(
     copy.set_weights(model.get_weights())
     wrapped = tfmot.sparsity.keras.prune_low_magnitude(copy, schedule)
   else:
-    sparsity = sparsity_for(model, left)
-    schedule = paoding.ProgressiveSparsity(sparsity, sparsity / 4)
-    wrapped = paoding.prune_low_saliency(model, schedule, method)
-    paoding.run_schedule(wrapped, verbose=0)
+    wrapped = without_units(model, left, method)
   callbacks = [paoding.UpdatePruningStep()]
   if folder:
     callbacks.append(tfmot.sparsity.keras.PruningSummaries(f'{folder}/logs'))
   fit(wrapped, end, images, _FINE.value, callbacks, folder)
   stripped = strip_pruning(wrapped)
   return stripped if method == 'magnitude' else paoding.compact(stripped)
+
+
+def without_units(model: keras.Model, left: float, method: str) -> keras.Model:
+  """A wrapped copy from which units are gone till so many weights are left."""
+  sparsity = sparsity_for(model, left)
+  schedule = paoding.ProgressiveSparsity(sparsity, sparsity / 4)
+  wrapped = paoding.prune_low_saliency(model, schedule, method)
+  paoding.run_schedule(wrapped, verbose=0)
+  return wrapped
 
 
 def sparsity_for(model: keras.Model, left: float) -> float:

@@ -192,3 +192,13 @@ class TestCertifiedAgreement:
     ours, theirs = (m(z).numpy()[:, 0] > 0.5 for m in (model, small))
     assert found.same.any()
     assert np.all(ours[found.same] == theirs[found.same])
+
+  def test_answers_are_those_at_the_samples(self):
+    """Also where the range cuts a ball, whose middle answers otherwise."""
+    model = testing.mlp((1, 2))
+    model.layers[0].set_weights([np.array([[0.0, 1.0]]), np.array([0, -0.004])])
+    twin = keras.models.clone_model(model)
+    twin.set_weights(model.get_weights())
+    found = robustness.certified_agreement(model, twin, [[0.0]], 0.01)
+    np.testing.assert_array_equal(found.answers, [0])
+    assert not found.same[0]

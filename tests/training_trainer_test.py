@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 
@@ -261,6 +262,17 @@ class TestBadInput:
         model, 'natural', stability=training.StabilityRegularizer(0.1)
       )
     training.robust_model(model, OBJECTIVES['adversarial'])
+
+  def test_names_stand_for_objectives_whose_settings_have_defaults(self):
+    @training.register_objective('mild')
+    @dataclasses.dataclass(frozen=True)
+    class Mild(training.Smoothing):
+      sigma: float = 0.1
+
+    try:
+      assert training.robust_model(net(), 'mild')._objective == Mild()
+    finally:
+      del objectives._classes['mild']
 
   def test_names(self):
     with pytest.raises(ValueError, match='Unknown objective'):

@@ -20,10 +20,16 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.graph import Graph
 from tfmot_paoding.intervals import Interval
 from tfmot_paoding.keras3 import as_tf_keras
-from tfmot_paoding.ops import Opaque, Params
+from tfmot_paoding.ops import (
+  Elementwise,
+  LearnedSlope,
+  Opaque,
+  Params,
+  Softmax,
+)
 from tfmot_paoding.pairing import Pair, pair_models
 from tfmot_paoding.ranges import input_boxes
-from tfmot_paoding.relaxation import Walk, build_difference, walks
+from tfmot_paoding.relaxation import Walk, build_difference, in_front, walks
 from tfmot_paoding.relaxation.balls import balls
 from tfmot_paoding.relaxation.walks import check_method
 
@@ -113,21 +119,13 @@ def _in_boxes(
 ) -> list[Array]:
   """A bound a box and output, position by position."""
   graph, outputs = pair.graph, pair.graph.outputs
-  writer = graph.writer()
-  finals = [writer[v].op if v in writer else None for v in outputs]
-  finals = [None if op is None or op.linear else op for op in finals]
-  finals = [None if op is not None and op.joins else op for op in finals]
-  values = tuple(
-    value
-    if op is None or len(op.pieces(graph.shapes[value])) > 1
-    else writer[value].inputs[0]
-    for value, op in zip(outputs, finals, strict=True)
-  )
+  kinds = (Softmax, Elementwise, LearnedSlope)
+  values, finals = zip(*in_front(graph, kinds), strict=True)
   program = build_difference(graph, pair.before, pair.after, values)
   parts: list[list[Array]] = [[] for _ in outputs]
   for _, walk in walks(program, boxes, method, None, batch_size, verbose):
     for k, change in enumerate(walk.outputs()):
-      if values[k] != outputs[k]:
+      if finals[k] is not None:
         change = _behind(finals[k], pair, walk, program.outputs[k], change)
       parts[k].append(change.magnitude)
   return [np.concatenate(part) for part in parts]

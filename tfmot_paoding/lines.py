@@ -106,12 +106,15 @@ def of_rectifier(x: Interval, below: Array) -> Lines:
   high = Line(
     (np.where(convex, slope, tangent),), np.where(convex, shift, zero)
   )
-  return _opened(Lines(low, high, tilt), x)
+  return _opened(Lines(low, high, tilt), _finite(x))
 
 
-def _opened(lines: Lines, x: Interval) -> Lines:
-  """Nothing is said where an argument is unbounded."""
-  fine = np.isfinite(x.low) & np.isfinite(x.high)
+def _finite(x: Interval) -> Array:
+  return np.isfinite(x.low) & np.isfinite(x.high)
+
+
+def _opened(lines: Lines, fine: Array) -> Lines:
+  """Nothing is said where something is unbounded."""
   if fine.all():
     return lines
   low, high, tilt = lines
@@ -139,7 +142,7 @@ def of_product(slopes: Interval, x: Interval) -> Lines:
   turned = Interval(-slopes.high, -slopes.low)
   low = _above_product(turned, x)
   low = Line((-low.slopes[0],), -low.shift)
-  return _opened(Lines(low, high), x)
+  return _opened(Lines(low, high), _finite(x))
 
 
 def _above_product(slopes: Interval, x: Interval) -> Line:
@@ -212,19 +215,7 @@ def of_pair(x: Interval, y: Interval) -> Lines:
     low._replace(shift=low.shift - size),
     high._replace(shift=high.shift + size),
   )
-  fine = np.isfinite(low.shift) & np.isfinite(high.shift)
-  if fine.all():
-    return Lines(low, high)
-  return Lines(
-    Line(
-      tuple(np.where(fine, s, 0.0) for s in low.slopes),
-      np.where(fine, low.shift, -np.inf),
-    ),
-    Line(
-      tuple(np.where(fine, s, 0.0) for s in high.slopes),
-      np.where(fine, high.shift, np.inf),
-    ),
-  )
+  return _opened(Lines(low, high), _finite(Interval(low.shift, high.shift)))
 
 
 def _nearer(planes, x: Array, y: Array, better) -> Line:

@@ -18,6 +18,7 @@ from tfmot_paoding.ops.base import (
   UnitBook,
   WeightAxes,
   WeightRef,
+  Windowed,
   channel_row,
 )
 from tfmot_paoding.ops.products import (
@@ -30,7 +31,7 @@ from tfmot_paoding.ops.windows import Transposed, Window, convolve
 
 
 @dataclasses.dataclass(frozen=True)
-class Conv(Product):
+class Conv(Windowed, Product):
   """A convolution; bounds are per channel, one for all positions.
 
   The kernel is (*window, channels in, units); a matrix row is a tap of a
@@ -47,11 +48,6 @@ class Conv(Product):
   seen: Window | Transposed | None = dataclasses.field(
     default=None, compare=False
   )
-
-  @property
-  def linear(self) -> bool:
-    """Where the window is known."""
-    return self.seen is not None
 
   def product(self, x: tf.Tensor, kernel: Array) -> tf.Tensor:
     """The convolution alone."""

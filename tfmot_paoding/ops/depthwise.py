@@ -13,12 +13,13 @@ from tfmot_paoding.intervals import Interval
 from tfmot_paoding.ops.base import (
   Array,
   Gain,
-  Op,
   Params,
   Shape,
   UnitBook,
   WeightAxes,
   WeightRef,
+  Windowed,
+  WithKernel,
   channel_row,
   scaled_pair,
 )
@@ -29,7 +30,7 @@ from tfmot_paoding.ops.windows import Window, convolve_depthwise
 
 
 @dataclasses.dataclass(frozen=True)
-class Depthwise(Channelwise):
+class Depthwise(Windowed, WithKernel, Channelwise):
   """A convolution of each channel by itself; bounds are per channel.
 
   Attributes:
@@ -49,28 +50,8 @@ class Depthwise(Channelwise):
   grouped: bool = False
   seen: Window | None = dataclasses.field(default=None, compare=False)
 
-  @property
-  def linear(self) -> bool:
-    """Where the window is known."""
-    return self.seen is not None
-
-  def transform(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
+  def product(self, x: tf.Tensor, kernel: Array) -> tf.Tensor:
     """The convolution alone."""
-    return self._product(x[0], params[self.kernel])
-
-  def spread(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
-    """With absolute weights."""
-    return self._product(x[0], tf.abs(params[self.kernel]))
-
-  def intercept(self, params: Params) -> Array | float:
-    """The bias."""
-    return self.offset(params)
-
-  def change(self, before: Params, after: Params) -> tuple[Op, Params]:
-    """The convolution with the change of the kernel."""
-    return self, {self.kernel: after[self.kernel] - before[self.kernel]}
-
-  def _product(self, x: tf.Tensor, kernel: Array) -> tf.Tensor:
     window = kernel.shape[:-2]
     kernel = tf.reshape(kernel, (*window, x.shape[-1], self.multiplier))
     return convolve_depthwise(x, kernel, self.seen)

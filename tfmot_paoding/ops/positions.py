@@ -12,6 +12,7 @@ from tfmot_paoding import intervals, lines
 from tfmot_paoding.intervals import Interval
 from tfmot_paoding.lines import Lines
 from tfmot_paoding.ops.base import (
+  UNKNOWN_POSITIONS,
   Array,
   Gain,
   Op,
@@ -61,9 +62,10 @@ class Positions(Channelwise):
 
   spread = transform
 
-  def relax(self, params: Params, *x: Interval) -> Lines:
-    """Refuses: which positions meet is not known."""
-    raise ValueError(f'{self.kind} is not known position by position.')
+  @property
+  def obstacle(self) -> str | None:
+    """A move that is not known."""
+    return UNKNOWN_POSITIONS if self.move is None else None
 
   def function(self) -> Any:
     """Which positions are read, too."""

@@ -18,12 +18,13 @@ from tfmot_paoding.ops.base import (
   UnitBook,
   WeightAxes,
   WeightRef,
+  WithKernel,
   channel_row,
 )
 
 
 @dataclasses.dataclass(frozen=True)
-class Product(Op):
+class Product(WithKernel, Op):
   """rows(x) W + b: each position's rows times one matrix.
 
   A matrix row belongs to one input channel; a channel may have many.
@@ -96,26 +97,6 @@ class Product(Op):
     """W alone: the bias cancels."""
     del x, y
     return intervals.affine(self.rows(d), self.matrix(params))
-
-  def product(self, x: tf.Tensor, kernel: Array) -> tf.Tensor:
-    """The product alone, of a tensor (batch, *shape)."""
-    raise NotImplementedError
-
-  def transform(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
-    """The product alone."""
-    return self.product(x[0], params[self.kernel])
-
-  def spread(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
-    """With absolute weights."""
-    return self.product(x[0], tf.abs(params[self.kernel]))
-
-  def intercept(self, params: Params) -> Array | float:
-    """The bias."""
-    return self.offset(params)
-
-  def change(self, before: Params, after: Params) -> tuple[Op, Params]:
-    """The product with the change of the kernel."""
-    return self, {self.kernel: after[self.kernel] - before[self.kernel]}
 
   def pullback(self, params: Params, gain: Gain, x: Interval) -> Gain:
     """Positive weights keep the direction, negative ones turn it."""
@@ -247,6 +228,14 @@ class Lookup(Op):
   def kernel(self) -> WeightRef:
     """The table."""
     return self.table
+
+  @property
+  def obstacle(self) -> str | None:
+    """Its inputs are integers."""
+    return (
+      'looks integers up in a table, and there is no ball around an integer: '
+      'cut the model behind it'
+    )
 
   def matrix(self, params: Params) -> Array:
     """The table."""

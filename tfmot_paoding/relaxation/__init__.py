@@ -4,6 +4,7 @@ from tfmot_paoding.relaxation.program import (
   NoRelaxationError,
   Program,
   build_program,
+  in_front,
 )
 from tfmot_paoding.relaxation.twins import build_difference
 from tfmot_paoding.relaxation.walks import METHODS, AlphaSettings, Walk, walks
@@ -16,5 +17,6 @@ __all__ = [
   'Walk',
   'build_difference',
   'build_program',
+  'in_front',
   'walks',
 ]

@@ -6,9 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from tfmot_paoding.graph import Graph, Node
-from tfmot_paoding.ops import Lookup, Op, Opaque, Params, Positions, Shape
-from tfmot_paoding.ops.convolutions import Conv
-from tfmot_paoding.ops.depthwise import Depthwise
+from tfmot_paoding.ops import Op, Opaque, Params, Shape
 from tfmot_paoding.relaxation.steps import Step, step_of
 
 
@@ -104,7 +102,7 @@ def pieces(
       needed |= set(node.inputs)
       nodes.append(node)
   for node in reversed(nodes):
-    _check(graph, node)
+    _check(node)
     inputs = node.inputs
     parts = node.op.pieces(graph.shapes[inputs[0]])
     shape = graph.shapes[inputs[0]]
@@ -116,23 +114,30 @@ def pieces(
     yield Piece(parts[-1], inputs, node.outputs[0])
 
 
-def _check(graph: Graph, node: Node) -> None:
+def in_front(
+  graph: Graph, kinds: tuple[type[Op], ...]
+) -> list[tuple[int, Op | None]]:
+  """Each output's value in front of its last operation, and that operation.
+
+  Args:
+    graph: The graph.
+    kinds: The kinds of last operations to stop in front of; behind any other
+      the output itself is the value, and None the operation.
+  """
+  writer = graph.writer()
+  found = []
+  for value in graph.outputs:
+    node = writer.get(value)
+    if node is not None and isinstance(node.op, kinds):
+      found.append((node.inputs[0], node.op))
+    else:
+      found.append((value, None))
+  return found
+
+
+def _check(node: Node) -> None:
   op, name = node.op, '/'.join(node.path)
-  if isinstance(op, Opaque):
-    raise NoRelaxationError(f'No sound relaxation: {op.reason}.')
-  if isinstance(op, Lookup):
-    raise NoRelaxationError(
-      f'No sound relaxation: {name!r} looks integers up in a table, and there '
-      'is no ball around an integer. Cut the model behind it.'
-    )
-  known = op.move if isinstance(op, Positions) else None
-  if isinstance(op, (Conv, Depthwise)):
-    known = op.seen
-  elif not isinstance(op, Positions):
-    known = True
-  if known is None:
-    kind = type(graph.layers[node.path]).__name__
-    raise NoRelaxationError(
-      f'No sound relaxation: how {kind} {name!r} lays out its positions is not '
-      'known (interpolation, or a dilated transposed convolution).'
-    )
+  reason = op.reason if isinstance(op, Opaque) else op.obstacle
+  if reason is not None:
+    named = reason if isinstance(op, Opaque) else f'{name!r} {reason}'
+    raise NoRelaxationError(f'No sound relaxation: {named}.')

@@ -77,6 +77,8 @@ class Walk:
     self._method = method
     self._alpha = alpha
     self._batch = len(boxes[0].low)
+    widest = max(int(np.prod(shape)) for shape in program.shapes)
+    self._rows_at_once = max(1, _ENTRIES // widest)
     self._bounds: list[Interval | None] = [None] * len(program.shapes)
     self._lines: dict[int, HeldLines] = {}
     self._sizes: dict[int, Array] = {}
@@ -227,20 +229,16 @@ class Walk:
 
   def _parts(self, rows: int) -> Iterator[slice]:
     """Samples whose coefficients of so many rows fit into memory together."""
-    samples = max(1, self._rows_at_once() // max(rows, 1))
+    samples = max(1, self._rows_at_once // max(rows, 1))
     for first in range(0, self._batch, samples):
       yield slice(first, min(first + samples, self._batch))
-
-  def _rows_at_once(self) -> int:
-    widest = max(int(np.prod(shape)) for shape in self._program.shapes)
-    return max(1, _ENTRIES // widest)
 
   def _backward_part(
     self, terms: Sequence[tuple[int, Array]], part: slice, final: bool
   ) -> Array:
     """`_backward` of some samples, a few rows at a time."""
     total, samples = terms[0][1].shape[1], part.stop - part.start
-    some = max(1, min(total, self._rows_at_once() // samples))
+    some = max(1, min(total, self._rows_at_once // samples))
     found = np.empty((samples, total))
     for row in range(0, total, some):
       block = [
@@ -347,14 +345,9 @@ class Walk:
     moved = dot(positive, low_shift) + dot(negative, high_shift)
     positive, negative = step.expand(positive), step.expand(negative)
     back = []
-    for source, low, high, shape in zip(
-      step.inputs,
-      held.low_slopes,
-      held.high_slopes,
-      step.in_shapes,
-      strict=True,
+    for low, high, shape in zip(
+      held.low_slopes, held.high_slopes, step.in_shapes, strict=True
     ):
-      del source
       low = slopes.get(step.output, low[part] if len(low) > 1 else low)
       high = high[part] if len(high) > 1 else high
       back.append(reduced(positive * low + negative * high, shape))

@@ -90,18 +90,12 @@ def _parts(
   """The scores' model, its classes, its input's shape and its range."""
   model = as_tf_keras(model)
   scores = scores_of(model)
-  graph = scores.graph
-  shapes = [graph.shapes[value] for value in graph.inputs]
-  if len(shapes) != 1:
-    raise ValueError(
-      f'Expected a model with one input, but {model.name!r} has {len(shapes)}: '
-      'these libraries attack one array.'
-    )
+  shape = scores.only_input
   if scores.is_binary:
     raise ValueError(
       f'The model {model.name!r} has one sigmoid for two classes; these '
       'libraries want a score for each. Use robustness.fgsm or pgd.'
     )
-  (box,) = input_boxes(model, input_range, shapes)
+  (box,) = input_boxes(model, input_range, [shape])
   ends = box.low.astype(np.float32), box.high.astype(np.float32)
-  return scores_model(model), scores.classes, shapes[0], ends
+  return scores_model(model), scores.classes, shape, ends

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from tfmot_paoding.compat import keras
-from tfmot_paoding.intervals import Interval
 from tfmot_paoding.keras3 import as_tf_keras
 from tfmot_paoding.pairing import pair_models
 from tfmot_paoding.relaxation import Walk, build_difference, walks
@@ -82,11 +81,11 @@ def certified_agreement(
   program = build_difference(
     pair.graph, pair.before, pair.after, (scores.value,)
   )
-  middles = [Interval(box.centre, box.centre) for box in boxes]
+  points = balls(original, x, 0.0, input_range, shapes)
   answers = np.concatenate(
     [
       scores.answers(walk.bounds(scores.value).centre)
-      for _, walk in walks(program, middles, 'ibp', None, batch_size, 0)
+      for _, walk in walks(program, points, 'ibp', None, batch_size, 0)
     ]
   )
   found = [

@@ -18,6 +18,7 @@ from tfmot_paoding.relaxation import (
   Program,
   Walk,
   build_program,
+  in_front,
   walks,
 )
 from tfmot_paoding.relaxation.balls import balls, check_labels
@@ -73,15 +74,7 @@ def output_bounds(
   model = as_tf_keras(model)
   check_method(method)
   graph = build_graph(model)
-  writer = graph.writer()
-  finals = [writer[v].op if v in writer else None for v in graph.outputs]
-  finals = [
-    op if isinstance(op, (Softmax, Elementwise)) else None for op in finals
-  ]
-  values = tuple(
-    value if final is None else writer[value].inputs[0]
-    for value, final in zip(graph.outputs, finals, strict=True)
-  )
+  values, finals = zip(*in_front(graph, (Softmax, Elementwise)), strict=True)
   program = build_program(graph, read_params(graph), values)
   shapes = [graph.shapes[value] for value in graph.inputs]
   boxes = balls(model, x, epsilon, input_range, shapes)
@@ -198,7 +191,7 @@ def margins(
   found = np.full(len(labels), -np.inf)
   waiting = np.arange(len(labels))
   for one in dict.fromkeys(('ibp', method)):
-    chosen = [Interval(b.low[waiting], b.high[waiting]) for b in boxes]
+    chosen = _some(boxes, waiting)
     for part, walk in walks(
       program, chosen, one, alpha, batch_size, verbose if one == method else 0
     ):
@@ -206,11 +199,16 @@ def margins(
       rows = scores.margins(labels[at])
       found[at] = np.maximum(found[at], walk.lower(scores.value, rows).min(1))
     if one != method:
-      right = _right(scores, program, boxes, labels, batch_size)
-      waiting = np.flatnonzero((found <= 0) & right)
-      if not waiting.size:
-        break
+      waiting = np.flatnonzero(found <= 0)
+      right = _right(
+        scores, program, _some(boxes, waiting), labels[waiting], batch_size
+      )
+      waiting = waiting[right]
   return found
+
+
+def _some(boxes: Sequence[Interval], samples: Array) -> list[Interval]:
+  return [Interval(box.low[samples], box.high[samples]) for box in boxes]
 
 
 def _right(

@@ -102,12 +102,8 @@ def _onnx(model: Any) -> bytes:
       "pip install 'tfmot_paoding[verify]'."
     ) from None
   inner = scores_model(model)
-  if len(inner.inputs) != 1:
-    raise ValueError(
-      f'Expected a model with one input, but {inner.name!r} has '
-      f'{len(inner.inputs)}.'
-    )
-  spec = tf.TensorSpec((1, *inner.input_shape[1:]), tf.float32, name='input')
+  shape = scores_of(model).only_input
+  spec = tf.TensorSpec((1, *shape), tf.float32, name='input')
   function = tf.function(
     lambda x: tf.identity(inner(x, training=False), 'scores')
   )

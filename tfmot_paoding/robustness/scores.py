@@ -13,7 +13,7 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.graph import Graph, build_graph, unwrapped
 from tfmot_paoding.heads import heads_of
 from tfmot_paoding.keras3 import as_tf_keras
-from tfmot_paoding.ops import Elementwise, Op, Softmax
+from tfmot_paoding.ops import Elementwise, Op, Shape, Softmax
 
 Array = np.ndarray
 
@@ -42,6 +42,19 @@ class Scores:
   def classes(self) -> int:
     """How many classes there are."""
     return 2 if self.is_binary else self.graph.shapes[self.value][0]
+
+  @property
+  def only_input(self) -> Shape:
+    """The shape of the one input, without the batch axis.
+
+    Raises:
+      ValueError: the model has several inputs.
+    """
+    if len(self.graph.inputs) != 1:
+      raise ValueError(
+        f'Expected a model with one input, but it has {len(self.graph.inputs)}.'
+      )
+    return self.graph.shapes[self.graph.inputs[0]]
 
   def margins(self, labels: Array) -> Array:
     """Factors of the scores for the label's lead over every other class.

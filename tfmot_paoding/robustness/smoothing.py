@@ -78,10 +78,7 @@ def smoothed(
   """
   model = as_tf_keras(model)
   scores = scores_of(model)
-  graph = scores.graph
-  if len(graph.inputs) != 1:
-    raise ValueError('Expected a model with one input.')
-  (x,) = as_inputs(x, [graph.shapes[graph.inputs[0]]])
+  (x,) = as_inputs(x, [scores.only_input])
   if not (np.isfinite(sigma) and sigma > 0):
     raise ValueError(f'`sigma` must be positive, but got {sigma!r}.')
   if not 0 < failure < 1:

@@ -95,20 +95,14 @@ def verify(
   model = as_tf_keras(model)
   scores = scores_of(model)
   graph = scores.graph
-  if len(graph.inputs) != 1:
-    raise ValueError(
-      f'Expected a model with one input, but {model.name!r} has '
-      f'{len(graph.inputs)}.'
-    )
-  shapes = [graph.shapes[value] for value in graph.inputs]
-  boxes = balls(model, x, epsilon, input_range, shapes)
+  boxes = balls(model, x, epsilon, input_range, [scores.only_input])
   labels = check_labels(y, len(boxes[0].low), scores.classes)
   program = build_program(graph, read_params(graph), (scores.value,))
   encoding = _Encoding(program, scores)
   found = []
   for k, label in enumerate(labels):
     box = Interval(boxes[0].low[k : k + 1], boxes[0].high[k : k + 1])
-    found.append(encoding.decide(model, box, int(label), seconds, helped))
+    found.append(encoding.decide(box, int(label), seconds, helped))
   return found
 
 
@@ -180,7 +174,6 @@ class _Encoding:
 
   def decide(
     self,
-    model: keras.Model,
     box: Interval,
     label: int,
     seconds: float,
@@ -198,7 +191,7 @@ class _Encoding:
       query = self._query(box, walk if helped else None, -rows[0, k])
       code, example = _solve(query, left)
       if code == 'sat':
-        example = self._checked(model, box, label, example)
+        example = self._checked(box, label, example)
         if example is not None:
           return Answer('broken', example, time.monotonic() - began)
         verdict = 'unknown'
@@ -240,9 +233,7 @@ class _Encoding:
       },
     }
 
-  def _checked(
-    self, model: keras.Model, box: Interval, label: int, example: Array
-  ) -> Array | None:
+  def _checked(self, box: Interval, label: int, example: Array) -> Array | None:
     """The example, if the network really answers something else there."""
     example = np.clip(example.reshape(box.low.shape), box.low, box.high)
     walk = Walk(self._program, [Interval(example, example)], 'ibp')

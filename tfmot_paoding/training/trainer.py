@@ -139,14 +139,15 @@ def robust_model(
       layer is named), or `objective` is unknown or outlasts the training.
   """
   check_model(model)
-  if isinstance(objective, str) and objective not in ('natural',):
-    names = objectives.names()
-    if objective in names:
-      raise ValueError(
-        f'The objective {objective!r} has settings: pass an object, for '
-        f'example training.{type(objectives._classes[objective]).__name__}.'
-      )
-  objective = objectives.get(objective)
+  try:
+    objective = objectives.get(objective)
+  except TypeError:
+    if not isinstance(objective, str):
+      raise
+    raise ValueError(
+      f'The objective {objective!r} has settings that were not given: pass an '
+      'object of it, or a config with them.'
+    ) from None
   if len(model.inputs) != 1 and not isinstance(objective, Natural):
     raise ValueError(
       f'Expected a model with one input, but {model.name!r} has '
