@@ -12,20 +12,27 @@ are left, fine-tuned. Each with and without the term that makes ReLUs stable
 (`--regularized`: its weights). Shown: accuracy, accuracy under PGD, certified
 accuracy by CROWN, the share of unstable neurons, and of `--verified` samples
 how many Marabou proves robust, breaks, or leaves open within `--seconds` each.
-Means over `--seeds`. The other flags are those of `robust_training.py`.
+Means over `--seeds`. With `--directory` every round, network and row is kept: a
+run that is killed goes on from its last epoch. The other flags are those of
+`robust_training.py`.
 """
 
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterator
+import dataclasses
+import functools
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import robust_training
 from absl import app, flags, logging
 
 import tfmot_paoding as paoding
-from tfmot_paoding import compat, robustness, training
+from tfmot_paoding import robustness, training
 from tfmot_paoding.compat import keras, strip_pruning
 
 _ROUNDS = flags.DEFINE_integer('rounds', 8, 'Rounds of magnitude pruning.')
@@ -39,95 +46,133 @@ _VERIFIED = flags.DEFINE_integer('verified', 0, 'Samples to ask Marabou of.')
 _SECONDS = flags.DEFINE_float('seconds', 20.0, 'Its time for each.')
 flags.FLAGS.set_default('objective', ['natural', 'adversarial'])
 
-Form = tuple[str, keras.Model]
+Build = Callable[[], keras.Model]
 
 
-def forms(objective: str, images: robust_training.Images) -> Iterator[Form]:
-  """Every trained network of one objective, by name."""
-  shape, classes = images.x.shape[1:], int(images.y.max()) + 1
-  start = robust_training.network(shape, classes)
-  steps = flags.FLAGS.epochs * -(-len(images.x) // flags.FLAGS.batch_size)
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """One objective, weight of the stability term, and seed.
 
-  def train(model: keras.Model) -> None:
+  Attributes:
+    objective: Its name.
+    seed: Every training begins with it, so that it ends alike whether or not
+      those before it were read from disk.
+    images: What to train on.
+    folder: Where what is done is kept, if anywhere.
+  """
+
+  objective: str
+  seed: int
+  images: robust_training.Images
+  folder: str | None
+
+  def forms(self) -> Iterator[tuple[str, Build]]:
+    """Every network by name, and what trains it."""
+    keras.utils.set_random_seed(self.seed)
+    shape, classes = self.images.x.shape[1:], int(self.images.y.max()) + 1
+    start = robust_training.network(shape, classes)
+    dense, shown = None, []
+    for ticket in training.find_tickets(
+      start, self.train, _ROUNDS.value, _RATE.value, self.inside('tickets')
+    ):
+      if ticket.round == 0:
+        dense = ticket.model
+        yield 'dense', functools.partial(_as_it_is, dense)
+      elif ticket.round % _SHOWN.value == 0:
+        shown.append(ticket.sparsity)
+        name = f'ticket {ticket.sparsity:.0%}'
+        yield name, functools.partial(_as_it_is, ticket.model)
+    for sparsity in shown:
+      named = {
+        'magnitude, once': functools.partial(self.once, dense, sparsity),
+        'SNIP': functools.partial(self.snip, start, sparsity),
+      }
+      for method in _UNITS.value:
+        named[f'{method}, units'] = functools.partial(
+          self.units, dense, sparsity, method
+        )
+      for name, build in named.items():
+        yield f'{name} {sparsity:.0%}', build
+
+  def once(self, dense: keras.Model, sparsity: float) -> keras.Model:
+    """The smallest weights removed at once, and fine-tuned."""
+    wrapped = training.with_fixed_masks(dense)
+    training.set_masks(wrapped, training.magnitude_masks(wrapped, sparsity))
+    self.tune(wrapped, f'magnitude {sparsity:.0%}')
+    return strip_pruning(wrapped)
+
+  def snip(self, start: keras.Model, sparsity: float) -> keras.Model:
+    """Weights removed before training by what the loss feels of them."""
+    wrapped = training.with_fixed_masks(start)
+    wrapped.compile(
+      'sgd', keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
+    x, y = self.images.x[:512], self.images.y[:512]
+    masks = training.snip_masks(wrapped, x, y, sparsity)
+    training.set_masks(wrapped, masks)
+    self.train(wrapped, 'SNIP')
+    return strip_pruning(wrapped)
+
+  def units(
+    self, dense: keras.Model, sparsity: float, method: str
+  ) -> keras.Model:
+    """Units removed without data until as few weights are left; fine-tuned."""
+    wrapped = robust_training.without_units(dense, 1.0 - sparsity, method)
+    self.tune(wrapped, f'{method} {sparsity:.0%}')
+    return paoding.compact(strip_pruning(wrapped))
+
+  def train(self, wrapped: keras.Model, name: str = 'ticket') -> None:
+    """Trains from the beginning, ramps and all."""
+    left = sum(int(mask.sum()) for mask in training.masks_of(wrapped))
+    steps = -(-len(self.images.x) // flags.FLAGS.batch_size)
+    objective = robust_training.objective_of(
+      self.objective, flags.FLAGS.epochs * steps
+    )
+    self.fit(wrapped, objective, flags.FLAGS.epochs, f'{name} {left}')
+
+  def tune(self, wrapped: keras.Model, name: str) -> None:
+    """Fine-tunes under the objective as it is at its end."""
+    end = robust_training.settled(
+      robust_training.objective_of(self.objective, 100)
+    )
+    self.fit(wrapped, end, flags.FLAGS.finetune_epochs, name)
+
+  def fit(
+    self,
+    wrapped: keras.Model,
+    objective: training.Objective,
+    epochs: int,
+    name: str,
+  ) -> None:
+    """Trains in a folder of its own."""
+    keras.utils.set_random_seed(self.seed)
+    folder = self.inside(name)
+    callbacks = robust_training.pruning_callbacks(folder)
     robust_training.fit(
-      model,
-      robust_training.objective_of(objective, steps),
-      images,
-      flags.FLAGS.epochs,
-      [compat.UpdatePruningStep()],
+      wrapped, objective, self.images, epochs, callbacks, folder
     )
 
-  dense = None
-  shown = []
-  for ticket in training.find_tickets(start, train, _ROUNDS.value, _RATE.value):
-    if ticket.round == 0:
-      dense = ticket.model
-      yield 'dense', dense
-    elif ticket.round % _SHOWN.value == 0:
-      shown.append(ticket.sparsity)
-      yield f'ticket {ticket.sparsity:.0%}', ticket.model
-  for sparsity in shown:
-    yield (
-      f'magnitude, once {sparsity:.0%}',
-      once(dense, objective, images, sparsity),
-    )
-    yield f'SNIP {sparsity:.0%}', snip(start, train, images, sparsity)
-    for method in _UNITS.value:
-      yield (
-        f'{method}, units {sparsity:.0%}',
-        units(dense, objective, images, sparsity, method),
-      )
+  def inside(self, name: str) -> str | None:
+    """A path in the folder."""
+    name = re.sub(r'\W+', '_', name).strip('_')
+    return self.folder and os.path.join(self.folder, name)
+
+  def results(self) -> Iterator[tuple[str, dict[str, float]]]:
+    """The columns of every network, by name; from disk where they are."""
+    for name, build in self.forms():
+      path = self.folder and f'{self.inside(name)}.json'
+      if path and os.path.exists(path):
+        with open(path, encoding='utf-8') as file:
+          yield name, json.load(file)
+        continue
+      found = measured(build(), self.images)
+      if path:
+        paoding.write_file(path, json.dumps(found).encode())
+      yield name, found
 
 
-def once(
-  dense: keras.Model,
-  objective: str,
-  images: robust_training.Images,
-  sparsity: float,
-) -> keras.Model:
-  """The smallest weights removed at once, and fine-tuned."""
-  wrapped = training.with_fixed_masks(dense)
-  training.set_masks(wrapped, training.magnitude_masks(wrapped, sparsity))
-  tune(wrapped, objective, images)
-  return strip_pruning(wrapped)
-
-
-def snip(start, train, images, sparsity: float) -> keras.Model:
-  """Weights removed before training by what the loss feels of them."""
-  wrapped = training.with_fixed_masks(start)
-  wrapped.compile(
-    'sgd', keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-  )
-  masks = training.snip_masks(wrapped, images.x[:512], images.y[:512], sparsity)
-  training.set_masks(wrapped, masks)
-  train(wrapped)
-  return strip_pruning(wrapped)
-
-
-def units(
-  dense: keras.Model,
-  objective: str,
-  images: robust_training.Images,
-  sparsity: float,
-  method: str,
-) -> keras.Model:
-  """Units removed without data until as few weights are left; fine-tuned."""
-  wrapped = robust_training.without_units(dense, 1.0 - sparsity, method)
-  tune(wrapped, objective, images)
-  return paoding.compact(strip_pruning(wrapped))
-
-
-def tune(
-  wrapped: keras.Model, objective: str, images: robust_training.Images
-) -> None:
-  """Fine-tunes under the objective as it is at its end."""
-  robust_training.fit(
-    wrapped,
-    robust_training.settled(robust_training.objective_of(objective, 100)),
-    images,
-    flags.FLAGS.finetune_epochs,
-    [paoding.UpdatePruningStep()],
-  )
+def _as_it_is(model: keras.Model) -> keras.Model:
+  return model
 
 
 def measured(
@@ -136,13 +181,17 @@ def measured(
   """The columns of one network."""
   x, y, radius = images.x_test, images.y_test, flags.FLAGS.epsilon
   attacked = robustness.pgd(model, x, y, radius, restarts=2)
-  sure = robustness.certified(model, x, y, radius)
+  held = robustness.answered_right(model, attacked, y)
+  count = flags.FLAGS.certified or len(x)
+  sure = robustness.certified(model, x[:count], y[:count], radius)
+  if np.any(sure & ~held[:count]):
+    raise AssertionError('CROWN certified what PGD broke.')
   layers = robustness.neuron_stability(model, x[:100], radius)
   neurons = sum(layer.neurons for layer in layers)
   found = {
     'weights': float(robust_training.weights_left(model)),
     'benign': float(robustness.answered_right(model, x, y).mean()),
-    'PGD': float(robustness.answered_right(model, attacked, y).mean()),
+    'PGD': float(held.mean()),
     'certified': float(sure.mean()),
     'unstable': sum(layer.unstable for layer in layers) / neurons,
   }
@@ -175,16 +224,19 @@ def shown(name: str, values: list[float]) -> str:
 def main(argv: list[str]) -> None:
   """Prints the table."""
   del argv
+  robust_training.check_settings(('rate', 'every', 'verified', 'seconds'))
   images = robust_training.load_images()
   rows: dict[tuple[str, str, str], list[dict[str, float]]] = {}
   for objective in flags.FLAGS.objective:
     for weight in _REGULARIZED.value:
       flags.FLAGS.stability = float(weight)
       for seed in range(flags.FLAGS.seeds):
-        keras.utils.set_random_seed(seed)
-        for name, model in forms(objective, images):
+        folder = flags.FLAGS.directory and os.path.join(
+          flags.FLAGS.directory, f'{objective}_{weight}_{seed}'
+        )
+        for name, found in Run(objective, seed, images, folder).results():
           key = objective, weight, name
-          rows.setdefault(key, []).append(measured(model, images))
+          rows.setdefault(key, []).append(found)
           logging.info('%s, seed %d: %s', key, seed, rows[key][-1])
   names = list(next(iter(rows.values()))[0])
   heads = ['objective', 'stability', 'form', *names]

@@ -23,6 +23,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -189,8 +190,23 @@ def fit(
     batch_size=_BATCH.value,
     epochs=epochs,
     callbacks=callbacks,
-    verbose=2 if folder else 0,
+    verbose=verbosity(folder),
   )
+
+
+def verbosity(folder: str | None) -> int:
+  """A bar on a terminal; elsewhere a line an epoch where runs are kept."""
+  if sys.stdout.isatty():
+    return 1
+  return 2 if folder else 0
+
+
+def pruning_callbacks(folder: str | None) -> list[keras.callbacks.Callback]:
+  """What a model in TFMOT's wrappers is trained with."""
+  found = [paoding.UpdatePruningStep()]
+  if folder:
+    found.append(tfmot.sparsity.keras.PruningSummaries(f'{folder}/logs'))
+  return found
 
 
 def pretrained(
@@ -247,10 +263,7 @@ def pruned(
     wrapped = tfmot.sparsity.keras.prune_low_magnitude(copy, schedule)
   else:
     wrapped = without_units(model, left, method)
-  callbacks = [paoding.UpdatePruningStep()]
-  if folder:
-    callbacks.append(tfmot.sparsity.keras.PruningSummaries(f'{folder}/logs'))
-  fit(wrapped, end, images, _FINE.value, callbacks, folder)
+  fit(wrapped, end, images, _FINE.value, pruning_callbacks(folder), folder)
   stripped = strip_pruning(wrapped)
   return stripped if method == 'magnitude' else paoding.compact(stripped)
 
@@ -335,8 +348,11 @@ def run(
   return forms
 
 
-def check_settings() -> None:
+def check_settings(more: Sequence[str] = ()) -> None:
   """Holds the flags against those that a directory was begun with.
+
+  Args:
+    more: Further flags that may not change.
 
   Raises:
     ValueError: they differ.
@@ -348,7 +364,7 @@ def check_settings() -> None:
   names = ('data', 'network', 'widths', 'epsilon', 'sigma', 'compression')
   names += ('stability', 'epochs', 'finetune_epochs', 'batch_size')
   names += ('learning_rate', 'train_samples', 'test_samples', 'radius')
-  names += ('certified',)
+  names += ('certified', *more)
   mine = {name: flags.FLAGS[name].value for name in names}
   if os.path.exists(path):
     with open(path, encoding='utf-8') as file:

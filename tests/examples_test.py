@@ -529,18 +529,17 @@ class TestTraining:
     first = int(epochs[0].split()[1].split('/')[0])
     assert 20 < first <= 40
 
-  def test_methods_by_certified_accuracy(self):
+  def test_methods_by_certified_accuracy(self, tmp_path):
     pytest.importorskip('sklearn')
-    rows = columns(
-      run(
-        'certified_pruning.py',
-        *self.FLAGS,
-        '--rounds=2',
-        '--every=2',
-        '--objective=natural',
-        '--regularized=0',
-      )
+    flags = (
+      *self.FLAGS,
+      '--rounds=2',
+      '--every=2',
+      '--objective=natural',
+      '--regularized=0',
+      f'--directory={tmp_path}',
     )
+    rows = columns(run('certified_pruning.py', *flags))
     assert [row['form'].rsplit(' ', 1)[0] for row in rows] == [
       'dense',
       'ticket',
@@ -552,3 +551,16 @@ class TestTraining:
       assert (
         float(row['certified']) <= float(row['PGD']) <= float(row['benign'])
       )
+    # A row that is missing is trained and measured anew, and comes out alike.
+    (file,) = tmp_path.rglob('SNIP*.json')
+    before = json.loads(file.read_text())
+    file.unlink()
+    assert columns(run('certified_pruning.py', *flags)) == rows
+    assert json.loads(file.read_text()) == before
+    # A round that is missing, too.
+    (file,) = tmp_path.rglob('round_2.npz')
+    file.unlink()
+    (row,) = tmp_path.rglob('ticket*.json')
+    row.unlink()
+    assert columns(run('certified_pruning.py', *flags)) == rows
+    assert list(tmp_path.rglob('events*'))

@@ -131,6 +131,74 @@ def test_tickets_are_kept_when_the_rest_is_broken_off():
     np.testing.assert_array_equal(old, new)
 
 
+class TestOnDisk:
+  def test_a_killed_search_goes_on_and_ends_alike(self, tmp_path):
+    whole = list(self.search(tmp_path / 'whole'))
+    broken = self.search(tmp_path / 'broken')
+    for _ in range(2):
+      next(broken)
+    broken.close()
+    trained = []
+    again = list(
+      self.search(
+        tmp_path / 'broken',
+        lambda w: (trained.append(1), self.same(w)),
+      )
+    )
+    assert len(trained) == 2
+    for one, other in zip(whole, again, strict=True):
+      assert (one.round, one.sparsity) == (other.round, other.sparsity)
+      for a, b in zip(one.masks, other.masks, strict=True):
+        np.testing.assert_array_equal(a, b)
+      weights = one.model.get_weights(), other.model.get_weights()
+      for a, b in zip(*weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+  def test_more_rounds_of_a_finished_search(self, tmp_path):
+    list(self.search(tmp_path, rounds=1))
+    trained = []
+    found = list(
+      self.search(
+        tmp_path, lambda w: (trained.append(1), self.same(w)), rounds=2
+      )
+    )
+    assert len(found) == 3
+    assert len(trained) == 1
+
+  @pytest.mark.parametrize(
+    ('sizes', 'rate'), [((5, 8, 6, 2), 0.4), ((5, 7, 6, 2), 0.5)]
+  )
+  def test_another_search_is_refused_before_training(
+    self, tmp_path, sizes, rate
+  ):
+    next(self.search(tmp_path))
+
+    def never(wrapped):
+      raise AssertionError('Trained.')
+
+    search = training.find_tickets(
+      testing.mlp(sizes), never, rate=rate, directory=str(tmp_path)
+    )
+    with pytest.raises(ValueError, match='another model'):
+      next(search)
+
+  def test_a_damaged_file_is_named(self, tmp_path):
+    next(self.search(tmp_path))
+    file = tmp_path / 'round_0.npz'
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(ValueError, match=r'round_0\.npz.*Remove it'):
+      next(self.search(tmp_path))
+
+  def search(self, directory, train_as=None, rounds=3):
+    return training.find_tickets(
+      model(), train_as or self.same, rounds, 0.5, str(directory)
+    )
+
+  def same(self, wrapped):
+    keras.utils.set_random_seed(3)
+    train(wrapped, 1)
+
+
 class TestBadInput:
   @pytest.mark.parametrize('settings', [{'rounds': -1}, {'rate': 1.0}])
   def test_settings(self, settings):

@@ -18,6 +18,7 @@ import tensorflow as tf
 from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
 from tfmot_paoding.graph import check_model
+from tfmot_paoding.training.ticket_files import TicketFiles
 
 Array = np.ndarray
 
@@ -132,6 +133,7 @@ def find_tickets(
   train: Callable[[keras.Model], Any],
   rounds: int = 16,
   rate: float = 0.2,
+  directory: str | None = None,
 ) -> Iterator[Ticket]:
   """Trains, removes the smallest weights, rewinds the others, and again.
 
@@ -142,6 +144,9 @@ def find_tickets(
       TFMOT's `UpdatePruningStep` among the callbacks.
     rounds: How often weights are removed.
     rate: The fraction removed each time of those that are left.
+    directory: Where each round is written down when it is done. A later call
+      with the same model and rate yields what is there without training, and
+      goes on from it.
 
   Yields:
     The dense network after training, then a ticket a round; what was yielded
@@ -149,7 +154,8 @@ def find_tickets(
 
   Raises:
     TypeError: `model` is no tf_keras model.
-    ValueError: it is subclassed or not built, or a setting is out of range.
+    ValueError: it is subclassed or not built, a setting is out of range, or the
+      directory was begun with another model or rate.
   """
   if rounds < 0:
     raise ValueError(f'`rounds` must be at least 0, but got {rounds}.')
@@ -157,17 +163,40 @@ def find_tickets(
     raise ValueError(f'`rate` must lie in (0, 1), but got {rate}.')
   wrapped = with_fixed_masks(model)
   start = wrapped.get_weights()
+  files = TicketFiles(directory, start, rate) if directory else None
+  done = files is not None
   for number in range(rounds + 1):
+    found = files.load(number) if done else None
+    done = found is not None
+    if done:
+      wrapped.set_weights(found)
+    else:
+      _thin(wrapped, start, rate if number else 0.0)
+      _train(wrapped, train)
+      if files:
+        files.save(number, wrapped.get_weights())
     masks = masks_of(wrapped)
-    if number:
-      left = np.mean(np.concatenate([mask.ravel() for mask in masks]))
-      masks = magnitude_masks(wrapped, 1.0 - left * (1.0 - rate))
-      wrapped.set_weights(start)
-      set_masks(wrapped, masks)
-    train(wrapped)
-    set_masks(wrapped, masks)
-    gone = 1.0 - np.mean(np.concatenate([mask.ravel() for mask in masks]))
-    yield Ticket(number, float(gone), _stripped(wrapped), masks)
+    yield Ticket(number, 1.0 - _left(masks), _stripped(wrapped), masks)
+
+
+def _thin(wrapped: keras.Model, start: Sequence[Array], rate: float) -> None:
+  """Removes the smallest of what is left, and rewinds the others."""
+  left = _left(masks_of(wrapped))
+  masks = magnitude_masks(wrapped, 1.0 - left * (1.0 - rate))
+  wrapped.set_weights(start)
+  set_masks(wrapped, masks)
+
+
+def _train(wrapped: keras.Model, train: Callable[[keras.Model], Any]) -> None:
+  """Trains, and holds the masks whatever `train` did with them."""
+  masks = masks_of(wrapped)
+  train(wrapped)
+  set_masks(wrapped, masks)
+
+
+def _left(masks: Sequence[Array]) -> float:
+  """The fraction of prunable weights that is left."""
+  return float(np.mean(np.concatenate([mask.ravel() for mask in masks])))
 
 
 def _stripped(wrapped: keras.Model) -> keras.Model:
