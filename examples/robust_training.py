@@ -52,6 +52,9 @@ _PRUNE = flags.DEFINE_list(
 _COMPRESSION = flags.DEFINE_float(
   'compression', 10.0, 'How many times fewer weights are left.'
 )
+_SCOPE = flags.DEFINE_enum(
+  'scope', 'local', ['local', 'global'], 'Units: of each layer, or of all.'
+)
 _STABILITY = flags.DEFINE_float(
   'stability', 0.0, 'Weight of the term that makes ReLUs stable.'
 )
@@ -270,24 +273,34 @@ def pruned(
 
 def without_units(model: keras.Model, left: float, method: str) -> keras.Model:
   """A wrapped copy from which units are gone till so many weights are left."""
-  sparsity = sparsity_for(model, left)
-  schedule = paoding.ProgressiveSparsity(sparsity, sparsity / 4)
-  wrapped = paoding.prune_low_saliency(model, schedule, method)
-  paoding.run_schedule(wrapped, verbose=0)
-  return wrapped
+  # Of each layer: how many go is no matter of the method.
+  cheap = 'l1' if _SCOPE.value == 'local' else method
+  sparsity = sparsity_for(model, left, cheap)
+  return unit_pruned(model, sparsity, method)
 
 
-def sparsity_for(model: keras.Model, left: float) -> float:
-  """The fraction of units whose removal leaves so many of the weights."""
+def sparsity_for(model: keras.Model, left: float, method: str) -> float:
+  """The least fraction of units whose removal leaves so few weights."""
   low, high, total = 0.0, 0.98, model.count_params()
   for _ in range(7):
     middle = 0.5 * (low + high)
-    small = paoding.prune(
-      model, middle, method='l1', step_sparsity=middle, verbose=0
-    )
+    wrapped = unit_pruned(model, middle, method)
+    small = paoding.compact(strip_pruning(wrapped))
     enough = small.count_params() <= left * total
     low, high = (low, middle) if enough else (middle, high)
   return high
+
+
+def unit_pruned(
+  model: keras.Model, sparsity: float, method: str
+) -> keras.Model:
+  """A wrapped copy without a fraction of its units, gone in four steps."""
+  schedule = paoding.ProgressiveSparsity(sparsity, sparsity / 4)
+  wrapped = paoding.prune_low_saliency(
+    model, schedule, method, scope=_SCOPE.value, floor=0.02
+  )
+  paoding.run_schedule(wrapped, verbose=0)
+  return wrapped
 
 
 def measured(
@@ -364,7 +377,7 @@ def check_settings(more: Sequence[str] = ()) -> None:
   names = ('data', 'network', 'widths', 'epsilon', 'sigma', 'compression')
   names += ('stability', 'epochs', 'finetune_epochs', 'batch_size')
   names += ('learning_rate', 'train_samples', 'test_samples', 'radius')
-  names += ('certified', *more)
+  names += ('certified', 'scope', *more)
   mine = {name: flags.FLAGS[name].value for name in names}
   if os.path.exists(path):
     with open(path, encoding='utf-8') as file:
