@@ -10,8 +10,6 @@ from tfmot_paoding.ops.base import (
   UnitBook,
   WeightAxes,
   WeightRef,
-  core,
-  last_axis,
 )
 from tfmot_paoding.ops.channelwise import Line, Scale
 from tfmot_paoding.ops.convolutions import Conv, ConvTranspose
@@ -23,6 +21,7 @@ from tfmot_paoding.ops.joins import (
   Multiply,
   WeightedSum,
 )
+from tfmot_paoding.ops.numbering import core, last_axis
 from tfmot_paoding.ops.positions import Largest, Positions, Windows
 from tfmot_paoding.ops.products import Lookup, MatMul, Product
 from tfmot_paoding.ops.shapes import Permute, Reshape, Softmax

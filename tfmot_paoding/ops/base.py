@@ -287,93 +287,9 @@ class Op:
     return np.zeros((0, 1))
 
 
-# Why an operation whose windows or moves are missing cannot be followed.
-UNKNOWN_POSITIONS = (
-  'lays out its positions in a way that is not known (interpolation, or a '
-  'dilated transposed convolution)'
-)
-
-
-class WithKernel:
-  """What linear operations with a kernel and a bias share."""
-
-  kernel: WeightRef
-
-  def product(self, x: tf.Tensor, kernel: Array) -> tf.Tensor:
-    """The product alone, of a tensor (batch, *shape)."""
-    raise NotImplementedError
-
-  def offset(self, params: Params) -> Array | float:
-    """The bias, or 0."""
-    raise NotImplementedError
-
-  def transform(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
-    """The product alone."""
-    return self.product(x[0], params[self.kernel])
-
-  def spread(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
-    """With absolute weights."""
-    return self.product(x[0], tf.abs(params[self.kernel]))
-
-  def intercept(self, params: Params) -> Array | float:
-    """The bias."""
-    return self.offset(params)
-
-  def change(self, before: Params, after: Params) -> tuple[Op, Params]:
-    """The product with the change of the kernel."""
-    return self, {self.kernel: after[self.kernel] - before[self.kernel]}
-
-
-class Windowed:
-  """What operations share that slide a window, if it is known."""
-
-  seen: Any
-
-  @property
-  def linear(self) -> bool:
-    """Where the window is known."""
-    return self.seen is not None
-
-  @property
-  def obstacle(self) -> str | None:
-    """A window that is not known."""
-    return UNKNOWN_POSITIONS if self.seen is None else None
-
-
 def point(x: Array) -> Interval:
   """The interval that holds one value."""
   return Interval(x, x)
-
-
-def last_axis(numbers: Array) -> Array | None:
-  """The unit numbers along the last axis, or None if they differ elsewhere."""
-  if not numbers.size:
-    return None
-  numbers = core(numbers)
-  row = numbers.reshape(-1, numbers.shape[-1])[0]
-  return None if np.any(numbers != row) else row
-
-
-def core(numbers: Array) -> Array:
-  """A view without the repetitions of `np.broadcast_to`, axes kept."""
-  last = numbers.ndim - 1
-  return numbers[
-    tuple(
-      slice(0, 1) if stride == 0 and axis != last else slice(None)
-      for axis, stride in enumerate(numbers.strides)
-    )
-  ]
-
-
-def channel_row(book: UnitBook, numbers: Array) -> Array:
-  """The unit numbers of the channels; freezes units on any other axis."""
-  row = last_axis(numbers)
-  if row is None:
-    book.freeze(
-      numbers, f'their channel is not the last axis at {book.label!r}'
-    )
-    return np.full(numbers.shape[-1], -1)
-  return row
 
 
 @dataclasses.dataclass(frozen=True)

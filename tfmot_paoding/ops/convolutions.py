@@ -18,9 +18,9 @@ from tfmot_paoding.ops.base import (
   UnitBook,
   WeightAxes,
   WeightRef,
-  Windowed,
-  channel_row,
 )
+from tfmot_paoding.ops.kernels import Windowed
+from tfmot_paoding.ops.numbering import channel_row
 from tfmot_paoding.ops.products import (
   Product,
   constant_over_positions,

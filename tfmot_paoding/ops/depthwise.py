@@ -18,13 +18,12 @@ from tfmot_paoding.ops.base import (
   UnitBook,
   WeightAxes,
   WeightRef,
-  Windowed,
-  WithKernel,
-  channel_row,
   scaled_pair,
 )
 from tfmot_paoding.ops.channelwise import Channelwise
 from tfmot_paoding.ops.convolutions import Conv
+from tfmot_paoding.ops.kernels import Windowed, WithKernel
+from tfmot_paoding.ops.numbering import channel_row
 from tfmot_paoding.ops.products import constant_over_positions
 from tfmot_paoding.ops.windows import Window, convolve_depthwise
 

@@ -19,9 +19,9 @@ from tfmot_paoding.ops.base import (
   UnitBook,
   WeightAxes,
   WeightRef,
-  channel_row,
 )
 from tfmot_paoding.ops.channelwise import Channelwise
+from tfmot_paoding.ops.numbering import channel_row
 
 
 @dataclasses.dataclass(frozen=True)

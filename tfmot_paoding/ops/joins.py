@@ -18,9 +18,8 @@ from tfmot_paoding.ops.base import (
   Params,
   Shape,
   UnitBook,
-  core,
-  last_axis,
 )
+from tfmot_paoding.ops.numbering import core, last_axis
 
 Intervals = Sequence[Interval]
 Gains = tuple[Gain, ...]

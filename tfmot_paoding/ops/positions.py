@@ -12,16 +12,16 @@ from tfmot_paoding import intervals, lines
 from tfmot_paoding.intervals import Interval
 from tfmot_paoding.lines import Lines
 from tfmot_paoding.ops.base import (
-  UNKNOWN_POSITIONS,
   Array,
   Gain,
   Op,
   Params,
   Shape,
   UnitBook,
-  channel_row,
 )
 from tfmot_paoding.ops.channelwise import Channelwise
+from tfmot_paoding.ops.kernels import UNKNOWN_POSITIONS
+from tfmot_paoding.ops.numbering import channel_row
 from tfmot_paoding.ops.products import constant_over_positions
 from tfmot_paoding.ops.windows import Move
 

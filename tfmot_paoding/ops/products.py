@@ -18,9 +18,9 @@ from tfmot_paoding.ops.base import (
   UnitBook,
   WeightAxes,
   WeightRef,
-  WithKernel,
-  channel_row,
 )
+from tfmot_paoding.ops.kernels import WithKernel
+from tfmot_paoding.ops.numbering import channel_row
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,38 @@
+"""Reading arrays of unit numbers, most of them broadcast along positions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tfmot_paoding.ops.base import Array, UnitBook
+
+
+def last_axis(numbers: Array) -> Array | None:
+  """The unit numbers along the last axis, or None if they differ elsewhere."""
+  if not numbers.size:
+    return None
+  numbers = core(numbers)
+  row = numbers.reshape(-1, numbers.shape[-1])[0]
+  return None if np.any(numbers != row) else row
+
+
+def core(numbers: Array) -> Array:
+  """A view without the repetitions of `np.broadcast_to`, axes kept."""
+  last = numbers.ndim - 1
+  return numbers[
+    tuple(
+      slice(0, 1) if stride == 0 and axis != last else slice(None)
+      for axis, stride in enumerate(numbers.strides)
+    )
+  ]
+
+
+def channel_row(book: UnitBook, numbers: Array) -> Array:
+  """The unit numbers of the channels; freezes units on any other axis."""
+  row = last_axis(numbers)
+  if row is None:
+    book.freeze(
+      numbers, f'their channel is not the last axis at {book.label!r}'
+    )
+    return np.full(numbers.shape[-1], -1)
+  return row
