@@ -9,12 +9,12 @@ magnitude pruning with rewinding, every few rounds; as many weights gone at
 once after training by magnitude (and fine-tuned) and before it by SNIP; and
 whole units removed without data by this package's methods until as few weights
 are left, fine-tuned. Each with and without the term that makes ReLUs stable
-(`--regularized`: its weights). Shown: accuracy, accuracy under PGD, certified
-accuracy by CROWN, the share of unstable neurons, and of `--verified` samples
-how many Marabou proves robust, breaks, or leaves open within `--seconds` each.
-Means over `--seeds`. With `--directory` every round, network and row is kept: a
-run that is killed goes on from its last epoch. The other flags are those of
-`robust_training.py`.
+(`--regularized`: its weights; every cell has a number for each). Shown:
+accuracy, accuracy under PGD, certified accuracy by CROWN, the share of unstable
+neurons, and of `--verified` samples how many Marabou proves robust, breaks, or
+leaves open within `--seconds` each. Means over `--seeds`. With `--directory`
+every round, network and row is kept: a run that is killed goes on from its last
+epoch. The other flags are those of `robust_training.py`.
 """
 
 from __future__ import annotations
@@ -238,14 +238,21 @@ def main(argv: list[str]) -> None:
           key = objective, weight, name
           rows.setdefault(key, []).append(found)
           logging.info('%s, seed %d: %s', key, seed, rows[key][-1])
+  print(table(rows))
+
+
+def table(rows: dict[tuple[str, str, str], list[dict[str, float]]]) -> str:
+  """A line an objective and form; in a cell, every weight of the term."""
   names = list(next(iter(rows.values()))[0])
-  heads = ['objective', 'stability', 'form', *names]
-  lines = [heads, ['---'] * len(heads)]
-  for key, runs in rows.items():
-    lines.append(
-      [*key, *(shown(name, [one[name] for one in runs]) for name in names)]
-    )
-  print('\n'.join('| ' + ' | '.join(line) + ' |' for line in lines))
+  heads = ['objective', 'form', *names]
+  lines = {}
+  for (objective, _, form), runs in rows.items():
+    found = [shown(name, [one[name] for one in runs]) for name in names]
+    lines.setdefault((objective, form), []).append(found)
+  cells = [heads, ['---'] * len(heads)]
+  for key, columns in lines.items():
+    cells.append([*key, *map(' / '.join, zip(*columns, strict=True))])
+  return '\n'.join('| ' + ' | '.join(line) + ' |' for line in cells)
 
 
 if __name__ == '__main__':
