@@ -21,6 +21,7 @@ last epoch, and TensorBoard shows losses and TFMOT's pruning summaries.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import sys
@@ -54,6 +55,9 @@ _COMPRESSION = flags.DEFINE_float(
 )
 _SCOPE = flags.DEFINE_enum(
   'scope', 'local', ['local', 'global'], 'Units: of each layer, or of all.'
+)
+_GRADUAL = flags.DEFINE_bool(
+  'gradual', False, 'Units leave while the network is fine-tuned, not before.'
 )
 _STABILITY = flags.DEFINE_float(
   'stability', 0.0, 'Weight of the term that makes ReLUs stable.'
@@ -255,15 +259,26 @@ def pruned(
   end = settled(objective_of(objective, 100))
   batches = -(-len(images.x) // _BATCH.value)
   left = 1.0 / _COMPRESSION.value
+  # Ten steps over the first half; the last one falls on the end.
+  frequency = max(1, _FINE.value * batches // 20)
+  gradual = functools.partial(
+    tfmot.sparsity.keras.PolynomialDecay,
+    0.0,
+    begin_step=0,
+    end_step=10 * frequency,
+    frequency=frequency,
+  )
   if method == 'magnitude':
-    # Ten steps over the first half; the last one falls on the end.
-    frequency = max(1, _FINE.value * batches // 20)
-    schedule = tfmot.sparsity.keras.PolynomialDecay(
-      0.0, 1.0 - left, 0, 10 * frequency, frequency=frequency
-    )
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
-    wrapped = tfmot.sparsity.keras.prune_low_magnitude(copy, schedule)
+    wrapped = tfmot.sparsity.keras.prune_low_magnitude(
+      copy, gradual(final_sparsity=1.0 - left)
+    )
+  elif _GRADUAL.value:
+    sparsity = sparsity_for(model, left, method)
+    wrapped = paoding.prune_low_saliency(
+      model, gradual(final_sparsity=sparsity), method
+    )
   else:
     wrapped = without_units(model, left, method)
   fit(wrapped, end, images, _FINE.value, pruning_callbacks(folder), folder)
@@ -273,14 +288,13 @@ def pruned(
 
 def without_units(model: keras.Model, left: float, method: str) -> keras.Model:
   """A wrapped copy from which units are gone till so many weights are left."""
-  # Of each layer: how many go is no matter of the method.
-  cheap = 'l1' if _SCOPE.value == 'local' else method
-  sparsity = sparsity_for(model, left, cheap)
-  return unit_pruned(model, sparsity, method)
+  return unit_pruned(model, sparsity_for(model, left, method), method)
 
 
 def sparsity_for(model: keras.Model, left: float, method: str) -> float:
   """The least fraction of units whose removal leaves so few weights."""
+  if _SCOPE.value == 'local':
+    method = 'l1'  # How many go of each layer is no matter of the method.
   low, high, total = 0.0, 0.98, model.count_params()
   for _ in range(7):
     middle = 0.5 * (low + high)
@@ -377,7 +391,7 @@ def check_settings(more: Sequence[str] = ()) -> None:
   names = ('data', 'network', 'widths', 'epsilon', 'sigma', 'compression')
   names += ('stability', 'epochs', 'finetune_epochs', 'batch_size')
   names += ('learning_rate', 'train_samples', 'test_samples', 'radius')
-  names += ('certified', 'scope', *more)
+  names += ('certified', 'scope', 'gradual', *more)
   mine = {name: flags.FLAGS[name].value for name in names}
   if os.path.exists(path):
     with open(path, encoding='utf-8') as file:
