@@ -396,11 +396,13 @@ def check_settings(more: Sequence[str] = ()) -> None:
   if os.path.exists(path):
     with open(path, encoding='utf-8') as file:
       theirs = json.load(file)
-    differ = [name for name in names if theirs.get(name) != mine[name]]
+    # A flag that an older run did not have is as it is by default.
+    theirs = {name: flags.FLAGS[name].default for name in names} | theirs
+    differ = [name for name in names if theirs[name] != mine[name]]
     if differ:
       raise ValueError(
         f'{_DIRECTORY.value!r} was begun with other settings of '
-        f'{", ".join(differ)}: {[theirs.get(name) for name in differ]}. Pass '
+        f'{", ".join(differ)}: {[theirs[name] for name in differ]}. Pass '
         'these, or another --directory.'
       )
   paoding.write_file(path, json.dumps(mine).encode())
