@@ -25,6 +25,7 @@ import functools
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 
 import numpy as np
@@ -244,8 +245,17 @@ def pretrained(
     folder=folder and f'{folder}/pretraining',
   )
   if done:
-    model.save(done)
+    save(model, done)
   return model
+
+
+def save(model: keras.Model, path: str) -> None:
+  """Writes a .h5 file whole or not at all."""
+  with tempfile.TemporaryDirectory() as folder:
+    name = os.path.join(folder, 'model.h5')
+    model.save(name)
+    with open(name, 'rb') as file:
+      paoding.write_file(path, file.read())
 
 
 def pruned(
@@ -369,7 +379,7 @@ def run(
     )
     forms[method] = weights_left(small), measured(small, objective, images)
     if done:
-      small.save(f'{folder}/{method}.h5')
+      save(small, f'{folder}/{method}.h5')
       paoding.write_file(done, json.dumps(forms[method]).encode())
   logging.info('%s %d: %s', objective, seed, forms)
   return forms
