@@ -4,7 +4,8 @@ Random networks of the layers that the package knows (and some that it does
 not), with branches, sums, concatenations, shared and nested layers, and random
 weights, are pruned at random. The wrapped, the stripped, the saved-and-loaded
 and the compact model must give the same outputs, no layer may leave its
-bounds, and no output may move by more than `deviation_bound` says.
+bounds, and no output may move by more than `deviation_bound` says, over the
+whole range and near samples.
 
   python examples/fuzz_models.py --count=1000
 """
@@ -25,6 +26,7 @@ from tfmot_paoding.bounds import propagate, propagate_constants
 from tfmot_paoding.compat import keras, strip_pruning
 from tfmot_paoding.graph import build_graph, read_params
 from tfmot_paoding.ranges import input_boxes
+from tfmot_paoding.relaxation import NoRelaxationError
 
 FLAGS = flags.FLAGS
 
@@ -329,8 +331,8 @@ def check(seed: int, save: bool = True) -> str:
     save: Whether to save and load the wrapped model as well.
 
   Returns:
-    'bounded', 'no bound' (an operation without bounds leads to an output) or
-    'nothing to prune'.
+    'bounded', 'bounded, near samples too', 'no bound' (an operation without
+    bounds leads to an output) or 'nothing to prune'.
 
   Raises:
     AssertionError: two forms disagree, or a bound does not hold.
@@ -363,17 +365,19 @@ def check(seed: int, save: bool = True) -> str:
       assert gap <= TOLERANCE, f'{name} differs by {gap:.2g}'
   original = answers(model, x)
   check_layers(model, x)
+  near = check_balls(model, small, x, rng)
   try:
     bounds = paoding.deviation_bound(model, small, RANGE)
   except ValueError as error:
     if 'No sound bound' not in str(error):
       raise
+    assert not near, 'bounded near samples, but not over the range'
     return 'no bound'
   bounds = bounds if isinstance(bounds, list) else [bounds]
   for bound, old, new in zip(bounds, original, answers(small, x), strict=True):
     slack = TOLERANCE * (1 + np.abs(old).max())
     assert np.all(np.abs(old - new) <= bound + slack), 'bound broken'
-  return 'bounded'
+  return 'bounded, near samples too' if near else 'bounded'
 
 
 def check_layers(model: keras.Model, x: list[np.ndarray]) -> None:
@@ -405,6 +409,43 @@ def check_layers(model: keras.Model, x: list[np.ndarray]) -> None:
     fixed = constants[value]
     gap = np.abs(found - fixed[None])
     assert not np.any(gap > slack), f'{value} is no constant'
+
+
+def check_balls(
+  model: keras.Model,
+  small: keras.Model,
+  x: list[np.ndarray],
+  rng: np.random.Generator,
+) -> bool:
+  """Raises unless bounds on the change near samples hold.
+
+  Returns:
+    Whether there are any: every operation on the way has to have lines.
+  """
+  epsilon = choose(rng, (0.003, 0.03, 0.3))
+  method = choose(rng, ('ibp', 'crown-ibp', 'crown'))
+  centre = [a[:4] for a in x]
+  try:
+    bounds = paoding.deviation_bound(
+      model, small, RANGE, x=centre, epsilon=epsilon, method=method
+    )
+  except NoRelaxationError:
+    return False
+  bounds = bounds if isinstance(bounds, list) else [bounds]
+  for _ in range(8):
+    moves = [epsilon * rng.uniform(-1, 1, a.shape) for a in centre]
+    if rng.random() < 0.5:
+      moves = [epsilon * np.sign(move) for move in moves]
+    moved = [
+      np.clip(a + move, *RANGE).astype(np.float32)
+      for a, move in zip(centre, moves, strict=True)
+    ]
+    pairs = zip(answers(model, moved), answers(small, moved), strict=True)
+    for bound, (old, new) in zip(bounds, pairs, strict=True):
+      slack = TOLERANCE * (1 + np.abs(old).max())
+      broken = np.abs(old - new) > bound + slack
+      assert not np.any(broken), f'{method} broken within {epsilon}'
+  return True
 
 
 def _saved_and_loaded(model: keras.Model, kind: str) -> keras.Model:

@@ -8,13 +8,14 @@ import pytest
 
 from examples import fuzz_models
 
+_NEAR = 'bounded, near samples too'
 _OUTCOMES: collections.Counter = collections.Counter()
 
 
 @pytest.mark.parametrize('seed', range(40))
 def test_random_networks(seed):
   outcome = fuzz_models.check(1000 + seed, save=seed % 4 == 0)
-  assert outcome in ('bounded', 'no bound', 'nothing to prune')
+  assert outcome in (_NEAR, 'bounded', 'no bound', 'nothing to prune')
   _OUTCOMES[outcome] += 1
 
 
@@ -22,4 +23,4 @@ def test_most_random_networks_have_a_bound():
   # Else the checks above would say little.
   if sum(_OUTCOMES.values()) < 15:
     pytest.skip('too few networks ran in this process')
-  assert _OUTCOMES['bounded'] > 0.6 * sum(_OUTCOMES.values())
+  assert _OUTCOMES[_NEAR] > 0.6 * sum(_OUTCOMES.values())
