@@ -108,6 +108,30 @@ def test_weight_space_treats_every_tap_alike():
     np.testing.assert_allclose(change[tap], wanted, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize('size', [1, 2, 3])
+def test_weight_space_of_a_grouped_convolution(size):
+  """Each block's channels take over by the shares of the tied units."""
+  inputs = keras.Input((5, 5, 2))
+  x = keras.layers.Conv2D(6, 3, name='first')(inputs)
+  x = keras.layers.Conv2D(4, size, groups=2, name='second')(x)
+  model = testing.fill(keras.Model(inputs, x))
+  view = testing.group_view(model)
+  points = np.vstack([view.incoming, view.biases])
+  old = model.get_layer('second').get_weights()[0]
+  WeightSpace(ridge=0.1).absorb(view, 1, -1)
+  view.remove(1)
+  gram = points.T @ points
+  kept = [0, 2]
+  level = 0.1 * np.trace(gram) / 3
+  shares = np.linalg.solve(
+    gram[np.ix_(kept, kept)] + level * np.eye(2), gram[kept, 1]
+  )
+  (kernel,) = view.consumer_kernels().values()
+  wanted = old[:, :, kept] + shares[:, None] * old[:, :, [1]]
+  np.testing.assert_allclose(kernel[:, :, kept], wanted, rtol=1e-5, atol=1e-6)
+  assert not kernel[:, :, 1].any()
+
+
 @pytest.mark.parametrize(
   ('make', 'message'),
   [

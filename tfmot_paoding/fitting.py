@@ -235,7 +235,7 @@ class ConsumerFit:
     self._taps = taps_apart(member, params, len(moments.mean))
     if self._taps > 1:
       matrix = _by_channel(matrix, self._taps)
-    rows = member.places if self._taps > 1 else member.rows
+    rows = member.block.places if self._taps > 1 else member.rows
     if weights is None:
       weights = np.ones(matrix.shape[1])
     self.fit = Elimination(matrix, rows, moments, weights, alive)
@@ -293,15 +293,18 @@ def taps_apart(member: Member, params: Params, rows: int) -> int:
 def weight_moments(member: Member, gram: Array, ridge: float) -> RowMoments:
   """Moments of a consumer's channels, were units what their weights are.
 
+  Of a grouped convolution those of one block's.
+
   Args:
     member: The consumer.
     gram: Inner products of the units' incoming weights, (units, units).
     ridge: Added to the diagonal, as a fraction of its mean.
   """
-  moments = RowMoments.unknown(len(member.units))
+  block = member.block
+  moments = RowMoments.unknown(len(block.units))
   level = max(ridge * np.trace(gram) / len(gram), 1e-12)  # all may be dead
   gram = gram + level * np.eye(len(gram))
-  for channels in member.places.T:
+  for channels in block.places.T:
     moments.covariance[np.ix_(channels, channels)] = gram
   return moments
 

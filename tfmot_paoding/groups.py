@@ -47,6 +47,16 @@ class Member:
     return order.reshape(self.units.max() + 1, -1)
 
   @property
+  def block(self) -> Member:
+    """A consumer as one block of a grouped convolution sees it.
+
+    All blocks see the same units in the same places.
+    """
+    blocks = self.node.op.kernel_axes().blocks
+    units = self.units[: len(self.units) // blocks]
+    return dataclasses.replace(self, units=units)
+
+  @property
   def rows(self) -> Array:
     """The rows of a consumer's matrix that read each unit, (units, rows).
 
