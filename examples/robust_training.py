@@ -33,7 +33,7 @@ import tensorflow_model_optimization as tfmot
 from absl import app, flags, logging
 
 import tfmot_paoding as paoding
-from tfmot_paoding import robustness, training
+from tfmot_paoding import compat, robustness, training
 from tfmot_paoding.compat import keras, strip_pruning
 
 _DATA = flags.DEFINE_string('data', 'digits', 'What to train on.')
@@ -286,9 +286,7 @@ def pruned(
     )
   elif _GRADUAL.value:
     sparsity = sparsity_for(model, left, method)
-    wrapped = paoding.prune_low_saliency(
-      model, gradual(final_sparsity=sparsity), method
-    )
+    wrapped = wrapped_units(model, gradual(final_sparsity=sparsity), method)
   else:
     wrapped = without_units(model, left, method)
   fit(wrapped, end, images, _FINE.value, pruning_callbacks(folder), folder)
@@ -320,11 +318,18 @@ def unit_pruned(
 ) -> keras.Model:
   """A wrapped copy without a fraction of its units, gone in four steps."""
   schedule = paoding.ProgressiveSparsity(sparsity, sparsity / 4)
-  wrapped = paoding.prune_low_saliency(
-    model, schedule, method, scope=_SCOPE.value, floor=0.02
-  )
+  wrapped = wrapped_units(model, schedule, method)
   paoding.run_schedule(wrapped, verbose=0)
   return wrapped
+
+
+def wrapped_units(
+  model: keras.Model, schedule: compat.PruningSchedule, method: str
+) -> keras.Model:
+  """A copy that loses units of each layer, or of all, by a schedule."""
+  return paoding.prune_low_saliency(
+    model, schedule, method, scope=_SCOPE.value, floor=0.02
+  )
 
 
 def measured(

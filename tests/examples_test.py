@@ -340,7 +340,7 @@ def test_prune_model_on_a_convolutional_network(network_path, tmp_path):
 def test_fuzz_models_reports_what_it_found():
   done = run('fuzz_models.py', '--count=2', '--first_seed=3')
   assert done.returncode == 0, done.stderr
-  assert 'bounded: ' in done.stdout
+  assert 'bounded, near samples too: 2' in done.stdout
 
 
 def test_prune_applications_prints_a_row():
@@ -495,6 +495,20 @@ class TestTraining:
       if (row['objective'], row['form']) == ('adversarial', 'magnitude')
     ]
     assert found[0].startswith('0.123')
+
+  def test_units_that_leave_while_training_are_those_of_all_layers(self):
+    pytest.importorskip('sklearn')
+    flags = (
+      *self.FLAGS,
+      '--widths=128,64',
+      '--compression=10',
+      '--objective=natural',
+      '--prune=impact',
+      '--scope=global',
+      '--gradual',
+    )
+    dense, small = columns(run('robust_training.py', *flags))
+    assert int(small['weights']) < 0.1 * int(dense['weights'])
 
   def test_a_directory_of_other_settings_is_refused(self, tmp_path):
     (tmp_path / 'settings.json').write_text('{"data": "mnist"}')
