@@ -23,6 +23,7 @@ import collections
 import dataclasses
 import functools
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -80,7 +81,7 @@ class Run:
         yield 'dense', functools.partial(_as_it_is, dense)
       elif ticket.round % _SHOWN.value == 0:
         shown.append(ticket.sparsity)
-        name = f'ticket {ticket.sparsity:.0%}'
+        name = f'ticket {percent(ticket.sparsity)}'
         yield name, functools.partial(_as_it_is, ticket.model)
     for sparsity in shown:
       named = {
@@ -92,13 +93,13 @@ class Run:
           self.units, dense, sparsity, method
         )
       for name, build in named.items():
-        yield f'{name} {sparsity:.0%}', build
+        yield f'{name} {percent(sparsity)}', build
 
   def once(self, dense: keras.Model, sparsity: float) -> keras.Model:
     """The smallest weights removed at once, and fine-tuned."""
     wrapped = training.with_fixed_masks(dense)
     training.set_masks(wrapped, training.magnitude_masks(wrapped, sparsity))
-    self.tune(wrapped, f'magnitude {sparsity:.0%}')
+    self.tune(wrapped, f'magnitude {percent(sparsity)}')
     return strip_pruning(wrapped)
 
   def snip(self, start: keras.Model, sparsity: float) -> keras.Model:
@@ -118,7 +119,7 @@ class Run:
   ) -> keras.Model:
     """Units removed without data until as few weights are left; fine-tuned."""
     wrapped = robust_training.without_units(dense, 1.0 - sparsity, method)
-    self.tune(wrapped, f'{method} {sparsity:.0%}')
+    self.tune(wrapped, f'{method} {percent(sparsity)}')
     return paoding.compact(strip_pruning(wrapped))
 
   def train(self, wrapped: keras.Model, name: str = 'ticket') -> None:
@@ -169,6 +170,16 @@ class Run:
       if path:
         paoding.write_file(path, json.dumps(found).encode())
       yield name, found
+
+
+def percent(sparsity: float) -> str:
+  """A sparsity with as many digits as tell the rounds shown apart."""
+  left = 1.0 - _RATE.value
+  last = _ROUNDS.value // _SHOWN.value * _SHOWN.value
+  gap = left ** (last - _SHOWN.value) - left**last
+  # Of half the gap, since what is left is a whole number of weights.
+  digits = max(0, math.ceil(-math.log10(0.5 * gap)) - 2)
+  return f'{sparsity:.{digits}%}'
 
 
 def _as_it_is(model: keras.Model) -> keras.Model:

@@ -60,6 +60,9 @@ _SCOPE = flags.DEFINE_enum(
 _GRADUAL = flags.DEFINE_bool(
   'gradual', False, 'Units leave while the network is fine-tuned, not before.'
 )
+_RAMP = flags.DEFINE_bool(
+  'ramp', False, 'adversarial, trades: epsilon grows as it does for bounds.'
+)
 _STABILITY = flags.DEFINE_float(
   'stability', 0.0, 'Weight of the term that makes ReLUs stable.'
 )
@@ -147,10 +150,11 @@ def objective_of(name: str, steps: int) -> training.Objective:
   radius = training.Ramp(0.0, _EPSILON.value, begin, end)
   kappa = training.Ramp(1.0, 0.5, begin, end)
   linear = training.Ramp(1.0, 0.0, begin, end)
+  attacked = radius if _RAMP.value else _EPSILON.value
   return {
     'natural': lambda: training.Natural(),
-    'adversarial': lambda: training.Adversarial(_EPSILON.value),
-    'trades': lambda: training.Adversarial(_EPSILON.value, trades=6.0),
+    'adversarial': lambda: training.Adversarial(attacked),
+    'trades': lambda: training.Adversarial(attacked, trades=6.0),
     'verifiable': lambda: training.Verifiable(radius, kappa),
     'crown-ibp': lambda: training.Verifiable(radius, kappa, linear),
     'smoothing': lambda: training.Smoothing(_SIGMA.value),
@@ -406,7 +410,7 @@ def check_settings(more: Sequence[str] = ()) -> None:
   names = ('data', 'network', 'widths', 'epsilon', 'sigma', 'compression')
   names += ('stability', 'epochs', 'finetune_epochs', 'batch_size')
   names += ('learning_rate', 'train_samples', 'test_samples', 'radius')
-  names += ('certified', 'scope', 'gradual', *more)
+  names += ('certified', 'scope', 'gradual', 'ramp', *more)
   mine = {name: flags.FLAGS[name].value for name in names}
   if os.path.exists(path):
     with open(path, encoding='utf-8') as file:

@@ -578,3 +578,29 @@ class TestTraining:
     row.unlink()
     assert columns(run('certified_pruning.py', *flags)) == rows
     assert list(tmp_path.rglob('events*'))
+
+  def test_rounds_that_differ_by_little_have_rows_of_their_own(self):
+    pytest.importorskip('sklearn')
+    rows = columns(
+      run(
+        'certified_pruning.py',
+        *self.FLAGS[2:],
+        '--epochs=1',
+        '--finetune_epochs=1',
+        '--rounds=2',
+        '--every=1',
+        '--rate=.002',
+        '--objective=natural',
+        '--regularized=0',
+        '--units=',
+      )
+    )
+    shown = [row['form'] for row in rows if 'ticket' in row['form']]
+    assert len(shown) == len(set(shown)) == 2
+    assert len(rows) == 7
+
+  def test_an_attack_may_grow_while_training(self):
+    pytest.importorskip('sklearn')
+    flags = (*self.FLAGS, '--objective=adversarial', '--prune=', '--ramp')
+    (row,) = columns(run('robust_training.py', *flags))
+    assert float(row['PGD']) > 0.3
