@@ -55,6 +55,24 @@ def test_with_batch_norm_softmax_and_several_outputs():
     np.testing.assert_array_equal(one.numpy(), two.numpy())
 
 
+def test_named_inputs_and_outputs():
+  inputs = {'b': keras.Input((4,), name='b'), 'a': keras.Input((3,), name='a')}
+  x = keras.layers.Concatenate()(list(inputs.values()))
+  x = keras.layers.Dense(16, activation='relu')(x)
+  outputs = {'z': keras.layers.Dense(3)(x), 'y': keras.layers.Dense(2)(x)}
+  model = testing.fill(keras.Model(inputs, outputs))
+  small = halved(model, 'reconstruction')
+  drawn = {'a': testing.draw((3,)), 'b': testing.draw((4,))}
+  one, two = model(drawn), small(drawn)
+  assert {name: x.shape for name, x in two.items()} == {
+    'z': (4, 3),
+    'y': (4, 2),
+  }
+  for name, x in two.items():
+    spread = np.ptp(one[name])
+    assert np.abs(x - one[name]).mean() < 0.3 * spread
+
+
 def test_removed_units_of_a_stripped_model_stay_removed():
   model = testing.mlp((5, 16, 12, 3), seed=1)
   wrapped = paoding.prune_low_saliency(

@@ -58,7 +58,7 @@ def outputs_of(model: keras.Model, x: Sequence[Array]) -> list[tf.Tensor]:
   """Every output for one batch, at inference."""
   x = [tf.convert_to_tensor(a) for a in x]
   made = model(x if len(x) > 1 else x[0], training=False)
-  return list(made) if isinstance(made, (list, tuple)) else [made]
+  return tf.nest.flatten(made)
 
 
 def _outputs(model: keras.Model, samples: Sequence[Array]) -> list[Array]:
