@@ -76,6 +76,53 @@ def test_several_inputs_and_outputs_keep_their_names():
     np.testing.assert_allclose(one, two, rtol=1e-5)
 
 
+@pytest.mark.parametrize('recurrent', [False, True])
+def test_a_file_is_what_tensorflow_makes_of_the_model(recurrent):
+  size = 1 if recurrent else None
+  inputs = {
+    'zz': keras.Input((6, 3), name='zz', batch_size=size),
+    'aa': keras.Input((4,), batch_size=size),
+  }
+  kind = keras.layers.LSTM if recurrent else keras.layers.Flatten
+  x = keras.layers.Concatenate()(
+    [kind(*[5] * recurrent)(inputs['zz']), inputs['aa']]
+  )
+  outputs = {'two': keras.layers.Dense(2)(x), 'one': keras.layers.Dense(3)(x)}
+  made = testing.fill(keras.Model(inputs, outputs))
+  data = paoding.convert_to_tflite(made)
+  theirs = tf.lite.TFLiteConverter.from_keras_model(made).convert()
+  assert len(data) == len(theirs)
+  one, two = (load_interpreter(x) for x in (data, theirs))
+  assert one.get_signature_list() == two.get_signature_list()
+  x = {
+    name: testing.draw(tensor.shape[1:], size or 4).astype(np.float32)
+    for name, tensor in zip(made.input_names, made.inputs, strict=True)
+  }
+  for ours, other in zip(
+    lib.run_tflite(data, x, made.output_names),
+    lib.run_tflite(theirs, x, made.output_names),
+    strict=True,
+  ):
+    np.testing.assert_array_equal(ours, other)
+
+
+@pytest.mark.parametrize(
+  ('kind', 'quantization'),
+  [('LSTM', None), ('LSTM', 'int8'), ('GRU', 'dynamic'), ('SimpleRNN', None)],
+)
+def test_recurrent_layers_take_one_sample_a_call(kind, quantization):
+  x = inputs = keras.Input((6, 3))
+  x = getattr(keras.layers, kind)(8, return_sequences=True)(x)
+  x = keras.layers.Bidirectional(getattr(keras.layers, kind)(4))(x)
+  x = keras.layers.Dense(12, activation='relu')(x)
+  made = testing.fill(keras.Model(inputs, keras.layers.Dense(2)(x)))
+  small = paoding.prune(made, 0.5, 'l1', verbose=0)
+  assert small.layers[-2].units == 6
+  data = paoding.convert_to_tflite(small, quantization)  # which runs it
+  (detail,) = load_interpreter(data).get_input_details()
+  assert list(detail['shape_signature']) == [1, 6, 3]
+
+
 @pytest.mark.parametrize('bad', ['int4', 'none', 8])
 def test_unknown_quantizations_are_named(bad):
   with pytest.raises(ValueError, match="`quantization`.*'dynamic'.*int16x8"):
@@ -186,8 +233,9 @@ def test_zeros_are_stored_sparsely_where_that_loads():
   found = paoding.compare_tflite(made, sparse, {made.input_names[0]: X})
   assert found.largest < 1e-5
   # A dense model is not stored so unless asked for, and quantized ones never.
-  assert len(paoding.convert_to_tflite(model())) == len(
-    paoding.convert_to_tflite(model(), sparse=False)
+  full = model()
+  assert len(paoding.convert_to_tflite(full)) == len(
+    paoding.convert_to_tflite(full, sparse=False)
   )
   with pytest.raises(ValueError, match='`sparse` goes with float32 alone'):
     paoding.convert_to_tflite(made, 'int8', sparse=True)

@@ -114,3 +114,23 @@ def test_a_missing_extra_is_named(monkeypatch):
   with pytest.raises(ImportError, match=r'tfmot_paoding\[micro\]'):
     paoding.profile_tflite(data)
   assert paoding.profile_tflite(data, micro=False).arena_bytes is None
+
+
+@pytest.mark.parametrize('kind', ['LSTM', 'GRU'])
+def test_a_recurrent_layer_runs(kind):
+  inputs = keras.Input((6, 3))
+  x = getattr(keras.layers, kind)(5)(inputs)
+  model = testing.fill(keras.Model(inputs, keras.layers.Dense(2)(x)))
+  data = paoding.convert_to_tflite(model)
+  x = {model.input_names[0]: testing.draw((6, 3)).astype(np.float32)}
+  (ours,) = paoding.run_micro(data, x, model.output_names)
+  (theirs,) = paoding.run_tflite(data, x, model.output_names)
+  np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_what_does_not_end_is_told(monkeypatch):
+  monkeypatch.setattr(lib, '_SECONDS', 1e-3)
+  data = paoding.convert_to_tflite(testing.mlp((4, 5, 2)))
+  found = paoding.profile_tflite(data, latency=False)
+  assert found.arena_bytes is None
+  assert 'not through with the model after 0.001 sec' in found.micro_error

@@ -45,6 +45,33 @@ def test_convolutions_by_hand():
   assert found.macs == paoding.count_macs(model)
 
 
+def recurrent(kind):
+  x = inputs = keras.Input((7, 3))
+  x = keras.layers.Bidirectional(kind(5))(x)
+  return testing.fill(keras.Model(inputs, keras.layers.Dense(2)(x)))
+
+
+def test_a_recurrent_network_by_hand():
+  """Each gate multiplies by its two kernels at every step of time."""
+  model = recurrent(keras.layers.LSTM)
+  _, found = profile(model, latency=False)
+  lstm = 2 * 7 * 4 * (3 * 5 + 5 * 5)
+  assert found.macs_by_operator == {
+    'UNIDIRECTIONAL_SEQUENCE_LSTM': lstm,
+    'FULLY_CONNECTED': 10 * 2,
+  }
+  assert found.macs == paoding.count_macs(model)
+
+
+def test_weights_within_loops_count():
+  model = recurrent(keras.layers.GRU)
+  _, found = profile(model, latency=False)
+  assert found.operators['WHILE'] == 2
+  kernels = 2 * 3 * (3 * 5 + 5 * 5) + 10 * 2
+  assert found.weight_bytes > 4 * kernels
+  assert paoding.count_macs(model) == 7 * (kernels - 10 * 2) + 10 * 2
+
+
 def test_integers_take_a_quarter():
   model = testing.mlp((50, 80, 60, 3))
   _, real = profile(model, latency=False)

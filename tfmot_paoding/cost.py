@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from tfmot_paoding.layers.base import Path
 from tfmot_paoding.ops import (
   ConvTranspose,
   Depthwise,
+  Opaque,
   Params,
   Product,
   Shape,
@@ -29,8 +31,9 @@ COSTS = ('parameters', 'macs')
 def count_macs(model: keras.Model) -> int:
   """Multiply-accumulates of one inference for one sample.
 
-  Counted are products and convolutions, as is usual; sizes that the model
-  leaves open count as 1.
+  Counted are products and convolutions, as is usual, and those of recurrent
+  layers at every step of time; sizes that the model leaves open count as 1.
+  Other layers that stay as they are, such as attention, count nothing.
 
   Args:
     model: A built Sequential or functional tf_keras model.
@@ -45,9 +48,10 @@ def count_macs(model: keras.Model) -> int:
 def graph_macs(graph: Graph) -> int:
   """The same of a model's graph."""
   return sum(
-    _uses(graph, node) * math.prod(graph.weight(_kernel(node)).shape)
+    _recurrent_macs(graph, node)
+    if _kernel(node) is None
+    else _uses(graph, node) * math.prod(graph.weight(_kernel(node)).shape)
     for node in graph.nodes
-    if _kernel(node) is not None
   )
 
 
@@ -110,6 +114,34 @@ def _kernel(node: Node) -> WeightRef | None:
   if isinstance(node.op, (Product, Depthwise)):
     return node.op.kernel
   return None
+
+
+def _recurrent_macs(graph: Graph, node: Node) -> int:
+  """Of a layer that multiplies by its matrices at every step of time."""
+  if not isinstance(node.op, Opaque):
+    return 0
+  steps = math.prod(_positions(graph.shapes[node.inputs[0]]))
+  return steps * sum(
+    math.prod(kernel.shape)
+    for cell in _cells(graph.layers[node.path])
+    for kernel in (cell.kernel, cell.recurrent_kernel)
+  )
+
+
+def _cells(layer: keras.layers.Layer) -> list[Any]:
+  """What a recurrent layer runs at every step; none for other layers."""
+  if isinstance(layer, keras.layers.Bidirectional):
+    return [*_cells(layer.forward_layer), *_cells(layer.backward_layer)]
+  if not isinstance(layer, keras.layers.RNN):
+    return []
+  cell = layer.cell
+  cells = getattr(cell, 'cells', [cell])
+  known = (
+    keras.layers.LSTMCell,
+    keras.layers.GRUCell,
+    keras.layers.SimpleRNNCell,
+  )
+  return [cell for cell in cells if isinstance(cell, known)]
 
 
 def _uses(graph: Graph, node: Node) -> int:

@@ -75,7 +75,9 @@ def convert_to_tflite(
   """Converts a model to TFLite and checks the result by running it.
 
   No data is needed: the ranges of activations that integer modes ask for are
-  taken from inputs that are recalled from the model or drawn from a prior.
+  taken from inputs that are recalled from the model or drawn from a prior. A
+  model with recurrent layers takes one sample a call: their loops TFLite has
+  for a known batch only.
 
   Args:
     model: A Keras model; pruning wrappers are stripped off. Only a compact
@@ -215,7 +217,30 @@ def _convert(
   Raises:
     ValueError: TFLite cannot express the model.
   """
-  converter = tf.lite.TFLiteConverter.from_keras_model(model)
+  try:
+    converter = _converter(model)
+    _choose(converter, quantization, drawn, float_io, sparse)
+    with warnings.catch_warnings():
+      # Of TensorFlow's own use of its interpreter, and of integer modes that
+      # are given no statistics of inputs, which is what they are for.
+      warnings.filterwarnings('ignore', message='.*tf.lite.Interpreter is depr')
+      warnings.filterwarnings('ignore', message='Statistics for quantized inp')
+      return converter.convert()
+  except Exception as error:  # the converter raises what it likes
+    raise ValueError(
+      f'TFLite cannot express the model with `quantization` {quantization!r}: '
+      f'{_gist(str(error))}'
+    ) from error
+
+
+def _choose(
+  converter: tf.lite.TFLiteConverter,
+  quantization: str | None,
+  drawn: dict[str, Array] | None,
+  float_io: bool,
+  sparse: bool,
+) -> None:
+  """Sets what the file shall be like."""
   if quantization is not None:
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
   if sparse:
@@ -233,18 +258,37 @@ def _convert(
     if not float_io:
       converter.inference_input_type = _INTEGER[quantization]
       converter.inference_output_type = _INTEGER[quantization]
-  try:
-    with warnings.catch_warnings():
-      # Of TensorFlow's own use of its interpreter, and of integer modes that
-      # are given no statistics of inputs, which is what they are for.
-      warnings.filterwarnings('ignore', message='.*tf.lite.Interpreter is depr')
-      warnings.filterwarnings('ignore', message='Statistics for quantized inp')
-      return converter.convert()
-  except Exception as error:  # the converter raises what it likes
-    raise ValueError(
-      f'TFLite cannot express the model with `quantization` {quantization!r}: '
-      f'{_gist(str(error))}'
-    ) from error
+
+
+def _converter(model: keras.Model) -> tf.lite.TFLiteConverter:
+  """A converter of the model as one function with named inputs and outputs.
+
+  That is a fraction of the work of `from_keras_model`, which also writes down
+  all that training and other calls would need.
+  """
+
+  def serve(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+    given = inputs[0] if len(inputs) == 1 else list(inputs)
+    outputs = tf.nest.flatten(model(given, training=False))
+    return dict(zip(model.output_names, outputs, strict=True))
+
+  batch = 1 if _has_loops(model) else None
+  specs = [
+    tf.TensorSpec((x.shape[0] or batch, *x.shape[1:]), x.dtype, name)
+    for x, name in zip(model.inputs, model.input_names, strict=True)
+  ]
+  function = tf.function(serve, autograph=False).get_concrete_function(*specs)
+  owner = tf.Module()
+  owner.held = list(model.variables)
+  return tf.lite.TFLiteConverter.from_concrete_functions([function], owner)
+
+
+def _has_loops(model: keras.Model) -> bool:
+  """Whether it has layers whose loops TFLite has for a known batch only."""
+  return any(
+    isinstance(layer, keras.layers.RNN) and not layer.unroll
+    for layer in model.submodules
+  )
 
 
 def _gist(text: str) -> str:

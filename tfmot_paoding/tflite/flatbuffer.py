@@ -86,6 +86,11 @@ class TFLiteFile:
     self.object = schema.ModelT.InitFromObj(model)
     graph = self.object.subgraphs[0]
     self.tensors = [self._tensor(tensor) for tensor in graph.tensors]
+    self._inner = [
+      self._tensor(tensor)
+      for other in self.object.subgraphs[1:]
+      for tensor in other.tensors
+    ]
     self.operators = [self._operator(op) for op in graph.operators]
     self.inputs = [int(index) for index in graph.inputs]
     self.outputs = [int(index) for index in graph.outputs]
@@ -101,12 +106,13 @@ class TFLiteFile:
 
   @functools.cached_property
   def weight_bytes(self) -> int:
-    """Bytes of all contents, shared ones once."""
-    return sum({t.buffer: t.stored for t in self.tensors}.values())
+    """Bytes of all contents, those of loops too, shared ones once."""
+    tensors = [*self.tensors, *self._inner]
+    return sum({t.buffer: t.stored for t in tensors}.values())
 
   @functools.cached_property
   def macs(self) -> dict[str, int]:
-    """Multiply-accumulates by operator, for one sample."""
+    """Multiply-accumulates by operator, for one sample, but for loops."""
     found: dict[str, int] = {}
     for op in self.operators:
       count = _macs(op, self.tensors)
@@ -175,4 +181,9 @@ def _macs(op: Operator, tensors: list[Tensor]) -> int:
     return math.prod(shapes[2]) * math.prod(shapes[1][:-1])
   if op.name == 'BATCH_MATMUL':
     return out * shapes[0][-1]
+  if op.name == 'UNIDIRECTIONAL_SEQUENCE_LSTM':
+    # Four gates' kernels, and the recurrent ones, at every step of time.
+    return math.prod(shapes[0][:-1]) * sum(
+      math.prod(shape) for shape in shapes[1:9] if shape
+    )
   return 0

@@ -23,7 +23,7 @@ _WORKER = os.path.join(os.path.dirname(__file__), 'micro_worker.py')
 _TOTAL = re.compile(r'Arena allocation total (\d+) bytes')
 _MISSING = re.compile(r"Didn't find op for builtin opcode '(\w+)'")
 _ALIGNMENT = 16  # bytes
-_SECONDS = 300
+_SECONDS = 60  # for each sample
 
 
 class MicroError(ValueError):
@@ -182,21 +182,37 @@ def _work(
       inputs = '-'
     else:
       np.savez(inputs, **batches)
+    count = len(next(iter(batches.values()))) if batches else 1
     command = [sys.executable, _WORKER, model, str(arena_bytes)]
-    done = subprocess.run(
-      [*command, inputs, outputs],
-      capture_output=True,
-      text=True,
-      errors='replace',
-      timeout=_SECONDS,
-      check=False,
-    )
+    done = _run([*command, inputs, outputs], _SECONDS * count)
     if done.returncode:
       raise _error(done, arena_bytes)
     if batches is None:
       return done.stderr, []
     with np.load(outputs) as file:
       return done.stderr, [file[name] for name in sorted(file, key=int)]
+
+
+def _run(command: Sequence[str], seconds: float) -> subprocess.CompletedProcess:
+  """Runs a command, and what it prints as text.
+
+  Raises:
+    MicroError: it takes longer than so many seconds.
+  """
+  try:
+    return subprocess.run(
+      command,
+      capture_output=True,
+      text=True,
+      errors='replace',
+      timeout=seconds,
+      check=False,
+    )
+  except subprocess.TimeoutExpired:
+    raise MicroError(
+      f'tflite-micro was not through with the model after {seconds} seconds: '
+      'some loops of recurrent layers never end there.'
+    ) from None
 
 
 def _error(done: subprocess.CompletedProcess, arena_bytes: int) -> MicroError:

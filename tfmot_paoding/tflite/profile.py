@@ -39,11 +39,12 @@ class TFLiteProfile:
   Attributes:
     bytes: Of the file: what it takes of flash.
     weight_bytes: Of the contents of its tensors.
-    macs: Multiply-accumulates of one sample.
+    macs: Multiply-accumulates of one sample. What operators do that run others
+      (`WHILE`: recurrent layers but for LSTM) is not counted.
     macs_by_operator: The same by operator.
     operators: How often each operator is used.
-    peak_activation_bytes: The most bytes of activations alive at once, before
-      an interpreter adds its own.
+    peak_activation_bytes: The most bytes of activations alive at once, those
+      within loops left out, before an interpreter adds its own.
     arena_bytes: The tensor arena that tflite-micro needs; None where it was
       not measured or tflite-micro does not run the model.
     micro_error: Why tflite-micro does not run it; '' if it does.
