@@ -118,9 +118,25 @@ def test_recurrent_layers_take_one_sample_a_call(kind, quantization):
   made = testing.fill(keras.Model(inputs, keras.layers.Dense(2)(x)))
   small = paoding.prune(made, 0.5, 'l1', verbose=0)
   assert small.layers[-2].units == 6
-  data = paoding.convert_to_tflite(small, quantization)  # which runs it
+  data = paoding.convert_to_tflite(small, quantization)
   (detail,) = load_interpreter(data).get_input_details()
   assert list(detail['shape_signature']) == [1, 6, 3]
+  # What one sample leaves behind is nothing to the next.
+  x = {small.input_names[0]: testing.draw((6, 3), 20).astype(np.float32)}
+  found = paoding.compare_tflite(small, data, x)
+  assert found.mean < (0.03 if quantization == 'int8' else 1e-4)
+
+
+@pytest.mark.parametrize('kind', ['GRU', 'SimpleRNN'])
+def test_integers_for_loops_are_refused(kind):
+  inputs = keras.Input((6, 3))
+  x = getattr(keras.layers, kind)(4)(inputs)
+  made = testing.fill(keras.Model(inputs, keras.layers.Dense(2)(x)))
+  with pytest.raises(ValueError, match='no integers for loops'):
+    paoding.convert_to_tflite(made, 'int8')
+  unrolled = getattr(keras.layers, kind)(4, unroll=True)(inputs)
+  made = testing.fill(keras.Model(inputs, unrolled))
+  assert len(paoding.convert_to_tflite(made, 'int8'))
 
 
 @pytest.mark.parametrize('bad', ['int4', 'none', 8])

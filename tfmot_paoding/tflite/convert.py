@@ -21,6 +21,7 @@ from tfmot_paoding.judge import outputs_of
 from tfmot_paoding.keras3 import as_tf_keras
 from tfmot_paoding.ranges import input_boxes
 from tfmot_paoding.samples import draw_samples
+from tfmot_paoding.tflite.flatbuffer import TFLiteFile
 from tfmot_paoding.tflite.litert import load_interpreter, run_tflite
 
 Array = np.ndarray
@@ -40,6 +41,7 @@ _TOLERANCE = {
 }
 _REPRESENTATIVE = 128
 _CHECKED = 64
+_FEW = 4  # of real numbers, where one wrong operator shows at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,8 +219,11 @@ def _convert(
   Raises:
     ValueError: TFLite cannot express the model.
   """
+  function = _serving(model)
+  if quantization in _INTEGER and _has_loops(function):
+    _check_loops(model, quantization)
   try:
-    converter = _converter(model)
+    converter = _converter(model, function)
     _choose(converter, quantization, drawn, float_io, sparse)
     with warnings.catch_warnings():
       # Of TensorFlow's own use of its interpreter, and of integer modes that
@@ -231,6 +236,16 @@ def _convert(
       f'TFLite cannot express the model with `quantization` {quantization!r}: '
       f'{_gist(str(error))}'
     ) from error
+
+
+def _check_loops(model: keras.Model, quantization: str) -> None:
+  """Raises where the quantizer would meet a loop: it brings Python down."""
+  if 'WHILE' in TFLiteFile(_convert(model, None)).operator_counts:
+    raise ValueError(
+      'TFLite has no integers for loops, as in GRU and SimpleRNN layers, but '
+      f"`quantization` is {quantization!r}. Use 'dynamic' or None, or LSTM "
+      'layers.'
+    )
 
 
 def _choose(
@@ -260,11 +275,11 @@ def _choose(
       converter.inference_output_type = _INTEGER[quantization]
 
 
-def _converter(model: keras.Model) -> tf.lite.TFLiteConverter:
-  """A converter of the model as one function with named inputs and outputs.
+def _serving(model: keras.Model) -> Any:
+  """The model as one function with named inputs and outputs.
 
-  That is a fraction of the work of `from_keras_model`, which also writes down
-  all that training and other calls would need.
+  TFLite has loops, such as those of recurrent layers, for a known batch only:
+  then it is one sample.
   """
 
   def serve(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -272,23 +287,35 @@ def _converter(model: keras.Model) -> tf.lite.TFLiteConverter:
     outputs = tf.nest.flatten(model(given, training=False))
     return dict(zip(model.output_names, outputs, strict=True))
 
-  batch = 1 if _has_loops(model) else None
-  specs = [
-    tf.TensorSpec((x.shape[0] or batch, *x.shape[1:]), x.dtype, name)
-    for x, name in zip(model.inputs, model.input_names, strict=True)
-  ]
-  function = tf.function(serve, autograph=False).get_concrete_function(*specs)
+  def traced(batch: int | None) -> Any:
+    specs = [
+      tf.TensorSpec((x.shape[0] or batch, *x.shape[1:]), x.dtype, name)
+      for x, name in zip(model.inputs, model.input_names, strict=True)
+    ]
+    return tf.function(serve, autograph=False).get_concrete_function(*specs)
+
+  function = traced(None)
+  return traced(1) if _has_loops(function) else function
+
+
+def _has_loops(function: Any) -> bool:
+  """Whether a function runs another one until something holds."""
+  graph = function.graph.as_graph_def()
+  nodes = [*graph.node]
+  for inner in graph.library.function:
+    nodes += inner.node_def
+  return any(node.op in ('While', 'StatelessWhile') for node in nodes)
+
+
+def _converter(model: keras.Model, function: Any) -> tf.lite.TFLiteConverter:
+  """A converter of that function.
+
+  It has a fraction of the work of `from_keras_model`, which also writes down
+  all that training and other calls would need.
+  """
   owner = tf.Module()
   owner.held = list(model.variables)
   return tf.lite.TFLiteConverter.from_concrete_functions([function], owner)
-
-
-def _has_loops(model: keras.Model) -> bool:
-  """Whether it has layers whose loops TFLite has for a known batch only."""
-  return any(
-    isinstance(layer, keras.layers.RNN) and not layer.unroll
-    for layer in model.submodules
-  )
 
 
 def _gist(text: str) -> str:
@@ -396,7 +423,7 @@ def _check(
 def _samples(
   model: keras.Model, input_range: Any, seed: int
 ) -> dict[str, Array]:
-  """Random inputs in the box, a batch of one by input name."""
+  """A few random inputs in the box, by input name."""
   rng = np.random.default_rng(seed)
   shapes = [
     tuple(size or _OPEN_SIZE for size in tensor.shape[1:])
@@ -404,8 +431,10 @@ def _samples(
   ]
   boxes = input_boxes(model, input_range, shapes)
   return {
-    name: rng.uniform(box.low, box.high)[None].astype(tensor.dtype.name)
-    for name, box, tensor in zip(
-      model.input_names, boxes, model.inputs, strict=True
+    name: rng.uniform(box.low, box.high, (_FEW, *shape)).astype(
+      tensor.dtype.name
+    )
+    for name, box, shape, tensor in zip(
+      model.input_names, boxes, shapes, model.inputs, strict=True
     )
   }

@@ -36,6 +36,9 @@ def run_tflite(
 ) -> list[Array]:
   """Runs a flatbuffer in the interpreter, sample by sample.
 
+  What recurrent layers remember is forgotten before each, as Keras does it;
+  on a device that is up to the program (`reset_all_variables`).
+
   Args:
     data: The flatbuffer.
     inputs: One array with its batch axis for each of the model's input names,
@@ -45,7 +48,9 @@ def run_tflite(
   Returns:
     The outputs in real numbers, in the order of `outputs`.
   """
-  runner = load_interpreter(data).get_signature_runner()
+  interpreter = load_interpreter(data)
+  interpreter.allocate_tensors()
+  runner = interpreter.get_signature_runner()
   details = runner.get_input_details()
   made = runner.get_output_details()
   inputs = {
@@ -53,10 +58,10 @@ def run_tflite(
     for name, x in inputs.items()
   }
   count = len(next(iter(inputs.values())))
-  rows = [
-    runner(**{name: x[k : k + 1] for name, x in inputs.items()})
-    for k in range(count)
-  ]
+  rows = []
+  for k in range(count):
+    interpreter.reset_all_variables()
+    rows.append(runner(**{name: x[k : k + 1] for name, x in inputs.items()}))
   return [
     dequantized(
       np.concatenate([row[name] for row in rows]), made[name]['quantization']

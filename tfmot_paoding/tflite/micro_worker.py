@@ -27,6 +27,7 @@ def main(model: str, arena: str, inputs: str, outputs: str) -> None:
     batches = [file[name] for name in sorted(file, key=int)]
   found: list[list[np.ndarray]] = []
   for sample in zip(*batches, strict=True):
+    interpreter.reset()  # what recurrent layers remember
     for index, value in enumerate(sample):
       interpreter.set_input(value[None], index)
     interpreter.invoke()
