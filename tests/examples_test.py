@@ -565,18 +565,19 @@ class TestTraining:
       assert (
         float(row['certified']) <= float(row['PGD']) <= float(row['benign'])
       )
-    # A row that is missing is trained and measured anew, and comes out alike.
-    (file,) = tmp_path.rglob('SNIP*.json')
-    before = json.loads(file.read_text())
-    file.unlink()
+    # Rows and a round that are missing are trained and measured anew, and come
+    # out alike.
+    (one,), (other,), (last,) = (
+      tmp_path.rglob(name)
+      for name in ('SNIP*.json', 'ticket*.json', 'round_2.npz')
+    )
+    before = json.loads(one.read_text())
+    for file in (one, other, last):
+      file.unlink()
     assert columns(run('certified_pruning.py', *flags)) == rows
-    assert json.loads(file.read_text()) == before
-    # A round that is missing, too.
-    (file,) = tmp_path.rglob('round_2.npz')
-    file.unlink()
-    (row,) = tmp_path.rglob('ticket*.json')
-    row.unlink()
-    assert columns(run('certified_pruning.py', *flags)) == rows
+    assert json.loads(one.read_text()) == before
+    assert other.exists()
+    assert last.exists()
     assert list(tmp_path.rglob('events*'))
 
   def test_rounds_that_differ_by_little_have_rows_of_their_own(self):
