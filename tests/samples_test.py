@@ -99,3 +99,18 @@ def test_schedules_take_a_prior(prior):
   for a, b in zip(one, two, strict=True):
     np.testing.assert_array_equal(a, b)
   assert any(not np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_indices_are_whole_numbers_of_the_whole_range():
+  x = inputs = keras.Input((5,), dtype='int32')
+  x = keras.layers.Embedding(9, 4)(x)
+  x = keras.layers.BatchNormalization()(keras.layers.Flatten()(x))
+  model = testing.fill(keras.Model(inputs, keras.layers.Dense(3)(x)))
+  for prior in (None, 'varied'):
+    (drawn,) = lib.draw_samples(model, (2, 8), 400, 1, prior=prior)
+    assert drawn.shape == (400, 5)
+    assert sorted(set(drawn.ravel())) == list(range(2, 9))
+    share = np.bincount(drawn.ravel().astype(int))[2:] / drawn.size
+    np.testing.assert_allclose(share, 1 / 7, atol=0.03)
+  with pytest.raises(ValueError, match='whole numbers'):
+    lib.draw_samples(model, (2, 8), 4, prior='recalled')

@@ -127,6 +127,36 @@ def test_recurrent_layers_take_one_sample_a_call(kind, quantization):
   assert found.mean < (0.03 if quantization == 'int8' else 1e-4)
 
 
+def test_a_batch_is_open_where_that_costs_nothing():
+  plain = testing.conv_net()
+  x = inputs = keras.Input((8, 6))
+  x = keras.layers.Dense(12, activation='relu')(x)  # of every position
+  x = keras.layers.LayerNormalization()(x)
+  made = testing.fill(keras.Model(inputs, keras.layers.Dense(2)(x)))
+  for model_, first in ((plain, -1), (made, 1)):
+    data = paoding.convert_to_tflite(model_)
+    (detail,) = load_interpreter(data).get_input_details()
+    assert detail['shape_signature'][0] == first
+    found = paoding.profile_tflite(data, micro=False, latency=False)
+    assert 'SHAPE' not in found.operators
+    assert found.macs == paoding.count_macs(model_)
+
+
+@pytest.mark.parametrize('method', ['l1', 'reconstruction'])
+def test_a_network_of_indices(method):
+  x = inputs = keras.Input((8,), dtype='int32')
+  x = keras.layers.Embedding(20, 6)(x)
+  x = keras.layers.Conv1D(8, 3, activation='relu')(x)
+  x = keras.layers.GlobalMaxPooling1D()(x)
+  made = testing.fill(keras.Model(inputs, keras.layers.Dense(3)(x)))
+  small = paoding.prune(made, 0.5, method, (0, 19), verbose=0)
+  assert small.layers[2].filters == 4
+  data = paoding.convert_to_tflite(small, 'int8', (0, 19))
+  x = np.random.default_rng(0).integers(0, 20, (30, 8), np.int32)
+  found = paoding.compare_tflite(small, data, {small.input_names[0]: x})
+  assert found.mean < 0.03
+
+
 @pytest.mark.parametrize('kind', ['GRU', 'SimpleRNN'])
 def test_integers_for_loops_are_refused(kind):
   inputs = keras.Input((6, 3))

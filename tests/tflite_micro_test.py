@@ -136,3 +136,19 @@ def test_what_does_not_end_is_told(monkeypatch):
   found = paoding.profile_tflite(data, latency=False)
   assert found.arena_bytes is None
   assert 'not through with the model after 0.001 sec' in found.micro_error
+
+
+def test_layers_on_sequences_need_no_shapes_at_run_time():
+  """Whose operators tflite-micro has not."""
+  x = inputs = keras.Input((8, 6))
+  x = keras.layers.Dense(12, activation='relu')(x)
+  x = keras.layers.Conv1D(5, 3)(keras.layers.Permute((2, 1))(x))
+  x = keras.layers.TimeDistributed(keras.layers.Dense(4))(x)
+  x = keras.layers.MultiHeadAttention(2, 3)(x, x)
+  x = keras.layers.Flatten()(keras.layers.LayerNormalization()(x))
+  model = testing.fill(keras.Model(inputs, keras.layers.Dense(2)(x)))
+  data = paoding.convert_to_tflite(model)
+  x = {model.input_names[0]: testing.draw((8, 6), 5).astype(np.float32)}
+  (ours,) = paoding.run_micro(data, x, model.output_names)
+  (theirs,) = paoding.run_tflite(data, x, model.output_names)
+  np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())

@@ -15,6 +15,8 @@ from tfmot_paoding.calibration import calibration_samples
 from tfmot_paoding.compat import keras
 from tfmot_paoding.cost import graph_macs
 from tfmot_paoding.graph import build_graph
+from tfmot_paoding.intervals import Interval
+from tfmot_paoding.ops import Shape
 from tfmot_paoding.prior import InputPrior, Prior, VariedPrior, prior_samples
 from tfmot_paoding.ranges import input_boxes
 from tfmot_paoding.recall import has_statistics, recall_inputs
@@ -51,6 +53,10 @@ def draw_samples(
     otherwise: See `prior`.
     verbose: 1 shows a progress bar where inputs are recalled.
 
+  Returns:
+    One array an input, samples first; for inputs of whole numbers, such as
+    indices, whole numbers from all over their range, whatever the prior.
+
   Raises:
     ValueError: the data or the prior do not fit the model.
   """
@@ -65,9 +71,25 @@ def draw_samples(
   boxes = input_boxes(model, input_range, shapes)
   rng = np.random.default_rng([seed, 1])
   return [
-    prior_samples(one, [box], [shape], count, rng)[0]
-    for one, box, shape in zip(priors, boxes, shapes, strict=True)
+    _whole_numbers(box, shape, count, rng)
+    if tensor.dtype.is_integer
+    else prior_samples(one, [box], [shape], count, rng)[0]
+    for tensor, one, box, shape in zip(
+      model.inputs, priors, boxes, shapes, strict=True
+    )
   ]
+
+
+def _whole_numbers(
+  box: Interval, shape: Shape, count: int, rng: np.random.Generator
+) -> Array:
+  """Whole numbers of a range, all alike: of indices none is nearer to none."""
+  low, high = (
+    np.broadcast_to(end, shape) for end in (np.ceil(box.low), box.high)
+  )
+  return rng.integers(
+    low, np.maximum(np.floor(high), low), (count, *shape), endpoint=True
+  ).astype(np.float32)
 
 
 def recalled_samples(
@@ -88,11 +110,23 @@ def recalled_samples(
 
 
 def recalls(model: keras.Model, prior: Any = None) -> bool:
-  """Whether inputs of a model are recalled; see `draw_samples`."""
+  """Whether inputs of a model are recalled; see `draw_samples`.
+
+  Raises:
+    ValueError: they shall be, but are whole numbers.
+  """
+  whole = any(tensor.dtype.is_integer for tensor in model.inputs)
   if prior is None:
     graph = build_graph(model)
-    return has_statistics(graph) and graph_macs(graph) <= _MOST_MACS
-  return isinstance(prior, str) and prior == 'recalled'
+    few = graph_macs(graph) <= _MOST_MACS
+    return has_statistics(graph) and few and not whole
+  asked = isinstance(prior, str) and prior == 'recalled'
+  if asked and whole:
+    raise ValueError(
+      f'{model.name!r} has an input of whole numbers, which no gradient leads '
+      "to: 'recalled' is not for it. Leave `prior` out, or pass data."
+    )
+  return asked
 
 
 def _priors(prior: Any, names: list[str]) -> list[InputPrior]:

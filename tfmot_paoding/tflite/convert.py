@@ -39,6 +39,7 @@ _TOLERANCE = {
   'int8': 0.1,
   'int16x8': 0.05,
 }
+_LOOPS = {'While', 'StatelessWhile'}
 _REPRESENTATIVE = 128
 _CHECKED = 64
 _FEW = 4  # of real numbers, where one wrong operator shows at once
@@ -78,8 +79,9 @@ def convert_to_tflite(
 
   No data is needed: the ranges of activations that integer modes ask for are
   taken from inputs that are recalled from the model or drawn from a prior. A
-  model with recurrent layers takes one sample a call: their loops TFLite has
-  for a known batch only.
+  batch may have any size where that costs nothing; models whose operators would
+  have to work it out (Dense on sequences, recurrent and reshaping layers) take
+  one sample a call, which microcontrollers can run.
 
   Args:
     model: A Keras model; pruning wrappers are stripped off. Only a compact
@@ -220,7 +222,7 @@ def _convert(
     ValueError: TFLite cannot express the model.
   """
   function = _serving(model)
-  if quantization in _INTEGER and _has_loops(function):
+  if quantization in _INTEGER and _operations(function) & _LOOPS:
     _check_loops(model, quantization)
   try:
     converter = _converter(model, function)
@@ -278,8 +280,9 @@ def _choose(
 def _serving(model: keras.Model) -> Any:
   """The model as one function with named inputs and outputs.
 
-  TFLite has loops, such as those of recurrent layers, for a known batch only:
-  then it is one sample.
+  It takes a batch of any size where that costs nothing, else one sample: TFLite
+  has loops, such as those of recurrent layers, for a known batch only, and
+  working out shapes takes operators that tflite-micro does not have.
   """
 
   def serve(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -295,16 +298,14 @@ def _serving(model: keras.Model) -> Any:
     return tf.function(serve, autograph=False).get_concrete_function(*specs)
 
   function = traced(None)
-  return traced(1) if _has_loops(function) else function
+  return traced(1) if _operations(function) & (_LOOPS | {'Shape'}) else function
 
 
-def _has_loops(function: Any) -> bool:
-  """Whether a function runs another one until something holds."""
+def _operations(function: Any) -> set[str]:
+  """The kinds of TensorFlow's operations in a function, and in those in it."""
   graph = function.graph.as_graph_def()
-  nodes = [*graph.node]
-  for inner in graph.library.function:
-    nodes += inner.node_def
-  return any(node.op in ('While', 'StatelessWhile') for node in nodes)
+  parts = [graph.node, *(inner.node_def for inner in graph.library.function)]
+  return {node.op for part in parts for node in part}
 
 
 def _converter(model: keras.Model, function: Any) -> tf.lite.TFLiteConverter:
@@ -383,7 +384,9 @@ def _representative(
       model, input_range, count, seed, None, prior, verbose, 'varied'
     )
   found = {}
-  for name, x, box in zip(model.input_names, drawn, boxes, strict=True):
+  for tensor, name, x, box in zip(
+    model.inputs, model.input_names, drawn, boxes, strict=True
+  ):
     slack = 1e-3 * (box.high - box.low) + 1e-6
     if data is not None and np.any(
       (x < box.low - slack) | (x > box.high + slack)
@@ -398,7 +401,8 @@ def _representative(
     lowest, highest = np.argmin(box.low), np.argmax(box.high)
     x[0].ravel()[lowest] = box.low.ravel()[lowest]
     x[-1].ravel()[highest] = box.high.ravel()[highest]
-    found[name] = x.astype(np.float32)
+    x = np.rint(x) if tensor.dtype.is_integer else x
+    found[name] = x.astype(tensor.dtype.as_numpy_dtype)
   return found
 
 
@@ -409,7 +413,12 @@ def _check(
   inputs: dict[str, Array],
 ) -> None:
   """Raises unless the flatbuffer gives what the Keras model gives."""
-  found = compare_tflite(model, data, inputs)
+  try:
+    found = compare_tflite(model, data, inputs)
+  except RuntimeError as error:
+    raise ValueError(
+      f'The converted model does not run in the interpreter: {error}'
+    ) from error
   gap = found.mean if quantization in _INTEGER else found.largest
   if not gap <= _TOLERANCE[quantization]:
     raise ValueError(
