@@ -157,6 +157,22 @@ def test_a_network_of_indices(method):
   assert found.mean < 0.03
 
 
+def test_a_layer_that_is_always_zero_is_refused():
+  """Phones' integer kernels break on its range, some with the process."""
+  x = inputs = keras.Input((6,))
+  x = keras.layers.Dense(4, activation='relu', bias_initializer=_low, name='d')(
+    x
+  )
+  made = keras.Model(inputs, keras.layers.Dense(2)(x))
+  with pytest.raises(ValueError, match=r"'model\S*/d/\S+' for any input"):
+    paoding.convert_to_tflite(made, 'int8')
+  assert len(paoding.convert_to_tflite(made, 'dynamic'))
+
+
+def _low(shape, dtype=None):
+  return tf.constant(-100.0, dtype, shape)
+
+
 @pytest.mark.parametrize('kind', ['GRU', 'SimpleRNN'])
 def test_integers_for_loops_are_refused(kind):
   inputs = keras.Input((6, 3))

@@ -40,6 +40,7 @@ _TOLERANCE = {
   'int16x8': 0.05,
 }
 _LOOPS = {'While', 'StatelessWhile'}
+_MOST_RESCALING = 256.0  # XNNPACK's limit
 _REPRESENTATIVE = 128
 _CHECKED = 64
 _FEW = 4  # of real numbers, where one wrong operator shows at once
@@ -232,12 +233,15 @@ def _convert(
       # are given no statistics of inputs, which is what they are for.
       warnings.filterwarnings('ignore', message='.*tf.lite.Interpreter is depr')
       warnings.filterwarnings('ignore', message='Statistics for quantized inp')
-      return converter.convert()
+      data = converter.convert()
   except Exception as error:  # the converter raises what it likes
     raise ValueError(
       f'TFLite cannot express the model with `quantization` {quantization!r}: '
       f'{_gist(str(error))}'
     ) from error
+  if quantization == 'int8':
+    _check_rescalings(data)
+  return data
 
 
 def _check_loops(model: keras.Model, quantization: str) -> None:
@@ -426,6 +430,26 @@ def _check(
       f"outputs' spread, where {quantization or 'float32'} explains "
       f'{_TOLERANCE[quantization]:g}. Try another `quantization`, and see that '
       '`input_range` is the range the model was trained on.'
+    )
+
+
+def _check_rescalings(data: bytes) -> None:
+  """Raises where phones' kernels would refuse, or bring the process down.
+
+  Raises:
+    ValueError: an output's range is next to nothing.
+  """
+  dead = [
+    name
+    for name, factor in TFLiteFile(data).rescalings.items()
+    if factor >= _MOST_RESCALING
+  ]
+  if dead:
+    raise ValueError(
+      f'Next to nothing comes out of {dead[0]!r} for any input that its range '
+      "is taken from: phones' interpreters do not run integers of such a "
+      'range. See that `input_range` is the range the model was trained on, or '
+      'pass `representative_data`; a layer that is always 0 has to go.'
     )
 
 

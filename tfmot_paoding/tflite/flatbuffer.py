@@ -29,6 +29,8 @@ _BITS = {
   schema.TensorType.INT4: 4,
 }
 
+_WITH_WEIGHTS = {'CONV_2D', 'DEPTHWISE_CONV_2D', 'FULLY_CONNECTED'}
+
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
@@ -39,12 +41,16 @@ class Tensor:
     bytes: What an activation of it takes.
     stored: Bytes of its contents in the file; 0 for an activation.
     buffer: Where they are; two tensors may share one.
+    name: As the converter named it.
+    step: What one integer is worth, the largest of several; 0 for real numbers.
   """
 
   shape: tuple[int, ...]
   bytes: int
   stored: int
   buffer: int
+  name: str
+  step: float
 
   @property
   def size(self) -> int:
@@ -145,13 +151,31 @@ class TFLiteFile:
       alive = {tensor for tensor in alive if last[tensor] > step}
     return peak
 
+  @functools.cached_property
+  def rescalings(self) -> dict[str, float]:
+    """What products are worth in steps of their output, by its tensor's name.
+
+    Those of operators with integer weights.
+    """
+    found = {}
+    for op in self.operators:
+      if op.name in _WITH_WEIGHTS:
+        x, kernel = (self.tensors[index] for index in op.inputs[:2])
+        out = self.tensors[op.outputs[0]]
+        if out.step:
+          found[out.name] = x.step * kernel.step / out.step
+    return found
+
   def _tensor(self, tensor: schema.TensorT) -> Tensor:
     shape = () if tensor.shape is None else tuple(map(int, tensor.shape))
     shape = tuple(max(size, 1) for size in shape)
     contents = self.object.buffers[tensor.buffer].data
     bits = _BITS.get(tensor.type, 32) * math.prod(shape)
     stored = 0 if contents is None else len(contents)
-    return Tensor(shape, -(-bits // 8), stored, int(tensor.buffer))
+    steps = getattr(tensor.quantization, 'scale', None)
+    step = 0.0 if steps is None else float(max(steps))
+    name = (tensor.name or b'').decode()
+    return Tensor(shape, -(-bits // 8), stored, int(tensor.buffer), name, step)
 
   def _operator(self, op: schema.OperatorT) -> Operator:
     code = self.object.operatorCodes[op.opcodeIndex]
