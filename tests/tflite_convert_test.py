@@ -157,20 +157,22 @@ def test_a_network_of_indices(method):
   assert found.mean < 0.03
 
 
-def test_a_layer_that_is_always_zero_is_refused():
-  """Phones' integer kernels break on its range, some with the process."""
+@pytest.mark.parametrize('normalized', [False, True])
+def test_a_layer_that_is_always_zero_is_refused(normalized):
+  """Integer kernels break on its range, some of them with the process."""
+  low = keras.initializers.Constant(-100.0)
   x = inputs = keras.Input((6,))
-  x = keras.layers.Dense(4, activation='relu', bias_initializer=_low, name='d')(
-    x
-  )
+  if normalized:
+    x = keras.layers.ReLU()(x)
+    x = keras.layers.BatchNormalization(beta_initializer=low, name='d')(x)
+    x = keras.layers.ReLU()(x)
+  else:
+    x = keras.layers.Dense(4, 'relu', bias_initializer=low, name='d')(x)
   made = keras.Model(inputs, keras.layers.Dense(2)(x))
-  with pytest.raises(ValueError, match=r"'model\S*/d/\S+' for any input"):
-    paoding.convert_to_tflite(made, 'int8')
+  for mode in ('int8', 'int16x8'):
+    with pytest.raises(ValueError, match='for any input that its range'):
+      paoding.convert_to_tflite(made, mode)
   assert len(paoding.convert_to_tflite(made, 'dynamic'))
-
-
-def _low(shape, dtype=None):
-  return tf.constant(-100.0, dtype, shape)
 
 
 @pytest.mark.parametrize('kind', ['GRU', 'SimpleRNN'])

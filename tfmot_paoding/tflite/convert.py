@@ -40,7 +40,6 @@ _TOLERANCE = {
   'int16x8': 0.05,
 }
 _LOOPS = {'While', 'StatelessWhile'}
-_MOST_RESCALING = 256.0  # XNNPACK's limit
 _REPRESENTATIVE = 128
 _CHECKED = 64
 _FEW = 4  # of real numbers, where one wrong operator shows at once
@@ -239,8 +238,8 @@ def _convert(
       f'TFLite cannot express the model with `quantization` {quantization!r}: '
       f'{_gist(str(error))}'
     ) from error
-  if quantization == 'int8':
-    _check_rescalings(data)
+  if quantization in _INTEGER:
+    _check_steps(data)
   return data
 
 
@@ -433,17 +432,13 @@ def _check(
     )
 
 
-def _check_rescalings(data: bytes) -> None:
+def _check_steps(data: bytes) -> None:
   """Raises where phones' kernels would refuse, or bring the process down.
 
   Raises:
     ValueError: an output's range is next to nothing.
   """
-  dead = [
-    name
-    for name, factor in TFLiteFile(data).rescalings.items()
-    if factor >= _MOST_RESCALING
-  ]
+  dead = TFLiteFile(data).too_fine
   if dead:
     raise ValueError(
       f'Next to nothing comes out of {dead[0]!r} for any input that its range '

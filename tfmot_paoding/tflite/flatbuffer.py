@@ -29,7 +29,18 @@ _BITS = {
   schema.TensorType.INT4: 4,
 }
 
-_WITH_WEIGHTS = {'CONV_2D', 'DEPTHWISE_CONV_2D', 'FULLY_CONNECTED'}
+_SUMS = {'ADD', 'SUB'}
+# What 16-bit integers of a range of nothing are worth is smaller still.
+_NO_STEP = 1e-30
+# How many steps of its output one step of an operator's inputs may be worth:
+# XNNPACK refuses more, or brings the process down; the sums' kernels abort.
+_FINEST = {
+  'CONV_2D': 2.0**8,
+  'DEPTHWISE_CONV_2D': 2.0**8,
+  'FULLY_CONNECTED': 2.0**8,
+  'ADD': 2.0**19,
+  'SUB': 2.0**19,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,18 +163,17 @@ class TFLiteFile:
     return peak
 
   @functools.cached_property
-  def rescalings(self) -> dict[str, float]:
-    """What products are worth in steps of their output, by its tensor's name.
-
-    Those of operators with integer weights.
-    """
-    found = {}
+  def too_fine(self) -> list[str]:
+    """Tensors of integers whose step is too small for what they come from."""
+    found = []
     for op in self.operators:
-      if op.name in _WITH_WEIGHTS:
-        x, kernel = (self.tensors[index] for index in op.inputs[:2])
-        out = self.tensors[op.outputs[0]]
-        if out.step:
-          found[out.name] = x.step * kernel.step / out.step
+      steps = [self.tensors[index].step for index in op.inputs if index >= 0]
+      for out in (self.tensors[index] for index in op.outputs):
+        # What is added has a step; products have that of both factors.
+        source = max(steps) if op.name in _SUMS else math.prod(steps[:2])
+        fine = out.step * _FINEST.get(op.name, math.inf) <= source
+        if out.step and (fine or out.step < _NO_STEP):
+          found.append(out.name)
     return found
 
   def _tensor(self, tensor: schema.TensorT) -> Tensor:
