@@ -580,28 +580,44 @@ class TestTraining:
     assert last.exists()
     assert list(tmp_path.rglob('events*'))
 
-  def test_rounds_that_differ_by_little_have_rows_of_their_own(self):
-    pytest.importorskip('sklearn')
-    rows = columns(
-      run(
-        'certified_pruning.py',
-        *self.FLAGS[2:],
-        '--epochs=1',
-        '--finetune_epochs=1',
-        '--rounds=2',
-        '--every=1',
-        '--rate=.002',
-        '--objective=natural',
-        '--regularized=0',
-        '--units=',
-      )
+  @pytest.mark.parametrize(
+    ('flags', 'sparsities', 'names'),
+    [
+      ('--rounds=2 --every=1 --rate=.002', (0.002, 0.004), '0.20% 0.40%'),
+      ('--rounds=4 --every=2 --rate=.44', (0.686, 0.902), '69% 90%'),
+    ],
+  )
+  def test_rounds_that_differ_by_little_have_names_of_their_own(
+    self, flags, sparsities, names
+  ):
+    code = (
+      'import sys; from absl import flags; import certified_pruning as lib;'
+      'flags.FLAGS(sys.argv[:-1]);'
+      'print(*map(lib.percent, map(float, sys.argv[-1].split(","))))'
     )
-    shown = [row['form'] for row in rows if 'ticket' in row['form']]
-    assert len(shown) == len(set(shown)) == 2
-    assert len(rows) == 7
+    done = subprocess.run(
+      [
+        sys.executable,
+        '-c',
+        code,
+        *flags.split(),
+        ','.join(map(str, sparsities)),
+      ],
+      capture_output=True,
+      text=True,
+      check=True,
+      env={**os.environ, 'PYTHONPATH': f'{_ROOT}:{_ROOT / "examples"}'},
+    )
+    assert done.stdout.split('\n')[-2] == names
 
   def test_an_attack_may_grow_while_training(self):
     pytest.importorskip('sklearn')
-    flags = (*self.FLAGS, '--objective=adversarial', '--prune=', '--ramp')
+    flags = (
+      *self.FLAGS,
+      '--objective=adversarial',
+      '--prune=',
+      '--ramp',
+      '--learning_rate=.02',
+    )
     (row,) = columns(run('robust_training.py', *flags))
     assert float(row['PGD']) > 0.3

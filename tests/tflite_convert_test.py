@@ -22,7 +22,7 @@ def model():
 def outputs(made, data):
   name, out = made.input_names[0], made.output_names[0]
   out = out.removeprefix('prune_low_saliency_')  # conversion strips wrappers
-  rows = [lib.run_tflite(data, {name: x[None]}, [out])[0] for x in X]
+  rows = [paoding.run_tflite(data, {name: x[None]}, [out])[0] for x in X]
   return np.concatenate(rows)
 
 
@@ -71,7 +71,7 @@ def test_several_inputs_and_outputs_keep_their_names():
     'zz': np.ones((1, 3), np.float32),
     'aa': np.ones((1, 4), np.float32),
   }
-  found = lib.run_tflite(data, values, made.output_names)
+  found = paoding.run_tflite(data, values, made.output_names)
   for one, two in zip(found, made(list(values.values())), strict=True):
     np.testing.assert_allclose(one, two, rtol=1e-5)
 
@@ -99,8 +99,8 @@ def test_a_file_is_what_tensorflow_makes_of_the_model(recurrent):
     for name, tensor in zip(made.input_names, made.inputs, strict=True)
   }
   for ours, other in zip(
-    lib.run_tflite(data, x, made.output_names),
-    lib.run_tflite(theirs, x, made.output_names),
+    paoding.run_tflite(data, x, made.output_names),
+    paoding.run_tflite(theirs, x, made.output_names),
     strict=True,
   ):
     np.testing.assert_array_equal(ours, other)

@@ -21,9 +21,9 @@ from tfmot_paoding.judge import Verdict, judge
 from tfmot_paoding.peaks import activation_peaks
 from tfmot_paoding.ranges import input_boxes
 from tfmot_paoding.registry import Configurable
+from tfmot_paoding.tflite.comparison import clipped
 from tfmot_paoding.tflite.convert import (
   QUANTIZATIONS,
-  clipped,
   convert_to_tflite,
   convert_unchecked,
 )

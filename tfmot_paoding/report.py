@@ -20,7 +20,7 @@ from tfmot_paoding.ranges import input_boxes
 from tfmot_paoding.report_data import CurvePoint, FileReport, LayerWidth, Report
 from tfmot_paoding.report_page import report_page
 from tfmot_paoding.samples import draw_samples
-from tfmot_paoding.tflite.convert import clipped, compare_tflite
+from tfmot_paoding.tflite.comparison import clipped, compare_tflite
 from tfmot_paoding.tflite.files import write_files
 from tfmot_paoding.tflite.litert import run_tflite
 from tfmot_paoding.tflite.profile import profile_tflite

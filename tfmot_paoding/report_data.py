@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from tfmot_paoding.judge import Verdict
-from tfmot_paoding.tflite.convert import Comparison
+from tfmot_paoding.tflite.comparison import Comparison
 from tfmot_paoding.tflite.profile import TFLiteProfile
 
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from tfmot_paoding.tflite.c_array import write_c_array
-from tfmot_paoding.tflite.convert import (
-  Comparison,
-  compare_tflite,
-  convert_to_tflite,
-)
+from tfmot_paoding.tflite.comparison import Comparison, compare_tflite
+from tfmot_paoding.tflite.convert import convert_to_tflite
 from tfmot_paoding.tflite.files import write_file, write_files
 from tfmot_paoding.tflite.litert import run_tflite
 from tfmot_paoding.tflite.micro import MicroError, run_micro

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,14 +14,18 @@ from tfmot_paoding import compat
 from tfmot_paoding.calibration import calibration_samples
 from tfmot_paoding.compat import keras
 from tfmot_paoding.graph import build_graph, check_model
-from tfmot_paoding.heads import heads_of
-from tfmot_paoding.intervals import Interval
-from tfmot_paoding.judge import outputs_of
 from tfmot_paoding.keras3 import as_tf_keras
 from tfmot_paoding.ranges import input_boxes
 from tfmot_paoding.samples import draw_samples
+from tfmot_paoding.tflite.comparison import compare_tflite
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile
-from tfmot_paoding.tflite.litert import load_interpreter, run_tflite
+from tfmot_paoding.tflite.litert import check_steps, load_interpreter
+from tfmot_paoding.tflite.serving import (
+  LOOPS,
+  converter_of,
+  operations,
+  serving,
+)
 
 Array = np.ndarray
 
@@ -39,29 +42,9 @@ _TOLERANCE = {
   'int8': 0.1,
   'int16x8': 0.05,
 }
-_LOOPS = {'While', 'StatelessWhile'}
 _REPRESENTATIVE = 128
 _CHECKED = 64
 _FEW = 4  # of real numbers, where one wrong operator shows at once
-
-
-@dataclasses.dataclass(frozen=True)
-class Comparison:
-  """How a .tflite answers beside its Keras model.
-
-  Attributes:
-    largest: The largest difference of any output, as a fraction of the spread
-      of that output's values.
-    mean: The mean difference, likewise.
-    agreement: The fraction of inputs with the same answers; NaN for outputs
-      that are no classes.
-    count: How many inputs were compared.
-  """
-
-  largest: float
-  mean: float
-  agreement: float
-  count: int
 
 
 def convert_to_tflite(
@@ -129,6 +112,7 @@ def convert_to_tflite(
       model, input_range, seed, representative_data, prior, verbose
     )
     data = _convert(model, quantization, drawn, float_io)
+    check_steps(TFLiteFile(data))
     checked = {name: x[:_CHECKED] for name, x in drawn.items()}
   else:
     data = _convert(model, quantization)
@@ -154,59 +138,8 @@ def convert_unchecked(
   """
   drawn = None
   if quantization in _INTEGER:
-    drawn = _representative(model, input_range, seed, None, 'smooth', 0, 2)
+    drawn = _representative(model, input_range, seed, None, 'smooth', 0, 8)
   return _convert(model, quantization, drawn)
-
-
-def clipped(samples: Sequence[Array], boxes: Sequence[Interval]) -> list[Array]:
-  """Inputs cut to the declared range, as devices see them."""
-  return [
-    np.clip(x, box.low, box.high).astype(np.float32)
-    for x, box in zip(samples, boxes, strict=True)
-  ]
-
-
-def compare_tflite(
-  model: keras.Model, data: bytes, inputs: dict[str, Array]
-) -> Comparison:
-  """Runs a .tflite beside its Keras model.
-
-  Args:
-    model: The Keras model.
-    data: The flatbuffer.
-    inputs: One array with a batch axis by input name, in real numbers.
-
-  Returns:
-    How far apart their answers are.
-
-  Raises:
-    ValueError: the outputs have other shapes.
-  """
-  expected = _answers(model, inputs)
-  found = run_tflite(data, inputs, model.output_names)
-  largest, total, alike = 0.0, 0.0, []
-  for head, want, got in zip(
-    heads_of(build_graph(model)), expected, found, strict=True
-  ):
-    spread = max(np.ptp(want), np.abs(want).max(), 1e-6)
-    if want.shape != got.shape:
-      raise ValueError(
-        f'The converted model gives an output of shape {got.shape}, the Keras '
-        f'model of {want.shape}: TFLite does not compute some layer rightly.'
-      )
-    gap = np.abs(want - got) / spread
-    # A NaN is no small difference.
-    largest = max(largest, float(np.nan_to_num(gap, nan=np.inf).max()))
-    total += float(gap.mean()) / len(expected)
-    if head.is_classes:
-      alike.append(np.mean(head.answers(want) == head.answers(got)))
-  agreement = float(np.mean(alike)) if alike else float('nan')
-  return Comparison(largest, total, agreement, len(expected[0]))
-
-
-def _answers(model: keras.Model, inputs: dict[str, Array]) -> list[Array]:
-  answers = outputs_of(model, [inputs[name] for name in model.input_names])
-  return [np.asarray(answer, np.float64) for answer in answers]
 
 
 def _convert(
@@ -221,26 +154,23 @@ def _convert(
   Raises:
     ValueError: TFLite cannot express the model.
   """
-  function = _serving(model)
-  if quantization in _INTEGER and _operations(function) & _LOOPS:
+  function = serving(model)
+  if quantization in _INTEGER and operations(function) & LOOPS:
     _check_loops(model, quantization)
   try:
-    converter = _converter(model, function)
+    converter = converter_of(model, function)
     _choose(converter, quantization, drawn, float_io, sparse)
     with warnings.catch_warnings():
       # Of TensorFlow's own use of its interpreter, and of integer modes that
       # are given no statistics of inputs, which is what they are for.
       warnings.filterwarnings('ignore', message='.*tf.lite.Interpreter is depr')
       warnings.filterwarnings('ignore', message='Statistics for quantized inp')
-      data = converter.convert()
+      return converter.convert()
   except Exception as error:  # the converter raises what it likes
     raise ValueError(
       f'TFLite cannot express the model with `quantization` {quantization!r}: '
       f'{_gist(str(error))}'
     ) from error
-  if quantization in _INTEGER:
-    _check_steps(data)
-  return data
 
 
 def _check_loops(model: keras.Model, quantization: str) -> None:
@@ -278,48 +208,6 @@ def _choose(
     if not float_io:
       converter.inference_input_type = _INTEGER[quantization]
       converter.inference_output_type = _INTEGER[quantization]
-
-
-def _serving(model: keras.Model) -> Any:
-  """The model as one function with named inputs and outputs.
-
-  It takes a batch of any size where that costs nothing, else one sample: TFLite
-  has loops, such as those of recurrent layers, for a known batch only, and
-  working out shapes takes operators that tflite-micro does not have.
-  """
-
-  def serve(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-    given = inputs[0] if len(inputs) == 1 else list(inputs)
-    outputs = tf.nest.flatten(model(given, training=False))
-    return dict(zip(model.output_names, outputs, strict=True))
-
-  def traced(batch: int | None) -> Any:
-    specs = [
-      tf.TensorSpec((x.shape[0] or batch, *x.shape[1:]), x.dtype, name)
-      for x, name in zip(model.inputs, model.input_names, strict=True)
-    ]
-    return tf.function(serve, autograph=False).get_concrete_function(*specs)
-
-  function = traced(None)
-  return traced(1) if _operations(function) & (_LOOPS | {'Shape'}) else function
-
-
-def _operations(function: Any) -> set[str]:
-  """The kinds of TensorFlow's operations in a function, and in those in it."""
-  graph = function.graph.as_graph_def()
-  parts = [graph.node, *(inner.node_def for inner in graph.library.function)]
-  return {node.op for part in parts for node in part}
-
-
-def _converter(model: keras.Model, function: Any) -> tf.lite.TFLiteConverter:
-  """A converter of that function.
-
-  It has a fraction of the work of `from_keras_model`, which also writes down
-  all that training and other calls would need.
-  """
-  owner = tf.Module()
-  owner.held = list(model.variables)
-  return tf.lite.TFLiteConverter.from_concrete_functions([function], owner)
 
 
 def _gist(text: str) -> str:
@@ -429,22 +317,6 @@ def _check(
       f"outputs' spread, where {quantization or 'float32'} explains "
       f'{_TOLERANCE[quantization]:g}. Try another `quantization`, and see that '
       '`input_range` is the range the model was trained on.'
-    )
-
-
-def _check_steps(data: bytes) -> None:
-  """Raises where phones' kernels would refuse, or bring the process down.
-
-  Raises:
-    ValueError: an output's range is next to nothing.
-  """
-  dead = TFLiteFile(data).too_fine
-  if dead:
-    raise ValueError(
-      f'Next to nothing comes out of {dead[0]!r} for any input that its range '
-      "is taken from: phones' interpreters do not run integers of such a "
-      'range. See that `input_range` is the range the model was trained on, or '
-      'pass `representative_data`; a layer that is always 0 has to go.'
     )
 
 

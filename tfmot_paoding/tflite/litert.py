@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfmot_paoding.tflite.flatbuffer import TFLiteFile
+
 Array = np.ndarray
 
 
@@ -31,6 +33,21 @@ def load_interpreter(data: bytes, threads: int | None = None) -> Any:
   return litert.Interpreter(model_content=data, num_threads=threads)
 
 
+def check_steps(file: TFLiteFile) -> None:
+  """Raises where the interpreter would refuse, or bring the process down.
+
+  Raises:
+    ValueError: the range of an operator's integers is next to nothing.
+  """
+  if file.too_fine:
+    raise ValueError(
+      f'Next to nothing comes out of {file.too_fine[0]!r} for any input that '
+      "its range is taken from: phones' interpreters do not run integers of "
+      'such a range. See that `input_range` is the range the model was trained '
+      'on, or pass `representative_data`; a layer that is always 0 has to go.'
+    )
+
+
 def run_tflite(
   data: bytes, inputs: Mapping[str, Array], outputs: Sequence[str]
 ) -> list[Array]:
@@ -49,7 +66,6 @@ def run_tflite(
     The outputs in real numbers, in the order of `outputs`.
   """
   interpreter = load_interpreter(data)
-  interpreter.allocate_tensors()
   runner = interpreter.get_signature_runner()
   details = runner.get_input_details()
   made = runner.get_output_details()
@@ -60,7 +76,8 @@ def run_tflite(
   count = len(next(iter(inputs.values())))
   rows = []
   for k in range(count):
-    interpreter.reset_all_variables()
+    if k:
+      interpreter.reset_all_variables()
     rows.append(runner(**{name: x[k : k + 1] for name, x in inputs.items()}))
   return [
     dequantized(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile
-from tfmot_paoding.tflite.litert import load_interpreter
+from tfmot_paoding.tflite.litert import check_steps, load_interpreter
 from tfmot_paoding.tflite.micro import (
   MicroError,
   measure_arena,
@@ -86,13 +86,14 @@ def profile_tflite(
 
   Raises:
     ImportError: `micro` without tflite-micro.
-    ValueError: `data` is no .tflite.
+    ValueError: `data` is no .tflite, or the interpreter would not run it.
   """
   file = TFLiteFile(data)
   found: dict[str, Any] = {}
   if micro:
     found = _on_micro(data)
   if latency:
+    check_steps(file)
     files = [data] if reference is None else [data, reference]
     times = _times([load_interpreter(one, 1) for one in files], seconds)
     found['latency'] = _summary(times[0])

@@ -1,0 +1,54 @@
+"""A model as the one function that a .tflite is made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfmot_paoding.compat import keras
+
+# TensorFlow's operations that run others until something holds.
+LOOPS = frozenset({'While', 'StatelessWhile'})
+
+
+def serving(model: keras.Model) -> Any:
+  """The model as one function with named inputs and outputs.
+
+  It takes a batch of any size where that costs nothing, else one sample: TFLite
+  has loops, such as those of recurrent layers, for a known batch only, and
+  working out shapes takes operators that tflite-micro does not have.
+  """
+
+  def serve(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+    given = inputs[0] if len(inputs) == 1 else list(inputs)
+    outputs = tf.nest.flatten(model(given, training=False))
+    return dict(zip(model.output_names, outputs, strict=True))
+
+  def traced(batch: int | None) -> Any:
+    specs = [
+      tf.TensorSpec((x.shape[0] or batch, *x.shape[1:]), x.dtype, name)
+      for x, name in zip(model.inputs, model.input_names, strict=True)
+    ]
+    return tf.function(serve, autograph=False).get_concrete_function(*specs)
+
+  function = traced(None)
+  return traced(1) if operations(function) & (LOOPS | {'Shape'}) else function
+
+
+def operations(function: Any) -> set[str]:
+  """The kinds of TensorFlow's operations in a function, and in those in it."""
+  graph = function.graph.as_graph_def()
+  parts = [graph.node, *(inner.node_def for inner in graph.library.function)]
+  return {node.op for part in parts for node in part}
+
+
+def converter_of(model: keras.Model, function: Any) -> tf.lite.TFLiteConverter:
+  """A converter of that function.
+
+  It has a fraction of the work of `from_keras_model`, which also writes down
+  all that training and other calls would need.
+  """
+  owner = tf.Module()
+  owner.held = list(model.variables)
+  return tf.lite.TFLiteConverter.from_concrete_functions([function], owner)
