@@ -175,6 +175,18 @@ def test_a_layer_that_is_always_zero_is_refused(normalized):
   assert len(paoding.convert_to_tflite(made, 'dynamic'))
 
 
+def test_layer_normalization_has_8_bits_but_not_16():
+  """On whose kernel the interpreter ends the process."""
+  x = inputs = keras.Input((8,))
+  x = keras.layers.LayerNormalization()(keras.layers.Dense(6)(x))
+  made = testing.fill(keras.Model(inputs, keras.layers.Dense(2)(x)))
+  assert len(paoding.convert_to_tflite(made, 'int8'))
+  with pytest.raises(
+    ValueError, match="'SQUARED_DIFFERENCE' with 16-bit activations"
+  ):
+    paoding.convert_to_tflite(made, 'int16x8')
+
+
 @pytest.mark.parametrize('kind', ['GRU', 'SimpleRNN'])
 def test_integers_for_loops_are_refused(kind):
   inputs = keras.Input((6, 3))

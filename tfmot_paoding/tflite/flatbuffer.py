@@ -49,6 +49,7 @@ class Tensor:
 
   Attributes:
     shape: Its shape; sizes left open count as 1.
+    bits: Of each element.
     bytes: What an activation of it takes.
     stored: Bytes of its contents in the file; 0 for an activation.
     buffer: Where they are; two tensors may share one.
@@ -57,6 +58,7 @@ class Tensor:
   """
 
   shape: tuple[int, ...]
+  bits: int
   bytes: int
   stored: int
   buffer: int
@@ -180,12 +182,13 @@ class TFLiteFile:
     shape = () if tensor.shape is None else tuple(map(int, tensor.shape))
     shape = tuple(max(size, 1) for size in shape)
     contents = self.object.buffers[tensor.buffer].data
-    bits = _BITS.get(tensor.type, 32) * math.prod(shape)
+    bits = _BITS.get(tensor.type, 32)
+    size = -(-bits * math.prod(shape) // 8)
     stored = 0 if contents is None else len(contents)
     steps = getattr(tensor.quantization, 'scale', None)
     step = 0.0 if steps is None else float(max(steps))
     name = (tensor.name or b'').decode()
-    return Tensor(shape, -(-bits // 8), stored, int(tensor.buffer), name, step)
+    return Tensor(shape, bits, size, stored, int(tensor.buffer), name, step)
 
   def _operator(self, op: schema.OperatorT) -> Operator:
     code = self.object.operatorCodes[op.opcodeIndex]

@@ -33,12 +33,25 @@ def load_interpreter(data: bytes, threads: int | None = None) -> Any:
   return litert.Interpreter(model_content=data, num_threads=threads)
 
 
-def check_steps(file: TFLiteFile) -> None:
+def check_runs(file: TFLiteFile) -> None:
   """Raises where the interpreter would refuse, or bring the process down.
 
   Raises:
-    ValueError: the range of an operator's integers is next to nothing.
+    ValueError: the range of an operator's integers is next to nothing, or it
+      has no kernel for 16 bits.
   """
+  wide = {
+    op.name
+    for op in file.operators
+    for index in op.outputs
+    if file.tensors[index].bits == 16
+  }
+  if 'SQUARED_DIFFERENCE' in wide:
+    raise ValueError(
+      "The interpreter breaks down on 'SQUARED_DIFFERENCE' with 16-bit "
+      'activations, which layer and group normalization are made of. Use '
+      'another `quantization`.'
+    )
   if file.too_fine:
     raise ValueError(
       f'Next to nothing comes out of {file.too_fine[0]!r} for any input that '

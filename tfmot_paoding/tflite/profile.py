@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile
-from tfmot_paoding.tflite.litert import check_steps, load_interpreter
+from tfmot_paoding.tflite.litert import check_runs, load_interpreter
 from tfmot_paoding.tflite.micro import (
   MicroError,
   measure_arena,
@@ -93,7 +93,7 @@ def profile_tflite(
   if micro:
     found = _on_micro(data)
   if latency:
-    check_steps(file)
+    check_runs(file)
     files = [data] if reference is None else [data, reference]
     times = _times([load_interpreter(one, 1) for one in files], seconds)
     found['latency'] = _summary(times[0])
