@@ -373,10 +373,7 @@ def check(seed: int, save: bool = True) -> str:
       raise
     assert not near, 'bounded near samples, but not over the range'
     return 'no bound'
-  bounds = bounds if isinstance(bounds, list) else [bounds]
-  for bound, old, new in zip(bounds, original, answers(small, x), strict=True):
-    slack = TOLERANCE * (1 + np.abs(old).max())
-    assert np.all(np.abs(old - new) <= bound + slack), 'bound broken'
+  check_moves(bounds, original, answers(small, x), 'bound broken')
   return 'bounded, near samples too' if near else 'bounded'
 
 
@@ -431,7 +428,6 @@ def check_balls(
     )
   except NoRelaxationError:
     return False
-  bounds = bounds if isinstance(bounds, list) else [bounds]
   for _ in range(8):
     moves = [epsilon * rng.uniform(-1, 1, a.shape) for a in centre]
     if rng.random() < 0.5:
@@ -440,12 +436,22 @@ def check_balls(
       np.clip(a + move, *RANGE).astype(np.float32)
       for a, move in zip(centre, moves, strict=True)
     ]
-    pairs = zip(answers(model, moved), answers(small, moved), strict=True)
-    for bound, (old, new) in zip(bounds, pairs, strict=True):
-      slack = TOLERANCE * (1 + np.abs(old).max())
-      broken = np.abs(old - new) > bound + slack
-      assert not np.any(broken), f'{method} broken within {epsilon}'
+    before, after = answers(model, moved), answers(small, moved)
+    check_moves(bounds, before, after, f'{method} broken within {epsilon}')
   return True
+
+
+def check_moves(
+  bounds: np.ndarray | list[np.ndarray],
+  before: list[np.ndarray],
+  after: list[np.ndarray],
+  message: str,
+) -> None:
+  """Raises if an output moved by more than its bound."""
+  bounds = bounds if isinstance(bounds, list) else [bounds]
+  for bound, old, new in zip(bounds, before, after, strict=True):
+    slack = TOLERANCE * (1 + np.abs(old).max())
+    assert np.all(np.abs(old - new) <= bound + slack), message
 
 
 def _saved_and_loaded(model: keras.Model, kind: str) -> keras.Model:

@@ -172,7 +172,11 @@ def test_a_layer_that_is_always_zero_is_refused(normalized):
   for mode in ('int8', 'int16x8'):
     with pytest.raises(ValueError, match='for any input that its range'):
       paoding.convert_to_tflite(made, mode)
-  assert len(paoding.convert_to_tflite(made, 'dynamic'))
+  other = paoding.convert_to_tflite(made, 'dynamic')
+  # Whichever of the files it is, and whoever made it.
+  data = lib.convert_unchecked(made, 'int8', (0.0, 1.0))
+  with pytest.raises(ValueError, match='for any input that its range'):
+    paoding.profile_tflite(other, reference=data, micro=False)
 
 
 def test_layer_normalization_has_8_bits_but_not_16():

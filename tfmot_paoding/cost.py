@@ -47,12 +47,7 @@ def count_macs(model: keras.Model) -> int:
 
 def graph_macs(graph: Graph) -> int:
   """The same of a model's graph."""
-  return sum(
-    _recurrent_macs(graph, node)
-    if _kernel(node) is None
-    else _uses(graph, node) * math.prod(graph.weight(_kernel(node)).shape)
-    for node in graph.nodes
-  )
+  return sum(_node_macs(graph, node) for node in graph.nodes)
 
 
 def unit_costs(
@@ -116,10 +111,15 @@ def _kernel(node: Node) -> WeightRef | None:
   return None
 
 
+def _node_macs(graph: Graph, node: Node) -> int:
+  kernel = _kernel(node)
+  if kernel is not None:
+    return _uses(graph, node) * math.prod(graph.weight(kernel).shape)
+  return _recurrent_macs(graph, node) if isinstance(node.op, Opaque) else 0
+
+
 def _recurrent_macs(graph: Graph, node: Node) -> int:
   """Of a layer that multiplies by its matrices at every step of time."""
-  if not isinstance(node.op, Opaque):
-    return 0
   steps = math.prod(_positions(graph.shapes[node.inputs[0]]))
   return steps * sum(
     math.prod(kernel.shape)

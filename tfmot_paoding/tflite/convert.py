@@ -19,7 +19,7 @@ from tfmot_paoding.ranges import input_boxes
 from tfmot_paoding.samples import draw_samples
 from tfmot_paoding.tflite.comparison import compare_tflite
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile
-from tfmot_paoding.tflite.litert import check_runs, load_interpreter
+from tfmot_paoding.tflite.litert import load_interpreter
 from tfmot_paoding.tflite.serving import (
   LOOPS,
   converter_of,
@@ -112,7 +112,6 @@ def convert_to_tflite(
       model, input_range, seed, representative_data, prior, verbose
     )
     data = _convert(model, quantization, drawn, float_io)
-    check_runs(TFLiteFile(data))
     checked = {name: x[:_CHECKED] for name, x in drawn.items()}
   else:
     data = _convert(model, quantization)

@@ -167,16 +167,12 @@ class TFLiteFile:
   @functools.cached_property
   def too_fine(self) -> list[str]:
     """Tensors of integers whose step is too small for what they come from."""
-    found = []
-    for op in self.operators:
-      steps = [self.tensors[index].step for index in op.inputs if index >= 0]
-      for out in (self.tensors[index] for index in op.outputs):
-        # What is added has a step; products have that of both factors.
-        source = max(steps) if op.name in _SUMS else math.prod(steps[:2])
-        fine = out.step * _FINEST.get(op.name, math.inf) <= source
-        if out.step and (fine or out.step < _NO_STEP):
-          found.append(out.name)
-    return found
+    return [
+      self.tensors[index].name
+      for op in self.operators
+      for index in op.outputs
+      if 0 < self.tensors[index].step <= _least_step(op, self.tensors)
+    ]
 
   def _tensor(self, tensor: schema.TensorT) -> Tensor:
     shape = () if tensor.shape is None else tuple(map(int, tensor.shape))
@@ -202,6 +198,16 @@ class TFLiteFile:
       for part in (op.inputs, op.outputs)
     )
     return Operator(name, inputs, outputs)
+
+
+def _least_step(op: Operator, tensors: list[Tensor]) -> float:
+  """The step of an operator's output that is too small already."""
+  if op.name not in _FINEST:
+    return _NO_STEP
+  steps = [tensors[index].step for index in op.inputs if index >= 0]
+  # What is added has a step; products have that of both factors.
+  source = max(steps) if op.name in _SUMS else math.prod(steps[:2])
+  return max(source / _FINEST[op.name], _NO_STEP)
 
 
 def _macs(op: Operator, tensors: list[Tensor]) -> int:

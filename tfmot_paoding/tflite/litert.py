@@ -77,7 +77,11 @@ def run_tflite(
 
   Returns:
     The outputs in real numbers, in the order of `outputs`.
+
+  Raises:
+    ValueError: the interpreter would not run it; see `check_runs`.
   """
+  check_runs(TFLiteFile(data))
   interpreter = load_interpreter(data)
   runner = interpreter.get_signature_runner()
   details = runner.get_input_details()

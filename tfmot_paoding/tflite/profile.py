@@ -86,15 +86,16 @@ def profile_tflite(
 
   Raises:
     ImportError: `micro` without tflite-micro.
-    ValueError: `data` is no .tflite, or the interpreter would not run it.
+    ValueError: a file is no .tflite, or the interpreter would not run it.
   """
   file = TFLiteFile(data)
   found: dict[str, Any] = {}
   if micro:
     found = _on_micro(data)
   if latency:
-    check_runs(file)
     files = [data] if reference is None else [data, reference]
+    for one in files:
+      check_runs(TFLiteFile(one))
     times = _times([load_interpreter(one, 1) for one in files], seconds)
     found['latency'] = _summary(times[0])
     if reference is not None:
