@@ -12,6 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 import tensorflow_model_optimization as tfmot
+from tensorflow_model_optimization.python.core.keras import utils
 from tensorflow_model_optimization.python.core.keras.compat import keras
 from tensorflow_model_optimization.python.core.sparsity.keras import (
   pruning_impl,
@@ -22,6 +23,7 @@ from tf_keras.src.applications import convnext, inception_resnet_v2
 from tf_keras.src.layers.core import tf_op_layer
 from tf_keras.src.mixed_precision import autocast_variable
 
+smart_cond = utils.smart_cond
 enable_auto_cast_variables = autocast_variable.enable_auto_cast_variables
 
 SavedMetadata = saved_metadata_pb2.SavedMetadata

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfmot_paoding import compat
@@ -81,7 +83,12 @@ class PruneLowSaliency(compat.PruneLowMagnitude):
       ]
     if pruning_schedule is None:
       pruning_schedule = ProgressiveSparsity(0.5)
+    # The layer casts its inputs itself, by its own policy: a cast to the
+    # global one first would round them, and lose their mask.
+    kwargs.update(dtype=layer.dtype_policy, autocast=False)
     super().__init__(layer, pruning_schedule, **kwargs)
+    self.supports_masking = layer.supports_masking
+    self.stateful = layer.stateful
 
   def build(self, input_shape: Any) -> None:
     """Builds the layer and masks of ones."""
@@ -94,6 +101,53 @@ class PruneLowSaliency(compat.PruneLowMagnitude):
       block_size=self.block_size,
       block_pooling_type=self.block_pooling_type,
     )
+
+  def call(
+    self,
+    inputs: Any,
+    *args: Any,
+    training: Any = None,
+    mask: Any = None,
+    **kwargs: Any,
+  ) -> Any:
+    """What the layer makes of the same arguments, its weights masked.
+
+    TFMOT's wrapper reaches for the layer's `call`, which drops Keras masks,
+    activity regularization and the layer's own precision; here the layer is
+    called as a layer.
+    """
+    if training is None:
+      training = keras.backend.learning_phase()
+    compat.smart_cond(training, self._count_step, lambda: tf.no_op('no_update'))
+    self.pruning_obj.weight_mask_op()
+    offered = {'training': training, 'mask': mask}
+    spec = inspect.getfullargspec(self.layer.call)
+    names = [name for name in spec.args if name != 'self']
+    for name, value in offered.items():
+      taken = spec.varkw or name in names[len(args) + 1 :] + spec.kwonlyargs
+      if taken and value is not None:
+        kwargs[name] = value
+    return self.layer(inputs, *args, **kwargs)
+
+  def _count_step(self) -> Any:
+    """Counts a training step, if the callback is there that prunes."""
+    step = self.pruning_step.assign(self.pruning_step + 1)
+    with tf.control_dependencies(
+      [
+        tf.debugging.assert_greater_equal(
+          step, np.int64(1), message=self._PRUNE_CALLBACK_ERROR_MSG
+        )
+      ]
+    ):
+      return tf.no_op('update')
+
+  def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+    """The layer's."""
+    return self.layer.compute_mask(inputs, mask)
+
+  def reset_states(self, states: Any = None) -> None:
+    """The layer's, where it keeps states."""
+    self.layer.reset_states(states)
 
   def add_weight(self, name: str | None = None, *args: Any, **kwargs: Any):
     """Adds a weight; masks get names of their own, since .h5 needs them."""
