@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import sys
 import zipfile
@@ -510,6 +511,11 @@ class TestFilesThatAreNone:
     with pytest.raises(ValueError, match='no model file'):
       paoding.load_model(path)
 
+  def test_a_pipe(self, tmp_path):
+    os.mkfifo(tmp_path / 'a.h5')
+    with pytest.raises(ValueError, match='neither a plain file'):
+      paoding.load_model(tmp_path / 'a.h5')
+
   def test_a_zip_of_something_else(self, tmp_path):
     path = tmp_path / 'a.keras'
     with zipfile.ZipFile(path, 'w') as file:
@@ -547,10 +553,10 @@ class TestFilesThatAreNone:
   def test_descriptions_of_nothing(self, tmp_path, description):
     path = saved(plain(keras2), tmp_path, 'keras')
     with zipfile.ZipFile(path) as file:
-      metadata = file.read('metadata.json')
+      parts = {name: file.read(name) for name in file.namelist()}
     with zipfile.ZipFile(path, 'w') as file:
-      file.writestr('config.json', description)
-      file.writestr('metadata.json', metadata)
+      for name, content in {**parts, 'config.json': description}.items():
+        file.writestr(name, content)
     with pytest.raises(ValueError, match=r'damaged|could not|no Keras model'):
       paoding.load_model(path)
 

@@ -2,81 +2,116 @@
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
+import io
 import json
+import os
 import zipfile
-from collections.abc import Iterator
 from typing import Any
 
 import h5py
 
-_LARGEST_CONFIG = 256 * 2**20
+from tfmot_paoding.loading.archives import (
+  CONFIG,
+  METADATA,
+  WEIGHTS,
+  check_archive,
+  check_contents,
+)
+from tfmot_paoding.loading.errors import ModelFileError, reading
+from tfmot_paoding.loading.hdf5 import check_hdf5, has_backslashes
 
 
-@contextlib.contextmanager
-def reading(path: str, kind: str) -> Iterator[None]:
-  """Turns what a broken file raises, of whatever class, into one error."""
-  try:
-    yield
-  except Exception as error:
-    raise ValueError(
-      f'{path!r} is no {kind}, or is damaged: {type(error).__name__}: {error}'
-    ) from error
+@dataclasses.dataclass(frozen=True)
+class Description:
+  """What is known of a model file before anything is built of it.
+
+  Attributes:
+    config: The model as Keras describes it.
+    version: The version of Keras that wrote it.
+    numbers: How many numbers it holds as weights; None if that was not asked.
+    backslashes: Whether the names of its weights are divided by backslashes,
+      as Keras 2.15 wrote them on Windows, and can read them nowhere.
+  """
+
+  config: dict
+  version: str
+  numbers: int | None
+  backslashes: bool = False
 
 
-def read_file(path: str) -> tuple[dict, str]:
-  """The description in a file, and the version that wrote it.
+def read_file(path: str, trusted: bool = False) -> Description:
+  """Reads the description in a file, which is checked first.
 
   A file may be a zip and HDF5 at once, and Keras decides by the name which it
   reads: what is read here must be what is loaded later.
+
+  Args:
+    path: A .h5 or .keras file.
+    trusted: Whether it may take its weights from other files, or be of any
+      size once it is unpacked.
+
+  Raises:
+    ModelFileError: it is none, is damaged, or does what it must not.
   """
+  if not os.path.isfile(path):
+    raise ModelFileError(f'{path!r} is neither a plain file nor a folder.')
   with open(path, 'rb') as file:
     start = file.read(2)
   if zipfile.is_zipfile(path):
     if start != b'PK' or not path.endswith('.keras'):
-      raise ValueError(
+      raise ModelFileError(
         f'{path!r} holds a zip file, but not as a .keras file does. Expected '
         'a file that begins with the zip, with a name that ends in .keras.'
       )
-    config, version = _read_zip(path)
+    description = _read_zip(path, trusted)
   elif h5py.is_hdf5(path):
-    config, version = _read_h5(path)
+    description = _read_h5(path, trusted)
   else:
-    raise ValueError(
+    raise ModelFileError(
       f'{path!r} is no model file: expected .keras or .h5, or the folder of a '
       'SavedModel.'
     )
+  config = description.config
   if not isinstance(config, dict) or 'class_name' not in config:
-    raise ValueError(
-      f'The model in {path!r} is damaged: its description is {config!r}.'
+    raise ModelFileError(
+      f'The model in {path!r} is damaged: its description is {config!r:.200}.'
     )
-  return config, version
+  return description
 
 
-def _read_zip(path: str) -> tuple[Any, str]:
-  """The description in a .keras file, and the version that wrote it."""
+def _read_zip(path: str, trusted: bool) -> Description:
+  """What a .keras file says of itself."""
   with reading(path, '.keras file'), zipfile.ZipFile(path) as file:
-    for name in ('config.json', 'metadata.json'):
-      if file.getinfo(name).file_size > _LARGEST_CONFIG:
-        raise ValueError(f'{name} is absurdly large')
-    config = json.loads(file.read('config.json'))
+    if not trusted:
+      check_archive(file, path)
+    check_contents(file, path)
+    config = json.loads(file.read(CONFIG))
     # How it was trained is not loaded, and may name functions of the writer's.
     if isinstance(config, dict):
       config.pop('compile_config', None)
-    version = json.loads(file.read('metadata.json'))['keras_version']
-  return config, str(version)
+    version = json.loads(file.read(METADATA))['keras_version']
+    content = file.read(WEIGHTS)
+    with h5py.File(io.BytesIO(content), 'r') as weights:
+      numbers = None if trusted else check_hdf5(weights, path, len(content))
+      backslashes = has_backslashes(weights)
+  return Description(config, str(version), numbers, backslashes)
 
 
-def _read_h5(path: str) -> tuple[Any, str]:
-  """The description in an .h5 file, and the version that wrote it."""
+def _read_h5(path: str, trusted: bool) -> Description:
+  """What an .h5 file says of itself."""
   with reading(path, '.h5 file'), h5py.File(path, 'r') as file:
+    size = os.path.getsize(path)
+    numbers = None if trusted else check_hdf5(file, path, size)
     config = file.attrs.get('model_config')
-    version = file.attrs.get('keras_version', '2')
-  if config is None:
-    raise ValueError(
-      f'{path!r} holds weights but no model. Save the whole model, with '
-      'model.save.'
-    )
-  with reading(path, '.h5 file'):
-    version = version.decode('utf-8') if isinstance(version, bytes) else version
-    return json.loads(config), str(version)
+    version = _text(file.attrs.get('keras_version', '2'))
+    if config is None:
+      raise ModelFileError(
+        f'{path!r} holds weights but no model. Save the whole model, with '
+        'model.save.'
+      )
+    return Description(json.loads(config), version, numbers)
+
+
+def _text(value: Any) -> str:
+  return value.decode('utf-8') if isinstance(value, bytes) else str(value)

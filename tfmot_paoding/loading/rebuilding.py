@@ -5,13 +5,20 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
 
 from tfmot_paoding.compat import keras
 from tfmot_paoding.keras3 import from_keras3
-from tfmot_paoding.loading.inspection import read_file
+from tfmot_paoding.loading.allocation import limited_allocation
+from tfmot_paoding.loading.archives import changed_copy
+from tfmot_paoding.loading.errors import ModelFileError, loading
+from tfmot_paoding.loading.inspection import Description, read_file
 from tfmot_paoding.loading.safety import check_config
-from tfmot_paoding.loading.saved_models import check_graph, read_saved_model
+from tfmot_paoding.loading.saved_models import (
+  check_saved_model,
+  read_saved_model,
+  stored_numbers,
+  variables_prefix,
+)
 from tfmot_paoding.wrapper import prune_scope
 
 
@@ -41,30 +48,23 @@ def load_model(
   with prune_scope():
     if os.path.isdir(path):
       return _load_saved_model(path, allow_code)
-    config, version = read_file(path)
+    description = read_file(path, trusted=allow_code)
     if not allow_code:
-      check_config(config, path)
-    return _load_file(path, version.startswith('3'), allow_code)
+      check_config(description.config, path)
+    return _load_file(path, description, allow_code)
 
 
 def _load_saved_model(path: str, allow_code: bool) -> keras.Model:
   """Loads a folder; unless code is allowed, by its description alone."""
-  metadata = os.path.join(path, 'keras_metadata.pb')
-  graph = os.path.join(path, 'saved_model.pb')
-  if not os.path.isfile(metadata) or not os.path.isfile(graph):
-    raise ValueError(
-      f'The folder {path!r} holds no Keras model. Expected a SavedModel of '
-      'tf_keras; an exported inference graph cannot be taken apart again, so '
-      'save the model as .keras.'
-    )
+  found, saved = read_saved_model(path)
   if allow_code:
-    return _load_file(path, later=False, allow_code=True)
-  config = read_saved_model(path, metadata)
-  check_config(config, path)
-  check_graph(path, graph)
-  with _loading(path):
-    model = keras.models.model_from_json(json.dumps(config))
-    status = model.load_weights(os.path.join(path, 'variables', 'variables'))
+    with loading(path):
+      return keras.models.load_model(path, compile=False)
+  config = check_saved_model(found, saved, path)
+  with loading(path):
+    with limited_allocation(path, stored_numbers(path)):
+      model = keras.models.model_from_json(json.dumps(config))
+    status = model.load_weights(variables_prefix(path))
     status.assert_existing_objects_matched().expect_partial()
     for layer in model.submodules:
       if hasattr(layer, 'finalize_state'):  # statistics that `adapt` has taken
@@ -72,29 +72,25 @@ def _load_saved_model(path: str, allow_code: bool) -> keras.Model:
   return model
 
 
-@contextlib.contextmanager
-def _loading(path: str) -> Iterator[None]:
-  """Turns what a description that does not fit raises into one error."""
-  try:
-    yield
-  except ValueError:
-    raise
-  except Exception as error:
-    raise ValueError(
-      f'{path!r} could not be loaded: {type(error).__name__}: {error}'
-    ) from error
-
-
-def _load_file(path: str, later: bool, allow_code: bool) -> keras.Model:
+def _load_file(
+  path: str, description: Description, allow_code: bool
+) -> keras.Model:
   """Loads what has been checked."""
   import keras as keras3
 
+  later = description.version.startswith('3')
   options = {}
   if later or path.endswith('.keras'):
     options['safe_mode'] = not allow_code
   library = keras3 if later else keras
-  with _loading(path):
-    model = library.models.load_model(path, compile=False, **options)
+  with contextlib.ExitStack() as stack:
+    stack.enter_context(loading(path))
+    source = path
+    if description.backslashes:
+      source = stack.enter_context(changed_copy(path, None, True))
+    stack.enter_context(limited_allocation(path, description.numbers))
+    model = library.models.load_model(source, compile=False, **options)
   if not isinstance(model, (keras.Model, keras3.Model)):
-    raise ValueError(f'{path!r} holds no Keras model, but a {type(model)}.')
-  return from_keras3(model)
+    raise ModelFileError(f'{path!r} holds no Keras model, but a {type(model)}.')
+  with loading(path):
+    return from_keras3(model)
