@@ -8,7 +8,11 @@ import tensorflow_model_optimization as tfmot
 
 import tfmot_paoding as paoding
 from tests import testing
-from tfmot_paoding.compat import PruneLowMagnitude, keras
+from tfmot_paoding.compat import (
+  PruneLowMagnitude,
+  collect_prunable_layers,
+  keras,
+)
 
 _sparsity = tfmot.sparsity.keras
 _layers = keras.layers
@@ -103,3 +107,20 @@ def test_prune_scope_holds_all_classes():
     )
   assert isinstance(again.layers[0], paoding.PruneLowSaliency)
   assert type(magnitude.layers[0]) is PruneLowMagnitude
+
+
+@pytest.mark.parametrize('suffix', ('.h5', '.keras', ''))
+def test_sequential_models_inside_others_load(tmp_path, suffix):
+  inner = keras.Sequential(
+    [keras.Input((4,)), _layers.Dense(6, 'relu'), _layers.Dense(4, 'relu')]
+  )
+  model = testing.fill(
+    keras.Sequential([keras.Input((4,)), inner, _layers.Dense(2)])
+  )
+  wrapped = paoding.prune_low_saliency(model)
+  path = str(tmp_path / f'wrapped{suffix}')
+  wrapped.save(path)
+  loaded = keras.models.load_model(path)
+  x = testing.draw((4,)).astype('float32')
+  np.testing.assert_allclose(loaded(x), model(x), atol=1e-6)
+  assert len(collect_prunable_layers(loaded)) == 3

@@ -7,7 +7,7 @@ from typing import Any
 
 from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
-from tfmot_paoding.graph import Graph, unwrapped
+from tfmot_paoding.graph import Graph, layer_paths, unwrapped
 from tfmot_paoding.layers.base import Path
 from tfmot_paoding.ops import Shape
 
@@ -16,42 +16,56 @@ def clone_with(
   model: keras.Model,
   make_layer: Callable[[Any, Path], Any],
   input_shapes: Callable[[Path], list[Shape] | None] = lambda path: None,
-  path: Path = (),
 ) -> keras.Model:
   """A model of the same structure with its layers made anew.
+
+  Each layer and nested model is made once, however it is reached: what is
+  shared in the model is shared in its clone.
 
   Args:
     model: A functional or Sequential model; it is not changed.
     make_layer: Gives the new layer for a layer and its path.
     input_shapes: Gives the new input shapes of the nested model at a path,
       without the batch axis; None to leave them as they are.
-    path: The model's own path, () for the outermost.
 
   Returns:
     The new model, with fresh weights.
   """
+  paths = layer_paths(model)
+  made: dict[int, Any] = {}
 
   def clone(layer: Any) -> Any:
-    inside = (*path, unwrapped(layer).name)
-    if compat.is_graph_model(layer):
-      return clone_with(layer, make_layer, input_shapes, inside)
-    return make_layer(layer, inside)
-
-  shapes = input_shapes(path)
-  tensors = None
-  if shapes is not None:
-    tensors = [
-      keras.Input(
-        batch_size=old.shape[0],
-        shape=shape,
-        dtype=old.dtype,
-        name=compat.tensor_position(old)[0].name,
+    path = paths[id(unwrapped(layer))]
+    if id(layer) not in made:
+      made[id(layer)] = (
+        clone_model(layer, path)
+        if compat.is_graph_model(layer)
+        else make_layer(layer, path)
       )
-      for old, shape in zip(model.inputs, shapes, strict=True)
-    ]
-  return keras.models.clone_model(
-    model, input_tensors=tensors, clone_function=clone
-  )
+    return made[id(layer)]
+
+  def clone_model(inside: keras.Model, path: Path) -> keras.Model:
+    shapes = input_shapes(path)
+    return keras.models.clone_model(
+      inside,
+      input_tensors=shapes and _inputs_of(inside, shapes),
+      clone_function=clone,
+    )
+
+  return clone_model(model, ())
+
+
+def _inputs_of(model: keras.Model, shapes: list[Shape]) -> list[Any]:
+  """Inputs like a model's, of other shapes."""
+  return [
+    keras.Input(
+      batch_size=old.shape[0],
+      shape=shape,
+      dtype=old.dtype,
+      name=compat.tensor_position(old)[0].name,
+    )
+    for old, shape in zip(model.inputs, shapes, strict=True)
+  ]
 
 
 def fresh_layer(layer: Any) -> Any:

@@ -3,7 +3,9 @@
 Nested models are inlined, pruning wrappers looked through. Each tensor is a
 value with an index; each operation a node between values. The layer a node
 came from is known by its path of names, which is the same in the original,
-the wrapped, the stripped and the compact model.
+the wrapped, the stripped and the compact model. A layer that is reached in
+several ways, as inside a nested model that another one holds as well, has one
+path, the first: it is one layer, called repeatedly.
 """
 
 from __future__ import annotations
@@ -60,6 +62,7 @@ class Graph:
       nested models that are not walked.
     wrappers: The pruning wrapper of each path that has one.
     calls: How often each layer is called.
+    paths: The path of each layer by its id.
     layer_inputs: The values that each layer reads, in its last call.
     layer_outputs: The values that each layer makes, in its last call.
   """
@@ -71,6 +74,7 @@ class Graph:
   layers: dict[Path, Any] = dataclasses.field(default_factory=dict)
   wrappers: dict[Path, Any] = dataclasses.field(default_factory=dict)
   calls: dict[Path, int] = dataclasses.field(default_factory=dict)
+  paths: dict[int, Path] = dataclasses.field(default_factory=dict)
   layer_inputs: dict[Path, tuple[int, ...]] = dataclasses.field(
     default_factory=dict
   )
@@ -118,10 +122,10 @@ def build_graph(model: keras.Model) -> Graph:
     ValueError: `model` is subclassed or not built.
   """
   check_model(model)
-  graph = Graph()
+  graph = Graph(paths=layer_paths(model))
   inputs = [graph.add_value(_shape_of(tensor)) for tensor in model.inputs]
   graph.inputs = tuple(inputs)
-  graph.outputs = tuple(_inline(graph, model, (), inputs))
+  graph.outputs = tuple(_inline(graph, model, inputs))
   return graph
 
 
@@ -163,6 +167,28 @@ def unwrapped(layer: Any) -> Any:
   return layer.layer if isinstance(layer, compat.PruneLowMagnitude) else layer
 
 
+def layer_paths(model: keras.Model) -> dict[int, Path]:
+  """The path of each layer inside a model, nested models' too, by its id.
+
+  Args:
+    model: A built Sequential or functional model, wrapped for pruning or not;
+      the ids are those of the layers inside wrappers.
+  """
+  found: dict[int, Path] = {}
+
+  def walk(inside: keras.Model, outer: Path) -> None:
+    called = [call.layer for call in compat.ordered_nodes(inside)]
+    for layer in map(unwrapped, [*called, *inside.layers]):
+      if id(layer) in found:
+        continue
+      found[id(layer)] = (*outer, layer.name)
+      if compat.is_graph_model(layer):
+        walk(layer, found[id(layer)])
+
+  walk(model, ())
+  return found
+
+
 def read_params(graph: Graph) -> dict[WeightRef, np.ndarray]:
   """Every weight that the operations read, as float64.
 
@@ -181,9 +207,7 @@ def read_params(graph: Graph) -> dict[WeightRef, np.ndarray]:
   return params
 
 
-def _inline(
-  graph: Graph, model: keras.Model, path: Path, inputs: list[int]
-) -> list[int]:
+def _inline(graph: Graph, model: keras.Model, inputs: list[int]) -> list[int]:
   """Appends a model's nodes; returns the values of its outputs."""
   values: dict[tuple[int, int, int], int] = {}
 
@@ -200,7 +224,7 @@ def _inline(
       values[id(layer), node, position]
       for layer, node, position in compat.inbound_tensors(call)
     ]
-    made = _add_call(graph, call, path, sources)
+    made = _add_call(graph, call, sources)
     for position, value in enumerate(made):
       values[id(call.layer), compat.node_position(call), position] = value
   outputs = []
@@ -210,21 +234,19 @@ def _inline(
   return outputs
 
 
-def _add_call(
-  graph: Graph, call: Any, outer: Path, sources: list[int]
-) -> list[int]:
+def _add_call(graph: Graph, call: Any, sources: list[int]) -> list[int]:
   """Appends one call of a layer or nested model; returns its outputs."""
   layer = unwrapped(call.layer)
-  path = (*outer, layer.name)
+  path = graph.paths[id(layer)]
   graph.calls[path] = graph.calls.get(path, 0) + 1
   graph.layers[path] = layer
   if layer is not call.layer:
     graph.wrappers[path] = call.layer
   odd = _what_is_odd(call)
   if compat.is_graph_model(layer) and not odd:
-    made = _inline(graph, layer, path, sources)
+    made = _inline(graph, layer, sources)
   else:
-    _note_layers(graph, layer, path)
+    _note_layers(graph, layer)
     made = list(_lower(graph, call, layer, path, sources, odd))
   graph.layer_inputs[path] = tuple(sources)
   graph.layer_outputs[path] = tuple(made)
@@ -240,14 +262,13 @@ def _what_is_odd(call: Any) -> str | None:
   return None
 
 
-def _note_layers(graph: Graph, layer: Any, path: Path) -> None:
+def _note_layers(graph: Graph, layer: Any) -> None:
   """Files the layers of a nested model that is not walked."""
   if not compat.is_graph_model(layer):
     return
-  for inner in layer.layers:
-    inside = (*path, unwrapped(inner).name)
-    graph.layers[inside] = unwrapped(inner)
-    _note_layers(graph, unwrapped(inner), inside)
+  for inner in map(unwrapped, layer.layers):
+    graph.layers[graph.paths[id(inner)]] = inner
+    _note_layers(graph, inner)
 
 
 def _lower(

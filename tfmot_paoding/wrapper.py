@@ -172,6 +172,11 @@ class PruneLowSaliency(compat.PruneLowMagnitude):
     return config
 
 
+# A Sequential model inside another model is read from .h5 by the bare name of
+# each class, registered or not.
+keras.utils.get_custom_objects()['PruneLowSaliency'] = PruneLowSaliency
+
+
 def prune_scope() -> Any:
   """TFMOT's `prune_scope` with this package's classes in it.
 

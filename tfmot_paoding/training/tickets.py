@@ -16,8 +16,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_paoding import compat
+from tfmot_paoding.cloning import clone_with, copy_weights, fresh_layer
 from tfmot_paoding.compat import keras
-from tfmot_paoding.graph import check_model
+from tfmot_paoding.graph import build_graph, check_model
 from tfmot_paoding.training.ticket_files import TicketFiles
 
 Array = np.ndarray
@@ -54,8 +55,7 @@ def with_fixed_masks(model: keras.Model) -> keras.Model:
     ValueError: it is subclassed or not built.
   """
   check_model(model)
-  copy = keras.models.clone_model(model)
-  copy.set_weights(model.get_weights())
+  copy = _copy(model)
   schedule = compat.ConstantSparsity(0.5, compat.NEVER - 1, compat.NEVER)
   return compat.prune_low_magnitude(copy, schedule)
 
@@ -201,9 +201,12 @@ def _left(masks: Sequence[Array]) -> float:
 
 def _stripped(wrapped: keras.Model) -> keras.Model:
   """A stripped copy that further training does not touch."""
-  plain = compat.strip_pruning(wrapped)
-  copy = keras.models.clone_model(plain)
-  copy.set_weights(plain.get_weights())
+  return _copy(compat.strip_pruning(wrapped))
+
+
+def _copy(model: keras.Model) -> keras.Model:
+  copy = clone_with(model, lambda layer, _: fresh_layer(layer))
+  copy_weights(build_graph(model), build_graph(copy))
   return copy
 
 
