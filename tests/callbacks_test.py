@@ -102,6 +102,97 @@ def test_several_steps_in_one_execution_miss_nothing():
   assert callback.history.step == [3, 7]
 
 
+def loop(wrapped, callback, epochs=2, batch_end=False, compiled=False):
+  """TFMOT's guide to a training loop of one's own, 12 steps an epoch."""
+  loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+  optimizer = keras.optimizers.Adam()
+
+  def train(x, y):
+    with tf.GradientTape() as tape:
+      value = loss(y, wrapped(x, training=True))
+    weights = wrapped.trainable_variables
+    optimizer.apply_gradients(
+      zip(tape.gradient(value, weights), weights, strict=True)
+    )
+
+  train = tf.function(train) if compiled else train
+  callback.set_model(wrapped)
+  callback.on_train_begin()
+  for _ in range(epochs):
+    for k in range(12):
+      callback.on_train_batch_begin(batch=-1)
+      train(X[8 * k : 8 * k + 8], Y[8 * k : 8 * k + 8])
+      if batch_end:
+        callback.on_train_batch_end(batch=-1)
+    callback.on_epoch_end(batch=-1)
+  return callback
+
+
+@pytest.mark.parametrize('batch_end', [False, True])
+@pytest.mark.parametrize(
+  'one,steps',
+  [
+    (paoding.ProgressiveSparsity(0.5, 0.125), [0, 1, 2, 3]),
+    (paoding.ProgressiveSparsity(0.5, 0.25, begin_step=5), [5, 6]),
+    (paoding.ProgressiveSparsity(0.5, 0.5, begin_step=12), [12]),
+    (paoding.ProgressiveSparsity(0.5, 0.25, 23), [23, 24]),
+    (_sparsity.ConstantSparsity(0.5, 5, frequency=100), [5]),
+  ],
+)
+def test_a_loop_of_ones_own_prunes_as_the_schedule_says(one, steps, batch_end):
+  wrapped = paoding.prune_low_saliency(testing.mlp(), one)
+  callback = loop(wrapped, paoding.UpdatePruningStep(), batch_end=batch_end)
+  assert callback.history.step == steps
+  assert callback.history.units_removed[-1] == 4 + 3
+  assert not removed_entries(wrapped).any()
+  small = paoding.compact(_sparsity.strip_pruning(wrapped))
+  assert [layer.units for layer in small.layers] == [4, 3, 3]
+  np.testing.assert_allclose(small(X), wrapped(X), rtol=1e-4, atol=1e-5)
+
+
+def test_such_a_loop_may_be_compiled():
+  wrapped = paoding.prune_low_saliency(testing.mlp(), schedule())
+  callback = loop(wrapped, paoding.UpdatePruningStep(), compiled=True)
+  assert callback.history.step == [3, 7]
+
+
+def test_a_loop_sees_each_step_pruned_before_the_next():
+  wrapped = paoding.prune_low_saliency(testing.mlp(), schedule())
+  gone = []
+
+  class Watched(paoding.UpdatePruningStep):
+    def on_train_batch_begin(self, batch, logs=None):
+      super().on_train_batch_begin(batch, logs)
+      mask = wrapped.layers[0].pruning_vars[0][1].numpy()
+      gone.append(int((mask.sum(0) == 0).sum()))
+
+  loop(wrapped, Watched(), epochs=1)
+  assert gone == [0] * 3 + [2] * 4 + [4] * 5
+
+
+def test_a_model_saved_before_its_step_was_carried_out_goes_on(tmp_path):
+  one = paoding.ProgressiveSparsity(0.5, 0.125, begin_step=9)
+  wrapped = paoding.prune_low_saliency(testing.mlp(), one)
+  early = keras.callbacks.ModelCheckpoint(
+    str(tmp_path / '{batch}.h5'), save_freq=4
+  )
+  wrapped.compile('adam', 'mse', steps_per_execution=4)
+  wrapped.fit(
+    X,
+    X[:, :3],
+    batch_size=8,
+    verbose=0,
+    callbacks=[early, paoding.UpdatePruningStep()],
+  )
+  loaded = keras.models.load_model(tmp_path / '12.h5')
+  assert not any(
+    (mask.numpy() == 0).any()
+    for layer in loaded.layers
+    for _, mask, _ in layer.pruning_vars
+  )
+  assert fit(loaded, epochs=1).history.step == [9, 10, 11, 12]
+
+
 def test_training_changes_what_is_kept():
   wrapped = paoding.prune_low_saliency(testing.mlp(), schedule())
   before = wrapped.layers[0].layer.kernel.numpy()

@@ -110,3 +110,29 @@ def test_merged_entries_follow_positions():
   merged = {('a',): np.array([-1, 3, -1, -1])}
   (entries,) = lib.merged_entries(groups, merged).values()
   assert entries.tolist() == [-1, 3, -1, -1, -1, 7, -1, -1]
+
+
+@pytest.mark.parametrize('scope', ['local', 'global'])
+def test_a_driver_reaches_what_was_asked_for_until_now(scope):
+  wrapped = paoding.prune_low_saliency(
+    testing.mlp(), paoding.ProgressiveSparsity(0.5, 0.25, 2, 3), scope=scope
+  )
+  driver = lib.Driver(wrapped)
+  driver.reach(1)
+  assert driver.history.step == []
+  driver.reach(4)
+  driver.reach(4)
+  assert driver.history.step == [2]
+  driver.reach(99)
+  assert driver.history.units_removed[-1] == 7
+  driver.reach(99)
+  assert len(driver.history.step) == 2
+
+
+def test_a_driver_reaches_a_step_as_if_it_had_taken_all():
+  one, other = wrapped_mlp(), wrapped_mlp()
+  lib.Driver(one).reach(3)
+  driver = lib.Driver(other)
+  for step in range(4):
+    driver.step(step)
+  assert_same(one.get_weights(), other.get_weights())

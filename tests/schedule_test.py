@@ -14,6 +14,7 @@ from tfmot_paoding.schedule import (
   ProgressiveSparsity,
   check_schedule,
   check_sparsity,
+  passed_steps,
   pruning_steps,
   sparsity_at,
 )
@@ -102,3 +103,13 @@ def test_numpys_numbers_are_numbers():
   assert check_sparsity(np.int64(0), 'sparsity') == 0.0
   with pytest.raises(ValueError, match='must be a number'):
     check_sparsity(np.bool_(True), 'sparsity')
+
+
+def test_passed_steps_come_last_first_from_all_schedules():
+  every_third = ProgressiveSparsity(0.5, 0.25, 2, 3)  # 2, 5
+  constant = tfmot.sparsity.keras.ConstantSparsity(0.5, 1, frequency=4)
+  found = passed_steps([every_third, constant, every_third], 9)
+  assert list(found) == [9, 5, 2, 1]
+  assert list(passed_steps([every_third], 4)) == [2]
+  assert list(passed_steps([every_third], 1)) == []
+  assert list(passed_steps([object()], 3)) == [3, 2, 1, 0]

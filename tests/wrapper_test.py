@@ -13,6 +13,7 @@ from tfmot_paoding.compat import (
   collect_prunable_layers,
   keras,
 )
+from tfmot_paoding.driver import Driver
 
 _sparsity = tfmot.sparsity.keras
 _layers = keras.layers
@@ -89,12 +90,157 @@ def test_a_prunable_layer_of_the_users_own_names_its_weights():
   assert layer.pruning_vars[0][0] is layer.layer.kernel
 
 
-def test_without_names_tfmots_registry_decides():
-  layer = paoding.PruneLowSaliency(_layers.Dense(3))
-  layer.build((None, 4))
-  assert [v.name for v, _, _ in layer.pruning_vars] == [layer.layer.kernel.name]
+@pytest.mark.parametrize(
+  'layer,shape,names',
+  [
+    (lambda: _layers.Dense(3), (None, 4), ['kernel', 'bias']),
+    (lambda: _layers.Dense(3, use_bias=False), (None, 4), ['kernel']),
+    (lambda: _layers.Conv2D(3, 2), (None, 5, None, 4), ['kernel', 'bias']),
+    (_layers.BatchNormalization, (None, 4), ['gamma', 'beta']),
+    (lambda: _layers.DepthwiseConv2D(3), (None, 5, 5, 4), 2),
+    (lambda: _layers.SeparableConv2D(3, 2), (None, 5, 5, 4), 3),
+    (_layers.PReLU, (None, 4), ['alpha']),
+    (lambda: _layers.Embedding(9, 4), (None, 5), ['embeddings']),
+    (
+      lambda: _layers.TimeDistributed(_layers.Dense(3)),
+      (None, 5, 4),
+      ['layer.kernel', 'layer.bias'],
+    ),
+    (_layers.Flatten, (None, 5, 4), []),
+  ],
+)
+def test_without_names_what_is_known_of_the_layer_decides(layer, shape, names):
+  wrapper = paoding.PruneLowSaliency(layer())
+  wrapper.build(shape)
+  again = paoding.PruneLowSaliency.from_config(wrapper.get_config())
+  again.build(list(shape))
+  for one in (wrapper, again):
+    masks = [mask.name.rpartition('/')[2] for _, mask, _ in one.pruning_vars]
+    if isinstance(names, int):
+      assert len(masks) == len(set(masks)) == names
+    else:
+      assert masks == [f'{name}_mask:0' for name in names]
+
+
+def test_of_layers_that_are_not_known_tfmots_registry_decides():
+  layer = paoding.PruneLowSaliency(_layers.LSTM(3))
+  layer.build((None, 5, 4))
+  cell = layer.layer.cell
+  assert [v.name for v, _, _ in layer.pruning_vars] == [
+    cell.kernel.name,
+    cell.recurrent_kernel.name,
+  ]
   with pytest.raises(ValueError, match='supported layer'):
-    paoding.PruneLowSaliency(_layers.PReLU())
+    paoding.PruneLowSaliency(_Unknown())
+
+
+class _Unknown(_layers.Layer):
+  """A layer that neither TFMOT nor this package knows."""
+
+
+def by_hand(model, bare=()):
+  """TFMOT's guide to wrapping some layers, all but those named."""
+
+  def wrap(layer):
+    fresh = type(layer).from_config(layer.get_config())
+    if layer.name in bare:
+      return fresh
+    return paoding.PruneLowSaliency(
+      fresh, paoding.ProgressiveSparsity(0.5, 0.25)
+    )
+
+  clone = keras.models.clone_model(model, clone_function=wrap)
+  for old, new in zip(model.layers, clone.layers, strict=True):
+    new.set_weights(old.get_weights())
+  return clone
+
+
+def conv():
+  made = keras.Sequential(
+    [
+      keras.Input((8, 8, 3)),
+      _layers.Conv2D(8, 3),
+      _layers.PReLU(),
+      _layers.BatchNormalization(),
+      _layers.DepthwiseConv2D(3, activation='relu'),
+      _layers.Conv2D(8, 3),
+      _layers.Flatten(),
+      _layers.Dense(4),
+    ]
+  )
+  return testing.fill(made)
+
+
+HANDMADE = {
+  'mlp': testing.mlp,
+  'norm': testing.with_batch_norm,
+  'conv': conv,
+}
+
+
+@pytest.mark.parametrize('name', HANDMADE)
+def test_layers_wrapped_by_hand_are_pruned(name):
+  model = HANDMADE[name]()
+  wrapped = by_hand(model)
+  history = paoding.run_schedule(wrapped, verbose=0)
+  whole = paoding.prune_low_saliency(
+    model, paoding.ProgressiveSparsity(0.5, 0.25)
+  )
+  paoding.run_schedule(whole, verbose=0)
+  assert history.units_removed[-1] == history.units // 2
+  stripped = _sparsity.strip_pruning(wrapped)
+  small, same = paoding.compact(stripped), paoding.compact(whole)
+  x = testing.samples(model.input_shape[1:], 20).astype(np.float32)
+  np.testing.assert_allclose(stripped(x), wrapped(x), rtol=1e-6)
+  np.testing.assert_allclose(small(x), wrapped(x), rtol=1e-4, atol=1e-5)
+  for one, other in zip(
+    small.get_weights(), same.get_weights(), strict=True
+  ):  # prune_low_saliency's model to the bit
+    np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize('file', ['model.h5', 'model.keras', 'saved_model'])
+def test_models_wrapped_by_hand_are_saved_and_go_on(tmp_path, file):
+  wrapped = by_hand(testing.with_batch_norm())
+  Driver(wrapped).step(0)
+  wrapped.save(tmp_path / file)
+  loaded = keras.models.load_model(tmp_path / file)
+  assert paoding.run_schedule(loaded, verbose=0).units_removed == [4 + 3]
+
+
+def test_a_model_of_wrapped_layers_may_be_built_later():
+  wrapped = keras.Sequential(
+    [
+      paoding.PruneLowSaliency(_layers.Dense(8, 'relu')),
+      paoding.PruneLowSaliency(_layers.Dense(3)),
+    ]
+  )
+  wrapped.build((None, 5))
+  assert paoding.run_schedule(wrapped, verbose=0).units_removed[-1] == 4
+
+
+def test_the_layer_that_is_not_wrapped_is_named():
+  wrapped = by_hand(testing.with_batch_norm(), bare=['norm_1'])
+  history = paoding.run_schedule(wrapped, verbose=0)
+  assert history.units == 8
+  assert "layer 'norm_1'" in history.left_alone['hidden_1']
+  wrapped = by_hand(testing.with_batch_norm(), bare=['norm_0', 'norm_1'])
+  with pytest.raises(ValueError, match=r"layer 'norm_0', .* is not wrapped"):
+    paoding.run_schedule(wrapped, verbose=0)
+
+
+def test_a_weight_without_a_mask_is_named():
+  wrapped = keras.Sequential(
+    [
+      keras.Input((5,)),
+      paoding.PruneLowSaliency(
+        _layers.Dense(8, 'relu', name='a'), masked_weights=['kernel']
+      ),
+      paoding.PruneLowSaliency(_layers.Dense(3)),
+    ]
+  )
+  with pytest.raises(ValueError, match=r"layer 'a' has no mask for its 'bias'"):
+    paoding.run_schedule(wrapped, verbose=0)
 
 
 def test_prune_scope_holds_all_classes():

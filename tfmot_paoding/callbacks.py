@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tfmot_paoding import compat
-from tfmot_paoding.compat import keras
-from tfmot_paoding.driver import Driver, History
+from tfmot_paoding.driver import History
+from tfmot_paoding.following import Follower
 from tfmot_paoding.wrapper import PruneLowSaliency
 
 
@@ -15,6 +15,8 @@ class UpdatePruningStep(compat.UpdatePruningStep):
 
   At each step at which the schedule asks for it, units are chosen by the
   weights as training has made them. Removed units stay removed to the end.
+  A training loop of your own calls `on_train_begin`, then `on_epoch_end` and,
+  for each batch, `on_train_batch_begin` or `on_train_batch_end`.
 
   Args:
     calibration_data: As in `run_schedule`, for methods that fit.
@@ -32,8 +34,7 @@ class UpdatePruningStep(compat.UpdatePruningStep):
     super().__init__()
     self._calibration_data = calibration_data
     self._prior = prior
-    self._driver: Driver | None = None
-    self._last = -1
+    self._follower: Follower | None = None
 
   @property
   def history(self) -> History:
@@ -43,41 +44,47 @@ class UpdatePruningStep(compat.UpdatePruningStep):
       ValueError: training has not begun, or the model is not wrapped by
         `prune_low_saliency`.
     """
-    if self._driver is None:
+    if self._follower is None:
       raise ValueError(
         'There is no history before training of a model from '
         'prune_low_saliency has begun.'
       )
-    return self._driver.history
+    return self._follower.history
 
   def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
     """Finds the groups; prunes already if the schedule begins at step 0."""
     super().on_train_begin(logs)
-    if not any(isinstance(x, PruneLowSaliency) for x in self.prunable_layers):
-      self._driver = None  # none of ours: TFMOT's callback does all there is
-      return
-    self._driver = Driver(
-      self.model,
-      False,
-      self._calibration_data,
-      refresh=False,
-      prior=self._prior,
-    )
-    self._last = self._step()
-    if self._last == 0:
-      self._driver.step(0)
+    self._follower = None
+    if any(isinstance(x, PruneLowSaliency) for x in self.prunable_layers):
+      self._follower = Follower(self.model, self._calibration_data, self._prior)
+
+  def on_train_batch_begin(
+    self, batch: int, logs: dict[str, Any] | None = None
+  ) -> None:
+    """Prunes where nobody said that the last batch had ended."""
+    super().on_train_batch_begin(batch, logs)
+    self._catch_up()
 
   def on_train_batch_end(
     self, batch: int, logs: dict[str, Any] | None = None
   ) -> None:
     """Prunes if the schedule asks for it at this step."""
     super().on_train_batch_end(batch, logs)
-    if self._driver is None:
-      return
-    # Several steps may have been taken in one execution.
-    for step in range(self._last + 1, self._step() + 1):
-      self._driver.step(step)
-    self._last = self._step()
+    self._catch_up()
 
-  def _step(self) -> int:
-    return int(keras.backend.get_value(self.prunable_layers[0].pruning_step))
+  def on_epoch_end(
+    self, batch: int, logs: dict[str, Any] | None = None
+  ) -> None:
+    """Prunes where nobody said that the last batch had ended; masks weights."""
+    self._catch_up()
+    super().on_epoch_end(batch, logs)
+
+  def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+    """Masks what an optimizer's average or a callback wrote at the end."""
+    super().on_train_end(logs)
+    self._catch_up()
+    super().on_epoch_end(-1, logs)
+
+  def _catch_up(self) -> None:
+    if self._follower is not None:
+      self._follower.catch_up()

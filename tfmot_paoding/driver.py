@@ -28,8 +28,8 @@ from tfmot_paoding.plan import (
 )
 from tfmot_paoding.ranges import input_boxes
 from tfmot_paoding.samples import draw_samples
-from tfmot_paoding.schedule import sparsity_at
-from tfmot_paoding.wrapper import PruneLowSaliency
+from tfmot_paoding.schedule import passed_steps, sparsity_at
+from tfmot_paoding.unit_wrapper import UnitWrapper, mask_variables
 
 Array = np.ndarray
 
@@ -60,7 +60,7 @@ class History:
 
 
 def prunable(graph: Graph, grouping: Grouping) -> tuple[list[Group], dict]:
-  """The groups whose every layer is wrapped, and why the others are not.
+  """The groups whose every layer is wrapped, and why others are left alone.
 
   Args:
     graph: A wrapped model's graph.
@@ -70,15 +70,26 @@ def prunable(graph: Graph, grouping: Grouping) -> tuple[list[Group], dict]:
     The groups, and the reason for each producer that is left alone.
   """
   groups, left_alone = [], dict(grouping.left_alone)
+  masked = mask_variables(graph)
   for group in grouping.groups:
     bare = [
       path
       for path in group.paths
-      if not isinstance(graph.wrappers.get(path), PruneLowSaliency)
+      if not isinstance(graph.wrappers.get(path), UnitWrapper)
+    ]
+    unmasked = [
+      ref
+      for ref, _, zeroed, _ in group.weights()
+      if zeroed and ref not in masked
     ]
     if bare:
       left_alone[group.name] = (
         f'layer {"/".join(bare[0])!r}, which its units pass, is not wrapped'
+      )
+    elif unmasked:
+      left_alone[group.name] = (
+        f'the wrapper of layer {"/".join(unmasked[0].layer)!r} has no mask '
+        f'for its {unmasked[0].name!r}; leave `masked_weights` out'
       )
     else:
       groups.append(group)
@@ -114,10 +125,12 @@ class Driver:
     self.graph = build_graph(wrapped)
     self._grouping = find_groups(self.graph)
     self.groups, left_alone = prunable(self.graph, self._grouping)
+    self._masks = mask_variables(self.graph)
     if not self.groups:
       raise ValueError(
         'The model has no group that is wrapped for pruning. Pass what '
-        f'prune_low_saliency returned. Left alone: {left_alone}.'
+        'prune_low_saliency returned, or wrap all layers that a group of units '
+        f'passes. Left alone: {left_alone}.'
       )
     settings = self._wrapper(self.groups[0])
     self._method = get_method(settings.method)
@@ -200,7 +213,29 @@ class Driver:
     self.history.seconds.append(time.perf_counter() - began)
     return True
 
-  def _wrapper(self, group: Group) -> PruneLowSaliency:
+  def reach(self, step: int) -> None:
+    """Prunes as far as the schedules ask for by a training step.
+
+    The steps before it are carried out one by one where they were not yet.
+    """
+    if self._allocation.scope == 'global':
+      # A look at one target costs as much as a step here.
+      last = next(passed_steps(self.schedules[:1], step), None)
+      if last is not None:
+        self.step(last)
+      return
+    alive, behind = self._alive(), []
+    for passed in passed_steps(self.schedules, step):
+      targets = self._targets(passed, alive)
+      if not targets or (behind and targets == behind[-1][1]):
+        continue
+      if all(n <= (~alive[name]).sum() for name, n in targets.items()):
+        break
+      behind.append((passed, targets))
+    for passed, _ in reversed(behind):
+      self.step(passed)
+
+  def _wrapper(self, group: Group) -> UnitWrapper:
     return self.graph.wrappers[group.layer]
 
   def _targets(self, step: int, alive: Mapping[Path, Array]) -> dict[Path, int]:
@@ -254,24 +289,13 @@ class Driver:
     )
 
   def _alive(self) -> dict[Path, Array]:
-    variables = self._pruning_vars()
     masks = {
-      ref: keras.backend.get_value(variables[ref][1])
+      ref: keras.backend.get_value(self._masks[ref])
       for group in self.groups
       for member in group.producers
       for ref in [member.node.op.kernel]
     }
     return {group.name: alive_units(group, masks) for group in self.groups}
-
-  def _pruning_vars(self) -> dict[WeightRef, tuple]:
-    return {
-      WeightRef(path, name): variables
-      for path, wrapper in self.graph.wrappers.items()
-      if isinstance(wrapper, PruneLowSaliency)
-      for name, variables in zip(
-        wrapper.masked_weights or (), wrapper.pruning_vars, strict=False
-      )
-    }
 
   def _note_merge(self, name: Path, unit: int, absorber: int) -> None:
     """Keeps, for each removed unit, the living one that stands for it."""
@@ -291,14 +315,13 @@ class Driver:
     self, plan: Plan, old: Params, masks: Mapping[WeightRef, Array]
   ) -> None:
     """Sets weights and masks; an interrupt leaves them whole."""
-    variables = self._pruning_vars()
 
     def assign() -> None:
       for ref, value in plan.params.items():
         if value is not old[ref]:
           keras.backend.set_value(self.graph.weight(ref), value)
       for ref, mask in masks.items():
-        keras.backend.set_value(variables[ref][1], mask)
+        keras.backend.set_value(self._masks[ref], mask)
 
     try:
       assign()

@@ -20,6 +20,7 @@ from tfmot_paoding.groups import Group, find_groups
 from tfmot_paoding.heads import heads_of
 from tfmot_paoding.keras3 import as_tf_keras
 from tfmot_paoding.layers.base import Path
+from tfmot_paoding.masked_weights import masked_names
 from tfmot_paoding.methods import Method, get_method
 from tfmot_paoding.ranges import input_boxes
 from tfmot_paoding.samples import draw_samples, recalled_samples, recalls
@@ -107,7 +108,10 @@ def prune_low_saliency(
   }
   # A layer's own group decides its schedule, not the group it consumes.
   wraps.update(schedules)
-  masked = {path: _masked_weights(graph, path) for path in wraps}
+  masked = {
+    path: masked_names(node.op for node in graph.nodes if node.path == path)
+    for path in wraps
+  }
 
   def make_layer(layer: Any, path: Path) -> Any:
     fresh = fresh_layer(layer)
@@ -557,15 +561,3 @@ def _schedule_by_group(
   return {
     group.layer: chosen.get(group.layer, ('', never))[1] for group in groups
   }
-
-
-def _masked_weights(graph: Graph, path: Path) -> list[str]:
-  """The attributes of a layer that carry masks."""
-  names = {
-    ref.name: None
-    for node in graph.nodes
-    if node.path == path
-    for ref, axes in node.op.weights().items()
-    if axes.masked and not axes.incoming is axes.outgoing is None
-  }
-  return list(names)

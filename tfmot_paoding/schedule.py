@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import math
 import numbers
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -149,3 +151,22 @@ def pruning_steps(
       '`end_step`, or give the schedule an `end_step` attribute.'
     )
   yield from range(begin, int(end_step) + 1, frequency)
+
+
+def passed_steps(
+  schedules: Iterable[PruningSchedule], step: int
+) -> Iterator[int]:
+  """The training steps up to `step` at which a schedule may prune, last first.
+
+  Every step, where a schedule does not say when it begins and how often it
+  prunes.
+  """
+  ranges = []
+  for schedule in {id(s): s for s in schedules}.values():
+    begin = int(getattr(schedule, 'begin_step', 0))
+    frequency = int(getattr(schedule, 'frequency', 1))
+    end = getattr(schedule, 'end_step', None)
+    last = step if end in (None, -1) else min(step, int(end))
+    ranges.append(reversed(range(begin, last + 1, frequency)))
+  merged = heapq.merge(*ranges, reverse=True)
+  yield from (found for found, _ in itertools.groupby(merged))

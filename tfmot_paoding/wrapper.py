@@ -13,9 +13,12 @@ import tensorflow as tf
 from tfmot_paoding import compat
 from tfmot_paoding.allocation import Allocation
 from tfmot_paoding.compat import keras, register_serializable
+from tfmot_paoding.layers import is_known
+from tfmot_paoding.masked_weights import names_of
 from tfmot_paoding.methods import Method, get_method
 from tfmot_paoding.ranges import range_config
 from tfmot_paoding.schedule import ProgressiveSparsity
+from tfmot_paoding.unit_wrapper import UnitWrapper
 
 
 class _HeldMasks(compat.Pruning):
@@ -32,7 +35,7 @@ class _HeldMasks(compat.Pruning):
 
 
 @register_serializable(package='tfmot_paoding')
-class PruneLowSaliency(compat.PruneLowMagnitude):
+class PruneLowSaliency(UnitWrapper, compat.PruneLowMagnitude):
   """Wraps a layer whose units are pruned by what they mean to the network.
 
   It is a `PruneLowMagnitude`, so that all of TFMOT takes it for one, but its
@@ -48,8 +51,10 @@ class PruneLowSaliency(compat.PruneLowMagnitude):
     seed: Of the method's random choices.
     allocation: How the sparsity is spread over groups: an `Allocation` or its
       config.
-    masked_weights: The attributes of `layer` that carry masks. None: what the
-      layer's own `get_prunable_weights` or TFMOT's registry says.
+    masked_weights: The attributes of `layer` that carry masks. None: what this
+      package knows of the layer, and what the layer's own
+      `get_prunable_weights` says; of layers that it does not know, what TFMOT's
+      registry says.
     masses: How many units each stands for that folding has left, by the name
       of the group; the driver keeps it, so that saved models go on rightly.
     **kwargs: As for `PruneLowMagnitude`.
@@ -75,12 +80,9 @@ class PruneLowSaliency(compat.PruneLowMagnitude):
     self.allocation = allocation
     self.masses = {name: list(row) for name, row in (masses or {}).items()}
     self.masked_weights = masked_weights and list(masked_weights)
-    if masked_weights is not None:
-      # PrunableLayer's interface, on the instance as TFMOT's registry does.
-      names = tuple(masked_weights)
-      layer.get_prunable_weights = lambda: [
-        operator.attrgetter(name)(layer) for name in names
-      ]
+    self._mask_owners = tuple(masked_weights or ())
+    if masked_weights is not None or is_known(layer):
+      _offer_weights(layer, self._mask_owners, masked_weights is None)
     if pruning_schedule is None:
       pruning_schedule = ProgressiveSparsity(0.5)
     # The layer casts its inputs itself, by its own policy: a cast to the
@@ -93,6 +95,12 @@ class PruneLowSaliency(compat.PruneLowMagnitude):
   def build(self, input_shape: Any) -> None:
     """Builds the layer and masks of ones."""
     self._named = {'mask': 0, 'threshold': 0}
+    if not self.layer.built:
+      self.layer.build(input_shape)
+      self.layer.built = True
+    if self.masked_weights is None and is_known(self.layer):
+      self._mask_owners = tuple(names_of(self.layer, input_shape))
+      _offer_weights(self.layer, self._mask_owners, True)
     super().build(input_shape)
     self.pruning_obj = _HeldMasks(
       training_step_fn=lambda: self.pruning_step,
@@ -154,7 +162,7 @@ class PruneLowSaliency(compat.PruneLowMagnitude):
     if name in self._named:
       number = self._named[name]
       self._named[name] += 1
-      owners = self.masked_weights or [str(i) for i in range(number + 1)]
+      owners = [*self._mask_owners, *map(str, range(number + 1))]
       name = f'{owners[number]}_{name}'
     return super().add_weight(name, *args, **kwargs)
 
@@ -175,6 +183,30 @@ class PruneLowSaliency(compat.PruneLowMagnitude):
 # A Sequential model inside another model is read from .h5 by the bare name of
 # each class, registered or not.
 keras.utils.get_custom_objects()['PruneLowSaliency'] = PruneLowSaliency
+
+
+def _offer_weights(layer: Any, names: Sequence[str], with_own: bool) -> None:
+  """Gives a layer PrunableLayer's interface, as TFMOT's registry does.
+
+  Args:
+    layer: The layer.
+    names: Of its weights.
+    with_own: Whether the weights that its class names come behind them.
+  """
+  names = tuple(names)
+  own = getattr(type(layer), 'get_prunable_weights', None)
+
+  def weights() -> list:
+    offered = [operator.attrgetter(name)(layer) for name in names]
+    if with_own and own is not None:
+      offered += [
+        weight
+        for weight in own(layer)
+        if not any(weight is other for other in offered)
+      ]
+    return offered
+
+  layer.get_prunable_weights = weights
 
 
 def prune_scope() -> Any:

@@ -16,6 +16,7 @@ from tfmot_paoding.layers import (
 from tfmot_paoding.layers.base import (
   LayerHandler,
   handler_of,
+  is_known,
   opaque,
   register_handler,
   weight_ref,
@@ -29,6 +30,7 @@ __all__ = [
   'dense',
   'embedding',
   'handler_of',
+  'is_known',
   'merging',
   'normalization',
   'opaque',

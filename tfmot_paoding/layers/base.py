@@ -100,6 +100,12 @@ def handler_of(layer: Any) -> LayerHandler:
   return _HANDLERS.get(type(layer), _UNKNOWN)
 
 
+def is_known(layer: Any) -> bool:
+  """Whether a handler knows the layer's class, whatever its calls are told."""
+  handler = handler_of(layer)
+  return handler is not _UNKNOWN and not handler.reads_calls
+
+
 def opaque(layer: Any, why: str) -> list[Op]:
   """One opaque operation whose reason names the layer."""
   return [Opaque(f'{type(layer).__name__} {layer.name!r} {why}')]

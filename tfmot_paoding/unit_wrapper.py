@@ -1,0 +1,52 @@
+"""What whoever prunes a model asks of the wrappers in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tfmot_paoding import compat
+from tfmot_paoding.allocation import Allocation
+from tfmot_paoding.graph import Graph
+from tfmot_paoding.methods import Method
+from tfmot_paoding.ops import WeightRef
+
+
+class UnitWrapper:
+  """A pruning wrapper whose masks remove whole units; a declared interface.
+
+  Attributes:
+    layer: The layer inside.
+    pruning_schedule: When its units go, and how many.
+    method: How they are chosen.
+    input_range: The range of the model's inputs.
+    seed: Of the method's random choices.
+    allocation: How the sparsity is spread over groups.
+    masses: How many units each stands for, by the name of the group.
+    pruning_vars: (weight, mask, threshold) of each weight that has a mask.
+    pruning_step: The variable that counts training steps.
+  """
+
+  layer: Any
+  pruning_schedule: compat.PruningSchedule
+  method: Method
+  input_range: Any
+  seed: int
+  allocation: Allocation
+  masses: Mapping[str, list[float]]
+  pruning_vars: list[tuple[Any, Any, Any]]
+  pruning_step: Any
+
+
+def mask_variables(graph: Graph) -> dict[WeightRef, Any]:
+  """The mask of each weight that carries one, in a wrapped model's graph."""
+  found = {}
+  for ref in graph.weight_refs():
+    wrapper = graph.wrappers.get(ref.layer)
+    if not isinstance(wrapper, UnitWrapper):
+      continue
+    weight = graph.weight(ref)
+    for variable, mask, _ in wrapper.pruning_vars:
+      if variable is weight:
+        found[ref] = mask
+  return found
