@@ -230,15 +230,17 @@ def test_recurrent_layers_bound_a_group():
   assert_same_forms(model, paoding.ProgressiveSparsity(0.5))
 
 
-def test_a_shared_convolution_stops_its_units():
+def test_a_shared_convolution_loses_the_same_units_in_all_calls():
   shared = conv(4, 'shared')
   inputs = keras.Input((6, 6, 4))
   x = shared(conv(4, 'before')(inputs))
   model = keras.Model(inputs, end(conv(3, 'after')(shared(x))))
   grouping = grouping_of(model)
-  assert [g.name[0] for g in grouping.groups] == ['after']
-  assert 'repeatedly' in grouping.left_alone['shared',]
-  assert 'repeatedly' in grouping.left_alone['before',]
+  assert [(g.name[0], g.size) for g in grouping.groups] == [
+    ('before', 4),
+    ('after', 3),
+  ]
+  assert_same_forms(testing.fill(model), paoding.ProgressiveSparsity(0.5))
 
 
 def test_tied_layers_cannot_be_asked_for_different_sparsities():

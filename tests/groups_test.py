@@ -77,15 +77,62 @@ def test_softmax_inside_ties_units():
   assert 'softmax' in reasons['s']
 
 
-def test_layers_used_twice_are_left_alone():
+def test_layers_used_twice_have_the_same_units_in_both_calls():
   shared = _layers.Dense(4, 'relu', name='shared')
   inputs = keras.Input((4,))
   x = shared(shared(_layers.Dense(4, name='before')(inputs)))
   model = keras.Model(inputs, _layers.Dense(2, name='after')(x))
+  grouping = find_groups(build_graph(model))
+  (group,) = grouping.groups
+  assert [m.node.path for m in group.producers] == [('before',), ('shared',)]
+  assert [m.node.path for m in group.consumers] == [('shared',), ('after',)]
+  assert [len(m.calls) for m in group.consumers] == [2, 1]
+  assert group.size == 4
+
+
+def test_inputs_of_one_call_keep_the_units_that_another_reads():
+  shared = _layers.Dense(3, 'relu', name='shared')
+  inputs = keras.Input((4,))
+  before = _layers.Dense(4, name='before')(inputs)
+  x = _layers.Add()([shared(inputs), shared(before)])
+  model = keras.Model(inputs, _layers.Dense(2, name='after')(x))
   sizes, reasons = groups_of(model)
-  assert sizes == {}
-  assert 'used repeatedly' in reasons['shared']
-  assert 'used repeatedly' in reasons['before']
+  assert sizes == {'shared': 3}
+  assert 'other than units' in reasons['before']
+
+
+def test_shared_layers_without_weights_tie_nothing():
+  relu = _layers.ReLU()
+  inputs = keras.Input((4,))
+  x = relu(_layers.Dense(5, name='a')(inputs))
+  x = relu(_layers.Dense(5, name='b')(x))
+  sizes, _ = groups_of(keras.Model(inputs, _layers.Dense(2)(x)))
+  assert sizes == {'a': 5, 'b': 5}
+
+
+def test_a_shared_reshape_has_one_size_in_all_calls():
+  reshape = _layers.Reshape((2, 3))
+  inputs = keras.Input((4,))
+  x, y = (
+    _layers.Conv1D(2, 1)(reshape(_layers.Dense(6, name=name)(inputs)))
+    for name in ('a', 'b')
+  )
+  x = _layers.Flatten()(_layers.Add()([x, y]))
+  grouping = find_groups(
+    build_graph(keras.Model(inputs, _layers.Dense(2, name='end')(x)))
+  )
+  first = grouping.groups[0]
+  assert {m.node.path for m in first.producers} == {('a',), ('b',)}
+  assert first.size == 3
+
+
+def test_calls_on_tensors_of_unlike_length_share_their_channels():
+  shared = _layers.Conv1D(4, 3, activation='relu', name='shared')
+  long, short = keras.Input((9, 2)), keras.Input((5, 2))
+  pooled = [_layers.GlobalMaxPooling1D()(shared(one)) for one in (long, short)]
+  x = _layers.Dense(2, name='end')(_layers.Concatenate()(pooled))
+  sizes, _ = groups_of(keras.Model([long, short], x))
+  assert sizes == {'shared': 4}
 
 
 def test_reshape_that_keeps_units_on_one_axis_is_followed():
@@ -101,15 +148,48 @@ def test_reshape_that_keeps_units_on_one_axis_is_followed():
   assert sizes == {'a': 6, 'b': 4}
 
 
-def test_reshape_that_spreads_units_leaves_them_alone():
-  _, reasons = groups_of(
-    model_of(
-      _layers.Dense(6, name='a'),
-      _layers.Reshape((2, 3), name='grid'),
-      _layers.Flatten(),
-      _layers.Dense(2),
+def test_reshape_that_divides_channels_ties_them_over_positions():
+  grouping = find_groups(
+    build_graph(
+      model_of(
+        _layers.Dense(6, name='a'),
+        _layers.Reshape((2, 3), name='grid'),
+        _layers.Flatten(),
+        _layers.Dense(2),
+      )
     )
   )
+  (group,) = grouping.groups
+  assert group.size == 3
+  assert group.producers[0].places.tolist() == [[0, 3], [1, 4], [2, 5]]
+  assert group.consumers[0].places.tolist() == [[0, 3], [1, 4], [2, 5]]
+
+
+def test_shuffled_channels_are_tied_by_their_place_in_each_block():
+  grouping = find_groups(
+    build_graph(
+      model_of(
+        _layers.Dense(6, name='a'),
+        _layers.Reshape((3, 2)),
+        _layers.Permute((2, 1)),
+        _layers.Reshape((6,)),
+        _layers.Dense(2),
+      )
+    )
+  )
+  (group,) = grouping.groups
+  assert group.size == 3  # as many as the more of 2 and 3
+  assert group.producers[0].places.tolist() == [[0, 1], [2, 3], [4, 5]]
+  assert group.consumers[0].places.tolist() == [[0, 3], [1, 4], [2, 5]]
+
+
+def test_units_that_no_axis_tells_apart_are_left_alone():
+  inputs = keras.Input((4,))
+  x = _layers.Reshape((2, 2), name='grid')(_layers.Dense(4, name='a')(inputs))
+  x = _layers.Add()([x, _layers.Permute((2, 1))(x)])
+  x = _layers.Dense(2)(_layers.Flatten()(x))
+  sizes, reasons = groups_of(keras.Model(inputs, x))
+  assert sizes == {}
   assert reasons['a'] == "'grid' spreads them over several axes"
 
 

@@ -322,6 +322,12 @@ class _JointDifference:
     # Entries of one position before it are of one position, row by row.
     size = self._graph.shapes[node.outputs[0]][-1]
     width = self._graph.shapes[node.inputs[0]][-1]
+    if width % size == 0:
+      # The channels are divided among positions: a pair lies in each.
+      starts = np.arange(0, width, size)[:, None]
+      pairs = [(starts + side).ravel() for side in (left, right)]
+      found = self(node.inputs[0], *pairs)
+      return None if found is None else _over_blocks(found, len(starts))
     if size % width or np.any(left // width != right // width):
       return None
     codes, inverse = np.unique(
@@ -329,6 +335,13 @@ class _JointDifference:
     )
     found = self(node.inputs[0], codes // width, codes % width)
     return None if found is None else take(found, inverse)
+
+
+def _over_blocks(x: Interval, blocks: int) -> Interval:
+  """The hull over as many blocks of a rank 1 interval, one after another."""
+  return Interval(
+    x.low.reshape(blocks, -1).min(0), x.high.reshape(blocks, -1).max(0)
+  )
 
 
 def take(x: Interval, index: Array) -> Interval:

@@ -131,14 +131,21 @@ def _fold_dead_units(
 def _fixed_rows(member: Member, constants: list[Array | None]) -> Array:
   """The constant that each of a consumer's rows sees, NaN if it cannot go.
 
-  A constant can go if it is the same at all positions, and zero or met by a
-  bias that can take it in.
+  A constant can go if it is the same at all positions and in all calls, and
+  zero or met by a bias that can take it in.
   """
-  op, seen = member.node.op, constants[member.node.inputs[0]]
-  if seen is None:
-    return np.asarray(np.nan)
-  fixed = op.foldable_rows(seen)
-  return fixed if op.bias is not None else np.where(fixed == 0, fixed, np.nan)
+  fixed = None
+  for call in member.calls:
+    seen = constants[call.inputs[0]]
+    if seen is None:
+      return np.asarray(np.nan)
+    rows = call.op.foldable_rows(seen)
+    if fixed is not None:
+      # One bias serves all calls.
+      rows = np.where(rows == fixed, rows, np.nan)
+    fixed = rows
+  has_bias = member.node.op.bias is not None
+  return fixed if has_bias else np.where(fixed == 0, fixed, np.nan)
 
 
 def _fold(

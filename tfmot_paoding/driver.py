@@ -346,9 +346,9 @@ def merged_entries(
   entries = {}
   for group in groups:
     for member in group.consumers:
-      value = member.node.inputs[0]
-      found = entries.setdefault(value, np.full(len(member.units), -1))
       places = member.places
       gone = np.flatnonzero(merged[group.name] >= 0)
-      found[places[gone]] = places[merged[group.name][gone]]
+      for value in (call.inputs[0] for call in member.calls):
+        found = entries.setdefault(value, np.full(len(member.units), -1))
+        found[places[gone]] = places[merged[group.name][gone]]
   return entries

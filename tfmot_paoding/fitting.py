@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -89,7 +90,8 @@ class Fitting:
 
   def values(self, params: Params, members: tuple[Member, ...]) -> dict:
     """The inputs of consumers on the samples, by value."""
-    return self._simulation.run(params, {m.node.inputs[0] for m in members})
+    wanted = {call.inputs[0] for m in members for call in m.calls}
+    return self._simulation.run(params, wanted)
 
   def change(self, params: Params) -> float:
     """How far a network's answers have moved, without data.
@@ -126,11 +128,11 @@ class Fitting:
     graph: Graph,
     params: Params,
     member: Member,
-    value: Array | None,
+    values: Mapping[int, Array],
     alive: Array,
   ) -> ConsumerFit:
     """A consumer's weights, ready to lose units."""
-    matrix, sampled = rows_seen(graph, params, member, value)
+    matrix, sampled = rows_seen(graph, params, member, values)
     scale = _scale_behind(graph, member)
     if sampled is None:
       moments = RowMoments.unknown(len(matrix))
@@ -149,7 +151,7 @@ class Fitting:
     graph: Graph,
     params: tuple[Params, Params],
     member: Member,
-    values: tuple[Array | None, Array | None],
+    values: tuple[Mapping[int, Array], Mapping[int, Array]],
     alive: Array,
   ) -> Refitted:
     """A consumer's best weights for units that have been folded.
@@ -158,7 +160,7 @@ class Fitting:
       graph: The network's graph.
       params: Its weights before, and with the folded units' rows added up.
       member: The consumer.
-      values: What it reads before and after.
+      values: What consumers read before and after, by value.
       alive: Which units are left, shape (units,).
     """
     wanted, old = rows_seen(graph, params[0], member, values[0])
@@ -266,9 +268,9 @@ class Refitted(NamedTuple):
 
 
 def rows_seen(
-  graph: Graph, params: Params, member: Member, value: Array | None
+  graph: Graph, params: Params, member: Member, values: Mapping[int, Array]
 ) -> tuple[Array, Array | None]:
-  """A consumer's matrix, and samples of what its rows see.
+  """A consumer's matrix, and samples of what its rows see in all its calls.
 
   Returns:
     (rows, columns) and (samples, rows); where that would be too many rows, its
@@ -276,13 +278,19 @@ def rows_seen(
   """
   op = member.node.op
   matrix = op.matrix(params)
-  if value is None or not supports(op):
+  reads = [values.get(call.inputs[0]) for call in member.calls]
+  if any(value is None for value in reads) or not supports(op):
     return matrix, None
   layer = graph.layers[member.node.path]
   too_many = isinstance(op, Conv) and len(matrix) > MOST_ROWS
   if too_many or shares_taps(op, layer):
-    return _by_channel(matrix, len(op.padded)), channel_samples(value)
-  return matrix, row_samples(op, layer, value, 0)
+    by_channel = _by_channel(matrix, len(op.padded))
+    return by_channel, np.concatenate([channel_samples(x) for x in reads])
+  parts = [
+    row_samples(call.op, layer, value, 0)
+    for call, value in zip(member.calls, reads, strict=True)
+  ]
+  return matrix, np.concatenate(parts)
 
 
 def taps_apart(member: Member, params: Params, rows: int) -> int:
@@ -342,8 +350,10 @@ def _by_row(matrix: Array, taps: int) -> Array:
 def _scale_behind(graph: Graph, member: Member) -> Scale | None:
   """The batch normalization that alone reads what a consumer makes."""
   readers = [
-    node for node in graph.nodes if member.node.outputs[0] in node.inputs
+    [node for node in graph.nodes if call.outputs[0] in node.inputs]
+    for call in member.calls
   ]
-  if len(readers) == 1 and isinstance(readers[0].op, Scale):
-    return readers[0].op
-  return None
+  scales = {node.op for nodes in readers for node in nodes}
+  alone = all(len(nodes) == 1 for nodes in readers) and len(scales) == 1
+  (scale, *_) = (*scales, None)
+  return scale if alone and isinstance(scale, Scale) else None

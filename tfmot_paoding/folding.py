@@ -85,21 +85,21 @@ def _alike(
   of like sizes.
   """
   makers = {
-    member.node.outputs[0]: member
+    tuple(call.outputs[0] for call in member.calls): member
     for member in (*group.producers, *group.carriers)
     if isinstance(member.node.op, (Product, Depthwise))
   }
   readers, found = graph.readers(), {}
   for scale in group.carriers:
-    op, value = scale.node.op, scale.node.inputs[0]
-    alone = value in makers and len(readers[value]) == 1
+    op, seen = scale.node.op, tuple(call.inputs[0] for call in scale.calls)
+    alone = seen in makers and all(len(readers[value]) == 1 for value in seen)
     if not (alone and isinstance(op, Scale) and op.variance is not None):
       continue
     variance, places = params[op.variance] + op.epsilon, scale.places
     goal = np.array(variance)
     goal[places] = variance[places[clusters]]
     size = np.sqrt(variance / goal)
-    for ref, axes in makers[value].node.op.weights().items():
+    for ref, axes in makers[seen].node.op.weights().items():
       found[ref] = _divided(params[ref], axes.outgoing, size)
     found[op.mean] = params[op.mean] / size
     found[op.variance] = goal - op.epsilon

@@ -3,22 +3,26 @@
 Every entry of every tensor carries the number of the unit it belongs to.
 A producer makes new units; shape operations carry the numbers along exactly;
 where two tensors are added, the units that meet are tied and count as one; a
-consumer reads off which unit each of its rows belongs to. Units are frozen
+consumer reads off which unit each of its rows belongs to. A layer that is
+called several times has the same units in all its calls. Units are frozen
 where their removal is not understood: at the model's outputs, at operations
-that the package does not know, in layers used twice. Units of which all of
-this is alike form a group.
+that the package does not know. Units of which all of this is alike form a
+group.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from tfmot_paoding.graph import Graph, Node
-from tfmot_paoding.layers.base import Path
+from tfmot_paoding.layers.base import Path, resizes
 from tfmot_paoding.ops import Opaque, Product, WeightRef, core, last_axis
+from tfmot_paoding.ops.joins import tie_all
+from tfmot_paoding.ops.numbering import channel_row
 
 Array = np.ndarray
 
@@ -28,16 +32,23 @@ class Member:
   """One operation's part in a group.
 
   Attributes:
-    node: The operation.
+    node: The operation, in the first call of its layer.
     units: For each channel of a producer's or carrier's output, or of a
       consumer's input, the group's unit, shape (channels,); -1 for a channel
       of another group.
     incoming: The same of a carrier's input.
+    more_calls: The same operation in further calls of its layer.
   """
 
   node: Node
   units: Array
   incoming: Array | None = None
+  more_calls: tuple[Node, ...] = ()
+
+  @property
+  def calls(self) -> tuple[Node, ...]:
+    """The operation in every call of its layer."""
+    return (self.node, *self.more_calls)
 
   @property
   def places(self) -> Array:
@@ -175,7 +186,8 @@ class _Book:
 
   def tie(self, one: Array, other: Array) -> None:
     """Entries that live or die together."""
-    both = np.stack([core(one).ravel(), core(other).ravel()], 1)
+    one, other = np.broadcast_arrays(core(one), core(other))
+    both = np.stack([one.ravel(), other.ravel()], 1)
     for a, b in np.unique(both[(both >= 0).all(1)], axis=0):
       a, b = self._root(int(a)), self._root(int(b))
       self._parents[max(a, b)] = min(a, b)
@@ -186,6 +198,59 @@ class _Book:
     for unit in np.unique(units):
       if unit >= 0:
         self._frozen.setdefault(int(unit), reason)
+
+  def align(self, numbers: Array, axis: int) -> int:
+    """Ties what has the same place along an axis, if that leaves several.
+
+    Units that meet something other than a unit there must stay.
+
+    Returns:
+      How many units can still be told apart and removed; below 2, nothing has
+      been tied.
+    """
+    before = list(self._parents), dict(self._frozen)
+    places = np.moveaxis(core(numbers), axis, 0)
+    places = places.reshape(len(places), -1)
+    mixed = (places < 0).any(1) & (places >= 0).any(1)
+    self.freeze(places[mixed], f'they meet other than units at {self.label!r}')
+    # Repeated places, as flattening makes them, are tied once.
+    for other in np.unique(places, axis=1).T:
+      self.tie(places[:, 0], other)
+    frozen = self.frozen()
+    left = {self._root(int(unit)) for unit in places.ravel() if unit >= 0}
+    count = len(left - frozen.keys())
+    if count < 2:
+      self._parents, self._frozen = before
+    return count
+
+  def straighten(self, numbers: Array) -> bool:
+    """Ties units until removing any leaves a rectangular tensor.
+
+    Along the axis that leaves most of them; they are frozen where none does.
+
+    Returns:
+      Whether anything had to be done.
+    """
+    roots, frozen = self.roots(), self.frozen()
+    table = np.array([-1 if unit in frozen else unit for unit in roots])
+    seen = table[core(numbers)]
+    varying = [
+      axis
+      for axis in range(seen.ndim)
+      if np.any(seen != np.take(seen, [0], axis=axis))
+    ]
+    if len(varying) < 2:
+      return False
+    before = list(self._parents), dict(self._frozen)
+    counts = {}
+    for axis in varying:
+      counts[axis] = self.align(seen, axis)
+      self._parents, self._frozen = list(before[0]), dict(before[1])
+    # The channels' own axis where several do as well.
+    best = max(varying, key=lambda axis: (counts[axis], axis))
+    if self.align(seen, best) < 2:
+      self.freeze(seen, f'{self.label!r} spreads them over several axes')
+    return True
 
   def roots(self) -> Array:
     """One number for all units that are tied; for -1 as index, -1."""
@@ -222,6 +287,7 @@ def find_groups(graph: Graph) -> Grouping:
   values = _carry(graph, book)
   for value in graph.outputs:
     book.freeze(values[value], 'its units are outputs of the model')
+  _straighten(graph, book, values)
   roots, frozen = book.roots(), book.frozen()
   values = [_mapped(value, roots) for value in values]
   parts = _parts(graph, values)
@@ -244,37 +310,70 @@ def find_groups(graph: Graph) -> Grouping:
 def _carry(graph: Graph, book: _Book) -> list[Array]:
   """The unit number of every entry of every value."""
   values: list[Array | None] = [None] * len(graph.shapes)
+  firsts: dict[Any, Node] = {}
   for value in graph.inputs:
     values[value] = np.broadcast_to(-1, graph.shapes[value])
   for node in graph.nodes:
     book.label = _label(node)
     sources = tuple(values[value] for value in node.inputs)
-    repeated = graph.calls[node.path] > 1
-    if repeated:
-      for source in sources:
-        book.freeze(
-          source,
-          f'they feed layer {book.label!r}, which is used repeatedly',
-        )
     for value in node.outputs:
-      numbers = node.op.carry(book, sources, graph.shapes[value])
-      _freeze_scattered(book, numbers)
-      if repeated:
-        book.freeze(numbers, f'layer {book.label!r} is used repeatedly')
-      values[value] = numbers
+      values[value] = node.op.carry(book, sources, graph.shapes[value])
+    key = _shared(graph, node)
+    if key is not None:
+      first = firsts.setdefault(key, node)
+      _tie_calls(book, values, first, node)
   return values
 
 
-def _freeze_scattered(book: _Book, numbers: Array) -> None:
-  """Freezes units whose removal would not leave a rectangular tensor."""
-  seen = core(numbers)
-  varying = [
-    axis
-    for axis in range(seen.ndim)
-    if np.any(seen != np.take(seen, [0], axis=axis))
-  ]
-  if len(varying) > 1:
-    book.freeze(seen, f'{book.label!r} spreads them over several axes')
+def _shared(graph: Graph, node: Node) -> Any:
+  """Equal for what must lose the same units; None where nothing must.
+
+  Operations of one layer that share weights; and those whose layer is told
+  its size in its config, which all its calls share as well.
+  """
+  if graph.calls[node.path] == 1 or isinstance(node.op, Opaque):
+    return None
+  if node.op.weights():
+    return tuple(node.op.weights())
+  layer = graph.layers[node.path]
+  sized = resizes(layer) and not layer.weights
+  return (node.path, type(node.op)) if sized else None
+
+
+def _tie_calls(
+  book: _Book, values: list[Array], first: Node, other: Node
+) -> None:
+  """Ties the units of two calls, place by place."""
+  if first is other:
+    return
+  reason = f'{book.label!r} is called with unlike shapes'
+  for one, two in zip(
+    first.inputs + first.outputs, other.inputs + other.outputs, strict=True
+  ):
+    one, two = values[one], values[two]
+    if one.shape == two.shape:
+      tie_all(book, one, two)
+    elif first.op.weights() and one.shape[-1:] == two.shape[-1:]:
+      tie_all(book, channel_row(book, one), channel_row(book, two))
+    else:
+      book.freeze(one, reason)
+      book.freeze(two, reason)
+
+
+def _straighten(graph: Graph, book: _Book, values: list[Array]) -> None:
+  """Ties units that no rectangular tensor could lose one by one.
+
+  A reshape that divides the channels of a Dense layer among positions leaves
+  one unit for each channel behind it; a shuffle, one for each place in its
+  blocks. What is tied for one tensor may scatter units of another.
+  """
+  changed = True
+  while changed:
+    changed = False
+    for node in graph.nodes:
+      book.label = _label(node)
+      for value in node.outputs:
+        changed |= book.straighten(values[value])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -285,23 +384,31 @@ class _Part:
   role: str
   units: Array
   incoming: Array | None = None
+  more_calls: tuple[Node, ...] = ()
 
 
 def _parts(graph: Graph, values: list[Array]) -> list[_Part]:
   """What each operation with weights is to the units that pass it."""
   found = []
-  for node in graph.nodes:
-    if not node.op.weights() or isinstance(node.op, Opaque):
-      continue
+  for node, *others in _by_weights(graph):
     incoming = last_axis(values[node.inputs[0]])
     outgoing = last_axis(values[node.outputs[0]])
     if isinstance(node.op, Product) and incoming is not None:
-      found.append(_Part(node, 'consumers', incoming))
+      found.append(_Part(node, 'consumers', incoming, None, tuple(others)))
     if node.op.makes_units and outgoing is not None:
-      found.append(_Part(node, 'producers', outgoing))
+      found.append(_Part(node, 'producers', outgoing, None, tuple(others)))
     elif node.op.channelwise and outgoing is not None and incoming is not None:
-      found.append(_Part(node, 'carriers', outgoing, incoming))
+      found.append(_Part(node, 'carriers', outgoing, incoming, tuple(others)))
   return found
+
+
+def _by_weights(graph: Graph) -> list[list[Node]]:
+  """The operations with weights, with those of further calls behind each."""
+  found: dict[tuple[WeightRef, ...], list[Node]] = {}
+  for node in graph.nodes:
+    if node.op.weights() and not isinstance(node.op, Opaque):
+      found.setdefault(tuple(node.op.weights()), []).append(node)
+  return list(found.values())
 
 
 def _alike(parts: list[_Part], frozen: dict[int, str]) -> list[list[int]]:
@@ -342,7 +449,9 @@ def _group_of(parts: list[_Part], units: list[int], taken: set[Path]) -> Group:
     if not np.isin(units[0], part.units):
       continue
     incoming = None if part.incoming is None else within(part.incoming)
-    members[part.role].append(Member(part.node, within(part.units), incoming))
+    members[part.role].append(
+      Member(part.node, within(part.units), incoming, part.more_calls)
+    )
   name = first = members['producers'][0].node.path
   number = 1
   while name in taken:

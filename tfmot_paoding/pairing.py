@@ -261,10 +261,10 @@ def recover_merges(
   found: dict[int, Array] = {}
   for group in grouping.groups:
     for member in group.consumers:
-      value = member.node.inputs[0]
       keepers = _keepers(graph, member, before, after)
-      # Units of other groups in the same tensor have keepers of their own.
-      found[value] = np.maximum(found.get(value, -1), keepers)
+      for value in (call.inputs[0] for call in member.calls):
+        # Units of other groups in the same tensor have keepers of their own.
+        found[value] = np.maximum(found.get(value, -1), keepers)
   return found
 
 

@@ -63,6 +63,11 @@ def _values_of(
   graph: Graph, group: Group, homes: Mapping[int, int]
 ) -> set[int]:
   """The memory in which a group's units lie."""
-  found = {homes[member.node.outputs[0]] for member in group.producers}
-  found |= {homes[member.node.outputs[0]] for member in group.carriers}
-  return found | {homes[member.node.inputs[0]] for member in group.consumers}
+  made = {
+    homes[call.outputs[0]]
+    for member in (*group.producers, *group.carriers)
+    for call in member.calls
+  }
+  return made | {
+    homes[call.inputs[0]] for member in group.consumers for call in member.calls
+  }

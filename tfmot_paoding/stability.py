@@ -57,8 +57,12 @@ def group_instability(
     group: The group.
   """
   found = np.zeros(group.size)
-  for member in group.producers:
-    value = member.node.outputs[0]
+  made = (
+    (member, call.outputs[0])
+    for member in group.producers
+    for call in member.calls
+  )
+  for member, value in made:
     channels = np.arange(graph.shapes[value][-1])
     for node, source in _activations(graph, value, channels):
       x = bounds[node.inputs[0]]

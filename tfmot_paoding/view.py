@@ -16,7 +16,7 @@ from tfmot_paoding.fitting import (
   weight_moments,
 )
 from tfmot_paoding.folding import Fold, fold_weights
-from tfmot_paoding.graph import Graph
+from tfmot_paoding.graph import Graph, Node
 from tfmot_paoding.groups import Group
 from tfmot_paoding.incoming import incoming_weights, producer_kernels
 from tfmot_paoding.intervals import Interval, hull, over_positions
@@ -68,11 +68,16 @@ class NetworkView:
       group: The group.
       weights: As in `bounds.output_gain`.
     """
-    wanted = {member.node.outputs[0] for member in group.consumers}
+    wanted = {
+      call.outputs[0] for member in group.consumers for call in member.calls
+    }
     gains = bounds_lib.output_gain(
       self.graph, self.params, self.bounds, wanted, weights
     )
-    return [gains[member.node.outputs[0]] for member in group.consumers]
+    return [
+      _over_calls([gains[call.outputs[0]] for call in member.calls])
+      for member in group.consumers
+    ]
 
   @functools.cached_property
   def output_widths(self) -> Array:
@@ -206,8 +211,8 @@ class GroupView:
   def ranges(self) -> Interval:
     """What consumers read of each unit over the box, (n,); see `has_bounds`."""
     found = None
-    for member, places in zip(self._group.consumers, self._places, strict=True):
-      own = over_positions(self._network.bounds[member.node.inputs[0]])
+    for call, places in self._reads():
+      own = over_positions(self._network.bounds[call.inputs[0]])
       one = Interval(own.low[places].min(1), own.high[places].max(1))
       found = one if found is None else hull(found, one)
     return found
@@ -229,7 +234,7 @@ class GroupView:
   def has_bounds(self) -> bool:
     """Whether finite bounds reach this group and lead on to the outputs."""
     bounds = self._network.bounds
-    reached = [m.node.inputs[0] for m in self._group.consumers]
+    reached = [call.inputs[0] for call, _ in self._reads()]
     reached += self._network.graph.outputs
     return all(_is_finite(bounds[v]) for v in reached) and all(
       gain is not None and np.isfinite(gain.up + gain.down).all()
@@ -277,7 +282,7 @@ class GroupView:
         network.graph,
         network.params,
         member,
-        values.get(member.node.inputs[0]),
+        values,
         self.alive,
       )
       for member in members
@@ -369,7 +374,7 @@ class GroupView:
         network.graph,
         (network.params, kernels),
         member,
-        (before.get(member.node.inputs[0]), after.get(member.node.inputs[0])),
+        (before, after),
         self.alive,
       )
       for member in members
@@ -427,12 +432,12 @@ class GroupView:
 
   def _difference(self, kept: Array, removed: Array) -> Interval:
     network, found = self._network, None
-    for member, places in zip(self._group.consumers, self._places, strict=True):
+    for call, places in self._reads():
       one = bounds_lib.difference_of_entries(
         network.graph,
         network.params,
         network.bounds,
-        member.node.inputs[0],
+        call.inputs[0],
         places[kept].ravel(),
         places[removed].ravel(),
         network.by_unit,
@@ -440,6 +445,12 @@ class GroupView:
       one = Interval(one.low.min(1), one.high.max(1))
       found = one if found is None else hull(found, one)
     return found
+
+  def _reads(self) -> Iterator[tuple[Node, Array]]:
+    """Every call of the consumers, and the channels of each unit there."""
+    for member, places in zip(self._group.consumers, self._places, strict=True):
+      for call in member.calls:
+        yield call, places
 
   def _gather_outgoing(self) -> Array:
     matrices = [
@@ -456,6 +467,17 @@ class GroupView:
         found[:, start : start + matrix.shape[1]] = matrix[rows[:, k]]
         start += matrix.shape[1]
     return found
+
+
+def _over_calls(gains: list[Gain | None]) -> Gain | None:
+  """What all calls of a layer move together."""
+  if any(gain is None for gain in gains):
+    return None
+  # Positions that move at once add up, where calls have more or fewer.
+  channels = [gain.fitted(gain.up.shape[-2:-1]) for gain in gains]
+  if len(gains) == 1:
+    return gains[0]
+  return Gain(sum(g.up for g in channels), sum(g.down for g in channels))
 
 
 def euclidean_distances(points: Array) -> Array:

@@ -106,6 +106,11 @@ def is_known(layer: Any) -> bool:
   return handler is not _UNKNOWN and not handler.reads_calls
 
 
+def resizes(layer: Any) -> bool:
+  """Whether a layer's config names the size of its output."""
+  return type(handler_of(layer)).resize is not LayerHandler.resize
+
+
 def opaque(layer: Any, why: str) -> list[Op]:
   """One opaque operation whose reason names the layer."""
   return [Opaque(f'{type(layer).__name__} {layer.name!r} {why}')]

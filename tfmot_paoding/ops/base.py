@@ -109,6 +109,9 @@ class UnitBook(Protocol):
   def tie(self, one: Array, other: Array) -> None:
     """Entries that live or die together; arrays of one shape."""
 
+  def align(self, numbers: Array, axis: int) -> int:
+    """Ties entries of one place along an axis; how many units that leaves."""
+
   def freeze(self, units: Array, reason: str) -> None:
     """Units that must stay."""
 

@@ -28,11 +28,17 @@ def core(numbers: Array) -> Array:
 
 
 def channel_row(book: UnitBook, numbers: Array) -> Array:
-  """The unit numbers of the channels; freezes units on any other axis."""
+  """The unit numbers of the channels, alike at every position.
+
+  Units that lie in one channel at several positions are tied; where that
+  would leave one unit alone, those on other axes are frozen.
+  """
   row = last_axis(numbers)
-  if row is None:
+  if row is not None:
+    return row
+  if not numbers.size or book.align(numbers, -1) < 2:
     book.freeze(
       numbers, f'their channel is not the last axis at {book.label!r}'
     )
     return np.full(numbers.shape[-1], -1)
-  return row
+  return core(numbers).reshape(-1, numbers.shape[-1])[0]
