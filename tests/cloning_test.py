@@ -12,6 +12,7 @@ from tfmot_paoding.cloning import (
   clone_with,
   copy_weights,
   fresh_layer,
+  in_float32,
   leaf_paths,
 )
 from tfmot_paoding.compat import keras, strip_pruning
@@ -142,3 +143,89 @@ def test_fixed_masks_leave_shared_weights_shared():
   wrapped = training.with_fixed_masks(model)
   assert len(wrapped.trainable_weights) == len(model.trainable_weights)
   np.testing.assert_allclose(wrapped(x), model(x), atol=1e-6)
+
+
+def of_policy(policy: str) -> keras.Model:
+  """Layers in layers and a model in the model, of one dtype policy."""
+  kept = keras.mixed_precision.global_policy()
+  keras.mixed_precision.set_global_policy(policy)
+  try:
+    x = inputs = keras.Input((6, 3))
+    x = _layers.Conv1D(5, 2, activation='relu')(x)
+    x = _layers.BatchNormalization(name='norm')(x)
+    x = _layers.Bidirectional(_layers.LSTM(4, return_sequences=True))(x)
+    x = _layers.TimeDistributed(_layers.Dense(6, 'relu'))(x)
+    inner = keras.Sequential(
+      [keras.Input((5, 6)), _layers.GlobalMaxPooling1D(), _layers.Dense(8)]
+    )
+    outputs = _layers.Dense(3)(_layers.ReLU()(inner(x)))
+    return testing.fill(keras.Model(inputs, outputs))
+  finally:
+    keras.mixed_precision.set_global_policy(kept)
+
+
+@pytest.mark.parametrize(
+  ('policy', 'tolerance'),
+  [('mixed_float16', 2e-2), ('mixed_bfloat16', 0.1), ('float64', 1e-5)],
+)
+@pytest.mark.parametrize('session', ['float32', 'mixed_float16'])
+def test_any_precision_becomes_float32(policy, tolerance, session):
+  model = of_policy(policy)
+  keras.mixed_precision.set_global_policy(session)
+  try:
+    made = in_float32(model)
+  finally:
+    keras.mixed_precision.set_global_policy('float32')
+  assert made is not model
+  assert in_float32(made) is made
+  x = testing.draw((6, 3)).astype(np.float32)
+  found = made(x)
+  assert found.dtype == 'float32'
+  np.testing.assert_allclose(
+    found, np.asarray(model(x), np.float32), rtol=0, atol=tolerance
+  )
+  assert [one.name for one in made.layers] == [x.name for x in model.layers]
+
+
+def test_weights_beyond_float32_are_refused():
+  model = of_policy('float64')
+  kernel, bias = model.layers[-1].get_weights()
+  model.layers[-1].set_weights([kernel * 1e300, bias])
+  with pytest.raises(ValueError, match='larger than float32 can hold'):
+    in_float32(model)
+
+
+@pytest.mark.parametrize('policy', ['mixed_float16', 'float64'])
+@pytest.mark.parametrize('method', ['saliency', 'reconstruction'])
+def test_models_of_other_precision_are_pruned_and_keep_it(policy, method):
+  model = of_policy(policy)
+  wrapped = paoding.prune_low_saliency(
+    model, paoding.ProgressiveSparsity(0.5, 0.5), method
+  )
+  paoding.run_schedule(wrapped, verbose=0)
+  stripped = strip_pruning(wrapped)
+  small = paoding.compact(stripped)
+  assert small.count_params() < 0.9 * model.count_params()
+  x = testing.draw((6, 3)).astype(np.float32)
+  wanted = np.asarray(wrapped(x), np.float64)
+  for other in (stripped, small):
+    np.testing.assert_allclose(
+      np.asarray(other(x), np.float64), wanted, rtol=0, atol=2e-3
+    )
+  for one, two in zip(small.layers[1:], model.layers[1:], strict=True):
+    if not isinstance(one, keras.Model):
+      assert one.dtype_policy.name == two.dtype_policy.name
+
+
+@pytest.mark.parametrize('quantization', [None, 'float16', 'dynamic', 'int8'])
+def test_models_of_other_precision_are_exported_in_float32(quantization):
+  for policy in ('mixed_float16', 'float64'):
+    x = inputs = keras.Input((6, 6, 2), dtype='float64')
+    x = _layers.Conv2D(4, 3, activation='relu', dtype=policy)(x)
+    x = _layers.BatchNormalization(dtype=policy)(x)
+    x = _layers.Dense(3, dtype=policy)(_layers.Flatten(dtype=policy)(x))
+    model = testing.fill(keras.Model(inputs, x))
+    data = paoding.convert_to_tflite(model, quantization)
+    x = testing.samples((6, 6, 2), 10, 0.0, 1.0).astype(np.float32)
+    found = paoding.compare_tflite(model, data, {model.input_names[0]: x})
+    assert found.mean < 0.02

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
+
+import numpy as np
+import tensorflow as tf
 
 from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
-from tfmot_paoding.graph import Graph, layer_paths, unwrapped
+from tfmot_paoding.graph import Graph, build_graph, layer_paths, unwrapped
 from tfmot_paoding.layers.base import Path
 from tfmot_paoding.ops import Shape
 
@@ -16,6 +19,7 @@ def clone_with(
   model: keras.Model,
   make_layer: Callable[[Any, Path], Any],
   input_shapes: Callable[[Path], list[Shape] | None] = lambda path: None,
+  input_dtype: Callable[[Path, Any], tf.DType] | None = None,
 ) -> keras.Model:
   """A model of the same structure with its layers made anew.
 
@@ -27,6 +31,8 @@ def clone_with(
     make_layer: Gives the new layer for a layer and its path.
     input_shapes: Gives the new input shapes of the nested model at a path,
       without the batch axis; None to leave them as they are.
+    input_dtype: Gives the new type of an input, a Keras tensor, of the model
+      at a path; None to leave all as they are.
 
   Returns:
     The new model, with fresh weights.
@@ -46,25 +52,36 @@ def clone_with(
 
   def clone_model(inside: keras.Model, path: Path) -> keras.Model:
     shapes = input_shapes(path)
+    dtypes = None
+    if input_dtype is not None:
+      dtypes = [input_dtype(path, tensor) for tensor in inside.inputs]
     return keras.models.clone_model(
       inside,
-      input_tensors=shapes and _inputs_of(inside, shapes),
+      input_tensors=_inputs_of(inside, shapes, dtypes)
+      if shapes or dtypes
+      else None,
       clone_function=clone,
     )
 
   return clone_model(model, ())
 
 
-def _inputs_of(model: keras.Model, shapes: list[Shape]) -> list[Any]:
-  """Inputs like a model's, of other shapes."""
+def _inputs_of(
+  model: keras.Model,
+  shapes: list[Shape] | None,
+  dtypes: list[tf.DType] | None,
+) -> list[Any]:
+  """Inputs like a model's, of other shapes or types."""
+  shapes = shapes or [old.shape[1:] for old in model.inputs]
+  dtypes = dtypes or [old.dtype for old in model.inputs]
   return [
     keras.Input(
       batch_size=old.shape[0],
       shape=shape,
-      dtype=old.dtype,
+      dtype=dtype,
       name=compat.tensor_position(old)[0].name,
     )
-    for old, shape in zip(model.inputs, shapes, strict=True)
+    for old, shape, dtype in zip(model.inputs, shapes, dtypes, strict=True)
   ]
 
 
@@ -93,3 +110,89 @@ def set_weights(layer: Any, values: list) -> None:
   layer.set_weights(values)
   if hasattr(layer, 'finalize_state'):  # statistics that `adapt` has taken
     layer.finalize_state()
+
+
+def in_float32(model: keras.Model) -> keras.Model:
+  """The model with every layer, input and weight in float32.
+
+  Args:
+    model: A model without wrappers, not changed; mixed precision, float16,
+      bfloat16 or float64.
+
+  Returns:
+    A copy; the model itself where it is in float32 already.
+
+  Raises:
+    ValueError: a weight is larger than float32 can hold.
+  """
+  if _is_float32(model):
+    return model
+
+  def make_layer(layer: Any, _: Path) -> Any:
+    return type(layer).from_config(_as_float32(layer.get_config()))
+
+  def dtype(_: Path, old: Any) -> tf.DType:
+    return tf.float32 if old.dtype.is_floating else old.dtype
+
+  made = clone_with(model, make_layer, input_dtype=dtype)
+  with np.errstate(over='ignore'):  # answered below
+    copy_weights(build_graph(model), build_graph(made))
+  for old, new in zip(model.weights, made.weights, strict=True):
+    if old.dtype == tf.float64 and np.any(
+      np.isfinite(old.numpy()) & ~np.isfinite(new.numpy())
+    ):
+      raise ValueError(
+        f'The weight {old.name!r} is larger than float32 can hold, which files '
+        'and devices compute in. Scale the model down.'
+      )
+  return made
+
+
+def with_whole_inputs(
+  model: keras.Model, names: Collection[str]
+) -> keras.Model:
+  """The model with some of its inputs int32."""
+
+  def dtype(path: Path, old: Any) -> tf.DType:
+    named = not path and compat.tensor_position(old)[0].name in names
+    return tf.int32 if named else old.dtype
+
+  made = clone_with(
+    model, lambda layer, _: fresh_layer(layer), input_dtype=dtype
+  )
+  copy_weights(build_graph(model), build_graph(made))
+  return made
+
+
+def _is_float32(model: keras.Model) -> bool:
+  """Whether all that a model holds and works with is float32 or whole."""
+  tensors = [*model.inputs, *model.outputs, *model.weights]
+  dtypes = [tensor.dtype for tensor in tensors]
+  for layer in model.submodules:
+    policy = getattr(layer, 'dtype_policy', None)
+    if isinstance(layer, keras.Model):
+      continue  # the session's policy, by which it computes nothing
+    if isinstance(policy, keras.mixed_precision.Policy):
+      dtypes += [tf.as_dtype(policy.compute_dtype or 'float32')]
+  return all(not d.is_floating or d == tf.float32 for d in dtypes)
+
+
+def _as_float32(config: Any) -> Any:
+  """A layer's config, and those in it, with every policy float32."""
+  if isinstance(config, tuple):
+    return tuple(_as_float32(part) for part in config)
+  if isinstance(config, list):
+    return [_as_float32(part) for part in config]
+  if not isinstance(config, dict):
+    return config
+  return {
+    key: 'float32'
+    if key == 'dtype' and _is_policy(value)
+    else _as_float32(value)
+    for key, value in config.items()
+  }
+
+
+def _is_policy(value: Any) -> bool:
+  """Whether a config's `dtype` is one of real numbers, or of a policy."""
+  return isinstance(value, dict) or 'float' in str(value)

@@ -180,9 +180,11 @@ def _begins_again(graph: Graph, node: Node, first: Node) -> bool:
 def _normalized(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
   dtype, x = x.dtype, tf.cast(x, tf.float32)
   mean, variance = tf.nn.moments(x, list(range(len(x.shape) - 1)))
-  y = tf.nn.batch_normalization(
-    x, mean, variance, layer.beta, layer.gamma, layer.epsilon
+  beta, gamma = (
+    None if weight is None else tf.cast(weight, tf.float32)
+    for weight in (layer.beta, layer.gamma)
   )
+  y = tf.nn.batch_normalization(x, mean, variance, beta, gamma, layer.epsilon)
   return tf.cast(y, dtype)
 
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tfmot_paoding import compat
 from tfmot_paoding.calibration import calibration_samples
+from tfmot_paoding.cloning import in_float32
 from tfmot_paoding.compat import keras
 from tfmot_paoding.graph import build_graph, check_model
 from tfmot_paoding.keras3 import as_tf_keras
@@ -68,7 +69,8 @@ def convert_to_tflite(
 
   Args:
     model: A Keras model; pruning wrappers are stripped off. Only a compact
-      model gives a smaller file.
+      model gives a smaller file. Mixed precision, float16, bfloat16 and float64
+      become float32.
     quantization: None for float32; 'dynamic' for int8 weights and float
       activations; 'float16' for float16 weights; 'int8' for integers
       throughout; 'int16x8' for int16 activations and int8 weights.
@@ -107,6 +109,7 @@ def convert_to_tflite(
   check_model(model)
   if compat.collect_prunable_layers(model):
     model = compat.strip_pruning(model)
+  model = in_float32(model)
   if quantization in _INTEGER:
     drawn = _representative(
       model, input_range, seed, representative_data, prior, verbose
@@ -135,7 +138,7 @@ def convert_unchecked(
     input_range: The range of the inputs.
     seed: Of the inputs.
   """
-  drawn = None
+  drawn, model = None, in_float32(model)
   if quantization in _INTEGER:
     drawn = _representative(model, input_range, seed, None, 'smooth', 0, 8)
   return _convert(model, quantization, drawn)
