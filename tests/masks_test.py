@@ -9,6 +9,7 @@ import tensorflow as tf
 import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding.compat import keras, strip_pruning
+from tfmot_paoding.graph import build_graph
 
 _layers = keras.layers
 
@@ -238,3 +239,93 @@ def test_wrappers_compute_in_the_precision_of_their_layer():
     np.testing.assert_array_equal(wrapped(x), model(x))
   finally:
     keras.mixed_precision.set_global_policy('float32')
+
+
+def test_the_graph_knows_where_masks_run():
+  model = nested()
+  graph = build_graph(model)
+  pooled = graph.layer_outputs[model.layers[-2].name,][0]
+  embedded = graph.layer_outputs[model.layers[1].name,][0]
+  assert embedded in graph.masked  # and on through the nested model
+  assert graph.layer_inputs[model.layers[-2].name,][0] in graph.masked
+  assert pooled not in graph.masked
+  assert not set(graph.outputs) & graph.masked
+  assert not build_graph(testing.sequence()).masked
+
+
+@pytest.mark.parametrize('make', (classifier, nested, pairs))
+def test_a_mean_under_a_mask_is_bounded_as_such(make):
+  """Positions of their own ranges: the mean of all is no bound of some."""
+  model = make()
+  low = np.array([1.0, 1, 0, 0, 0])
+  high = np.array([1.0, 4, 4, 4, 4])
+  small = paoding.prune(
+    model, 0.5, 'saliency', (low, high), distillation=False, verbose=0
+  )
+  rng = np.random.default_rng(0)
+  x = rng.integers(low.astype(int), high.astype(int) + 1, (200, 5))
+  found = np.abs(small(x) - model(x)).max(0)
+  bound = paoding.deviation_bound(model, small, (low, high))
+  assert np.all(found <= bound + 1e-5)
+  assert np.all(bound < 1e6)
+
+
+def test_masking_is_bounded_at_the_inputs_and_left_alone_elsewhere():
+  inputs = keras.Input((5, 3))
+  x = _layers.Masking(0.25)(inputs)
+  x = _layers.Dense(6, 'relu')(x)
+  x = _layers.GlobalAveragePooling1D()(x)
+  model = testing.fill(keras.Model(inputs, _layers.Dense(2)(x)))
+  wrapped = paoding.prune_low_saliency(model)
+  history = paoding.run_schedule(wrapped, verbose=0)
+  x = testing.draw((5, 3), 20, seed=1).astype('float32') * 0.5 + 0.5
+  x[:10, 1:4] = 0.25
+  gap = np.abs(wrapped(x) - model(x)).max()
+  assert 0 < gap <= history.bound[-1]
+  inputs = keras.Input((5, 3))
+  x = _layers.Dense(6, 'relu', name='before')(inputs)
+  x = _layers.Dense(6, 'relu', name='behind')(_layers.Masking()(x))
+  model = keras.Model(inputs, _layers.Dense(2)(x))
+  wrapped = paoding.prune_low_saliency(testing.fill(model))
+  history = paoding.run_schedule(wrapped, verbose=0)
+  assert 'compares' in history.left_alone['before']
+  assert history.units == 6
+
+
+def test_no_line_is_drawn_through_what_masks_decide():
+  inputs = keras.Input((5, 3))
+  x = _layers.Masking()(inputs)
+  x = _layers.GlobalAveragePooling1D(name='mean')(x)
+  model = testing.fill(keras.Model(inputs, _layers.Dense(2)(x)))
+  with pytest.raises(ValueError, match='takes steps away'):
+    paoding.robustness.output_bounds(model, testing.draw((5, 3)), 0.1)
+  (mean,) = (n for n in build_graph(model).nodes if n.path == ('mean',))
+  assert 'mask' in mean.op.obstacle
+
+
+@pytest.mark.parametrize('make', (classifier, nested, pairs))
+def test_samples_of_masked_steps_alone_are_left_out(make):
+  """Keras gives NaN for a mean over nothing."""
+  model = make()
+  assert np.isnan(model(np.zeros((1, 5)))).any()
+  drawn = paoding.draw_samples(model, (0.0, 1.0), 200)[0]
+  assert len(drawn) > 150
+  assert np.all(np.isfinite(model(drawn)))
+  small = paoding.prune(model, 0.3, 'reconstruction', seed=1, verbose=0)
+  assert np.all(np.isfinite(small(_IDS)))
+  data = np.concatenate([_IDS, np.zeros((2, 5), int)])
+  with pytest.warns(UserWarning, match='2 of 5 samples'):
+    small = paoding.prune(
+      model, 0.3, 'reconstruction', calibration_data=data, verbose=0
+    )
+  assert np.all(np.isfinite(small(_IDS)))
+  with pytest.raises(ValueError, match='no number'):
+    paoding.draw_samples(model, (0.0, 1.0), 9, data=np.zeros((4, 5)))
+
+
+@pytest.mark.parametrize('quantization', (None, 'dynamic', 'int8'))
+def test_masked_models_are_converted(quantization):
+  data = paoding.convert_to_tflite(
+    classifier(), quantization, input_range=(0.0, 4.0)
+  )
+  assert data[4:8] == b'TFL3'

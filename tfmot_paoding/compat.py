@@ -97,3 +97,8 @@ def takes_plain_tensors(node: Any) -> bool:
   return len(tensors) == len(node.keras_inputs) and not any(
     is_keras_tensor(value) for value in tf.nest.flatten(node.call_kwargs)
   )
+
+
+def takes_mask(layer: Any) -> bool:
+  """Whether a layer's `call` takes a Keras mask by name."""
+  return 'mask' in layer._call_spec.arg_names

@@ -19,6 +19,7 @@ import numpy as np
 
 from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
+from tfmot_paoding.keras_masks import carries_mask, heeds_mask
 from tfmot_paoding.layers import handler_of
 from tfmot_paoding.layers.base import Path, opaque
 from tfmot_paoding.ops import (
@@ -63,6 +64,7 @@ class Graph:
     wrappers: The pruning wrapper of each path that has one.
     calls: How often each layer is called.
     paths: The path of each layer by its id.
+    masked: The values that a Keras mask may travel with.
     layer_inputs: The values that each layer reads, in its last call.
     layer_outputs: The values that each layer makes, in its last call.
   """
@@ -75,6 +77,7 @@ class Graph:
   wrappers: dict[Path, Any] = dataclasses.field(default_factory=dict)
   calls: dict[Path, int] = dataclasses.field(default_factory=dict)
   paths: dict[int, Path] = dataclasses.field(default_factory=dict)
+  masked: set[int] = dataclasses.field(default_factory=set)
   layer_inputs: dict[Path, tuple[int, ...]] = dataclasses.field(
     default_factory=dict
   )
@@ -287,6 +290,12 @@ def _lower(
   if len(out_shapes) > 1:
     odd = odd or 'takes or gives more than plain tensors'
   ops = _operations(call, layer, path, in_shapes, out_shapes[0], odd)
+  came = any(source in graph.masked for source in sources)
+  if came and heeds_mask(layer):
+    ops = [op.under_mask() for op in ops]
+  if isinstance(layer, keras.layers.Masking) and sources[0] not in graph.inputs:
+    # Elsewhere pruning could change which steps it takes away.
+    ops = opaque(layer, 'compares what layers make with a value')
   if _needs_more_sizes(ops, in_shapes[0], tensors[0], out_shapes[0]):
     ops = opaque(layer, 'depends on sizes that are not known')
   if any(isinstance(op, Opaque) for op in ops):
@@ -304,6 +313,11 @@ def _lower(
     made = tuple(graph.add_value(shape) for shape in shapes)
     graph.nodes.append(Node(op, current, made, path))
     current = made
+  graph.masked.update(
+    value
+    for value, tensor in zip(current, tensors, strict=True)
+    if carries_mask(layer, tensor, came)
+  )
   yield from current
 
 

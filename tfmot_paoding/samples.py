@@ -6,10 +6,12 @@ batch normalization stored; samples of a prior.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfmot_paoding.calibration import calibration_samples
 from tfmot_paoding.compat import keras
@@ -26,6 +28,7 @@ Array = np.ndarray
 # Recalling inputs for larger networks (multiply-accumulates) takes too long.
 _MOST_MACS = 6e7
 _MOST_RECALLED = 768
+_BATCH = 256
 _NAMED = {'smooth': Prior(), 'varied': VariedPrior()}
 
 
@@ -61,12 +64,74 @@ def draw_samples(
     ValueError: the data or the prior do not fit the model.
   """
   if data is not None:
-    return calibration_samples(model, data, count)
+    found = calibration_samples(model, data, count)
+    return with_answers(model, found, '`calibration_data`')
   found = recalled_samples(model, input_range, seed, prior, verbose, count)
-  if found is not None:
-    return found
+  if found is None:
+    found = _of_prior(model, input_range, count, seed, prior or otherwise)
+  return with_answers(model, found)
+
+
+def with_answers(
+  model: keras.Model, samples: list[Array], given: str | None = None
+) -> list[Array]:
+  """The samples that a model has an answer for.
+
+  Where Keras masks run, a sample may have all its steps masked, and a mean over
+  nothing is NaN: it tells nothing, and a fit on it would write NaN.
+
+  Args:
+    model: The model.
+    samples: One array an input.
+    given: What the user calls them, to be warned of those left out.
+
+  Raises:
+    ValueError: hardly any are left.
+  """
+  if not build_graph(model).masked:
+    return samples
+  finite = np.concatenate(
+    [
+      _is_answered(model, [x[start : start + _BATCH] for x in samples])
+      for start in range(0, len(samples[0]), _BATCH)
+    ]
+  )
+  if finite.sum() < 2:
+    raise ValueError(
+      f'The model {model.name!r} answers with no number (NaN) for all but '
+      f'{finite.sum()} of {len(finite)} samples: all their steps are masked. '
+      'Pass an `input_range` or data with steps that count.'
+    )
+  if given is not None and not finite.all():
+    warnings.warn(
+      f'{(~finite).sum()} of {len(finite)} samples of {given} are left out: '
+      'all their steps are masked, and the model answers with no number (NaN).',
+      stacklevel=2,
+    )
+  return [x[finite] for x in samples]
+
+
+def _is_answered(model: keras.Model, samples: list[Array]) -> Array:
+  """Whether every output is finite, (samples,).
+
+  Not by `predict`: a fused rectifier makes 0 of NaN.
+  """
+  answers = model(samples if len(samples) > 1 else samples[0], training=False)
+  return np.all(
+    [
+      np.isfinite(y).reshape(len(y), -1).all(1)
+      for y in tf.nest.flatten(answers)
+    ],
+    axis=0,
+  )
+
+
+def _of_prior(
+  model: keras.Model, input_range: Any, count: int, seed: int, prior: Any
+) -> list[Array]:
+  """Samples of a prior, one array an input."""
   graph = build_graph(model)
-  priors = _priors(prior or otherwise, list(model.input_names))
+  priors = _priors(prior, list(model.input_names))
   shapes = [graph.shapes[value] for value in graph.inputs]
   boxes = input_boxes(model, input_range, shapes)
   rng = np.random.default_rng([seed, 1])

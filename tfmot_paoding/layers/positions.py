@@ -112,6 +112,17 @@ def _pairs(value: Any) -> tuple[tuple[int, int], ...]:
   return value if isinstance(value[0], tuple) else (tuple(value),)
 
 
+@base.register_handler(_layers.Masking)
+class MaskingHandler(_PositionsHandler):
+  """Zeroes steps that hold one value alone."""
+
+  def positions(self, layer: Any, in_shape: Shape) -> Op:
+    """With zeros; right where the network's own inputs are compared."""
+    return Positions(
+      True, kind='Masking', unknown='takes steps away by what they hold'
+    )
+
+
 class _GlobalHandler(_PositionsHandler):
   """All positions in one."""
 

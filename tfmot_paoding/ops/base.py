@@ -142,6 +142,10 @@ class Op:
     """Equal for operations that differ in sizes alone."""
     return self
 
+  def under_mask(self) -> Op:
+    """What it becomes in a layer that heeds a Keras mask and is given one."""
+    return self
+
   @property
   def obstacle(self) -> str | None:
     """Why it cannot be followed position by position, or None."""

@@ -37,12 +37,14 @@ class Positions(Channelwise):
     squeeze: Whether the positions go, as in global pooling.
     kind: What is done, for comparison.
     move: The same, position by position; None where it is not known.
+    unknown: Why it is not known.
   """
 
   zeros: bool = False
   squeeze: bool = False
   kind: str = ''
   move: Move | None = dataclasses.field(default=None, compare=False)
+  unknown: str = dataclasses.field(default=UNKNOWN_POSITIONS, compare=False)
 
   @property
   def linear(self) -> bool:
@@ -65,7 +67,12 @@ class Positions(Channelwise):
   @property
   def obstacle(self) -> str | None:
     """A move that is not known."""
-    return UNKNOWN_POSITIONS if self.move is None else None
+    return self.unknown if self.move is None else None
+
+  def under_mask(self) -> Op:
+    """A mean over the positions that are there, whichever those are."""
+    kind, why = f'{self.kind} under a mask', 'leaves out what a mask takes away'
+    return dataclasses.replace(self, kind=kind, move=None, unknown=why)
 
   def function(self) -> Any:
     """Which positions are read, too."""

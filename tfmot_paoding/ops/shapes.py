@@ -14,6 +14,7 @@ from tfmot_paoding.ops.base import (
   Array,
   Gain,
   Op,
+  Opaque,
   Params,
   Shape,
   UnitBook,
@@ -23,6 +24,10 @@ from tfmot_paoding.ops.base import (
 @dataclasses.dataclass(frozen=True)
 class Softmax(Op):
   """Softmax over the last axis."""
+
+  def under_mask(self) -> Op:
+    """Not known: what a mask takes away has no share."""
+    return Opaque('softmax leaves out what a mask takes away')
 
   def carry(
     self, book: UnitBook, sources: tuple[Array, ...], shape: Shape
