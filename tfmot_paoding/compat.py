@@ -8,6 +8,7 @@ falls back to tf_keras on its own. Everything else takes `keras` from here.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import tensorflow as tf
@@ -20,6 +21,7 @@ from tensorflow_model_optimization.python.core.sparsity.keras import (
 )
 from tf_keras.protobuf import saved_metadata_pb2
 from tf_keras.src.applications import convnext, inception_resnet_v2
+from tf_keras.src.engine import keras_tensor
 from tf_keras.src.layers.core import tf_op_layer
 from tf_keras.src.mixed_precision import autocast_variable
 
@@ -28,6 +30,14 @@ enable_auto_cast_variables = autocast_variable.enable_auto_cast_variables
 
 SavedMetadata = saved_metadata_pb2.SavedMetadata
 TFOpLambda = tf_op_layer.TFOpLambda
+# The layers that calls of TensorFlow's functions, and tensors' methods, become.
+FUNCTION_LAYERS = (
+  tf_op_layer.TFOpLambda,
+  tf_op_layer.ClassMethod,
+  tf_op_layer.InstanceMethod,
+  tf_op_layer.InstanceProperty,
+  tf_op_layer.SlicingOpLambda,
+)
 CustomScaleLayer = inception_resnet_v2.CustomScaleLayer
 LayerScale = convnext.LayerScale
 StochasticDepth = convnext.StochasticDepth
@@ -86,6 +96,19 @@ def tensor_position(tensor: Any) -> tuple[Any, int, int]:
 def is_keras_tensor(value: Any) -> bool:
   """Whether a value stands for a tensor of the graph."""
   return hasattr(value, '_keras_history')
+
+
+@contextmanager
+def tensors_with_rank() -> Iterator[None]:
+  """Gives Keras tensors the attribute `ndim`, as NumPy's arrays have it."""
+  if hasattr(keras_tensor.KerasTensor, 'ndim'):
+    yield
+    return
+  keras_tensor.KerasTensor.ndim = property(lambda self: self.shape.rank)
+  try:
+    yield
+  finally:
+    del keras_tensor.KerasTensor.ndim
 
 
 def takes_plain_tensors(node: Any) -> bool:

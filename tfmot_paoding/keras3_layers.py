@@ -41,11 +41,12 @@ _APPLICATIONS = {
 }
 
 
-def convert_layer(layer: Any) -> Callable[..., Any]:
+def convert_layer(layer: Any, name: str | None = None) -> Callable[..., Any]:
   """A function of tf_keras tensors that does what a Keras 3 layer does.
 
   Args:
     layer: A built Keras 3 layer that is no model.
+    name: The name of the layer made; None for the same one.
 
   Returns:
     The tf_keras layer, not built; or, where its activation has no counterpart,
@@ -56,12 +57,13 @@ def convert_layer(layer: Any) -> Callable[..., Any]:
   """
   cls = _counterpart(layer)
   config, behind = _translated(layer.get_config(), cls, layer)
+  config['name'] = name or layer.name
   # Its `from_config` wants what only a built tf_keras layer has noted.
   attends = cls is keras.layers.MultiHeadAttention
   made = cls(**config) if attends else cls.from_config(config)
   if behind is None:
     return made
-  return Chain(made, _activation_behind(behind, layer.name))
+  return Chain(made, _activation_behind(behind, config['name']))
 
 
 class Chain:
