@@ -24,6 +24,7 @@ from absl import app, flags, logging
 import tfmot_paoding as paoding
 from tfmot_paoding.compat import keras
 from tfmot_paoding.samples import recalled_samples
+from tfmot_paoding.tflite.files import check_writable
 
 _METHOD = flags.DEFINE_enum(
   'method', 'reconstruction', paoding.method_names(), 'How units are chosen.'
@@ -200,6 +201,7 @@ def main(argv: list[str]) -> None:
     raise app.UsageError(f'Unexpected arguments: {argv[1:]}')
   logging.set_verbosity(logging.ERROR)
   output = flags.FLAGS.output
+  check_writable(filter(None, [output]))
   known = {(one.network, one.form): one for one in load_rows(output)}
   rows: list[Row] = []
   for text in flags.FLAGS.network:

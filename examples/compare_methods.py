@@ -27,6 +27,7 @@ from absl import app, flags, logging
 
 import tfmot_paoding as paoding
 from tfmot_paoding.compat import keras, strip_pruning
+from tfmot_paoding.tflite.files import check_writable
 
 _MODELS = flags.DEFINE_list('models', None, 'Trained models, .h5 or .keras.')
 _DATA = flags.DEFINE_string('data', None, 'An .npz in the MNIST layout.')
@@ -300,6 +301,7 @@ def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f'Unexpected arguments: {argv[1:]}')
   logging.set_verbosity(logging.ERROR)
+  check_writable(filter(None, [_OUTPUT.value]))
   heads = ['model', 'asked', 'method', 'removed', 'accuracy']
   heads += [f'FGSM {e}' for e in _EPSILONS] + ['seconds', 'tflite bytes']
   print('| ' + ' | '.join(heads) + ' |')

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import io
 import json
 import os
 import time
@@ -39,6 +40,7 @@ from absl import app, flags, logging
 import tfmot_paoding as paoding
 from tfmot_paoding.compat import keras
 from tfmot_paoding.samples import recalled_samples
+from tfmot_paoding.tflite.files import check_writable
 
 _NETWORKS = flags.DEFINE_multi_string(
   'network', None, 'Model, data, scale, offset, low and high, with commas.'
@@ -419,8 +421,14 @@ def plot(rows: list[Row], path: str) -> None:
     axis.grid(alpha=0.3)
   axes[0, 0].legend(fontsize='small')
   figure.tight_layout()
-  figure.savefig(path + '.part', format='png', dpi=80)
-  os.replace(path + '.part', path)
+  save_figure(figure, path)
+
+
+def save_figure(figure: Any, path: str) -> None:
+  """Writes a figure as .png, whole or not at all."""
+  image = io.BytesIO()
+  figure.savefig(image, format='png', dpi=80)
+  paoding.write_file(path, image.getvalue())
 
 
 def _drawn_as(method: str) -> str:
@@ -463,6 +471,9 @@ def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f'Unexpected arguments: {argv[1:]}')
   logging.set_verbosity(logging.ERROR)
+  check_writable(filter(None, [_OUTPUT.value, _PLOT.value]))
+  if _PLOT.value:
+    load_pyplot()
   rows, known = [], load_rows()
   for row in all_rows(known):
     rows.append(row)

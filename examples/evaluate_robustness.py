@@ -38,6 +38,7 @@ from absl import app, flags, logging
 import tfmot_paoding as paoding
 from tfmot_paoding import robustness
 from tfmot_paoding.compat import keras
+from tfmot_paoding.tflite.files import check_writable
 
 _CERTIFIED = flags.DEFINE_integer('certified', 200, 'Test samples to certify.')
 _BY = flags.DEFINE_list('by', ['ibp', 'crown-ibp', 'crown'], 'How to certify.')
@@ -302,8 +303,7 @@ def plot(rows: list[Row], path: str) -> None:
     axis.grid(alpha=0.3)
   axes[0, 0].legend(fontsize='small')
   figure.tight_layout()
-  figure.savefig(path + '.part', format='png', dpi=80)
-  os.replace(path + '.part', path)
+  compare_networks.save_figure(figure, path)
 
 
 def read_rows(path: str | None) -> list[Row]:
@@ -318,6 +318,9 @@ def main(argv: list[str]) -> None:
   """Measures, prints, and writes what was asked for."""
   del argv
   output = flags.FLAGS.output
+  check_writable(filter(None, [output, flags.FLAGS.plot]))
+  if flags.FLAGS.plot:
+    compare_networks.load_pyplot()
   rows: list[Row] = []
   for row in all_rows(read_rows(output)):
     rows.append(row)

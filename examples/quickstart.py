@@ -15,6 +15,7 @@ from absl import app, flags, logging
 
 import tfmot_paoding as paoding
 from tfmot_paoding.compat import keras
+from tfmot_paoding.tflite.files import check_writable
 
 _SPARSITY = flags.DEFINE_float(
   'sparsity', 0.5, 'Fraction of units to remove from every hidden layer.'
@@ -79,6 +80,7 @@ def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f'Unexpected arguments: {argv[1:]}')
   logging.set_verbosity(logging.ERROR)
+  check_writable([_OUTPUT.value])
   train_x, test_x, train_y, test_y = load_digits()
   print('Training on digits ...')
   model = train(train_x, train_y)

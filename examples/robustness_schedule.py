@@ -25,6 +25,7 @@ from tfmot_paoding import robustness
 from tfmot_paoding.compat import keras
 from tfmot_paoding.driver import Driver
 from tfmot_paoding.schedule import pruning_steps
+from tfmot_paoding.tflite.files import check_writable
 
 _METHOD = flags.DEFINE_string('method', 'impact', 'How units are chosen.')
 _SPARSITY = flags.DEFINE_float('sparsity', 0.5, 'The fraction to end at.')
@@ -107,12 +108,15 @@ def plot(rows: list[tuple[float, ...]], total: int, path: str) -> None:
   axis.grid(alpha=0.3)
   axis.legend(fontsize='small')
   figure.tight_layout()
-  figure.savefig(path, format='png', dpi=80)
+  compare_networks.save_figure(figure, path)
 
 
 def main(argv: list[str]) -> None:
   """Prints the table, and draws it."""
   del argv
+  if flags.FLAGS.plot:
+    compare_networks.load_pyplot()
+    check_writable([flags.FLAGS.plot])
   texts = flags.FLAGS.network
   network = (
     compare_networks.load_network(texts[0])

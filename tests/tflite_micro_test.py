@@ -152,3 +152,50 @@ def test_layers_on_sequences_need_no_shapes_at_run_time():
   (ours,) = paoding.run_micro(data, x, model.output_names)
   (theirs,) = paoding.run_tflite(data, x, model.output_names)
   np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())
+
+
+def indices():
+  """Ids first and real numbers second, which the file takes the other way."""
+  ids = keras.Input((10,), dtype='int32', name='words')
+  rest = keras.Input((3,), name='age')
+  x = keras.layers.Flatten()(keras.layers.Embedding(50, 8)(ids))
+  x = keras.layers.Concatenate()([x, rest])
+  return testing.fill(keras.Model([ids, rest], keras.layers.Dense(4)(x)))
+
+
+def indices_alone():
+  inputs = keras.Input((10,), dtype='int32')
+  x = keras.layers.Flatten()(keras.layers.Embedding(50, 8)(inputs))
+  return testing.fill(keras.Model(inputs, keras.layers.Dense(4)(x)))
+
+
+@pytest.mark.parametrize(
+  ('make', 'quantization'), [(indices, None), (indices_alone, 'int8')]
+)
+def test_the_arena_of_indices_is_the_least_too(make, quantization):
+  model = make()
+  ranges = {
+    tensor.name.split(':')[0]: (0, 49 if tensor.dtype.is_integer else 1)
+    for tensor in model.inputs
+  }
+  data = paoding.convert_to_tflite(
+    model, quantization, ranges if len(ranges) > 1 else (0, 49)
+  )
+  arena = lib.measure_arena(data)
+  x = {
+    name: np.ones((1, *tensor.shape[1:]), tensor.dtype.as_numpy_dtype)
+    for name, tensor in zip(model.input_names, model.inputs, strict=True)
+  }
+  paoding.run_micro(data, x, model.output_names, arena)
+  with pytest.raises(paoding.MicroError) as caught:
+    paoding.run_micro(data, x, model.output_names, arena - 16)
+  assert caught.value.stage == 'allocate'
+
+
+def test_inputs_that_fail_are_told_from_an_arena_that_is_too_small():
+  model = indices_alone()
+  data = paoding.convert_to_tflite(model, None, (0, 49))
+  x = {model.input_names[0]: np.full((1, 10), 50, np.int32)}
+  with pytest.raises(paoding.MicroError, match='on these inputs') as caught:
+    paoding.run_micro(data, x, model.output_names, 100000)
+  assert caught.value.stage == 'invoke'

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import struct
+from collections.abc import Sequence
+from typing import Any
 
 from tensorflow.lite.python import schema_py_generated as schema
 
@@ -28,6 +31,25 @@ _BITS = {
   schema.TensorType.BOOL: 8,
   schema.TensorType.INT4: 4,
 }
+
+_TYPES = {
+  value: name.lower()
+  for name, value in vars(schema.TensorType).items()
+  if isinstance(value, int)
+}
+# More elements than this no device holds: sizes that damage made up.
+_MOST_ELEMENTS = 2**40
+# What reading bytes that are no flatbuffer comes to, wherever it goes wrong.
+_DAMAGE = (
+  struct.error,
+  ArithmeticError,
+  AttributeError,
+  LookupError,
+  MemoryError,
+  RecursionError,
+  TypeError,
+  ValueError,
+)
 
 _SUMS = {'ADD', 'SUB'}
 # What 16-bit integers of a range of nothing are worth is smaller still.
@@ -55,6 +77,8 @@ class Tensor:
     buffer: Where they are; two tensors may share one.
     name: As the converter named it.
     step: What one integer is worth, the largest of several; 0 for real numbers.
+    type: Of its elements, as 'int8' or 'float32'.
+    zero_point: The integer that stands for 0, the first of several.
   """
 
   shape: tuple[int, ...]
@@ -64,6 +88,8 @@ class Tensor:
   buffer: int
   name: str
   step: float
+  type: str
+  zero_point: int
 
   @property
   def size(self) -> int:
@@ -92,15 +118,33 @@ class TFLiteFile:
   Args:
     data: The flatbuffer.
 
+    name: What messages call it, such as the argument that it came in.
+
   Raises:
-    ValueError: `data` is no .tflite.
+    ValueError: `data` is no .tflite, or damaged.
   """
 
-  def __init__(self, data: bytes):
+  def __init__(self, data: bytes, name: str = ''):
+    file = f'This ({name})' if name else 'This'
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+      raise ValueError(
+        f'{file} must be the bytes of a .tflite, but got '
+        f'{type(data).__name__}. Read the file first.'
+      )
+    data = bytes(data)
     if len(data) < 8 or data[4:8] != b'TFL3':
       raise ValueError(
-        'This is no .tflite: pass the bytes that convert_to_tflite returned.'
+        f'{file} is no .tflite: pass the bytes that convert_to_tflite returned.'
       )
+    try:
+      self._read(data)
+    except _DAMAGE as error:
+      raise ValueError(
+        f'{file} is a damaged .tflite of {len(data)} bytes '
+        f'({type(error).__name__}: {error}). Convert or copy it anew.'
+      ) from error
+
+  def _read(self, data: bytes) -> None:
     model = schema.Model.GetRootAsModel(data, 0)
     self.object = schema.ModelT.InitFromObj(model)
     graph = self.object.subgraphs[0]
@@ -110,18 +154,42 @@ class TFLiteFile:
       for other in self.object.subgraphs[1:]
       for tensor in other.tensors
     ]
-    self.operators = [self._operator(op) for op in graph.operators]
-    self.inputs = [int(index) for index in graph.inputs]
-    self.outputs = [int(index) for index in graph.outputs]
+    self.operators = [
+      self._operator(op, len(self.tensors)) for op in graph.operators
+    ]
+    for other in self.object.subgraphs[1:]:
+      for op in other.operators:
+        self._operator(op, len(other.tensors))
+    self.inputs, self.outputs = (
+      _indices(order, len(self.tensors))
+      for order in (graph.inputs, graph.outputs)
+    )
+    # What is worked out on demand goes wrong here or nowhere.
+    self._places = self._signature()
+    _ = self.macs, self.too_fine, self.peak_activation_bytes
 
   def signature(self, of_inputs: bool) -> dict[str, int]:
     """Each input's, or output's, place in the graph's order, by name."""
+    return self._places[0 if of_inputs else 1]
+
+  def _signature(self) -> tuple[dict[str, int], dict[str, int]]:
+    """Of inputs and outputs; tensors' own names where there is none."""
+    if not self.object.signatureDefs:
+      return tuple(
+        {self.tensors[index].name: place for place, index in enumerate(order)}
+        for order in (self.inputs, self.outputs)
+      )
     definition = self.object.signatureDefs[0]
-    entries = definition.inputs if of_inputs else definition.outputs
-    order = self.inputs if of_inputs else self.outputs
-    return {
-      entry.name.decode(): order.index(entry.tensorIndex) for entry in entries
-    }
+    return tuple(
+      {
+        entry.name.decode(): order.index(entry.tensorIndex)
+        for entry in (() if entries is None else entries)
+      }
+      for entries, order in (
+        (definition.inputs, self.inputs),
+        (definition.outputs, self.outputs),
+      )
+    )
 
   @functools.cached_property
   def weight_bytes(self) -> int:
@@ -176,28 +244,63 @@ class TFLiteFile:
 
   def _tensor(self, tensor: schema.TensorT) -> Tensor:
     shape = () if tensor.shape is None else tuple(map(int, tensor.shape))
+    if math.prod(max(size, 1) for size in shape) > _MOST_ELEMENTS:
+      raise ValueError(f'a tensor has the shape {shape}')
     shape = tuple(max(size, 1) for size in shape)
+    if not 0 <= tensor.buffer < len(self.object.buffers):
+      raise IndexError(f'there is no buffer {tensor.buffer}')
     contents = self.object.buffers[tensor.buffer].data
     bits = _BITS.get(tensor.type, 32)
     size = -(-bits * math.prod(shape) // 8)
     stored = 0 if contents is None else len(contents)
-    steps = getattr(tensor.quantization, 'scale', None)
-    step = 0.0 if steps is None else float(max(steps))
+    kind = _TYPES[tensor.type]
+    if stored not in (0, size) and kind != 'string' and not tensor.sparsity:
+      raise ValueError(f'{stored} bytes are stored of a tensor of {size}')
     name = (tensor.name or b'').decode()
-    return Tensor(shape, bits, size, stored, int(tensor.buffer), name, step)
+    step, zero = _scale(tensor.quantization)
+    return Tensor(
+      shape, bits, size, stored, int(tensor.buffer), name, step, kind, zero
+    )
 
-  def _operator(self, op: schema.OperatorT) -> Operator:
+  def _operator(self, op: schema.OperatorT, tensors: int) -> Operator:
+    if not 0 <= op.opcodeIndex < len(self.object.operatorCodes):
+      raise IndexError(f'there is no operator code {op.opcodeIndex}')
     code = self.object.operatorCodes[op.opcodeIndex]
     if code.customCode:
       name = code.customCode.decode()
     else:
       number = max(code.builtinCode, code.deprecatedBuiltinCode)
       name = _CODES.get(number, f'operator {number}')
-    inputs, outputs = (
-      () if part is None else tuple(map(int, part))
-      for part in (op.inputs, op.outputs)
+    return Operator(
+      name,
+      tuple(_indices(op.inputs, tensors, least=-1)),
+      tuple(_indices(op.outputs, tensors)),
     )
-    return Operator(name, inputs, outputs)
+
+
+def _indices(indices: Sequence[int] | None, count: int, least: int = 0):
+  """Places in a list of tensors.
+
+  Raises:
+    IndexError: there is no such tensor.
+  """
+  found = [] if indices is None else [int(index) for index in indices]
+  for index in found:
+    if not least <= index < count:
+      raise IndexError(f'there is no tensor {index}')
+  return found
+
+
+def _scale(quantization: Any) -> tuple[float, int]:
+  """What one integer of a tensor is worth, and which one is 0."""
+  steps = getattr(quantization, 'scale', None)
+  zeros = getattr(quantization, 'zeroPoint', None)
+  if steps is None or not len(steps):
+    return 0.0, 0
+  if not all(math.isfinite(step) and step >= 0 for step in steps):
+    raise ValueError(f'integers of a tensor are worth {list(steps)}')
+  zero = 0 if zeros is None or not len(zeros) else int(zeros[0])
+  return float(max(steps)), zero
 
 
 def _least_step(op: Operator, tensors: list[Tensor]) -> float:

@@ -16,6 +16,7 @@ import numpy as np
 
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile
 from tfmot_paoding.tflite.litert import dequantized, load_interpreter, quantized
+from tfmot_paoding.tflite.micro_worker import ALLOCATED
 
 Array = np.ndarray
 
@@ -24,6 +25,23 @@ _TOTAL = re.compile(r'Arena allocation total (\d+) bytes')
 _MISSING = re.compile(r"Didn't find op for builtin opcode '(\w+)'")
 _ALIGNMENT = 16  # bytes
 _SECONDS = 60  # for each sample
+# Types of tensors that NumPy holds as they are.
+_NUMBERS = frozenset(
+  [
+    'bool',
+    'float16',
+    'float32',
+    'float64',
+    'int8',
+    'int16',
+    'int32',
+    'int64',
+    'uint8',
+    'uint16',
+    'uint32',
+    'uint64',
+  ]
+)
 
 
 class MicroError(ValueError):
@@ -31,11 +49,16 @@ class MicroError(ValueError):
 
   Attributes:
     missing: The operators that it does not have.
+    stage: Where it failed: 'allocate' (the arena is too small, or it refuses
+      an operator), 'invoke' (memory is there, but a run fails) or 'time'.
   """
 
-  def __init__(self, message: str, missing: Sequence[str] = ()):
+  def __init__(
+    self, message: str, missing: Sequence[str] = (), stage: str = 'allocate'
+  ):
     super().__init__(message)
     self.missing = tuple(missing)
+    self.stage = stage
 
 
 def run_micro(
@@ -60,6 +83,7 @@ def run_micro(
     ImportError: tflite-micro is not installed.
     MicroError: the model does not run, in that arena or at all.
   """
+  require_micro()
   file = TFLiteFile(data)
   runner = load_interpreter(data).get_signature_runner()
   details, made = runner.get_input_details(), runner.get_output_details()
@@ -67,7 +91,7 @@ def run_micro(
   batches = {
     str(places[name]): quantized(
       x, details[name]['quantization'], details[name]['dtype']
-    )
+    )[:, None]
     for name, x in inputs.items()
   }
   size = arena_bytes or _ample(file, data)
@@ -83,8 +107,9 @@ def measure_arena(data: bytes) -> int:
   """The bytes of tensor arena that a model needs in tflite-micro.
 
   The least with which this machine's tflite-micro allocates and runs it, a
-  multiple of 16. Pointers take 4 bytes on most microcontrollers and 8 here, so
-  that a device needs a little less.
+  multiple of 16, on inputs that stand for 0: an index of 0 is one of any table.
+  Pointers take 4 bytes on most microcontrollers and 8 here, so that a device
+  needs a little less.
 
   Args:
     data: The flatbuffer.
@@ -92,29 +117,67 @@ def measure_arena(data: bytes) -> int:
   Raises:
     ImportError: tflite-micro is not installed.
     MicroError: the model does not run.
+    ValueError: `data` is no .tflite.
   """
-  report, _ = _work(data, _ample(TFLiteFile(data), data))
+  require_micro()
+  file = TFLiteFile(data)
+  inputs = _resting(file)
+  report, _ = _work(data, _ample(file, data), inputs)
   steps = -(-int(_TOTAL.search(report).group(1)) // _ALIGNMENT)
   # What is kept is not all: planning takes some memory for a while.
   fails, works = steps - 1, steps
-  while not _runs(data, works * _ALIGNMENT):
+  while not _runs(data, works * _ALIGNMENT, inputs):
     fails, works = works, works + 2 * (works - fails)
   while works - fails > 1:
     middle = (fails + works) // 2
-    if _runs(data, middle * _ALIGNMENT):
+    if _runs(data, middle * _ALIGNMENT, inputs):
       works = middle
     else:
       fails = middle
   return works * _ALIGNMENT
 
 
-def _runs(data: bytes, arena_bytes: int) -> bool:
-  """Whether tflite-micro runs a model, known to run, in an arena."""
+def has_micro() -> bool:
+  """Whether tflite-micro is installed."""
+  return importlib.util.find_spec('tflite_micro') is not None
+
+
+def require_micro() -> None:
+  """Raises where tflite-micro is not installed.
+
+  Raises:
+    ImportError: it is not; the extra to install is named.
+  """
+  if not has_micro():
+    raise ImportError(
+      "tflite-micro is not installed: pip install 'tfmot_paoding[micro]'."
+    )
+
+
+def _runs(data: bytes, arena_bytes: int, inputs: Mapping[str, Array]) -> bool:
+  """Whether tflite-micro runs a model, that it can run, in an arena.
+
+  Raises:
+    MicroError: for another reason than the arena.
+  """
   try:
-    _work(data, arena_bytes)
-  except MicroError:
+    _work(data, arena_bytes, inputs)
+  except MicroError as error:
+    # These inputs have gone through in a large arena.
+    if error.stage == 'time' or error.missing:
+      raise
     return False
   return True
+
+
+def _resting(file: TFLiteFile) -> dict[str, Array]:
+  """An input that stands for 0 throughout, by its place."""
+  found = {}
+  for place, index in enumerate(file.inputs):
+    tensor = file.tensors[index]
+    kind = tensor.type if tensor.type in _NUMBERS else 'float32'
+    found[str(place)] = np.full((1, *tensor.shape), tensor.zero_point, kind)
+  return found
 
 
 def missing_operators(data: bytes) -> list[str]:
@@ -123,13 +186,15 @@ def missing_operators(data: bytes) -> list[str]:
   Raises:
     ImportError: tflite-micro is not installed.
   """
+  require_micro()
   file, found = TFLiteFile(data), set()
   first: dict[str, int] = {}
   for number, op in enumerate(file.operators):
     first.setdefault(op.name, number)
   for name, number in first.items():
     try:
-      _work(_alone(file, number), 1 << 20)
+      alone = _alone(file, number)
+      _work(alone, 1 << 20, _resting(TFLiteFile(alone)))
     except MicroError as error:
       if _MISSING.search(str(error)) or 'custom op' in str(error).lower():
         found.add(name)
@@ -160,35 +225,30 @@ def _ample(file: TFLiteFile, data: bytes) -> int:
 
 
 def _work(
-  data: bytes, arena_bytes: int, batches: Mapping[str, Array] | None = None
+  data: bytes, arena_bytes: int, batches: Mapping[str, Array]
 ) -> tuple[str, list[Array]]:
   """Runs the worker; what it printed, and the outputs.
 
+  Args:
+    data: The flatbuffer.
+    arena_bytes: The arena.
+    batches: By an input's place, a tensor for each sample.
+
   Raises:
-    ImportError: tflite-micro is not installed.
     MicroError: it failed.
   """
-  if importlib.util.find_spec('tflite_micro') is None:
-    raise ImportError(
-      "tflite-micro is not installed: pip install 'tfmot_paoding[micro]'."
-    )
   with tempfile.TemporaryDirectory() as folder:
     model, inputs, outputs = (
       os.path.join(folder, name) for name in ('m.tflite', 'in.npz', 'out.npz')
     )
     with open(model, 'wb') as file:
       file.write(data)
-    if batches is None:
-      inputs = '-'
-    else:
-      np.savez(inputs, **batches)
+    np.savez(inputs, **batches)
     count = len(next(iter(batches.values()))) if batches else 1
     command = [sys.executable, _WORKER, model, str(arena_bytes)]
     done = _run([*command, inputs, outputs], _SECONDS * count)
     if done.returncode:
       raise _error(done, arena_bytes)
-    if batches is None:
-      return done.stderr, []
     with np.load(outputs) as file:
       return done.stderr, [file[name] for name in sorted(file, key=int)]
 
@@ -211,7 +271,8 @@ def _run(command: Sequence[str], seconds: float) -> subprocess.CompletedProcess:
   except subprocess.TimeoutExpired:
     raise MicroError(
       f'tflite-micro was not through with the model after {seconds} seconds: '
-      'some loops of recurrent layers never end there.'
+      'some loops of recurrent layers never end there.',
+      stage='time',
     ) from None
 
 
@@ -229,7 +290,14 @@ def _error(done: subprocess.CompletedProcess, arena_bytes: int) -> MicroError:
     for line in done.stderr.splitlines()
     if line.strip() and not line.startswith(('  ', 'Traceback'))
   ]
+  said = ' '.join(lines[-4:]) or f'it broke down ({done.returncode})'
+  if done.stdout.startswith(ALLOCATED):
+    return MicroError(
+      f'tflite-micro allocates the model in an arena of {arena_bytes} bytes, '
+      f'but fails to run it on these inputs: {said}',
+      stage='invoke',
+    )
   return MicroError(
-    f'tflite-micro does not run the model in an arena of {arena_bytes} bytes: '
-    f'{" ".join(lines[-4:]) or "it broke down"}'
+    'tflite-micro does not run the model in an arena of '
+    f'{arena_bytes} bytes: {said}'
   )

@@ -3,7 +3,9 @@
 Started by `micro` as a script: it imports nothing of the package, so that it
 starts at once, and a model that brings tflite-micro down ends this process
 alone. Arguments: the .tflite, the arena's bytes, an .npz with one array an
-input (samples first) or '-', and where to write the outputs' .npz.
+input (a whole tensor for each sample), and where to write the outputs' .npz. It
+prints a word to its standard output when memory is allocated, so that whoever
+started it can tell a failure before that from one after it.
 """
 
 from __future__ import annotations
@@ -12,24 +14,22 @@ import sys
 
 import numpy as np
 
+ALLOCATED = 'allocated'
+
 
 def main(model: str, arena: str, inputs: str, outputs: str) -> None:
-  """Runs every sample, or one of zeros, and prints the arena's use."""
+  """Runs every sample and prints the arena's use."""
   from tflite_micro import runtime
 
   interpreter = runtime.Interpreter.from_file(model, arena_size=int(arena))
-  if inputs == '-':
-    # The bindings have no count of inputs: those that are not set are zeros.
-    interpreter.invoke()
-    interpreter.print_allocations()
-    return
+  print(ALLOCATED, flush=True)
   with np.load(inputs) as file:
     batches = [file[name] for name in sorted(file, key=int)]
   found: list[list[np.ndarray]] = []
-  for sample in zip(*batches, strict=True):
+  for sample in zip(*batches, strict=True) if batches else [()]:
     interpreter.reset()  # what recurrent layers remember
     for index, value in enumerate(sample):
-      interpreter.set_input(value[None], index)
+      interpreter.set_input(value, index)
     interpreter.invoke()
     found.append(_outputs(interpreter))
   interpreter.print_allocations()

@@ -89,18 +89,20 @@ def profile_tflite(
     ValueError: a file is no .tflite, or the interpreter would not run it.
   """
   file = TFLiteFile(data)
+  other = None if reference is None else TFLiteFile(reference, '`reference`')
   found: dict[str, Any] = {}
   if micro:
     found = _on_micro(data)
   if latency:
+    for one in (file, other):
+      if one is not None:
+        check_runs(one)
     files = [data] if reference is None else [data, reference]
-    for one in files:
-      check_runs(TFLiteFile(one))
     times = _times([load_interpreter(one, 1) for one in files], seconds)
     found['latency'] = _summary(times[0])
     if reference is not None:
-      other = float(np.median(times[1]))
-      found['latency_ratio'] = found['latency'].median / other
+      median = float(np.median(times[1]))
+      found['latency_ratio'] = found['latency'].median / median
   return TFLiteProfile(
     bytes=len(data),
     weight_bytes=file.weight_bytes,
@@ -125,8 +127,10 @@ def _times(interpreters: list[Any], seconds: float) -> list[np.ndarray]:
   for interpreter in interpreters:
     interpreter.allocate_tensors()
     for detail in interpreter.get_input_details():
-      zeros = np.zeros(detail['shape'], detail['dtype'])
-      interpreter.set_tensor(detail['index'], zeros)
+      # What stands for 0: an index of 0 is one of any table.
+      _, zero = detail['quantization']
+      resting = np.full(detail['shape'], zero, detail['dtype'])
+      interpreter.set_tensor(detail['index'], resting)
     for _ in range(3):
       interpreter.invoke()
   found: list[list[float]] = [[] for _ in interpreters]
