@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile
+from tfmot_paoding.tflite.refusals import check_names, refusals
 
 Array = np.ndarray
 
@@ -79,9 +80,19 @@ def run_tflite(
     The outputs in real numbers, in the order of `outputs`.
 
   Raises:
-    ValueError: the interpreter would not run it; see `check_runs`.
+    ValueError: the interpreter does not run it (see `check_runs`), it is
+      damaged, or a name is not one of its inputs and outputs.
   """
-  check_runs(TFLiteFile(data))
+  file = TFLiteFile(data)
+  check_runs(file)
+  check_names(file, inputs, outputs)
+  with refusals():
+    return _run(data, inputs, outputs)
+
+
+def _run(
+  data: bytes, inputs: Mapping[str, Array], outputs: Sequence[str]
+) -> list[Array]:
   interpreter = load_interpreter(data)
   runner = interpreter.get_signature_runner()
   details = runner.get_input_details()

@@ -17,6 +17,7 @@ import numpy as np
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile
 from tfmot_paoding.tflite.litert import dequantized, load_interpreter, quantized
 from tfmot_paoding.tflite.micro_worker import ALLOCATED
+from tfmot_paoding.tflite.refusals import check_names, refusals
 
 Array = np.ndarray
 
@@ -82,11 +83,15 @@ def run_micro(
   Raises:
     ImportError: tflite-micro is not installed.
     MicroError: the model does not run, in that arena or at all.
+    ValueError: `data` is no .tflite, or a name is not one of its inputs and
+      outputs.
   """
   require_micro()
   file = TFLiteFile(data)
-  runner = load_interpreter(data).get_signature_runner()
-  details, made = runner.get_input_details(), runner.get_output_details()
+  check_names(file, inputs, outputs)
+  with refusals():
+    runner = load_interpreter(data).get_signature_runner()
+    details, made = runner.get_input_details(), runner.get_output_details()
   places = file.signature(of_inputs=True)
   batches = {
     str(places[name]): quantized(

@@ -15,6 +15,7 @@ from tfmot_paoding.tflite.micro import (
   measure_arena,
   missing_operators,
 )
+from tfmot_paoding.tflite.refusals import refusals
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +99,7 @@ def profile_tflite(
       if one is not None:
         check_runs(one)
     files = [data] if reference is None else [data, reference]
-    times = _times([load_interpreter(one, 1) for one in files], seconds)
+    times = _times(files, seconds)
     found['latency'] = _summary(times[0])
     if reference is not None:
       median = float(np.median(times[1]))
@@ -122,17 +123,16 @@ def _on_micro(data: bytes) -> dict[str, Any]:
     return {'micro_error': str(error), 'missing_operators': tuple(missing)}
 
 
-def _times(interpreters: list[Any], seconds: float) -> list[np.ndarray]:
-  """Seconds of single runs, in turns, so that all see the same machine."""
-  for interpreter in interpreters:
-    interpreter.allocate_tensors()
-    for detail in interpreter.get_input_details():
-      # What stands for 0: an index of 0 is one of any table.
-      _, zero = detail['quantization']
-      resting = np.full(detail['shape'], zero, detail['dtype'])
-      interpreter.set_tensor(detail['index'], resting)
-    for _ in range(3):
-      interpreter.invoke()
+def _times(files: list[bytes], seconds: float) -> list[np.ndarray]:
+  """Seconds of single runs, in turns, so that all see the same machine.
+
+  Raises:
+    ValueError: the interpreter refuses a file.
+  """
+  interpreters = []
+  for name, data in zip(('', '`reference`'), files, strict=False):
+    with refusals(name):
+      interpreters.append(_ready(data))
   found: list[list[float]] = [[] for _ in interpreters]
   end = time.perf_counter() + seconds * len(interpreters)
   while time.perf_counter() < end or len(found[0]) < 10:
@@ -141,6 +141,20 @@ def _times(interpreters: list[Any], seconds: float) -> list[np.ndarray]:
       interpreter.invoke()
       own.append(time.perf_counter() - began)
   return [np.array(own) for own in found]
+
+
+def _ready(data: bytes) -> Any:
+  """An interpreter that has run a few times."""
+  interpreter = load_interpreter(data, 1)
+  interpreter.allocate_tensors()
+  for detail in interpreter.get_input_details():
+    # What stands for 0: an index of 0 is one of any table.
+    _, zero = detail['quantization']
+    resting = np.full(detail['shape'], zero, detail['dtype'])
+    interpreter.set_tensor(detail['index'], resting)
+  for _ in range(3):
+    interpreter.invoke()
+  return interpreter
 
 
 def _summary(times: np.ndarray) -> Latency:
