@@ -86,7 +86,21 @@ def _inputs_of(
 
 
 def fresh_layer(layer: Any) -> Any:
-  """A layer of the same class and config, unbuilt."""
+  """A layer of the same class and config, unbuilt.
+
+  Raises:
+    ValueError: `layer` was revived from a SavedModel, so that nothing but its
+      traced functions is known.
+  """
+  if type(layer) is keras.layers.Lambda:
+    return compat.fresh_lambda(layer)
+  if compat.is_revived(layer):
+    raise ValueError(
+      f'The layer {layer.name!r} of the class {type(layer).__name__!r} comes '
+      'from a SavedModel, which holds only functions traced from it: no such '
+      'layer can be made anew. Register the class with '
+      'register_keras_serializable, and load the model again.'
+    )
   return type(layer).from_config(layer.get_config())
 
 

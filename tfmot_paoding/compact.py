@@ -193,6 +193,8 @@ def _shape_after(entries: Array) -> Shape:
 
 def _resized(graph: Graph, layer: Any, path: Path, shapes: list[Shape]) -> Any:
   """The layer made anew for its new input and output shapes."""
+  if isinstance(layer, keras.layers.Lambda):  # opaque, so of the same shapes
+    return fresh_layer(layer)
   config = layer.get_config()
   sources, targets = graph.layer_inputs[path], graph.layer_outputs[path]
   if any(shapes[v] != graph.shapes[v] for v in sources):

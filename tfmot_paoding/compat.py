@@ -24,10 +24,13 @@ from tf_keras.src.applications import convnext, inception_resnet_v2
 from tf_keras.src.engine import keras_tensor
 from tf_keras.src.layers.core import tf_op_layer
 from tf_keras.src.mixed_precision import autocast_variable
+from tf_keras.src.saving import serialization_lib
+from tf_keras.src.saving.legacy.saved_model import load as saved_model_load
 
 smart_cond = utils.smart_cond
 enable_auto_cast_variables = autocast_variable.enable_auto_cast_variables
 
+SafeModeScope = serialization_lib.SafeModeScope
 SavedMetadata = saved_metadata_pb2.SavedMetadata
 TFOpLambda = tf_op_layer.TFOpLambda
 # The layers that calls of TensorFlow's functions, and tensors' methods, become.
@@ -63,10 +66,30 @@ def is_keras3(thing: Any) -> bool:
   ) and not isinstance(thing, (keras.layers.Layer, keras.callbacks.Callback))
 
 
+def is_revived(layer: Any) -> bool:
+  """Whether a layer is made of traced functions that a SavedModel held."""
+  return isinstance(layer, saved_model_load.RevivedLayer)
+
+
 def is_graph_model(model: Any) -> bool:
   """Whether `model` is a built Sequential or functional tf_keras model."""
   return isinstance(model, keras.Model) and bool(
     getattr(model, '_is_graph_network', False)
+  )
+
+
+def fresh_lambda(layer: keras.layers.Lambda) -> keras.layers.Lambda:
+  """A Lambda layer of the same function, which stays what it is.
+
+  Through its config it would come back as bytecode, without what else the
+  function is or needs.
+  """
+  return keras.layers.Lambda(
+    layer.function,
+    output_shape=layer._output_shape,
+    mask=layer.mask,
+    arguments=layer.arguments,
+    **keras.layers.Layer.get_config(layer),
   )
 
 

@@ -55,6 +55,14 @@ def convert_layer(layer: Any, name: str | None = None) -> Callable[..., Any]:
   Raises:
     ValueError: the layer's class or a setting has no tf_keras counterpart.
   """
+  if _is_lambda(layer):
+    return keras.layers.Lambda(
+      layer.function,
+      arguments=layer.arguments,
+      mask=layer.mask,
+      name=layer.name,
+      dtype=_policy_name(layer.get_config()['dtype']),
+    )
   cls = _counterpart(layer)
   config, behind = _translated(layer.get_config(), cls, layer)
   config['name'] = name or layer.name
@@ -113,6 +121,12 @@ def no_counterpart(what: Any, why: str = '') -> ValueError:
   )
 
 
+def _is_lambda(layer: Any) -> bool:
+  import keras as keras3
+
+  return type(layer) is keras3.layers.Lambda
+
+
 def _counterpart(layer: Any) -> type:
   """The tf_keras class of the same meaning."""
   import keras as keras3
@@ -123,7 +137,7 @@ def _counterpart(layer: Any) -> type:
     return _APPLICATIONS[cls.__name__]
   known = getattr(keras3.layers, cls.__name__, None) is cls
   found = getattr(keras.layers, cls.__name__, None)
-  if not known or found is None or cls.__name__ == 'Lambda':
+  if not known or found is None:
     raise no_counterpart(layer)
   return found
 

@@ -82,21 +82,21 @@ def _check_entry(entry: zipfile.ZipInfo, path: str) -> None:
 
 
 @contextlib.contextmanager
-def changed_copy(
-  path: str, config: dict | None, with_slashes: bool
+def changed_archive(
+  path: str, config: dict, with_slashes: bool
 ) -> Iterator[str]:
   """A .keras file for a while, with another description or other names.
 
   Args:
     path: The file, not changed.
-    config: The new description; None for the old one.
+    config: The new description.
     with_slashes: Whether the backslashes in names of weights divide them.
   """
   with tempfile.TemporaryDirectory() as folder:
     copy = os.path.join(folder, 'model.keras')
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(copy, 'w') as new:
       for name in old.namelist():
-        if name == CONFIG and config is not None:
+        if name == CONFIG:
           new.writestr(name, json.dumps(config))
         elif name == WEIGHTS and with_slashes:
           new.writestr(name, _weights_with_slashes(old.read(name)))

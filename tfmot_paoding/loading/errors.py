@@ -32,5 +32,6 @@ def loading(path: str, advice: str = '') -> Iterator[None]:
     raise
   except Exception as error:
     raise ModelFileError(
-      f'{path!r} could not be loaded: {type(error).__name__}: {error}{advice}'
+      f'{path!r} could not be loaded: {type(error).__name__}: {error}'
+      + (advice and f'.{advice}')
     ) from error

@@ -9,7 +9,12 @@ anything.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
+import os
+import shutil
+import tempfile
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -85,6 +90,17 @@ def copy_with_slashes(source: h5py.File, target: h5py.File) -> None:
       target[name].attrs[key] = value
 
   source.visititems(copy)
+
+
+@contextlib.contextmanager
+def changed_hdf5(path: str, config: dict) -> Iterator[str]:
+  """A copy of an .h5 file for a while, with another description."""
+  with tempfile.TemporaryDirectory() as folder:
+    copy = os.path.join(folder, 'model.h5')
+    shutil.copyfile(path, copy)
+    with h5py.File(copy, 'a') as file:
+      file.attrs['model_config'] = json.dumps(config)
+    yield copy
 
 
 def _objects(file: h5py.File, path: str) -> Iterator[tuple[str, Any]]:

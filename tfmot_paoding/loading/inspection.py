@@ -30,6 +30,7 @@ class Description:
     config: The model as Keras describes it.
     version: The version of Keras that wrote it.
     numbers: How many numbers it holds as weights; None if that was not asked.
+    is_archive: Whether it is a .keras file and no .h5.
     backslashes: Whether the names of its weights are divided by backslashes,
       as Keras 2.15 wrote them on Windows, and can read them nowhere.
   """
@@ -37,6 +38,7 @@ class Description:
   config: dict
   version: str
   numbers: int | None
+  is_archive: bool
   backslashes: bool = False
 
 
@@ -95,7 +97,7 @@ def _read_zip(path: str, trusted: bool) -> Description:
     with h5py.File(io.BytesIO(content), 'r') as weights:
       numbers = None if trusted else check_hdf5(weights, path, len(content))
       backslashes = has_backslashes(weights)
-  return Description(config, str(version), numbers, backslashes)
+  return Description(config, str(version), numbers, True, backslashes)
 
 
 def _read_h5(path: str, trusted: bool) -> Description:
@@ -110,7 +112,7 @@ def _read_h5(path: str, trusted: bool) -> Description:
         f'{path!r} holds weights but no model. Save the whole model, with '
         'model.save.'
       )
-    return Description(json.loads(config), version, numbers)
+    return Description(json.loads(config), version, numbers, False)
 
 
 def _text(value: Any) -> str:

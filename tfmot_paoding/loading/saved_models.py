@@ -12,7 +12,6 @@ from tensorflow.core.protobuf import saved_model_pb2, saved_object_graph_pb2
 
 from tfmot_paoding import compat
 from tfmot_paoding.loading.errors import ModelFileError, reading
-from tfmot_paoding.loading.safety import check_config
 
 # What tf_keras calls layers and models in a SavedModel.
 _SAVED_LAYERS = frozenset(
@@ -57,8 +56,8 @@ def read_saved_model(path: str) -> tuple[dict[str, dict], Any]:
   ones are in the graph's file.
 
   Returns:
-    What each layer and model says of itself, by where it is: 'root' is the
-    model itself. And the parsed graph.
+    What each layer and model says of itself, by where it is: the first, 'root',
+    is the model itself. And the parsed graph.
 
   Raises:
     ModelFileError: the folder holds no Keras model, or is damaged.
@@ -77,30 +76,24 @@ def read_saved_model(path: str) -> tuple[dict[str, dict], Any]:
       texts = _separate_metadata(metadata)
     else:
       texts = _metadata_in_graph(saved.meta_graphs[0].object_graph_def)
-    found = {where: json.loads(text) for where, text in texts if text}
-  if not isinstance(found.get('root'), dict):
+    parts = {
+      where: {key: part[key] for key in ('class_name', 'config') if key in part}
+      for where, part in ((where, json.loads(x)) for where, x in texts if x)
+    }
+  if 'root' not in parts:
     raise ModelFileError(
       f'The SavedModel {path!r} holds no Keras model. {_NO_MODEL}'
     )
-  return found, saved
+  return {'root': parts.pop('root'), **parts}, saved
 
 
-def check_saved_model(found: dict[str, dict], saved: Any, path: str) -> dict:
-  """The description of the model in a SavedModel, if it is safe.
+def check_description(root: dict, path: str) -> None:
+  """Raises if a model has none, so that only its graph could be run.
 
   Args:
-    found: What its layers and models say of themselves.
-    saved: Its graph.
+    root: What the SavedModel says of the model itself.
     path: Where it came from, for the message.
-
-  Raises:
-    ModelFileError: it names code, or there is none, so that only the graph
-      could make its layers.
   """
-  for part in found.values():
-    if isinstance(part, dict):
-      check_config(_described(part), path)
-  root = found['root']
   if not isinstance(root.get('config'), dict) or 'class_name' not in root:
     raise ModelFileError(
       f'The SavedModel {path!r} has no description of its model, which is '
@@ -109,8 +102,6 @@ def check_saved_model(found: dict[str, dict], saved: Any, path: str) -> dict:
       'and save it as .keras; or, if you trust whoever made it, pass '
       'allow_code=True.'
     )
-  _check_graph(path, saved)
-  return _described(root)
 
 
 def stored_numbers(path: str) -> int:
@@ -120,10 +111,6 @@ def stored_numbers(path: str) -> int:
     if not os.path.isfile(file):
       raise ModelFileError(f'{path!r} is damaged: {file!r} is no plain file.')
   return sum(os.path.getsize(file) for file in files)  # of a byte each
-
-
-def _described(part: dict) -> dict:
-  return {key: part[key] for key in ('class_name', 'config') if key in part}
 
 
 def _separate_metadata(path: str) -> Iterator[tuple[str, str]]:
@@ -153,7 +140,7 @@ def _metadata_in_graph(
         waiting.append(child.node_id)
 
 
-def _check_graph(path: str, saved: Any) -> None:
+def check_graph(saved: Any, path: str) -> None:
   """Raises if a SavedModel does more than compute."""
   for part in saved.meta_graphs:
     for node in part.object_graph_def.nodes:
