@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests import testing
 from tfmot_paoding import intervals, ops
@@ -113,6 +114,20 @@ JOINS = {
   'concatenate': _layers.Concatenate,
   'concatenate positions': lambda **kw: _layers.Concatenate(axis=1, **kw),
 }
+# TensorFlow functions of a tensor (4, 3, 4), batch axis apart.
+MOVES = {
+  'slice of channels': lambda x: x[..., 1:3],
+  'slice of positions': lambda x: x[:, 1:, :-1],
+  'single position': lambda x: x[:, -1],
+  'single channel': lambda x: x[..., 2],
+  'parts of a split': lambda x: tf.concat(tf.split(x, [1, 3], -1)[::-1], -1),
+  'equal parts': lambda x: tf.add(*tf.split(x, 2, axis=1)),
+  'concatenated positions': lambda x: tf.concat([x, x[:, :2]], 1),
+  'transposed': lambda x: tf.transpose(x, (0, 2, 1, 3)),
+  'reshaped': lambda x: tf.reshape(x, (-1, 6, 2, 4)),
+  'an axis more': lambda x: tf.expand_dims(x, 2),
+  'an axis less': lambda x: tf.squeeze(x[:, :1], 1),
+}
 
 
 def randomized(model, seed=0):
@@ -141,7 +156,16 @@ def joined(name, seed=0):
   return randomized(keras.Model(inputs, x), seed)
 
 
+def moved(name, seed=0):
+  """A convolution, its entries moved, and a product of what is there then."""
+  inputs = keras.Input((4, 3, 2), dtype='float64')
+  x = _layers.Conv2D(4, 2, padding='same', **_F64)(inputs)
+  x = _layers.Dense(3, **_F64)(MOVES[name](x))
+  return randomized(keras.Model(inputs, x), seed)
+
+
 MODELS = {
+  **{name: lambda name=name: moved(name) for name in MOVES},
   **{name: lambda name=name: single(name) for name in ONE},
   **{name: lambda name=name: joined(name) for name in JOINS},
 }

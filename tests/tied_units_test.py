@@ -14,6 +14,8 @@ import tensorflow as tf
 import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding.compat import keras, strip_pruning
+from tfmot_paoding.graph import build_graph
+from tfmot_paoding.groups import find_groups
 
 _layers = keras.layers
 _METHODS = ('l1', 'saliency', 'impact', 'stochastic', 'reconstruction')
@@ -86,6 +88,43 @@ def recurrence():
   return keras.Model(inputs, _layers.Dense(2, name='end')(x))
 
 
+def gated():
+  """Halves of the channels, the one a gate of the other."""
+  inputs = keras.Input((6, 3))
+  value, gate = tf.split(_layers.Conv1D(12, 3)(inputs), 2, axis=-1)
+  x = _layers.Flatten()(value * tf.sigmoid(gate))
+  return keras.Model(inputs, _layers.Dense(2, name='end')(x))
+
+
+def chunks():
+  """Parts of unlike size, some of them read twice."""
+  inputs = keras.Input((5,))
+  x = _layers.Dense(16, 'relu', name='whole')(inputs)
+  one, two, three = tf.split(x, [4, 4, 8], -1)
+  y = _layers.Dense(4, 'relu', name='part')(two)
+  x = _layers.Concatenate()([one, y, three, x[:, 8:]])
+  return keras.Model(inputs, _layers.Dense(2, name='end')(x))
+
+
+def shuffle_by_functions():
+  """A channel shuffle written in TensorFlow."""
+  inputs = keras.Input((4, 4, 3))
+  x = _layers.Conv2D(8, 2, activation='relu', name='first')(inputs)
+  x = tf.transpose(tf.reshape(x, (-1, 3, 3, 2, 4)), (0, 1, 2, 4, 3))
+  x = tf.reshape(x, (-1, 3, 3, 8))
+  x = _layers.Flatten()(_layers.Conv2D(6, 2, name='second')(x))
+  return keras.Model(inputs, _layers.Dense(2, name='end')(x))
+
+
+def tokens():
+  """The first and the last step, and some between."""
+  inputs = keras.Input((7, 4))
+  x = _layers.Dense(8, 'relu', name='steps')(inputs)
+  mean = _layers.GlobalAveragePooling1D()(x[:, 1:-2])
+  x = _layers.Concatenate()([x[:, 0], x[:, -1], mean])
+  return keras.Model(inputs, _layers.Dense(2, name='end')(x))
+
+
 _MODELS = (
   decoder,
   volume_with_norm,
@@ -93,6 +132,10 @@ _MODELS = (
   siamese,
   siamese_convolutions,
   recurrence,
+  gated,
+  chunks,
+  shuffle_by_functions,
+  tokens,
 )
 
 
@@ -185,3 +228,28 @@ def test_a_constant_of_one_call_alone_stays():
     small.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-5
   )
   assert small.get_layer('shared').kernel.shape == (4, 3)
+
+
+def test_units_that_are_asked_for_by_number_stay():
+  inputs = keras.Input((5,))
+  y = _layers.Dense(6, 'relu', name='units')(inputs)
+  by_number = tf.reshape(y[:, 1], (-1, 1))
+  y = _layers.Concatenate()([y[..., 3:], by_number])
+  model = testing.fill(keras.Model(inputs, _layers.Dense(2, name='end')(y)))
+  (group,) = find_groups(build_graph(model)).groups
+  assert group.producers[0].units.tolist() == [-1, -1, -1, 0, 1, 2]
+
+
+def test_the_compact_model_asks_for_what_is_left(tmp_path):
+  model = testing.fill(chunks())
+  small = paoding.prune(model, 0.5, 'l1', verbose=0)
+  small.save(tmp_path / 'small.keras')
+  again = keras.models.load_model(tmp_path / 'small.keras')
+  x = inputs_for(model)
+  wanted = small.predict(x, verbose=0)
+  np.testing.assert_allclose(again.predict(x, verbose=0), wanted, atol=1e-6)
+  data = paoding.convert_to_tflite(small)
+  (found,) = paoding.run_tflite(data, {small.input_names[0]: x}, ['end'])
+  np.testing.assert_allclose(found, wanted, atol=1e-5)
+  assert model.get_layer('part').kernel.shape == (4, 4)
+  assert small.get_layer('part').kernel.shape == (2, 2)

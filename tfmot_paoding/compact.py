@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tfmot_paoding import compat
 from tfmot_paoding.bounds import propagate_constants
 from tfmot_paoding.cloning import (
   clone_with,
@@ -78,7 +79,7 @@ def compact(model: keras.Model) -> keras.Model:
       return None
     return [shapes[v] for v in sources]
 
-  small = clone_with(model, make_layer, input_shapes)
+  small = clone_with(_recalled(model, graph, keep), make_layer, input_shapes)
   _fill(graph, build_graph(small), params, keep)
   return small
 
@@ -188,6 +189,43 @@ def _shape_after(entries: Array) -> Shape:
   """The shape that is left of a value."""
   return tuple(
     int(_kept_along(entries, axis).sum()) for axis in range(entries.ndim)
+  )
+
+
+def _recalled(
+  model: keras.Model, graph: Graph, keep: list[Array]
+) -> keras.Model:
+  """The model, or a clone whose calls are told of the sizes that are left."""
+  changes = {
+    path: found
+    for path, layer in graph.layers.items()
+    if path in graph.layer_outputs
+    and (found := _call_changes(graph, layer, path, keep))
+  }
+  if not changes:
+    return model
+  draft = clone_with(model, lambda layer, _: fresh_layer(unwrapped(layer)))
+  layers = build_graph(draft).layers
+  for path, found in changes.items():
+    (call,) = layers[path].inbound_nodes
+    compat.set_arguments(call, found)
+  return draft
+
+
+def _call_changes(
+  graph: Graph, layer: Any, path: Path, keep: list[Array]
+) -> dict[str, Any]:
+  """What the one call of a layer must be told, if its tensors shrink."""
+  sources, targets = graph.layer_inputs[path], graph.layer_outputs[path]
+  handler = handler_of(layer)
+  if not handler.reads_calls or all(
+    keep[value].all() for value in (*sources, *targets)
+  ):
+    return {}
+  entries = keep[sources[0]]
+  kept = [_kept_along(entries, axis) for axis in range(entries.ndim)]
+  return handler.resize_call(
+    layer, layer.inbound_nodes[0], kept, _shape_after(keep[targets[0]])
   )
 
 

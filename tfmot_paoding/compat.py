@@ -41,6 +41,7 @@ FUNCTION_LAYERS = (
   tf_op_layer.InstanceProperty,
   tf_op_layer.SlicingOpLambda,
 )
+SlicingOpLambda = tf_op_layer.SlicingOpLambda
 CustomScaleLayer = inception_resnet_v2.CustomScaleLayer
 LayerScale = convnext.LayerScale
 StochasticDepth = convnext.StochasticDepth
@@ -148,3 +149,22 @@ def takes_plain_tensors(node: Any) -> bool:
 def takes_mask(layer: Any) -> bool:
   """Whether a layer's `call` takes a Keras mask by name."""
   return 'mask' in layer._call_spec.arg_names
+
+
+def call_arguments(node: Any) -> dict[str, Any]:
+  """What a layer was called with, by the names of its parameters."""
+  names = node.layer._call_spec.arg_names
+  return {**dict(zip(names, node.call_args, strict=False)), **node.call_kwargs}
+
+
+def set_arguments(node: Any, changes: dict[str, Any]) -> None:
+  """Calls with other constants, for models that are cloned from this one."""
+  names = node.layer._call_spec.arg_names
+  args, kwargs = list(node.call_args), dict(node.call_kwargs)
+  for name, value in changes.items():
+    position = names.index(name)
+    if position < len(args):
+      args[position] = value
+    else:
+      kwargs[name] = value
+  node.call_args, node.call_kwargs = tuple(args), kwargs

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -287,23 +287,41 @@ def _lower(
   tensors = tensors if isinstance(tensors, (list, tuple)) else [tensors]
   in_shapes = [graph.shapes[source] for source in sources]
   out_shapes = [_shape_of(tensor, in_shapes[0]) for tensor in tensors]
-  if len(out_shapes) > 1:
-    odd = odd or 'takes or gives more than plain tensors'
-  ops = _operations(call, layer, path, in_shapes, out_shapes[0], odd)
+  chains = handler_of(layer).lower_parts(layer, call, in_shapes, out_shapes)
+  if chains is None:
+    if len(out_shapes) > 1:
+      odd = odd or 'takes or gives more than plain tensors'
+    ops = _operations(call, layer, path, in_shapes, out_shapes[0], odd)
+    yield from _append(graph, ops, layer, path, sources, tensors)
+    return
+  for ops, tensor in zip(chains, tensors, strict=True):
+    yield from _append(graph, ops, layer, path, sources, [tensor])
+
+
+def _append(
+  graph: Graph,
+  ops: list[Op],
+  layer: Any,
+  path: Path,
+  sources: list[int],
+  tensors: Sequence[Any],
+) -> tuple[int, ...]:
+  """Appends operations, one behind the other; returns the last one's values."""
+  in_shape = graph.shapes[sources[0]]
+  out_shapes = [_shape_of(tensor, in_shape) for tensor in tensors]
   came = any(source in graph.masked for source in sources)
   if came and heeds_mask(layer):
     ops = [op.under_mask() for op in ops]
   if isinstance(layer, keras.layers.Masking) and sources[0] not in graph.inputs:
     # Elsewhere pruning could change which steps it takes away.
     ops = opaque(layer, 'compares what layers make with a value')
-  if _needs_more_sizes(ops, in_shapes[0], tensors[0], out_shapes[0]):
+  if _needs_more_sizes(ops, in_shape, tensors[0], out_shapes[0]):
     ops = opaque(layer, 'depends on sizes that are not known')
   if any(isinstance(op, Opaque) for op in ops):
     ops = [op for op in ops if isinstance(op, Opaque)][:1]
   if not ops:
-    yield sources[0]
-    return
-  current, shape = tuple(sources), in_shapes[0]
+    return (sources[0],)
+  current, shape = tuple(sources), in_shape
   for op in ops:
     if op is ops[-1]:
       shapes = out_shapes
@@ -318,7 +336,7 @@ def _lower(
     for value, tensor in zip(current, tensors, strict=True)
     if carries_mask(layer, tensor, came)
   )
-  yield from current
+  return current
 
 
 def _operations(

@@ -166,6 +166,11 @@ def _inside(
 
 def _evaluated(nodes: list[Node], sources: list[tf.Tensor]) -> tf.Tensor:
   """Operations without weights: the bounds of a point are its value."""
+  if all(node.op.rearranges for node in nodes):
+    x = [tf.convert_to_tensor(y) for y in sources]
+    for node in nodes:
+      x = [node.op.transform({}, *x)]
+    return x[0]
   x = [Interval(y, y) for y in (np.asarray(s, np.float64) for s in sources)]
   for node in nodes:
     x = [node.op.bounds({}, tuple(x) if node.op.joins else x[0])]

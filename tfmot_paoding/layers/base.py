@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tfmot_paoding.ops import Op, Opaque, Shape, WeightRef
+from tfmot_paoding.ops import Array, Op, Opaque, Shape, WeightRef
 
 Path = tuple[str, ...]
 
@@ -57,6 +57,41 @@ class LayerHandler:
       out_shape: As in `lower`.
     """
     raise NotImplementedError
+
+  def lower_parts(
+    self,
+    layer: Any,
+    call: Any,
+    in_shapes: list[Shape],
+    out_shapes: list[Shape],
+  ) -> list[list[Op]] | None:
+    """What `lower_call` does, for each of several outputs.
+
+    Args:
+      layer: The Keras layer.
+      call: As in `lower_call`.
+      in_shapes: As in `lower`.
+      out_shapes: The shapes of its outputs, without the batch axis.
+
+    Returns:
+      The operations that lead to each output; None: ask `lower_call`.
+    """
+    del layer, call, in_shapes, out_shapes
+
+  def resize_call(
+    self, layer: Any, call: Any, kept: list[Array], out_shape: Shape
+  ) -> dict[str, Any]:
+    """What a call must be told where units leave, by argument.
+
+    Args:
+      layer: The Keras layer.
+      call: As in `lower_call`.
+      kept: For each axis of its first tensor but the batch's, which entries
+        stay, shape (entries,) of bool.
+      out_shape: The new shape of its first output, without the batch axis.
+    """
+    del layer, call, kept, out_shape
+    return {}
 
   def resize(
     self, layer: Any, config: dict[str, Any], out_shape: Shape

@@ -11,7 +11,8 @@ from tfmot_paoding import compat
 from tfmot_paoding.layers import base
 from tfmot_paoding.layers.activation import lower_function
 from tfmot_paoding.layers.normalization import line
-from tfmot_paoding.ops import Extreme, Multiply, Op, Shape, WeightedSum
+from tfmot_paoding.layers.tf_moves import MOVES
+from tfmot_paoding.ops import Array, Extreme, Multiply, Op, Shape, WeightedSum
 
 _ACTIVATIONS = {
   'nn.relu': tf.nn.relu,
@@ -38,11 +39,35 @@ _JOINS = {
 _OPERANDS = ('x', 'y')
 
 
-@base.register_handler(compat.TFOpLambda)
+@base.register_handler(compat.TFOpLambda, compat.SlicingOpLambda)
 class TFOpHandler(base.LayerHandler):
   """A function by its name in TensorFlow's interface."""
 
   reads_calls = True
+
+  def lower_parts(
+    self,
+    layer: Any,
+    call: Any,
+    in_shapes: list[Shape],
+    out_shapes: list[Shape],
+  ) -> list[list[Op]] | None:
+    """A function that moves entries, where their number is known."""
+    move = MOVES.get(_name(layer))
+    tensors = [*call.keras_inputs, *tf.nest.flatten(call.outputs)]
+    if move is None or any(None in x.shape[1:] for x in tensors):
+      return None
+    given = compat.call_arguments(call)
+    return move.lower(given, in_shapes, out_shapes)
+
+  def resize_call(
+    self, layer: Any, call: Any, kept: list[Array], out_shape: Shape
+  ) -> dict[str, Any]:
+    """A function that moves entries is told of other sizes."""
+    move = MOVES.get(_name(layer))
+    if move is None:
+      return {}
+    return move.resize(compat.call_arguments(call), kept, out_shape)
 
   def lower_call(
     self,
