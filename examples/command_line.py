@@ -13,6 +13,7 @@ import tfmot_paoding as paoding
 from tfmot_paoding.compat import keras
 from tfmot_paoding.graph import build_graph
 from tfmot_paoding.groups import find_groups
+from tfmot_paoding.ranges import InputRange, resolve_with_data
 
 MODEL = flags.DEFINE_string('model', None, 'The trained model.')
 OUTPUT = flags.DEFINE_string('output', None, 'Where to write the .tflite.')
@@ -21,8 +22,10 @@ METHOD = flags.DEFINE_enum(
 )
 RANGE = flags.DEFINE_list(
   'input_range',
-  ['0', '1'],
-  'Lowest and highest value of the inputs the model was trained on.',
+  [],
+  'Lowest and highest value of the inputs the model was trained on, such as '
+  '0,255. Left out, what its first layers say (Rescaling, Normalization, '
+  'Embedding, x / 255. and the like), and 0,1 where they say nothing.',
 )
 SEED = flags.DEFINE_integer('seed', 0, 'Seed of the random choices.')
 ALLOW_CODE = flags.DEFINE_bool(
@@ -62,12 +65,27 @@ DRY_RUN = flags.DEFINE_bool(
 )
 
 
-def parse_range(texts: list[str]) -> tuple[float, float]:
-  """The two numbers of --input_range.
+def input_range(model: keras.Model) -> InputRange:
+  """The range of --input_range, or what the model says; printed.
+
+  Raises:
+    ValueError: the flag or --calibration_data do not fit the model.
+  """
+  given = parse_range(RANGE.value)
+  settled = resolve_with_data(model, given, calibration())
+  for name, text in settled.described().items():
+    print(f'range of input {name!r}: {text}')
+  return settled
+
+
+def parse_range(texts: list[str]) -> tuple[float, float] | None:
+  """The two numbers of --input_range; None where it is left out.
 
   Raises:
     ValueError: there are not two numbers.
   """
+  if not texts:
+    return None
   try:
     low, high = (float(text) for text in texts)
   except ValueError:
@@ -142,6 +160,7 @@ def write_extras(
   model: keras.Model,
   small: keras.Model,
   files: tuple[bytes, bytes],
+  settled: InputRange,
   curve: list[paoding.CurvePoint] | None = None,
 ) -> None:
   """Writes what --c_array and --report ask for.
@@ -150,6 +169,7 @@ def write_extras(
     model: The original.
     small: The compact model.
     files: The .tflite of each.
+    settled: The range of the inputs.
     curve: Points of the report's curve.
   """
   if C_ARRAY.value:
@@ -161,7 +181,7 @@ def write_extras(
       model,
       small,
       files,
-      parse_range(RANGE.value),
+      settled,
       load_arrays(TEST.value, 'x', 'y'),
       None if data is None else [data[:256]],
       SEED.value,

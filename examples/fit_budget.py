@@ -55,10 +55,10 @@ def run() -> None:
   budget = paoding.Budget(
     _FLASH.value, _ARENA.value, _MACS.value, _LATENCY.value, quantization
   )
-  input_range = command_line.parse_range(command_line.RANGE.value)
   model = paoding.load_model(
     command_line.MODEL.value, command_line.ALLOW_CODE.value
   )
+  input_range = command_line.input_range(model)
   before = paoding.convert_to_tflite(
     model,
     quantization,
@@ -94,7 +94,8 @@ def run() -> None:
   print(f'tflite bytes: {len(before)} -> {len(fitted.data)}')
   print(f'same answers as the original on drawn inputs: {agreement(fitted)}')
   print(f'wrote {command_line.OUTPUT.value}')
-  command_line.write_extras(model, fitted.model, (before, fitted.data))
+  files = before, fitted.data
+  command_line.write_extras(model, fitted.model, files, input_range)
 
 
 def agreement(fitted: paoding.Fitted) -> str:

@@ -23,6 +23,7 @@ from absl import flags
 import tfmot_paoding as paoding
 from tfmot_paoding.compat import keras
 from tfmot_paoding.deviation import largest_deviation
+from tfmot_paoding.ranges import InputRange
 
 _SPARSITY = flags.DEFINE_float(
   'sparsity', 0.5, 'Fraction of units to remove; of what, --scope says.'
@@ -63,13 +64,15 @@ flags.register_validator(
 )
 
 
-def pruned(model: keras.Model, sparsity: float) -> keras.Model:
+def pruned(
+  model: keras.Model, sparsity: float, input_range: InputRange
+) -> keras.Model:
   """The compact model at a sparsity."""
   return paoding.prune(
     model,
     sparsity,
     command_line.METHOD.value,
-    command_line.parse_range(command_line.RANGE.value),
+    input_range,
     command_line.SEED.value,
     _STEP.value,
     scope=_SCOPE.value,
@@ -79,13 +82,13 @@ def pruned(model: keras.Model, sparsity: float) -> keras.Model:
   )
 
 
-def converted(model: keras.Model) -> bytes:
+def converted(model: keras.Model, input_range: InputRange) -> bytes:
   """The .tflite of a model."""
   quantization = None if _QUANTIZATION.value == 'none' else _QUANTIZATION.value
   return paoding.convert_to_tflite(
     model,
     quantization,
-    command_line.parse_range(command_line.RANGE.value),
+    input_range,
     command_line.SEED.value,
     command_line.calibration(),
     _FLOAT_IO.value,
@@ -93,13 +96,15 @@ def converted(model: keras.Model) -> bytes:
   )
 
 
-def curve(model: keras.Model) -> list[paoding.CurvePoint]:
+def curve(
+  model: keras.Model, input_range: InputRange
+) -> list[paoding.CurvePoint]:
   """The points of --curve."""
   if not _CURVE.value:
     return []
   samples = paoding.draw_samples(
     model,
-    command_line.parse_range(command_line.RANGE.value),
+    input_range,
     256,
     command_line.SEED.value,
     command_line.calibration(),
@@ -107,11 +112,10 @@ def curve(model: keras.Model) -> list[paoding.CurvePoint]:
   test = command_line.load_arrays(command_line.TEST.value, 'x', 'y')
   found = []
   for sparsity in sorted({0.0, *map(float, _CURVE.value)}):
-    small = pruned(model, sparsity) if sparsity else model
+    small = pruned(model, sparsity, input_range) if sparsity else model
+    data = converted(small, input_range)
     found.append(
-      paoding.curve_point(
-        model, small, converted(small), sparsity, samples, test
-      )
+      paoding.curve_point(model, small, data, sparsity, samples, test)
     )
   return found
 
@@ -124,21 +128,21 @@ def run() -> None:
     OSError: a file cannot be read or written.
     ValueError: a flag or the model does not fit; see `paoding.prune`.
   """
-  input_range = command_line.parse_range(command_line.RANGE.value)
   model = paoding.load_model(
     command_line.MODEL.value, command_line.ALLOW_CODE.value
   )
+  input_range = command_line.input_range(model)
   if command_line.DRY_RUN.value:
     known = _SPARSITY.value if _SCOPE.value == 'local' else None
     command_line.print_plan(model, known)
     return
-  small = pruned(model, _SPARSITY.value)
-  before, after = converted(model), converted(small)
-  points = curve(model)
+  small = pruned(model, _SPARSITY.value, input_range)
+  before, after = (converted(form, input_range) for form in (model, small))
+  points = curve(model, input_range)
   paoding.write_file(command_line.OUTPUT.value, after)
   report(model, small, before, after, input_range)
   print(f'wrote {command_line.OUTPUT.value}')
-  command_line.write_extras(model, small, (before, after), points)
+  command_line.write_extras(model, small, (before, after), input_range, points)
 
 
 def report(
@@ -146,7 +150,7 @@ def report(
   small: keras.Model,
   before: bytes,
   after: bytes,
-  input_range: tuple[float, float],
+  input_range: InputRange,
 ) -> None:
   """Prints what the pruning saved and what it may have changed."""
   units = [command_line.count_units(form) for form in (model, small)]

@@ -28,7 +28,7 @@ from tfmot_paoding.ops import (
   Softmax,
 )
 from tfmot_paoding.pairing import Pair, pair_models
-from tfmot_paoding.ranges import input_boxes
+from tfmot_paoding.ranges import input_boxes, resolve_range
 from tfmot_paoding.relaxation import Walk, build_difference, in_front, walks
 from tfmot_paoding.relaxation.balls import balls
 from tfmot_paoding.relaxation.walks import check_method
@@ -39,7 +39,7 @@ Array = np.ndarray
 def deviation_bound(
   original: keras.Model,
   pruned: keras.Model,
-  input_range: Any = (0.0, 1.0),
+  input_range: Any = None,
   *,
   x: Any = None,
   epsilon: float = 0.0,
@@ -88,6 +88,7 @@ def deviation_bound(
     boxes = balls(original, x, epsilon, input_range, shapes)
     found = _in_boxes(pair, boxes, method, batch_size, verbose)
     return found if len(found) > 1 else found[0]
+  input_range = resolve_range(original, input_range)
   boxes = input_boxes(original, input_range, shapes)
   found = _in_range(pair, boxes)
   if method != 'ibp':
@@ -142,7 +143,7 @@ def _behind(op: Any, pair: Pair, walk: Walk, gap: int, d: Interval) -> Interval:
 
 
 def largest_deviation(
-  original: keras.Model, pruned: keras.Model, input_range: Any = (0.0, 1.0)
+  original: keras.Model, pruned: keras.Model, input_range: Any = None
 ) -> float:
   """The largest entry of `deviation_bound`; NaN where there is no bound."""
   try:

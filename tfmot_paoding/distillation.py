@@ -24,6 +24,7 @@ from tfmot_paoding.graph import build_graph, check_model
 from tfmot_paoding.heads import Head, heads_of
 from tfmot_paoding.judge import outputs_of
 from tfmot_paoding.keras3 import as_tf_keras
+from tfmot_paoding.ranges import resolve_with_data
 from tfmot_paoding.recall import has_statistics
 from tfmot_paoding.registry import Configurable
 from tfmot_paoding.samples import draw_samples
@@ -89,7 +90,7 @@ class DistillSettings(Configurable):
 def distill(
   pruned: keras.Model,
   original: keras.Model,
-  input_range: Any = (0.0, 1.0),
+  input_range: Any = None,
   seed: int = 0,
   data: Any = None,
   prior: Any = None,
@@ -129,6 +130,7 @@ def distill(
   check_model(pruned)
   check_model(original)
   _check_pair(pruned, original)
+  input_range = resolve_with_data(original, input_range, data)
   student = clone_with(pruned, lambda layer, _: fresh_layer(layer))
   student.set_weights(pruned.get_weights())
   if not student.trainable_variables:

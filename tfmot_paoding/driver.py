@@ -26,7 +26,7 @@ from tfmot_paoding.plan import (
   unit_masks,
   units_to_remove,
 )
-from tfmot_paoding.ranges import input_boxes
+from tfmot_paoding.ranges import InputRange, input_boxes, resolve_range
 from tfmot_paoding.samples import draw_samples
 from tfmot_paoding.schedule import passed_steps, sparsity_at
 from tfmot_paoding.unit_wrapper import UnitWrapper, mask_variables
@@ -48,6 +48,7 @@ class History:
     seconds: Wall time of the step.
     units: All units in groups.
     left_alone: The reason for each layer whose units cannot be pruned.
+    input_range: The range of each input and who says so, by name.
   """
 
   step: list[int] = dataclasses.field(default_factory=list)
@@ -57,6 +58,7 @@ class History:
   seconds: list[float] = dataclasses.field(default_factory=list)
   units: int = 0
   left_alone: dict[str, str] = dataclasses.field(default_factory=dict)
+  input_range: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 def prunable(graph: Graph, grouping: Grouping) -> tuple[list[Group], dict]:
@@ -94,6 +96,13 @@ def prunable(graph: Graph, grouping: Grouping) -> tuple[list[Group], dict]:
     else:
       groups.append(group)
   return groups, {'/'.join(path): why for path, why in left_alone.items()}
+
+
+def settled_range(wrapped: keras.Model, settings: UnitWrapper) -> InputRange:
+  """The range that a wrapper keeps, or what the model says of it."""
+  if settings.range_notes is None:  # wrapped by hand, or by an older version
+    return resolve_range(wrapped, settings.input_range, stacklevel=5)
+  return InputRange(settings.input_range, **settings.range_notes)
 
 
 class Driver:
@@ -137,9 +146,12 @@ class Driver:
     self._allocation = settings.allocation
     self._seed = settings.seed
     shapes = [self.graph.shapes[value] for value in self.graph.inputs]
-    self._boxes = input_boxes(wrapped, settings.input_range, shapes)
+    self.input_range = settled_range(wrapped, settings)
+    self._boxes = input_boxes(wrapped, self.input_range, shapes)
     self.history = History(
-      units=sum(group.size for group in self.groups), left_alone=left_alone
+      units=sum(group.size for group in self.groups),
+      left_alone=left_alone,
+      input_range=self.input_range.described(),
     )
     self._bound_of = None
     if bounded:
@@ -156,7 +168,7 @@ class Driver:
       fit = FitSettings(refresh=refresh)
       samples = draw_samples(
         wrapped,
-        settings.input_range,
+        self.input_range,
         fit.count(graph_macs(self.graph)),
         self._seed,
         calibration_data,

@@ -8,6 +8,7 @@ spatial axes, or one, it is smooth along them, as images and sounds are.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -188,15 +189,27 @@ def prior_samples(
   shapes: list[Shape],
   count: int,
   rng: np.random.Generator,
+  middles: Sequence[Array] | None = None,
 ) -> list[Array]:
-  """Samples for every input of a model, float32."""
-  return [
-    prior.sample(
-      Interval(
-        np.broadcast_to(box.low, shape), np.broadcast_to(box.high, shape)
-      ),
-      count,
-      rng,
-    ).astype(np.float32)
-    for box, shape in zip(boxes, shapes, strict=True)
-  ]
+  """Samples for every input of a model, float32.
+
+  Args:
+    prior: What they look like.
+    boxes: The inputs' ranges.
+    shapes: Their shapes.
+    count: How many.
+    rng: The only source of chance.
+    middles: Where the values of each input gather; a `Prior` begins there in
+      place of 0.
+  """
+  found = []
+  for k, (box, shape) in enumerate(zip(boxes, shapes, strict=True)):
+    # A prior in its own units, such as `GaussianPrior`, knows its mean.
+    shifts = middles is not None and isinstance(prior, Prior)
+    middle = middles[k] if shifts else np.zeros(())
+    low, high = (
+      np.broadcast_to(end - middle, shape) for end in (box.low, box.high)
+    )
+    x = prior.sample(Interval(low, high), count, rng) + middle
+    found.append(x.astype(np.float32))
+  return found

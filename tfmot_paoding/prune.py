@@ -22,7 +22,12 @@ from tfmot_paoding.keras3 import as_tf_keras
 from tfmot_paoding.layers.base import Path
 from tfmot_paoding.masked_weights import masked_names
 from tfmot_paoding.methods import Method, get_method
-from tfmot_paoding.ranges import input_boxes
+from tfmot_paoding.ranges import (
+  input_boxes,
+  resolve_range,
+  resolve_with_data,
+  warn_outside,
+)
 from tfmot_paoding.samples import draw_samples, recalled_samples, recalls
 from tfmot_paoding.schedule import (
   ProgressiveSparsity,
@@ -37,7 +42,7 @@ def prune_low_saliency(
   to_prune: keras.Model,
   pruning_schedule: compat.PruningSchedule | Mapping[str, Any] | None = None,
   method: str | Mapping[str, Any] | Method = 'impact',
-  input_range: Any = (0.0, 1.0),
+  input_range: Any = None,
   seed: int = 0,
   pruning_policy: compat.PruningPolicy | None = None,
   scope: str = 'local',
@@ -61,7 +66,11 @@ def prune_low_saliency(
       `Method`.
     input_range: The range of the inputs that the model was trained on: a pair
       (low, high) of numbers or of arrays that broadcast to the input's shape,
-      or a dict of input name to such a pair.
+      or a dict of input name to such a pair. None: what the layers say that
+      read the inputs (an Embedding's rows; the range that a Rescaling, or
+      `x / 255.`, brings to [0, 1] or [-1, 1]; the mean +- three deviations
+      that Normalization or BatchNormalization stored; an 8 or 16-bit type),
+      with a warning that names it, and (0, 1) where none says anything.
     seed: Of the method's random choices.
     pruning_policy: A TFMOT policy; the units of a layer that it excludes, and
       units that such a layer reads, are left alone.
@@ -95,6 +104,7 @@ def prune_low_saliency(
   _check_seed(seed)
   allocation = _checked_allocation(scope, cost, floor, pruning_schedule)
   shapes = [graph.shapes[value] for value in graph.inputs]
+  input_range = resolve_range(to_prune, input_range)
   input_boxes(to_prune, input_range, shapes)
   read_params(graph)
   if pruning_policy is not None:
@@ -166,9 +176,23 @@ def run_schedule(
     ValueError: the model is not wrapped, or the schedule has no end.
   """
   check_model(wrapped)
+  return _run(wrapped, end_step, verbose, calibration_data, prior)
+
+
+def _run(
+  wrapped: keras.Model,
+  end_step: int | None,
+  verbose: int,
+  calibration_data: Any,
+  prior: Any,
+  is_checked: bool = False,
+) -> History:
+  """`run_schedule`, for data that may have been held against the range."""
   driver = Driver(
     wrapped, calibration_data=calibration_data, prior=prior, verbose=verbose
   )
+  if not is_checked:
+    warn_outside(driver.input_range, wrapped, calibration_data, stacklevel=4)
   steps = sorted(
     {
       step
@@ -194,7 +218,7 @@ def prune(
   model: keras.Model,
   sparsity: float | Mapping[str, float] | None = None,
   method: str | Mapping[str, Any] | Method = 'impact',
-  input_range: Any = (0.0, 1.0),
+  input_range: Any = None,
   seed: int = 0,
   step_sparsity: float = 0.025,
   verbose: int = 1,
@@ -272,6 +296,9 @@ def prune(
     schedule = ProgressiveSparsity(
       check_sparsity(sparsity, 'sparsity'), step_sparsity
     )
+  model = as_tf_keras(model)
+  check_model(model)
+  input_range = resolve_with_data(model, input_range, calibration_data)
   wrapped = prune_low_saliency(
     model,
     schedule,
@@ -289,9 +316,7 @@ def prune(
     calibration_data = recalled_samples(
       wrapped, input_range, seed, prior, verbose
     )
-  run_schedule(
-    wrapped, verbose=verbose, calibration_data=calibration_data, prior=prior
-  )
+  _run(wrapped, None, verbose, calibration_data, prior, is_checked=True)
   small = compact(compat.strip_pruning(wrapped))
   if not distillation:
     return small
@@ -311,7 +336,7 @@ def prune_to_budget(
   model: keras.Model,
   budget: Budget,
   method: str | Mapping[str, Any] | Method = 'impact',
-  input_range: Any = (0.0, 1.0),
+  input_range: Any = None,
   seed: int = 0,
   step_sparsity: float = 0.1,
   verbose: int = 1,
@@ -354,6 +379,7 @@ def prune_to_budget(
   """
   model = as_tf_keras(model)
   check_model(model)
+  input_range = resolve_with_data(model, input_range, calibration_data)
   fit = FitSettings()
   samples = draw_samples(
     model,

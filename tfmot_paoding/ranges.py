@@ -1,17 +1,314 @@
-"""The declared range of a model's inputs, checked and made into boxes."""
+"""The range of a model's inputs: given or derived, checked, made into boxes."""
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from tfmot_paoding.calibration import calibration_samples
+from tfmot_paoding.claims import Claim, combined
 from tfmot_paoding.compat import keras
+from tfmot_paoding.first_layers import input_claims
+from tfmot_paoding.graph import build_graph
 from tfmot_paoding.intervals import Interval
 from tfmot_paoding.ops import Shape
 
+Array = np.ndarray
+
 _ADVICE = 'Pass the range your model was trained on, e.g. (0., 1.).'
+
+# Where no layer says what a model's inputs are.
+DEFAULT = (0.0, 1.0)
+# A given range that is so much narrower or wider than a layer's is a mistake
+# of units: an 8-bit input would have a tenth of its steps for what occurs.
+_FACTOR = 10.0
+# Samples may lie this far outside, relative to the range's width: float32.
+_SLACK = 1e-3
+# And so many values outside of three deviations.
+_FEW = 0.05
+_LOOKED_AT = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class InputRange:
+  """The range of a model's inputs, settled once and handed on.
+
+  Iterates as what it holds, so that it serves wherever a pair does.
+
+  Attributes:
+    ends: (low, high), each a number or an array that broadcasts to the input's
+      shape; or such a pair by input name.
+    sources: Who says so, by input name.
+    centred: Where an input's values gather in the middle of its range, by
+      name; a bool or an array that broadcasts to the input's shape. Inputs
+      that are left out have their values anywhere.
+  """
+
+  ends: Any
+  sources: Mapping[str, str]
+  centred: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+  def __iter__(self):
+    return iter(self.ends)
+
+  def middles(self, names: Sequence[str]) -> list[Array]:
+    """Where the values of each input gather: 0, or the middle of the range."""
+    found = []
+    for name in names:
+      low, high = (np.asarray(end) for end in _of_input(self.ends, name))
+      centred = self.centred.get(name, False)
+      found.append(np.where(centred, (low + high) / 2, 0.0))
+    return found
+
+  def described(self) -> dict[str, str]:
+    """The range and who says so, by input name."""
+    return {
+      name: f'{_text(_of_input(self.ends, name))} ({source})'
+      for name, source in self.sources.items()
+    }
+
+  def notes(self) -> dict[str, Any]:
+    """All but the ends, as plain values for a config."""
+    centred = {name: np.asarray(c).tolist() for name, c in self.centred.items()}
+    return {'sources': dict(self.sources), 'centred': centred}
+
+
+def resolve_range(
+  model: keras.Model,
+  input_range: Any = None,
+  data: Sequence[Array] | None = None,
+  *,
+  stacklevel: int = 3,
+) -> InputRange:
+  """The range of a model's inputs, for every stage behind a public function.
+
+  Left out, it is what the layers say that read the inputs: the rows of an
+  Embedding's table, the values that a Rescaling (or `x / 255.` and the like)
+  brings to [0, 1] or [-1, 1], the mean +- three deviations that Normalization
+  or BatchNormalization stored, the type of an 8 or 16-bit input; (0, 1) where
+  none of them says anything. A warning says what was taken and why, unless it
+  is (0, 1); and one says where a range that is given contradicts the layers.
+  A range by statistics is widened to hold the data.
+
+  Args:
+    model: A built tf_keras model, wrapped or not.
+    input_range: What the user gave: None, (low, high), or a dict of input name
+      to such a pair. One that was settled before comes back as it is.
+    data: Inputs that are at hand, one array with a batch axis an input.
+    stacklevel: Of the warnings; 3 is whoever called the public function.
+
+  Raises:
+    ValueError: it is no range for the model, or goes beyond a table.
+  """
+  if isinstance(input_range, InputRange):
+    return input_range
+  graph = build_graph(model)
+  names = list(model.input_names)
+  claims = dict(zip(names, input_claims(model, graph), strict=True))
+  if input_range is None:
+    settled = _widened(_derived(names, claims), names, data)
+    taken = [
+      f'{text} for input {name!r} (by {settled.sources[name]})'
+      for name in names
+      if _is_derived(settled, name)
+      for text in [_text(_of_input(settled.ends, name))]
+    ]
+    if taken:
+      warnings.warn(
+        '`input_range` was not given. Taken from the model itself: '
+        f'{"; ".join(taken)}. Pass `input_range=(low, high)`, or a dict of '
+        'input name to such a pair, where the model was trained on another.',
+        UserWarning,
+        stacklevel,
+      )
+    return settled
+  shapes = [graph.shapes[value] for value in graph.inputs]
+  boxes = input_boxes(model, input_range, shapes)
+  doubts = [
+    doubt
+    for name, box in zip(names, boxes, strict=True)
+    for claim in claims[name]
+    if (doubt := _doubt(name, box, claim))
+  ]
+  if doubts:
+    warnings.warn(
+      f'`input_range` is not what the model was made for: {"; ".join(doubts)}. '
+      'Pass the range that its inputs have, or leave it out to take what the '
+      'layers say.',
+      UserWarning,
+      stacklevel,
+    )
+  return InputRange(input_range, dict.fromkeys(names, 'as given'))
+
+
+def resolve_with_data(
+  model: keras.Model, input_range: Any, data: Any
+) -> InputRange:
+  """`resolve_range`, with a warning where a user's inputs lie outside.
+
+  Args:
+    model: A built tf_keras model.
+    input_range: What the user gave.
+    data: As `calibration_data` in `run_schedule`; None for none.
+
+  Raises:
+    ValueError: the range or the data do not fit the model.
+  """
+  if isinstance(input_range, InputRange):
+    return input_range
+  x = None if data is None else calibration_samples(model, data, _LOOKED_AT)
+  settled = resolve_range(model, input_range, x, stacklevel=4)
+  warn_outside(settled, model, x, stacklevel=4)
+  return settled
+
+
+def warn_outside(
+  settled: InputRange,
+  model: keras.Model,
+  data: Any,
+  *,
+  stacklevel: int = 3,
+) -> None:
+  """Warns where a user's inputs lie outside the range.
+
+  Args:
+    settled: The range.
+    model: The model.
+    data: As `calibration_data` in `run_schedule`; None for none.
+    stacklevel: Of the warning.
+  """
+  if data is None:
+    return
+  outside = []
+  data = calibration_samples(model, data, _LOOKED_AT)
+  for name, x in zip(model.input_names, data, strict=True):
+    low, high = (np.asarray(e) for e in _of_input(settled.ends, name))
+    room = _SLACK * (high - low) + 1e-6
+    share = np.mean((x < low - room) | (x > high + room))
+    # Statistics leave a few out: that is what three deviations are.
+    if share > (_FEW if name in settled.centred else 0):
+      outside.append(
+        f'{100 * share:.3g} % of the values of input {name!r}, which run from '
+        f'{np.min(x):.6g} to {np.max(x):.6g}, lie outside {_text((low, high))} '
+        f'({settled.sources[name]})'
+      )
+  if outside:
+    warnings.warn(
+      f'The data and `input_range` do not fit: {"; ".join(outside)}. Scale the '
+      'data as the model was trained, or pass the range that they have.',
+      UserWarning,
+      stacklevel,
+    )
+
+
+def _widened(
+  settled: InputRange, names: Sequence[str], data: Sequence[Array] | None
+) -> InputRange:
+  """Ranges by statistics, so wide that they hold the data."""
+  if data is None or not settled.centred:
+    return settled
+  ends, sources = {}, dict(settled.sources)
+  for name, x in zip(names, data, strict=True):
+    low, high = _of_input(settled.ends, name)
+    ends[name] = low, high
+    middle = np.asarray(settled.centred.get(name, False))
+    if not np.any(middle):
+      continue
+    rank = max(np.ndim(low), np.ndim(high), middle.ndim)
+    axes = tuple(range(np.ndim(x) - rank))  # a range of all is one of all
+    lower = np.where(middle, np.fmin(low, np.min(x, axes)), low)
+    upper = np.where(middle, np.fmax(high, np.max(x, axes)), high)
+    if np.any(lower < low) or np.any(upper > high):
+      ends[name] = _smallest(lower), _smallest(upper)
+      sources[name] += ', widened to hold the data'
+  found = ends if isinstance(settled.ends, Mapping) else ends[names[0]]
+  return dataclasses.replace(settled, ends=found, sources=sources)
+
+
+def _derived(
+  names: Sequence[str], claims: Mapping[str, Sequence[Claim]]
+) -> InputRange:
+  """What the layers say, and (0, 1) where they say nothing."""
+  ends, sources, centred = {}, {}, {}
+  for name in names:
+    found = combined(claims[name], DEFAULT)
+    ends[name], sources[name] = DEFAULT, 'the default: no layer says another'
+    if found is None:
+      if claims[name]:
+        said = ' and '.join(claim.source for claim in claims[name])
+        sources[name] = f'the default: {said} leave nothing in common'
+      continue
+    low, high, middle = (_smallest(values) for values in found)
+    ends[name] = low, high
+    sources[name] = ' and '.join(
+      dict.fromkeys(claim.source for claim in claims[name])
+    )
+    if np.any(middle):
+      centred[name] = middle
+  if all(ends[name] is DEFAULT for name in names):
+    return InputRange(DEFAULT, sources)
+  if len(names) == 1:
+    return InputRange(ends[names[0]], sources, centred)
+  return InputRange(ends, sources, centred)
+
+
+def _smallest(values: Array) -> Any:
+  """A number where all are alike, else without axes along which they are."""
+  while values.ndim and np.all(values == values[:1]):
+    values = values[0]
+  return values.item() if not values.ndim else values
+
+
+def _is_derived(settled: InputRange, name: str) -> bool:
+  """Whether layers say another range than the default."""
+  pair = _of_input(settled.ends, name)
+  return not all(
+    np.ndim(end) == 0 and end == other
+    for end, other in zip(pair, DEFAULT, strict=True)
+  )
+
+
+def _doubt(name: str, box: Interval, claim: Claim) -> str | None:
+  """What a claim has against a given range, or None.
+
+  Raises:
+    ValueError: the range goes beyond a table.
+  """
+  known = claim.known
+  low, high = box.low[known], box.high[known]
+  lowest, highest = claim.low[known], claim.high[known]
+  said = (
+    f'{_text((low, high))} is given for input {name!r}, where '
+    f'{claim.source} says {_text((lowest, highest))}'
+  )
+  if claim.is_limit and (np.any(low < lowest) or np.any(high >= highest + 1)):
+    raise ValueError(
+      f'`input_range` goes beyond what the model can take: {said}. Pass a '
+      'range within that, or leave it out.'
+    )
+  widths = highest - lowest
+  told = widths > 0  # what never changed in training may be anything
+  apart = (high < lowest) | (low > highest)
+  narrow = (high - low) * _FACTOR < widths
+  wide = (high - low) > widths * _FACTOR
+  return said if np.any((apart | narrow | wide) & told) else None
+
+
+def _of_input(ends: Any, name: str) -> Any:
+  return ends[name] if isinstance(ends, Mapping) else ends
+
+
+def _text(pair: Any) -> str:
+  """A pair in words; of arrays the lowest and highest entry."""
+  low, high = (np.asarray(end, np.float64) for end in pair)
+  text = f'{low.min():.6g} to {high.max():.6g}'
+  if np.ptp(low) or np.ptp(high):
+    text += ' over all entries, each its own'
+  return text
 
 
 def input_boxes(
@@ -22,7 +319,8 @@ def input_boxes(
   Args:
     model: The model, for the names of its inputs.
     input_range: `(low, high)`, each a number or an array that broadcasts to
-      an input's shape; or a dict of input name to such a pair.
+      an input's shape; or a dict of input name to such a pair; or what
+      `resolve_range` made of them.
     shapes: The inputs' shapes without the batch axis.
 
   Returns:
@@ -33,6 +331,8 @@ def input_boxes(
       or a name is unknown or missing.
   """
   names = list(model.input_names)
+  if isinstance(input_range, InputRange):
+    input_range = input_range.ends
   if not isinstance(input_range, Mapping):
     return [_box(input_range, shape) for shape in shapes]
   if set(input_range) != set(names):
@@ -48,6 +348,10 @@ def input_boxes(
 
 def range_config(input_range: Any) -> Any:
   """An input range as plain numbers, lists and dicts, for a config."""
+  if input_range is None:
+    return None
+  if isinstance(input_range, InputRange):
+    input_range = input_range.ends
   if isinstance(input_range, Mapping):
     return {name: range_config(pair) for name, pair in input_range.items()}
   return [np.asarray(end, np.float64).tolist() for end in input_range]

@@ -23,7 +23,7 @@ from tfmot_paoding.intervals import Interval
 from tfmot_paoding.keras3 import as_tf_keras
 from tfmot_paoding.ops import Lookup
 from tfmot_paoding.prior import Prior, prior_samples
-from tfmot_paoding.ranges import input_boxes
+from tfmot_paoding.ranges import InputRange, input_boxes, resolve_range
 from tfmot_paoding.registry import Configurable
 
 Array = np.ndarray
@@ -69,7 +69,7 @@ class RecallSettings(Configurable):
 def recall_inputs(
   model: keras.Model,
   count: int,
-  input_range: Any = (0.0, 1.0),
+  input_range: Any = None,
   seed: int = 0,
   task: str | None = None,
   settings: RecallSettings | None = None,
@@ -112,6 +112,7 @@ def recall_inputs(
   model = as_tf_keras(model)
   check_model(model)
   settings = settings or RecallSettings()
+  input_range = resolve_range(model, input_range)
   recall = _Recall(model, input_range, seed, task, settings)
   found = recall.inputs(count, verbose)
   return found if len(found) > 1 else found[0]
@@ -128,7 +129,7 @@ class _Recall:
   def __init__(
     self,
     model: keras.Model,
-    input_range: Any,
+    input_range: InputRange,
     seed: int,
     task: str | None,
     settings: RecallSettings,
@@ -145,6 +146,7 @@ class _Recall:
       Interval(box.low.astype(np.float32), box.high.astype(np.float32))
       for box in input_boxes(model, input_range, self._shapes)
     ]
+    self._middles = input_range.middles(model.input_names)
     self._whole = _looked_up(graph)
     self._judge = _Judge(copy, graph, self._heads, settings)
 
@@ -170,7 +172,9 @@ class _Recall:
 
   def _start(self, count: int) -> list[Array]:
     """Samples of the prior; whole numbers evenly from the range."""
-    drawn = prior_samples(Prior(), self._boxes, self._shapes, count, self._rng)
+    drawn = prior_samples(
+      Prior(), self._boxes, self._shapes, count, self._rng, self._middles
+    )
     for k, box in enumerate(self._boxes):
       if self._whole[k]:
         drawn[k] = self._rng.integers(

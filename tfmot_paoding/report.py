@@ -16,7 +16,7 @@ from tfmot_paoding.graph import Graph, build_graph
 from tfmot_paoding.groups import find_groups
 from tfmot_paoding.judge import judge
 from tfmot_paoding.ops import Product
-from tfmot_paoding.ranges import input_boxes
+from tfmot_paoding.ranges import input_boxes, resolve_range
 from tfmot_paoding.report_data import CurvePoint, FileReport, LayerWidth, Report
 from tfmot_paoding.report_page import report_page
 from tfmot_paoding.samples import draw_samples
@@ -35,7 +35,7 @@ def make_report(
   original: keras.Model,
   pruned: keras.Model,
   files: tuple[bytes, bytes],
-  input_range: Any = (0.0, 1.0),
+  input_range: Any = None,
   test_data: tuple[Array, Array] | None = None,
   samples: Sequence[Array] | None = None,
   seed: int = 0,
@@ -62,6 +62,7 @@ def make_report(
     ImportError: `micro` without tflite-micro.
     ValueError: the models or the data do not fit each other.
   """
+  input_range = resolve_range(original, input_range)
   if samples is None:
     samples = draw_samples(original, input_range, _SAMPLES, seed)
   graph = build_graph(original)
@@ -84,6 +85,7 @@ def make_report(
     judge(original, pruned, samples),
     largest_deviation(original, pruned, input_range),
     tuple(curve),
+    input_range.described(),
   )
 
 

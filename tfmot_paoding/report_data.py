@@ -75,6 +75,7 @@ class Report:
     bound: The largest sound bound on the change of any output over the whole
       input range; NaN where a layer has no known bounds.
     curve: The trade-off over sparsity.
+    input_range: The range of each input and who says so, by name.
   """
 
   title: str
@@ -85,3 +86,4 @@ class Report:
   verdict: Verdict
   bound: float
   curve: tuple[CurvePoint, ...] = ()
+  input_range: dict[str, str] = dataclasses.field(default_factory=dict)

@@ -43,6 +43,12 @@ def report_page(report: Report) -> str:
     '<h2>Widths</h2>',
     _bars(report.layers),
   ]
+  if report.input_range:
+    rows = [
+      [html.escape(name), html.escape(text)]
+      for name, text in report.input_range.items()
+    ]
+    parts += ['<h2>Inputs</h2>', _table(['input', 'range'], rows, 'text')]
   if report.left_alone:
     rows = [
       [html.escape(name), html.escape(why)]

@@ -20,7 +20,12 @@ from tfmot_paoding.graph import build_graph
 from tfmot_paoding.intervals import Interval
 from tfmot_paoding.ops import Shape
 from tfmot_paoding.prior import InputPrior, Prior, VariedPrior, prior_samples
-from tfmot_paoding.ranges import input_boxes
+from tfmot_paoding.ranges import (
+  InputRange,
+  input_boxes,
+  resolve_range,
+  resolve_with_data,
+)
 from tfmot_paoding.recall import has_statistics, recall_inputs
 
 Array = np.ndarray
@@ -46,7 +51,7 @@ def draw_samples(
 
   Args:
     model: The trained model, wrapped or not.
-    input_range: The range of its inputs.
+    input_range: The range of its inputs, as in `prune_low_saliency`.
     count: How many at most; recalled ones are fewer.
     seed: The only source of chance.
     data: Inputs that the user has, as in `calibration_samples`.
@@ -64,8 +69,11 @@ def draw_samples(
     ValueError: the data or the prior do not fit the model.
   """
   if data is not None:
+    if input_range is not None:
+      resolve_with_data(model, input_range, data)
     found = calibration_samples(model, data, count)
     return with_answers(model, found, '`calibration_data`')
+  input_range = resolve_range(model, input_range)
   found = recalled_samples(model, input_range, seed, prior, verbose, count)
   if found is None:
     found = _of_prior(model, input_range, count, seed, prior or otherwise)
@@ -127,7 +135,11 @@ def _is_answered(model: keras.Model, samples: list[Array]) -> Array:
 
 
 def _of_prior(
-  model: keras.Model, input_range: Any, count: int, seed: int, prior: Any
+  model: keras.Model,
+  input_range: InputRange,
+  count: int,
+  seed: int,
+  prior: Any,
 ) -> list[Array]:
   """Samples of a prior, one array an input."""
   graph = build_graph(model)
@@ -135,12 +147,13 @@ def _of_prior(
   shapes = [graph.shapes[value] for value in graph.inputs]
   boxes = input_boxes(model, input_range, shapes)
   rng = np.random.default_rng([seed, 1])
+  middles = input_range.middles(model.input_names)
   return [
     _whole_numbers(box, shape, count, rng)
     if tensor.dtype.is_integer
-    else prior_samples(one, [box], [shape], count, rng)[0]
-    for tensor, one, box, shape in zip(
-      model.inputs, priors, boxes, shapes, strict=True
+    else prior_samples(one, [box], [shape], count, rng, [middle])[0]
+    for tensor, one, box, shape, middle in zip(
+      model.inputs, priors, boxes, shapes, middles, strict=True
     )
   ]
 

@@ -19,7 +19,8 @@ class UnitWrapper:
     layer: The layer inside.
     pruning_schedule: When its units go, and how many.
     method: How they are chosen.
-    input_range: The range of the model's inputs.
+    input_range: The range of the model's inputs; None for what the model says.
+    range_notes: What else `prune_low_saliency` settled of it, or None.
     seed: Of the method's random choices.
     allocation: How the sparsity is spread over groups.
     masses: How many units each stands for, by the name of the group.
@@ -31,6 +32,7 @@ class UnitWrapper:
   pruning_schedule: compat.PruningSchedule
   method: Method
   input_range: Any
+  range_notes: Mapping[str, Any] | None
   seed: int
   allocation: Allocation
   masses: Mapping[str, list[float]]

@@ -16,7 +16,7 @@ from tfmot_paoding.compat import keras, register_serializable
 from tfmot_paoding.layers import is_known
 from tfmot_paoding.masked_weights import names_of
 from tfmot_paoding.methods import Method, get_method
-from tfmot_paoding.ranges import range_config
+from tfmot_paoding.ranges import InputRange, range_config
 from tfmot_paoding.schedule import ProgressiveSparsity
 from tfmot_paoding.unit_wrapper import UnitWrapper
 
@@ -48,6 +48,7 @@ class PruneLowSaliency(UnitWrapper, compat.PruneLowMagnitude):
     pruning_schedule: Any TFMOT `PruningSchedule`.
     method: A method's name, config or `Method`.
     input_range: The range of the model's inputs, as in `prune_low_saliency`.
+    range_notes: Who said that it is so, by `prune_low_saliency`.
     seed: Of the method's random choices.
     allocation: How the sparsity is spread over groups: an `Allocation` or its
       config.
@@ -65,15 +66,19 @@ class PruneLowSaliency(UnitWrapper, compat.PruneLowMagnitude):
     layer: keras.layers.Layer,
     pruning_schedule: compat.PruningSchedule | None = None,
     method: str | Mapping[str, Any] | Method = 'impact',
-    input_range: Any = (0.0, 1.0),
+    input_range: Any = None,
     seed: int = 0,
     allocation: Allocation | Mapping[str, Any] | None = None,
     masked_weights: Sequence[str] | None = None,
     masses: Mapping[str, Sequence[float]] | None = None,
+    range_notes: Mapping[str, Any] | None = None,
     **kwargs: Any,
   ):
     self.method = get_method(method)
     self.input_range = range_config(input_range)
+    if isinstance(input_range, InputRange):
+      range_notes = input_range.notes()
+    self.range_notes = None if range_notes is None else dict(range_notes)
     self.seed = seed
     if not isinstance(allocation, Allocation):
       allocation = Allocation(**(allocation or {}))
@@ -172,6 +177,7 @@ class PruneLowSaliency(UnitWrapper, compat.PruneLowMagnitude):
     config.update(
       method=self.method.get_config(),
       input_range=self.input_range,
+      range_notes=self.range_notes,
       seed=self.seed,
       allocation=self.allocation.get_config(),
       masked_weights=self.masked_weights,

@@ -10,7 +10,7 @@ import numpy as np
 from tfmot_paoding.compat import keras
 from tfmot_paoding.intervals import Interval
 from tfmot_paoding.ops import Shape
-from tfmot_paoding.ranges import input_boxes
+from tfmot_paoding.ranges import input_boxes, resolve_range
 
 Array = np.ndarray
 
@@ -117,8 +117,9 @@ def balls(
     ValueError: any of them is bad; see `as_inputs` and `check_inside`.
   """
   epsilon = check_epsilon(epsilon)
-  boxes = input_boxes(model, input_range, shapes)
   parts = as_inputs(x, shapes)
+  input_range = resolve_range(model, input_range, parts, stacklevel=4)
+  boxes = input_boxes(model, input_range, shapes)
   check_inside(parts, boxes)
   found = []
   for part, box in zip(parts, boxes, strict=True):

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfmot_paoding.compat import keras
 from tfmot_paoding.keras3 import as_tf_keras
-from tfmot_paoding.ranges import input_boxes
+from tfmot_paoding.ranges import input_boxes, resolve_range
 from tfmot_paoding.robustness.scores import scores_model, scores_of
 
 _MISSING = (
@@ -18,7 +18,7 @@ _MISSING = (
 )
 
 
-def as_art(model: keras.Model, input_range: Any = (0.0, 1.0)) -> Any:
+def as_art(model: keras.Model, input_range: Any = None) -> Any:
   """The model for the Adversarial Robustness Toolbox.
 
   Args:
@@ -50,7 +50,7 @@ def as_art(model: keras.Model, input_range: Any = (0.0, 1.0)) -> Any:
   )
 
 
-def as_foolbox(model: keras.Model, input_range: Any = (0.0, 1.0)) -> Any:
+def as_foolbox(model: keras.Model, input_range: Any = None) -> Any:
   """The model for Foolbox.
 
   Args:
@@ -96,6 +96,7 @@ def _parts(
       f'The model {model.name!r} has one sigmoid for two classes; these '
       'libraries want a score for each. Use robustness.fgsm or pgd.'
     )
+  input_range = resolve_range(model, input_range, stacklevel=4)
   (box,) = input_boxes(model, input_range, [shape])
   ends = box.low.astype(np.float32), box.high.astype(np.float32)
   return scores_model(model), scores.classes, shape, ends

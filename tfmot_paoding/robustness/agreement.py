@@ -10,8 +10,9 @@ import numpy as np
 from tfmot_paoding.compat import keras
 from tfmot_paoding.keras3 import as_tf_keras
 from tfmot_paoding.pairing import pair_models
+from tfmot_paoding.ranges import resolve_range
 from tfmot_paoding.relaxation import Walk, build_difference, walks
-from tfmot_paoding.relaxation.balls import balls
+from tfmot_paoding.relaxation.balls import as_inputs, balls
 from tfmot_paoding.relaxation.walks import check_method
 from tfmot_paoding.robustness.scores import Scores, scores_of
 
@@ -41,7 +42,7 @@ def certified_agreement(
   pruned: keras.Model,
   x: Any,
   epsilon: float,
-  input_range: Any = (0.0, 1.0),
+  input_range: Any = None,
   method: str = 'crown',
   *,
   batch_size: int = 32,
@@ -77,6 +78,7 @@ def certified_agreement(
   scores = scores_of(original)
   pair = pair_models(original, pruned)
   shapes = [pair.graph.shapes[value] for value in pair.graph.inputs]
+  input_range = resolve_range(original, input_range, as_inputs(x, shapes))
   boxes = balls(original, x, epsilon, input_range, shapes)
   program = build_difference(
     pair.graph, pair.before, pair.after, (scores.value,)

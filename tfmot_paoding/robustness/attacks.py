@@ -33,7 +33,7 @@ def fgsm(
   x: Any,
   y: Any,
   epsilon: float,
-  input_range: Any = (0.0, 1.0),
+  input_range: Any = None,
   *,
   batch_size: int = _BATCH,
 ) -> Any:
@@ -70,7 +70,7 @@ def pgd(
   x: Any,
   y: Any,
   epsilon: float,
-  input_range: Any = (0.0, 1.0),
+  input_range: Any = None,
   steps: int = 40,
   restarts: int = 1,
   seed: int = 0,

@@ -11,7 +11,7 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.graph import build_graph, read_params
 from tfmot_paoding.intervals import Interval
 from tfmot_paoding.keras3 import as_tf_keras
-from tfmot_paoding.ranges import input_boxes
+from tfmot_paoding.ranges import input_boxes, resolve_range
 from tfmot_paoding.relaxation import build_program, walks
 from tfmot_paoding.relaxation.balls import balls
 from tfmot_paoding.relaxation.walks import check_method
@@ -48,7 +48,7 @@ def neuron_stability(
   model: keras.Model,
   x: Any = None,
   epsilon: float = 0.0,
-  input_range: Any = (0.0, 1.0),
+  input_range: Any = None,
   method: str = 'crown-ibp',
   *,
   batch_size: int = 32,
@@ -83,6 +83,7 @@ def neuron_stability(
   graph = build_graph(model)
   shapes = [graph.shapes[value] for value in graph.inputs]
   if x is None:
+    input_range = resolve_range(model, input_range)
     boxes = [
       Interval(box.low[None], box.high[None])
       for box in input_boxes(model, input_range, shapes)

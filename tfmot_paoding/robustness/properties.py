@@ -46,7 +46,7 @@ def export_properties(
   y: Any,
   epsilon: float,
   folder: str,
-  input_range: Any = (0.0, 1.0),
+  input_range: Any = None,
   *,
   seconds: int = 60,
 ) -> list[str]:

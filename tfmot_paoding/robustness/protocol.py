@@ -15,6 +15,7 @@ import numpy as np
 
 from tfmot_paoding.compat import keras
 from tfmot_paoding.keras3 import as_tf_keras
+from tfmot_paoding.ranges import InputRange, resolve_range
 from tfmot_paoding.relaxation.balls import as_inputs, check_labels
 from tfmot_paoding.robustness.attacks import fgsm
 from tfmot_paoding.robustness.scores import scores_of
@@ -52,7 +53,7 @@ def robust_instances(
   x: Any,
   y: Any,
   epsilon: float,
-  input_range: Any = (0.0, 1.0),
+  input_range: Any = None,
   *,
   attack: Attack = fgsm,
   top_k: int = 1,
@@ -78,9 +79,18 @@ def robust_instances(
     TypeError: a model is no tf_keras model.
     ValueError: an argument is bad; see `fgsm`.
   """
+  input_range = _resolved(made_on or model, input_range, x)
   adversarial = attack(made_on or model, x, y, epsilon, input_range)
   clean = answered_right(model, x, y, top_k)
   return clean & answered_right(model, adversarial, y, top_k)
+
+
+def _resolved(model: Any, input_range: Any, x: Any) -> InputRange:
+  """One range for all attacks, and one warning."""
+  model = as_tf_keras(model)
+  graph = scores_of(model).graph
+  parts = as_inputs(x, [graph.shapes[value] for value in graph.inputs])
+  return resolve_range(model, input_range, parts, stacklevel=4)
 
 
 def answered_right(model: keras.Model, x: Any, y: Any, top_k: int = 1) -> Array:
@@ -125,7 +135,7 @@ def preserved_robustness(
   x: Any,
   y: Any,
   epsilon: float,
-  input_range: Any = (0.0, 1.0),
+  input_range: Any = None,
   *,
   attack: Attack = fgsm,
   top_k: int = 1,
@@ -149,6 +159,7 @@ def preserved_robustness(
     TypeError: as `robust_instances`.
     ValueError: as `robust_instances`.
   """
+  input_range = _resolved(original, input_range, x)
   first = attack(original, x, y, epsilon, input_range)
   second = attack(pruned, x, y, epsilon, input_range)
   right = [answered_right(model, x, y, top_k) for model in (original, pruned)]

@@ -52,7 +52,7 @@ def verify(
   x: Any,
   y: Any,
   epsilon: float,
-  input_range: Any = (0.0, 1.0),
+  input_range: Any = None,
   *,
   seconds: float = 60.0,
   helped: bool = True,

@@ -16,7 +16,7 @@ from tfmot_paoding.cloning import in_float32
 from tfmot_paoding.compat import keras
 from tfmot_paoding.graph import build_graph, check_model
 from tfmot_paoding.keras3 import as_tf_keras
-from tfmot_paoding.ranges import input_boxes
+from tfmot_paoding.ranges import input_boxes, resolve_range
 from tfmot_paoding.samples import draw_samples
 from tfmot_paoding.tflite.comparison import compare_tflite
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile
@@ -51,7 +51,7 @@ _FEW = 4  # of real numbers, where one wrong operator shows at once
 def convert_to_tflite(
   model: keras.Model,
   quantization: str | None = None,
-  input_range: Any = (0.0, 1.0),
+  input_range: Any = None,
   seed: int = 0,
   representative_data: Any = None,
   float_io: bool = False,
@@ -110,6 +110,10 @@ def convert_to_tflite(
   if compat.collect_prunable_layers(model):
     model = compat.strip_pruning(model)
   model = in_float32(model)
+  given = representative_data
+  if given is not None:
+    given = calibration_samples(model, given, _REPRESENTATIVE)
+  input_range = resolve_range(model, input_range, given)
   if quantization in _INTEGER:
     drawn = _representative(
       model, input_range, seed, representative_data, prior, verbose
@@ -140,6 +144,7 @@ def convert_unchecked(
   """
   drawn, model = None, in_float32(model)
   if quantization in _INTEGER:
+    input_range = resolve_range(model, input_range)
     drawn = _representative(model, input_range, seed, None, 'smooth', 0, 8)
   return _convert(model, quantization, drawn)
 

@@ -12,7 +12,7 @@ from tfmot_paoding import compat
 from tfmot_paoding.compat import NEVER, keras
 from tfmot_paoding.graph import check_model
 from tfmot_paoding.heads import heads_of
-from tfmot_paoding.ranges import input_boxes
+from tfmot_paoding.ranges import input_boxes, resolve_range
 from tfmot_paoding.robustness.scores import scores_of
 from tfmot_paoding.training.live import Box, LiveBounds
 from tfmot_paoding.training.objectives import (
@@ -108,7 +108,7 @@ class RobustModel(keras.Model):
 def robust_model(
   model: keras.Model,
   objective: str | Mapping[str, Any] | Objective = 'natural',
-  input_range: Any = (0.0, 1.0),
+  input_range: Any = None,
   *,
   stability: StabilityRegularizer | None = None,
   steps: int | None = None,
@@ -155,6 +155,8 @@ def robust_model(
     )
   if steps is not None:
     _check_length(model, objective, steps)
+  if not isinstance(objective, Natural) or stability is not None:
+    input_range = resolve_range(model, input_range)
   found = RobustModel(model.inputs, model.outputs, name=model.name)
   found.follow(model, objective, input_range, stability)
   return found
