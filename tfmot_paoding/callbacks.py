@@ -7,7 +7,7 @@ from typing import Any
 from tfmot_paoding import compat
 from tfmot_paoding.driver import History
 from tfmot_paoding.following import Follower
-from tfmot_paoding.wrapper import PruneLowSaliency
+from tfmot_paoding.unit_wrapper import UnitWrapper
 
 
 class UpdatePruningStep(compat.UpdatePruningStep):
@@ -34,7 +34,7 @@ class UpdatePruningStep(compat.UpdatePruningStep):
     super().__init__()
     self._calibration_data = calibration_data
     self._prior = prior
-    self._follower: Follower | None = None
+    self.follower: Follower | None = None
 
   @property
   def history(self) -> History:
@@ -44,19 +44,21 @@ class UpdatePruningStep(compat.UpdatePruningStep):
       ValueError: training has not begun, or the model is not wrapped by
         `prune_low_saliency`.
     """
-    if self._follower is None:
+    if self.follower is None:
       raise ValueError(
         'There is no history before training of a model from '
         'prune_low_saliency has begun.'
       )
-    return self._follower.history
+    return self.follower.history
 
   def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
     """Finds the groups; prunes already if the schedule begins at step 0."""
+    # First, so that wrappers which TFMOT's part asks find it.
+    self.follower = None
+    layers = compat.collect_prunable_layers(self.model)
+    if any(isinstance(layer, UnitWrapper) for layer in layers):
+      self.follower = Follower(self.model, self._calibration_data, self._prior)
     super().on_train_begin(logs)
-    self._follower = None
-    if any(isinstance(x, PruneLowSaliency) for x in self.prunable_layers):
-      self._follower = Follower(self.model, self._calibration_data, self._prior)
 
   def on_train_batch_begin(
     self, batch: int, logs: dict[str, Any] | None = None
@@ -86,5 +88,5 @@ class UpdatePruningStep(compat.UpdatePruningStep):
     super().on_epoch_end(-1, logs)
 
   def _catch_up(self) -> None:
-    if self._follower is not None:
-      self._follower.catch_up()
+    if self.follower is not None:
+      self.follower.catch_up()

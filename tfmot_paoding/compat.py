@@ -7,6 +7,7 @@ falls back to tf_keras on its own. Everything else takes `keras` from here.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -56,6 +57,24 @@ prune_low_magnitude = tfmot.sparsity.keras.prune_low_magnitude
 # The end of a schedule under which masks never change.
 NEVER = 2**31 - 1
 strip_pruning = tfmot.sparsity.keras.strip_pruning
+
+
+def asking_callback() -> Any:
+  """TFMOT's callback, where the caller was called by a method of it; or None.
+
+  TFMOT gives a wrapper no way to the model that it is part of. Its callback
+  knows it; what it asks of a wrapper at the beginning of training and at every
+  epoch's end is the only word that a wrapper has from it.
+  """
+  asker = sys._getframe(2).f_locals.get('self')
+  return asker if isinstance(asker, UpdatePruningStep) else None
+
+
+def averages_weights(optimizer: Any) -> bool:
+  """Whether an optimizer overwrites weights with their moving averages."""
+  inner = getattr(optimizer, 'inner_optimizer', optimizer)
+  return bool(getattr(inner, 'use_ema', False))
+
 
 register_serializable = keras.utils.register_keras_serializable
 

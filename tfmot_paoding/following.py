@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import warnings
 from typing import Any
+
+import tensorflow as tf
 
 from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
 from tfmot_paoding.driver import Driver, History
 from tfmot_paoding.graph import Graph
+from tfmot_paoding.schedule import passed_steps
 from tfmot_paoding.unit_wrapper import UnitWrapper
 
 
@@ -18,20 +23,27 @@ class Follower:
   is carried out once, at the first call after the training step it belongs to.
 
   Args:
-    model: A wrapped model, whose training begins now.
+    model: A wrapped model, or one that trains a wrapped model inside it; its
+      training begins now.
     calibration_data: As in `run_schedule`, for methods that fit.
     prior: As in `run_schedule`.
 
+  Attributes:
+    model: The model.
+    ended: Whether an epoch has ended since the last training began.
+
   Raises:
-    ValueError: no group of the model can be pruned.
+    ValueError: no group of the model can be pruned, or it is subclassed and
+      its layers are wrapped one by one.
   """
 
   def __init__(
     self, model: keras.Model, calibration_data: Any = None, prior: Any = None
   ):
-    self._model = model
+    self.model = model
+    self.ended = False
     self._driver = Driver(
-      model, False, calibration_data, refresh=False, prior=prior
+      _trained_graph(model), False, calibration_data, refresh=False, prior=prior
     )
     self._counter = _counter(self._driver.graph)
     for wrapper in compat.collect_prunable_layers(model):
@@ -46,16 +58,72 @@ class Follower:
     """What was pruned since training began."""
     return self._driver.history
 
-  def catch_up(self) -> None:
-    """Carries out what the schedule asks for since the last call."""
+  def catch_up(self) -> int:
+    """Carries out what the schedule asks for since the last call.
+
+    Returns:
+      How often units were removed.
+    """
     step = self._step()
     # Several steps may have been taken in one execution.
-    for passed in range(self._last + 1, step + 1):
-      self._driver.step(passed)
+    steps = itertools.takewhile(
+      lambda passed: passed > self._last,
+      passed_steps(self._driver.schedules, step),
+    )
+    removed = [self._driver.step(passed) for passed in reversed(list(steps))]
     self._last = step
+    return sum(removed)
 
   def _step(self) -> int:
     return int(keras.backend.get_value(self._counter))
+
+
+def attend(callback: Any, epoch_ends: bool = False) -> None:
+  """Prunes a model whose wrappers TFMOT's own callback asks something of.
+
+  Args:
+    callback: The callback that asks, or None.
+    epoch_ends: Whether it does so at an epoch's end, else at the beginning.
+
+  Raises:
+    ValueError: the model cannot be pruned, or not by TFMOT's callback.
+  """
+  model = getattr(callback, 'model', None)
+  if model is None or not tf.executing_eagerly():
+    return
+  follower = getattr(callback, 'follower', None)
+  known = follower is not None and follower.model is model
+  if known and (epoch_ends or not follower.ended):
+    if follower.catch_up() > 1:
+      warnings.warn(_TOGETHER, stacklevel=4)
+  else:
+    _check_writes(model)
+    follower = callback.follower = Follower(model)
+  follower.ended = epoch_ends
+
+
+_TOGETHER = (
+  "TFMOT's UpdatePruningStep speaks to its wrappers only at an epoch's end: "
+  'all pruning steps of the epoch were carried out there together. Pass '
+  'tfmot_paoding.UpdatePruningStep() instead to prune at each step.'
+)
+
+
+def _trained_graph(model: keras.Model) -> keras.Model:
+  """The wrapped graph of layers in a model that trains it."""
+  if compat.is_graph_model(model):
+    return model
+  holders = [
+    layer
+    for layer in model.layers
+    if isinstance(layer, UnitWrapper)
+    or (
+      isinstance(layer, keras.Model) and compat.collect_prunable_layers(layer)
+    )
+  ]
+  if len(holders) == 1 and isinstance(holders[0], keras.Model):
+    return _trained_graph(holders[0])
+  return model
 
 
 def _counter(graph: Graph) -> Any:
@@ -68,3 +136,14 @@ def _counter(graph: Graph) -> Any:
     key=lambda p: graph.calls[p],
   )
   return graph.wrappers[path].pruning_step
+
+
+def _check_writes(model: keras.Model) -> None:
+  """Raises where weights are written behind the back of TFMOT's callback."""
+  if compat.averages_weights(getattr(model, 'optimizer', None)):
+    raise ValueError(
+      'The optimizer has use_ema=True: when training ends it overwrites the '
+      "weights with their averages, after TFMOT's UpdatePruningStep has spoken "
+      'to its wrappers for the last time, and removed units come back. Pass '
+      'tfmot_paoding.UpdatePruningStep() instead.'
+    )

@@ -53,7 +53,8 @@ def prune_low_saliency(
 
   The counterpart of TFMOT's `prune_low_magnitude`. Nothing is pruned yet:
   `run_schedule` does it without data, or `fit` with the `UpdatePruningStep`
-  callback. Layers without a part in a prunable group stay unwrapped.
+  callback (TFMOT's own does it too, but only at the end of each epoch). Layers
+  without a part in a prunable group stay unwrapped.
 
   Args:
     to_prune: A built Sequential or functional model, of tf_keras or Keras 3.

@@ -13,6 +13,7 @@ import tensorflow as tf
 from tfmot_paoding import compat
 from tfmot_paoding.allocation import Allocation
 from tfmot_paoding.compat import keras, register_serializable
+from tfmot_paoding.following import attend
 from tfmot_paoding.layers import is_known
 from tfmot_paoding.masked_weights import names_of
 from tfmot_paoding.methods import Method, get_method
@@ -28,6 +29,7 @@ class _HeldMasks(compat.Pruning):
     return tf.no_op('masks_are_held')
 
   def weight_mask_op(self):
+    attend(compat.asking_callback(), epoch_ends=True)
     # Under mixed precision some weights are read in float16 and others not;
     # their masks must follow, and products must not be rounded.
     with compat.enable_auto_cast_variables(None):
@@ -40,8 +42,9 @@ class PruneLowSaliency(UnitWrapper, compat.PruneLowMagnitude):
 
   It is a `PruneLowMagnitude`, so that all of TFMOT takes it for one, but its
   masks cover every weight of a removed unit (kernel, bias, batch
-  normalization's gamma and beta) and are set by `run_schedule` or
-  `UpdatePruningStep`, which see the whole network.
+  normalization's gamma and beta) and are set by `run_schedule` or a callback,
+  which see the whole network: this package's `UpdatePruningStep` at each step,
+  TFMOT's own at the end of each epoch.
 
   Args:
     layer: The layer to wrap.
@@ -114,6 +117,23 @@ class PruneLowSaliency(UnitWrapper, compat.PruneLowMagnitude):
       block_size=self.block_size,
       block_pooling_type=self.block_pooling_type,
     )
+
+  @property
+  def pruning_step(self) -> Any:
+    """The variable that counts training steps; -1 before the first.
+
+    Raises:
+      ValueError: TFMOT's callback reads it, as training begins, of a model that
+        cannot be pruned.
+    """
+    attend(compat.asking_callback())
+    if '_pruning_step' not in self.__dict__:
+      raise AttributeError(f'The wrapper {self.name!r} is not built.')
+    return self.__dict__['_pruning_step']
+
+  @pruning_step.setter
+  def pruning_step(self, variable: Any) -> None:
+    self.__dict__['_pruning_step'] = variable  # `add_weight` has tracked it
 
   def call(
     self,
