@@ -6,10 +6,13 @@ import os
 import shutil
 import subprocess
 
+import numpy as np
 import pytest
 
 import tfmot_paoding as paoding
 from tests import testing
+from tfmot_paoding.compat import keras
+from tfmot_paoding.tflite.litert import load_interpreter
 
 _COMPILER = (
   shutil.which('g++') or shutil.which('clang++') or shutil.which('c++')
@@ -80,3 +83,98 @@ def test_other_bytes_and_folders_are_refused(data, tmp_path):
   with pytest.raises(OSError, match='nowhere'):
     paoding.write_c_array(data, str(tmp_path / 'nowhere' / 'net'), 'net', 100)
   assert not os.listdir(tmp_path)
+
+
+def two_by_two():
+  """Ids and real numbers; files take inputs and give outputs by name."""
+  layers = keras.layers
+  ids = keras.Input((10,), dtype='int32', name='zz')
+  rest = keras.Input((3,), name='aa')
+  x = layers.Flatten()(layers.Embedding(50, 8)(ids))
+  x = layers.Concatenate()([x, rest])
+  outputs = [
+    layers.Dense(n, name=own)(x) for n, own in ((2, 'two'), (4, 'one'))
+  ]
+  return testing.fill(keras.Model([ids, rest], outputs))
+
+
+@pytest.fixture(scope='module')
+def mixed():
+  model = two_by_two()
+  ranges = {'zz': (0, 49), 'aa': (-1, 1)}
+  return model, paoding.convert_to_tflite(model, 'int8', ranges)
+
+
+@pytest.mark.skipif(not _COMPILER, reason='no C++ compiler is installed')
+def test_a_program_finds_each_input_with_its_scale(mixed, tmp_path):
+  model, data = mixed
+  source, header = paoding.write_c_array(
+    data, str(tmp_path / 'net'), None, 4096, model
+  )
+  interpreter = load_interpreter(data)
+  runner = interpreter.get_signature_runner()
+  checks = []
+  for kind, order, details in (
+    ('input', interpreter.get_input_details(), runner.get_input_details()),
+    ('output', interpreter.get_output_details(), runner.get_output_details()),
+  ):
+    places = [one['index'] for one in order]
+    for name, detail in details.items():
+      place = places.index(detail['index'])
+      own = f'net_{kind}_{place}'
+      checks += [
+        f'net_{kind}_{name.replace("-", "_")}_index == {place}',
+        f'{own}_size == {np.prod(detail["shape"])}',
+        f'sizeof({own}_shape) == {len(detail["shape"])} * sizeof(int)',
+        f'{own}_shape[1] == {detail["shape"][1]}',
+      ]
+      scale, zero = detail['quantization']
+      if scale:
+        checks += [f'{own}_scale == {scale!r}f', f'{own}_zero_point == {zero}']
+  assert sum('zero_point' in check for check in checks) == 3
+  main = tmp_path / 'main.cc'
+  lines = '\n'.join(f'static_assert({check}, "");' for check in checks)
+  main.write_text(
+    f'#include "{os.path.basename(header)}"\n{lines}\n'
+    'int main() { return net_len == 0; }\n'
+  )
+  flags = [_COMPILER, '-std=c++14', '-Wall', '-Wextra', '-Werror', '-pedantic']
+  program = str(tmp_path / 'program')
+  subprocess.run([*flags, str(main), source, '-o', program], check=True)
+  subprocess.run([program], check=True)
+
+
+def test_the_models_order_is_told_where_it_is_known(mixed, tmp_path):
+  model, data = mixed
+  paoding.write_c_array(data, str(tmp_path / 'net'), None, 4096, model)
+  text = (tmp_path / 'net.h').read_text()
+  assert "// input(0): the model's input 1 'aa', int8 of shape [1, 3]" in text
+  assert "// input(1): the model's input 0 'zz', int32 of shape" in text
+  assert (
+    "// output(0): the model's output 1 'one', int8 of shape [1, 4]" in text
+  )
+  paoding.write_c_array(data, str(tmp_path / 'net'), None, 4096)
+  text = (tmp_path / 'net.h').read_text()
+  assert "// input(0): 'aa', int8 of shape [1, 3]" in text
+  with pytest.raises(ValueError, match='those of `model`'):
+    paoding.write_c_array(data, str(tmp_path / 'x'), 'x', 4096, testing.mlp())
+
+
+@pytest.mark.skipif(not _COMPILER, reason='no C++ compiler is installed')
+def test_files_of_two_models_do_not_compile(data, mixed, tmp_path):
+  paoding.write_c_array(data, str(tmp_path / 'net'), None, 4096)
+  old = (tmp_path / 'net.h').read_text()
+  source, _ = paoding.write_c_array(mixed[1], str(tmp_path / 'net'), None, 4096)
+  command = [
+    _COMPILER,
+    '-std=c++14',
+    '-c',
+    source,
+    '-o',
+    str(tmp_path / 'net.o'),
+  ]
+  subprocess.run(command, check=True)
+  (tmp_path / 'net.h').write_text(old)
+  done = subprocess.run(command, capture_output=True, text=True, check=False)
+  assert done.returncode
+  assert 'is of another model' in done.stderr
