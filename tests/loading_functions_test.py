@@ -251,3 +251,7 @@ def test_a_function_of_python_3_5(shared):
     paoding.load_model(path)
   with pytest.raises(ValueError, match=r"could not.*functions={'lambda_1': f}"):
     paoding.load_model(path, allow_code=True)
+  model = paoding.load_model(
+    path, functions={'lambda_1': lambda x: x / 127.5 - 1}
+  )
+  assert model.get_layer('lambda_1')(tf.constant([255.0])).numpy() == [1.0]

@@ -25,6 +25,7 @@ from tfmot_paoding.loading.functions import (
 )
 from tfmot_paoding.loading.hdf5 import changed_hdf5
 from tfmot_paoding.loading.inspection import Description, read_file
+from tfmot_paoding.loading.keras1 import from_keras1
 from tfmot_paoding.loading.safety import check_config
 from tfmot_paoding.loading.saved_models import (
   check_description,
@@ -77,8 +78,12 @@ def load_model(
       return _load_saved_model(path, allow_code, given)
     description = read_file(path, trusted=allow_code)
     later = description.version.startswith('3')
+    config = description.config
+    if description.version.startswith('1') and not description.is_archive:
+      with loading(path):
+        config = from_keras1(config, path)
     with functions_in_place(_library(later), given):
-      config = _checked(description.config, path, allow_code, given)
+      config = _checked(config, path, allow_code, given)
       return _load_file(path, description, config, allow_code)
 
 
@@ -91,13 +96,14 @@ def _library(later: bool) -> Any:
 
 def _checked(config: Any, path: str, allow_code: bool, given: dict) -> Any:
   """A description with the given functions in it, if it is safe."""
-  layers = lambda_layers(config)
-  unknown_names(given, layers, path)
-  if not allow_code:
-    refuse_lambdas(layers, given, path)
-  config = with_functions(config, given, path) if given else config
-  if not allow_code:
-    check_config(config, path)
+  with loading(path):
+    layers = lambda_layers(config)
+    unknown_names(given, layers, path)
+    if not allow_code:
+      refuse_lambdas(layers, given, path)
+    config = with_functions(config, given, path) if given else config
+    if not allow_code:
+      check_config(config, path)
   return config
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from tfmot_paoding.compat import keras
 from tfmot_paoding.compensation import compensations
 from tfmot_paoding.criteria import criteria
+from tfmot_paoding.loading.errors import ModelFileError
 from tfmot_paoding.selection import selections
 
 # TensorFlow functions that only compute; by prefix and by whole name, both
@@ -123,7 +124,7 @@ def check_config(config: Any, path: str) -> None:
     why = _objection(part)
     if why:
       where = f' (layer {layer!r})' if layer else ''
-      raise ValueError(
+      raise ModelFileError(
         f'{path!r} {why}{where}. Loading it could run code, or read files of '
         'yours. If you trust whoever made it, pass allow_code=True; a class of '
         'your own is allowed once it is registered with '
