@@ -74,6 +74,9 @@ def test_configs_make_a_round_trip():
 
 def test_a_prunable_layer_of_the_users_own_names_its_weights():
   class Own(_layers.Dense, _sparsity.PrunableLayer):
+    def call(self, inputs):
+      return super().call(inputs) ** 2
+
     def get_prunable_weights(self):
       return [self.kernel]
 
@@ -81,6 +84,18 @@ def test_a_prunable_layer_of_the_users_own_names_its_weights():
   layer.build((None, 4))
   assert len(layer.pruning_vars) == 1
   assert layer.pruning_vars[0][0] is layer.layer.kernel
+
+
+def test_a_subclass_that_is_its_parent_is_masked_like_it():
+  class Own(_layers.Dense, _sparsity.PrunableLayer):
+    def get_prunable_weights(self):
+      return [self.kernel]
+
+  layer = paoding.PruneLowSaliency(Own(3))
+  layer.build((None, 4))
+  kernel, bias = (weight for weight, _, _ in layer.pruning_vars)
+  assert kernel is layer.layer.kernel
+  assert bias is layer.layer.bias
 
 
 @pytest.mark.parametrize(

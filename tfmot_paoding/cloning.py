@@ -85,12 +85,17 @@ def _inputs_of(
   ]
 
 
-def fresh_layer(layer: Any) -> Any:
-  """A layer of the same class and config, unbuilt.
+def fresh_layer(layer: Any, config: dict[str, Any] | None = None) -> Any:
+  """A layer of the same class, unbuilt.
+
+  Args:
+    layer: The layer.
+    config: What to make it of; None for its own config.
 
   Raises:
     ValueError: `layer` was revived from a SavedModel, so that nothing but its
-      traced functions is known.
+      traced functions is known; or its class does not make a layer of its own
+      config.
   """
   if type(layer) is keras.layers.Lambda:
     return compat.fresh_lambda(layer)
@@ -101,7 +106,15 @@ def fresh_layer(layer: Any) -> Any:
       'layer can be made anew. Register the class with '
       'register_keras_serializable, and load the model again.'
     )
-  return type(layer).from_config(layer.get_config())
+  try:
+    return type(layer).from_config(config or layer.get_config())
+  except (TypeError, NotImplementedError) as error:
+    raise ValueError(
+      f'Layer {layer.name!r} of class {type(layer).__name__} cannot be made '
+      f'again from its config, as a copy of the model needs it ({error}). Let '
+      '`get_config` hold every argument of `__init__`, and `__init__` take '
+      '**kwargs for `name` and `dtype`.'
+    ) from error
 
 
 def leaf_paths(graph: Graph) -> list[Path]:

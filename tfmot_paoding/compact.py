@@ -239,7 +239,31 @@ def _resized(graph: Graph, layer: Any, path: Path, shapes: list[Shape]) -> Any:
     config.pop('batch_input_shape', None)
   if len(targets) == 1 and shapes[targets[0]] != graph.shapes[targets[0]]:
     config = handler_of(layer).resize(layer, config, shapes[targets[0]])
-  return type(layer).from_config(config)
+  return _made(layer, config)
+
+
+def _made(layer: Any, config: dict[str, Any]) -> Any:
+  """A layer of the same class with another config.
+
+  Raises:
+    ValueError: the class does not go by its config.
+  """
+  small = fresh_layer(layer, config)
+  old, made = layer.get_config(), small.get_config()
+  ignored = [
+    key
+    for key, value in config.items()
+    if value != old[key] and made.get(key) == old[key]
+  ]
+  if ignored:
+    raise ValueError(
+      f'Layer {layer.name!r} of class {type(layer).__name__} was given '
+      f'{ignored[0]}={config[ignored[0]]!r} and made it '
+      f'{made[ignored[0]]!r}: its class does not go by its config, so that it '
+      'cannot be made smaller. Let `__init__` take it, or leave its units '
+      'alone by a pruning_policy.'
+    )
+  return small
 
 
 def _fill(

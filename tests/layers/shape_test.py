@@ -45,7 +45,7 @@ def test_identities(layer):
 def test_resize_keeps_what_is_inferred():
   layer = keras.layers.Reshape((1, -1))
   config = handler_of(layer).resize(layer, layer.get_config(), (1, 3))
-  assert config['target_shape'] == [1, -1]
+  assert config['target_shape'] == (1, -1)
   layer = keras.layers.Reshape((1, 6))
   config = handler_of(layer).resize(layer, layer.get_config(), (1, 3))
-  assert config['target_shape'] == [1, 3]
+  assert config['target_shape'] == (1, 3)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tfmot_paoding.layers.subclasses import parent_of, what_differs
 from tfmot_paoding.ops import Array, Op, Opaque, Shape, WeightRef
 
 Path = tuple[str, ...]
@@ -118,8 +119,9 @@ def register_handler(
 ) -> Callable[[type[LayerHandler]], type[LayerHandler]]:
   """A class decorator: this handler knows these layer classes.
 
-  Subclasses of a layer class are not covered, since they may compute
-  something else.
+  A subclass of a layer class is covered where it computes the same: where it
+  writes nothing of the class anew but `__init__`, `get_config` and
+  `get_prunable_weights`, and its config holds the class's settings.
   """
 
   def add(cls: type[LayerHandler]) -> type[LayerHandler]:
@@ -132,13 +134,20 @@ def register_handler(
 
 def handler_of(layer: Any) -> LayerHandler:
   """The handler of a layer's class; one that knows nothing if there is none."""
-  return _HANDLERS.get(type(layer), _UNKNOWN)
+  handler = _HANDLERS.get(type(layer))
+  if handler is not None:
+    return handler
+  parent = parent_of(type(layer), _HANDLERS)
+  if parent is None:
+    return _UNKNOWN
+  why = what_differs(layer, parent)
+  return _HANDLERS[parent] if why is None else _Unknown(why)
 
 
 def is_known(layer: Any) -> bool:
   """Whether a handler knows the layer's class, whatever its calls are told."""
   handler = handler_of(layer)
-  return handler is not _UNKNOWN and not handler.reads_calls
+  return not isinstance(handler, _Unknown) and not handler.reads_calls
 
 
 def resizes(layer: Any) -> bool:
@@ -157,8 +166,11 @@ def weight_ref(path: Path, layer: Any, name: str) -> WeightRef | None:
 
 
 class _Unknown(LayerHandler):
+  def __init__(self, why: str = 'is of a kind that is not known'):
+    self._why = why
+
   def lower(self, layer, path, in_shapes, out_shape):
-    return opaque(layer, 'is of a kind that is not known')
+    return opaque(layer, self._why)
 
 
 _UNKNOWN = _Unknown()

@@ -84,8 +84,8 @@ class ReshapeHandler(base.LayerHandler):
     self, layer: Any, config: dict[str, Any], out_shape: Shape
   ) -> dict[str, Any]:
     """The smaller shape."""
-    config['target_shape'] = [
+    config['target_shape'] = tuple(
       old if old == -1 else new
       for old, new in zip(layer.target_shape, out_shape, strict=True)
-    ]
+    )
     return config
