@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import warnings
 from collections.abc import Iterator
@@ -14,13 +15,29 @@ from tfmot_paoding import compat
 from tfmot_paoding.calibration import calibration_samples
 from tfmot_paoding.cloning import in_float32
 from tfmot_paoding.compat import keras
-from tfmot_paoding.graph import build_graph, check_model
+from tfmot_paoding.graph import check_model
 from tfmot_paoding.keras3 import as_tf_keras
 from tfmot_paoding.ranges import input_boxes, resolve_range
-from tfmot_paoding.samples import draw_samples
 from tfmot_paoding.tflite.comparison import compare_tflite
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile
-from tfmot_paoding.tflite.litert import load_interpreter
+from tfmot_paoding.tflite.integers import (
+  TYPES,
+  check_ranges,
+  quantized_file,
+  ranged_file,
+  with_reach,
+)
+from tfmot_paoding.tflite.litert import (
+  load_interpreter,
+  run_apart,
+  run_tflite,
+)
+from tfmot_paoding.tflite.representative import (
+  MOST,
+  Representative,
+  a_few,
+  representative,
+)
 from tfmot_paoding.tflite.serving import (
   LOOPS,
   converter_of,
@@ -31,7 +48,6 @@ from tfmot_paoding.tflite.serving import (
 Array = np.ndarray
 
 QUANTIZATIONS = (None, 'dynamic', 'float16', 'int8', 'int16x8')
-_INTEGER = {'int8': tf.int8, 'int16x8': tf.int16}
 # What the check takes for a size that the model leaves open.
 _OPEN_SIZE = 32
 # How far a conversion may be from the Keras model, as a fraction of the
@@ -43,9 +59,11 @@ _TOLERANCE = {
   'int8': 0.1,
   'int16x8': 0.05,
 }
-_REPRESENTATIVE = 128
-_CHECKED = 64
-_FEW = 4  # of real numbers, where one wrong operator shows at once
+_FEW = 16  # of real numbers, where one wrong operator shows at once
+# The most that a file may be off in units of an output's own deviation (1 is
+# to say nothing), and the most of its answers that may be cut off in silence.
+_APART = 0.5
+_CUT = 0.01
 
 
 def convert_to_tflite(
@@ -112,14 +130,22 @@ def convert_to_tflite(
   model = in_float32(model)
   given = representative_data
   if given is not None:
-    given = calibration_samples(model, given, _REPRESENTATIVE)
+    given = calibration_samples(model, given, MOST)
   input_range = resolve_range(model, input_range, given)
-  if quantization in _INTEGER:
-    drawn = _representative(
-      model, input_range, seed, representative_data, prior, verbose
+  if quantization == 'float16':
+    _check_half(model)
+  if quantization in TYPES:
+    drawn = representative(
+      model,
+      input_range,
+      seed,
+      representative_data,
+      prior,
+      verbose,
+      coarse=quantization == 'int8',
     )
     data = _convert(model, quantization, drawn, float_io)
-    checked = {name: x[:_CHECKED] for name, x in drawn.items()}
+    checked = drawn.checked
   else:
     data = _convert(model, quantization)
     checked = _samples(model, input_range, seed)
@@ -143,16 +169,15 @@ def convert_unchecked(
     seed: Of the inputs.
   """
   drawn, model = None, in_float32(model)
-  if quantization in _INTEGER:
-    input_range = resolve_range(model, input_range)
-    drawn = _representative(model, input_range, seed, None, 'smooth', 0, 8)
+  if quantization in TYPES:
+    drawn = a_few(model, resolve_range(model, input_range), seed, 8)
   return _convert(model, quantization, drawn)
 
 
 def _convert(
   model: keras.Model,
   quantization: str | None,
-  drawn: dict[str, Array] | None = None,
+  drawn: Representative | None = None,
   float_io: bool = False,
   sparse: bool = False,
 ) -> bytes:
@@ -162,22 +187,38 @@ def _convert(
     ValueError: TFLite cannot express the model.
   """
   function = serving(model)
-  if quantization in _INTEGER and operations(function) & LOOPS:
+  if quantization in TYPES and operations(function) & LOOPS:
     _check_loops(model, quantization)
-  try:
+  with _explained(quantization):
     converter = converter_of(model, function)
-    _choose(converter, quantization, drawn, float_io, sparse)
-    with warnings.catch_warnings():
-      # Of TensorFlow's own use of its interpreter, and of integer modes that
-      # are given no statistics of inputs, which is what they are for.
-      warnings.filterwarnings('ignore', message='.*tf.lite.Interpreter is depr')
-      warnings.filterwarnings('ignore', message='Statistics for quantized inp')
-      return converter.convert()
-  except Exception as error:  # the converter raises what it likes
-    raise ValueError(
-      f'TFLite cannot express the model with `quantization` {quantization!r}: '
-      f'{_gist(str(error))}'
-    ) from error
+    if quantization not in TYPES:
+      return _choose(converter, quantization, sparse).convert()
+    ranged = ranged_file(converter, quantization, drawn.ranging)
+  check_ranges(ranged)
+  ranged = with_reach(ranged, drawn.reach)
+  with _explained(quantization):
+    return quantized_file(ranged, quantization, float_io)
+
+
+@contextlib.contextmanager
+def _explained(quantization: str | None) -> Iterator[None]:
+  """Raises what the converter does in the words of this package.
+
+  Raises:
+    ValueError: TFLite cannot express the model.
+  """
+  with warnings.catch_warnings():
+    # Of TensorFlow's own use of its interpreter, and of integer modes that
+    # are given no statistics of inputs, which is what they are for.
+    warnings.filterwarnings('ignore', message='.*tf.lite.Interpreter is depr')
+    warnings.filterwarnings('ignore', message='Statistics for quantized inp')
+    try:
+      yield
+    except Exception as error:  # the converter raises what it likes
+      raise ValueError(
+        'TFLite cannot express the model with `quantization` '
+        f'{quantization!r}: {_gist(str(error))}'
+      ) from error
 
 
 def _check_loops(model: keras.Model, quantization: str) -> None:
@@ -193,28 +234,16 @@ def _check_loops(model: keras.Model, quantization: str) -> None:
 def _choose(
   converter: tf.lite.TFLiteConverter,
   quantization: str | None,
-  drawn: dict[str, Array] | None,
-  float_io: bool,
   sparse: bool,
-) -> None:
-  """Sets what the file shall be like."""
+) -> tf.lite.TFLiteConverter:
+  """Sets what a file of real numbers shall be like."""
   if quantization is not None:
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
   if sparse:
     converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
   if quantization == 'float16':
     converter.target_spec.supported_types = [tf.float16]
-  if quantization in _INTEGER:
-    ops = tf.lite.OpsSet
-    converter.representative_dataset = lambda: _one_by_one(drawn)
-    converter.target_spec.supported_ops = [
-      ops.TFLITE_BUILTINS_INT8
-      if quantization == 'int8'
-      else ops.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
-    ]
-    if not float_io:
-      converter.inference_input_type = _INTEGER[quantization]
-      converter.inference_output_type = _INTEGER[quantization]
+  return converter
 
 
 def _gist(text: str) -> str:
@@ -226,11 +255,6 @@ def _gist(text: str) -> str:
     if re.match(r'(TF Select|Custom|Flex) ops?:|.*neither a custom op', line)
   ]
   return ' '.join(named or lines[:3])[:500]
-
-
-def _one_by_one(drawn: dict[str, Array]) -> Iterator[dict[str, Array]]:
-  for k in range(len(next(iter(drawn.values())))):
-    yield {name: x[k : k + 1] for name, x in drawn.items()}
 
 
 def _sparser(
@@ -258,50 +282,17 @@ def _sparser(
   return found if loads and (must or len(found) < len(data)) else data
 
 
-def _representative(
-  model: keras.Model,
-  input_range: Any,
-  seed: int,
-  data: Any,
-  prior: Any,
-  verbose: int,
-  count: int = _REPRESENTATIVE,
-) -> dict[str, Array]:
-  """Inputs that span the declared range, by input name.
-
-  Raises:
-    ValueError: the user's data do not fit the model or the range.
-  """
-  graph = build_graph(model)
-  shapes = [graph.shapes[value] for value in graph.inputs]
-  boxes = input_boxes(model, input_range, shapes)
-  if data is not None:
-    drawn = calibration_samples(model, data, count)
-  else:
-    drawn = draw_samples(
-      model, input_range, count, seed, None, prior, verbose, 'varied'
-    )
-  found = {}
-  for tensor, name, x, box in zip(
-    model.inputs, model.input_names, drawn, boxes, strict=True
-  ):
-    slack = 1e-3 * (box.high - box.low) + 1e-6
-    if data is not None and np.any(
-      (x < box.low - slack) | (x > box.high + slack)
-    ):
+def _check_half(model: keras.Model) -> None:
+  """Raises where a weight would become infinite."""
+  largest = np.finfo(np.float16).max
+  for weight in model.weights:
+    most = np.abs(weight.numpy()).max(initial=0)
+    if weight.dtype.is_floating and most > largest:
       raise ValueError(
-        f'`representative_data` of input {name!r} lie within '
-        f'[{x.min():g}, {x.max():g}], outside `input_range`. Scale them as the '
-        'model was trained, or pass the range they have.'
+        f'The weight {weight.name!r} reaches {most:g}, and float16 holds no '
+        f'more than {largest:g}. Use another `quantization`, or scale the '
+        'model down.'
       )
-    x = np.array(np.clip(x, box.low, box.high))
-    # The ends of the range belong to the input's scale.
-    lowest, highest = np.argmin(box.low), np.argmax(box.high)
-    x[0].ravel()[lowest] = box.low.ravel()[lowest]
-    x[-1].ravel()[highest] = box.high.ravel()[highest]
-    x = np.rint(x) if tensor.dtype.is_integer else x
-    found[name] = x.astype(tensor.dtype.as_numpy_dtype)
-  return found
 
 
 def _check(
@@ -312,18 +303,35 @@ def _check(
 ) -> None:
   """Raises unless the flatbuffer gives what the Keras model gives."""
   try:
-    found = compare_tflite(model, data, inputs)
+    found = compare_tflite(
+      model, data, inputs, run_apart if quantization in TYPES else run_tflite
+    )
   except RuntimeError as error:
     raise ValueError(
       f'The converted model does not run in the interpreter: {error}'
     ) from error
-  gap = found.mean if quantization in _INTEGER else found.largest
+  gap = found.mean if quantization in TYPES else found.largest
   if not gap <= _TOLERANCE[quantization]:
     raise ValueError(
       f'The converted model differs from the Keras model by {gap:.3g} of the '
       f"outputs' spread, where {quantization or 'float32'} explains "
       f'{_TOLERANCE[quantization]:g}. Try another `quantization`, and see that '
       '`input_range` is the range the model was trained on.'
+    )
+  if not found.apart <= _APART:
+    raise ValueError(
+      f'The converted model does not tell the answers of {found.where} apart: '
+      f"they differ from the Keras model's by {found.apart:.2g} of their own "
+      'deviation. One scale holds for a whole output, so that what is small '
+      'beside the rest of it is lost: give that an output layer of its own, '
+      'scale the outputs alike, or use another `quantization`.'
+    )
+  if found.cut > _CUT:
+    warnings.warn(
+      f'{found.cut:.0%} of the answers lie beyond what the converted model can '
+      'say: its ranges come from inputs that do not reach so far. Pass more of '
+      'them as `representative_data`, or none.',
+      stacklevel=3,
     )
 
 

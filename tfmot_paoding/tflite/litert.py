@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-import warnings
+import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile
+from tfmot_paoding.tflite.interpreter_worker import (
+  dequantized,
+  labelled,
+  load_interpreter,
+  quantized,
+  run,
+)
 from tfmot_paoding.tflite.refusals import check_names, refusals
+
+__all__ = [
+  'check_runs',
+  'dequantized',
+  'load_interpreter',
+  'quantized',
+  'run_apart',
+  'run_tflite',
+]
 
 Array = np.ndarray
 
-
-def load_interpreter(data: bytes, threads: int | None = None) -> Any:
-  """An interpreter for a flatbuffer, its tensors not allocated.
-
-  LiteRT's (the extra `[micro]` installs it), else TensorFlow's own.
-
-  Args:
-    data: The flatbuffer.
-    threads: How many to run on; None for as many as it likes.
-  """
-  try:
-    from ai_edge_litert import interpreter as litert
-  except ImportError:
-    with warnings.catch_warnings():
-      # TensorFlow announces the interpreter's move to another package.
-      warnings.filterwarnings('ignore', message='.*tf.lite.Interpreter is depr')
-      return tf.lite.Interpreter(model_content=data, num_threads=threads)
-  return litert.Interpreter(model_content=data, num_threads=threads)
+_WORKER = os.path.join(os.path.dirname(__file__), 'interpreter_worker.py')
 
 
 def check_runs(file: TFLiteFile) -> None:
@@ -87,51 +87,52 @@ def run_tflite(
   check_runs(file)
   check_names(file, inputs, outputs)
   with refusals():
-    return _run(data, inputs, outputs)
+    made = run(data, inputs)
+  return [made[name] for name in outputs]
 
 
-def _run(
+def run_apart(
   data: bytes, inputs: Mapping[str, Array], outputs: Sequence[str]
 ) -> list[Array]:
-  interpreter = load_interpreter(data)
-  runner = interpreter.get_signature_runner()
-  details = runner.get_input_details()
-  made = runner.get_output_details()
-  inputs = {
-    name: quantized(x, details[name]['quantization'], details[name]['dtype'])
-    for name, x in inputs.items()
-  }
-  count = len(next(iter(inputs.values())))
-  rows = []
-  for k in range(count):
-    if k:
-      interpreter.reset_all_variables()
-    rows.append(runner(**{name: x[k : k + 1] for name, x in inputs.items()}))
-  return [
-    dequantized(
-      np.concatenate([row[name] for row in rows]), made[name]['quantization']
-    )
-    for name in outputs
-  ]
+  """`run_tflite` in a process of its own, for files that nobody has run yet.
 
-
-def quantized(x: Array, scale: tuple[float, int], dtype: Any) -> Array:
-  """Real numbers as a tensor holds them.
+  What brings that process down would have ended this one, and all that the
+  user has in it.
 
   Args:
-    x: The numbers.
-    scale: What one step is worth, and which integer is 0; 0 for real tensors.
-    dtype: The tensor's.
+    data: The flatbuffer.
+    inputs: As in `run_tflite`.
+    outputs: As in `run_tflite`.
+
+  Raises:
+    ValueError: the interpreter would not run it, or ended with its process.
+    RuntimeError: the interpreter refused it.
   """
-  step, zero = scale
-  if not step:
-    return np.asarray(x, dtype)
-  limits = np.iinfo(dtype)
-  steps = np.round(np.asarray(x, np.float64) / step) + zero
-  return np.clip(steps, limits.min, limits.max).astype(dtype)
-
-
-def dequantized(x: Array, scale: tuple[float, int]) -> Array:
-  """The reverse of `quantized`."""
-  step, zero = scale
-  return (x.astype(np.float64) - zero) * step if step else x
+  check_runs(TFLiteFile(data))
+  with tempfile.TemporaryDirectory() as folder:
+    model, given, made = (
+      os.path.join(folder, name) for name in ('m.tflite', 'in.npz', 'out.npz')
+    )
+    with open(model, 'wb') as file:
+      file.write(data)
+    np.savez(given, **labelled(inputs))
+    done = subprocess.run(
+      [sys.executable, _WORKER, model, given, made],
+      capture_output=True,
+      text=True,
+      errors='replace',
+      check=False,
+    )
+    if done.returncode < 0:
+      raise ValueError(
+        'The interpreter ends with its process (signal '
+        f'{-done.returncode}) on the converted model, as it would on a phone: '
+        'an operator of it breaks down on these integers. Use another '
+        '`quantization`, and see that `input_range` is the range the model was '
+        'trained on.'
+      )
+    if done.returncode:
+      said = [line for line in done.stderr.splitlines() if line.strip()]
+      raise RuntimeError(said[-1] if said else 'it gave no reason.')
+    with np.load(made) as file:
+      return [file[f'={name}'] for name in outputs]

@@ -1,0 +1,152 @@
+"""Files of integers: what their ranges hold, and what is noticed of it."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+import tfmot_paoding as paoding
+from tests import testing
+from tfmot_paoding.compat import keras
+from tfmot_paoding.tflite import convert as lib
+from tfmot_paoding.tflite import litert
+
+_layers = keras.layers
+
+
+def growing(outputs: int = 1) -> keras.Model:
+  """A regressor whose answers grow with its inputs."""
+  model = testing.mlp((8, 24, 16, outputs))
+  model.set_weights([np.abs(w) for w in model.get_weights()])
+  return model
+
+
+def answers(model, data, x):
+  """The model's and the file's, of a model of one input and output."""
+  (name,), names = model.input_names, model.output_names
+  return model(x).numpy(), paoding.run_tflite(data, {name: x}, names)[0]
+
+
+@pytest.mark.parametrize('quantization', ['int8', 'int16x8'])
+def test_the_answers_of_a_regressor_are_not_cut_off(quantization):
+  model = growing()
+  x = testing.samples((8,), 200, 0.0, 1.0).astype(np.float32)
+  data = paoding.convert_to_tflite(model, quantization)
+  want, got = answers(model, data, x)
+  assert np.mean(want > 1.01 * got.max()) < 0.01
+  assert np.mean(np.square(want - got)) < 0.01 * want.var()
+  found = paoding.compare_tflite(model, data, {model.input_names[0]: x})
+  assert found.cut < 0.01
+  assert found.apart < 0.1
+
+
+def test_answers_beyond_what_a_file_can_say_are_noticed():
+  model = growing()
+  x = testing.samples((8,), 100, 0.0, 1.0).astype(np.float32)
+  x[:130] *= 0.7  # those that the ranges come from
+  with pytest.warns(UserWarning, match=r'\d+% of the answers lie beyond'):
+    paoding.convert_to_tflite(model, 'int8', representative_data=x)
+  with warnings.catch_warnings():
+    warnings.simplefilter('error')
+    paoding.convert_to_tflite(model, 'int8', representative_data=x[130:])
+
+
+def test_what_is_small_beside_the_rest_of_an_output_is_not_given_up():
+  x = inputs = keras.Input((6,))
+  x = _layers.Dense(12, 'relu')(x)
+  one, two = _layers.Dense(1, name='one'), _layers.Dense(1, name='two')
+  apart = testing.fill(keras.Model(inputs, [one(x), two(x)]))
+  one.set_weights([1000 * w for w in one.get_weights()])
+  joined = keras.Model(inputs, _layers.Concatenate(name='all')(apart.outputs))
+  x = testing.samples((6,), 50, 0.0, 1.0).astype(np.float32)
+  data = paoding.convert_to_tflite(apart, 'int8')
+  found = paoding.compare_tflite(apart, data, {apart.input_names[0]: x})
+  assert found.apart < 0.2
+  with pytest.raises(ValueError, match="column 1 of output 'all' apart"):
+    paoding.convert_to_tflite(joined, 'int8')
+  assert len(paoding.convert_to_tflite(joined))
+
+
+def test_boxes_beside_scores_are_not_accepted_with_every_score_zero():
+  x = inputs = keras.Input((8, 8, 3))
+  x = _layers.Conv2D(8, 3, strides=2, activation='relu')(x)
+  boxes = _layers.Reshape((9, 4))(_layers.Conv2D(4, 1)(x))
+  scores = _layers.Reshape((9, 2))(_layers.Conv2D(2, 1)(x))
+  boxes = _layers.Rescaling(300.0)(boxes)
+  scores = _layers.Activation('sigmoid')(scores)
+  joined = _layers.Concatenate(name='all')([boxes, scores])
+  with pytest.raises(ValueError, match=r"column [45] of output 'all' apart"):
+    paoding.convert_to_tflite(testing.fill(keras.Model(inputs, joined)), 'int8')
+  apart = testing.fill(keras.Model(inputs, [boxes, scores]))
+  assert len(paoding.convert_to_tflite(apart, 'int8'))
+
+
+def exploding() -> keras.Model:
+  inputs = keras.Input((4,))
+  huge = keras.initializers.Constant(50.0)
+  x = _layers.Dense(3, 'exponential', kernel_initializer=huge)(inputs)
+  return keras.Model(inputs, _layers.Dense(2)(x))
+
+
+@pytest.mark.parametrize('quantization', ['int8', 'int16x8'])
+def test_activations_that_overflow_do_not_end_the_process(quantization):
+  with pytest.raises(ValueError, match=r"'.*Exp' overflows: it reaches .* inf"):
+    paoding.convert_to_tflite(exploding(), quantization, (-1.0, 1.0))
+
+
+@pytest.mark.parametrize('quantization', [None, 'float16', 'dynamic'])
+def test_answers_that_overflow_are_the_models_own(quantization):
+  with pytest.raises(ValueError, match='model itself gives NaN or infinite'):
+    paoding.convert_to_tflite(exploding(), quantization, (-1.0, 1.0))
+
+
+def test_weights_that_half_precision_cannot_hold_are_named():
+  model = testing.mlp((4, 6, 2))
+  kernel, bias = model.layers[0].get_weights()
+  model.layers[0].set_weights([kernel * 1e5, bias])
+  model.layers[1].set_weights([w * 1e-5 for w in model.layers[1].get_weights()])
+  with pytest.raises(ValueError, match="'hidden_0/kernel:0' reaches .* 65504"):
+    paoding.convert_to_tflite(model, 'float16')
+  assert len(paoding.convert_to_tflite(model))
+
+
+def test_what_ends_the_interpreter_does_not_end_python(monkeypatch):
+  x = inputs = keras.Input((8,))
+  x = _layers.LayerNormalization()(_layers.Dense(6)(x))
+  model = testing.fill(keras.Model(inputs, _layers.Dense(2)(x)))
+  monkeypatch.setattr(litert, 'check_runs', lambda _: None)
+  with pytest.raises(ValueError, match='ends with its process'):
+    paoding.convert_to_tflite(model, 'int16x8')
+
+
+def test_a_file_run_apart_answers_as_it_does_here():
+  a, b = keras.Input((3,), name='file'), keras.Input((4,), name='b')
+  x = _layers.Concatenate()([a, b])
+  model = testing.fill(keras.Model([a, b], [_layers.Dense(2)(x), x]))
+  x = {'file': testing.draw((3,)), 'b': testing.draw((4,))}
+  for quantization in ('int8', None):
+    data = lib.convert_unchecked(model, quantization, (-1.0, 1.0))
+    for one, two in zip(
+      litert.run_apart(data, x, model.output_names),
+      paoding.run_tflite(data, x, model.output_names),
+      strict=True,
+    ):
+      np.testing.assert_array_equal(one, two)
+
+
+def test_outputs_that_never_change_are_no_difference():
+  inputs = keras.Input((5,))
+  zero = keras.initializers.Zeros()
+  three = keras.initializers.Constant(3.0)
+  x = _layers.Dense(6, 'relu')(inputs)
+  fixed = _layers.Dense(
+    1, kernel_initializer=zero, bias_initializer=three, name='fixed'
+  )(x)
+  model = keras.Model(inputs, [fixed, _layers.Dense(2)(x)])
+  x = {model.input_names[0]: testing.draw((5,)).astype(np.float32)}
+  for quantization in ('int8', 'int16x8', 'float16', 'dynamic'):
+    data = paoding.convert_to_tflite(model, quantization)
+    got = paoding.run_tflite(data, x, model.output_names)[0]
+    np.testing.assert_allclose(got, 3.0, atol=0.05)
