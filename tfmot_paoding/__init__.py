@@ -57,6 +57,7 @@ from tfmot_paoding.selection import (
   Selection,
   register_selection,
 )
+from tfmot_paoding.subclassed import from_subclassed
 from tfmot_paoding.tflite import (
   Comparison,
   Latency,
@@ -115,6 +116,7 @@ __all__ = [
   'distill',
   'draw_samples',
   'from_keras3',
+  'from_subclassed',
   'get_method',
   'judge',
   'load_model',

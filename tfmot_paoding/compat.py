@@ -29,6 +29,20 @@ from tf_keras.src.saving import serialization_lib
 from tf_keras.src.saving.legacy.saved_model import load as saved_model_load
 
 smart_cond = utils.smart_cond
+# Whose layers do what their class says.
+_LIBRARIES = ('tf_keras.', 'tensorflow_model_optimization.', 'tfmot_paoding.')
+# What a symbolic call of a layer leaves on it.
+TRACED_ATTRIBUTES = frozenset(
+  {
+    '_callable_losses',
+    '_eager_losses',
+    '_inbound_nodes_value',
+    '_losses',
+    '_metrics',
+    '_name',
+    '_outbound_nodes_value',
+  }
+)
 enable_auto_cast_variables = autocast_variable.enable_auto_cast_variables
 
 SafeModeScope = serialization_lib.SafeModeScope
@@ -93,8 +107,10 @@ def is_revived(layer: Any) -> bool:
 
 def is_graph_model(model: Any) -> bool:
   """Whether `model` is a built Sequential or functional tf_keras model."""
-  return isinstance(model, keras.Model) and bool(
-    getattr(model, '_is_graph_network', False)
+  return (
+    isinstance(model, keras.Model)
+    and bool(getattr(model, '_is_graph_network', False))
+    and not has_own_call(model)
   )
 
 
@@ -111,6 +127,26 @@ def fresh_lambda(layer: keras.layers.Lambda) -> keras.layers.Lambda:
     arguments=layer.arguments,
     **keras.layers.Layer.get_config(layer),
   )
+
+
+def has_own_call(layer: Any) -> bool:
+  """Whether someone's own class says what a tf_keras layer does."""
+  cls = type(layer)
+  for method in ('call', '__call__'):
+    where = next((x for x in cls.__mro__ if method in vars(x)), cls)
+    if not where.__module__.startswith(_LIBRARIES):
+      return True
+  return False
+
+
+def input_structure(model: keras.Model) -> Any:
+  """A functional model's inputs in the structure that it takes."""
+  return model._nested_inputs
+
+
+def output_structure(model: keras.Model) -> Any:
+  """A functional model's outputs in the structure that it gives."""
+  return model._nested_outputs
 
 
 def ordered_nodes(model: keras.Model) -> Iterator[Any]:

@@ -36,7 +36,7 @@ def count_macs(model: keras.Model) -> int:
   Other layers that stay as they are, such as attention, count nothing.
 
   Args:
-    model: A built Sequential or functional tf_keras model.
+    model: A model that `prune_low_saliency` takes.
 
   Raises:
     TypeError: `model` is not a tf_keras model.

@@ -161,7 +161,8 @@ def check_model(model: Any) -> None:
     )
   raise ValueError(
     f'The model {model.name!r} is subclassed: its layers cannot be walked. '
-    'Express it with the functional API, tf_keras.Model(inputs, outputs).'
+    'Pass from_subclassed(model), which traces its `call`; or express it with '
+    'the functional API, tf_keras.Model(inputs, outputs).'
   )
 
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tfmot_paoding import answers, compat
 from tfmot_paoding.compat import keras
+from tfmot_paoding.input_specs import known_shape
 from tfmot_paoding.keras3_layers import (
   Chain,
   convert_layer,
@@ -20,28 +21,32 @@ from tfmot_paoding.keras3_layers import (
 )
 from tfmot_paoding.keras3_operations import convert_operation
 from tfmot_paoding.layer_names import SafeNames, name_apart
+from tfmot_paoding.subclassed import from_subclassed, is_subclassed
 
 # What tf_keras and TensorFlow raise at arguments that they do not take.
 _CALL_ERRORS = (TypeError, AttributeError, ValueError, tf.errors.OpError)
 
 
-def from_keras3(model: Any) -> keras.Model:
+def from_keras3(model: Any, input_shape: Any = None) -> keras.Model:
   """A Keras 3 model as a tf_keras (Keras 2) model with the same outputs.
 
   Nested models stay nested, shared layers shared, and names are kept. The
   result is compared with the original on random inputs before it is returned.
 
   Args:
-    model: A built Sequential or functional Keras 3 model, not changed; a
-      tf_keras model is returned as it is.
+    model: A Keras 3 model, not changed: a built Sequential, a functional, or
+      a subclassed one whose `call` is made of layers and functions, which is
+      traced. A tf_keras model is returned as it is.
+    input_shape: Of one sample, where a subclassed model was not built or
+      called yet, as `from_subclassed` takes it.
 
   Returns:
     The tf_keras model, not compiled.
 
   Raises:
     TypeError: `model` is no Keras model.
-    ValueError: it is subclassed or not built, or a layer or operation has no
-      tf_keras counterpart, which the message names.
+    ValueError: it is not built or cannot be traced, or a layer or operation
+      has no tf_keras counterpart; the message names what it is.
   """
   if isinstance(model, keras.Model):
     return model
@@ -64,9 +69,21 @@ def is_keras3_model(thing: Any) -> bool:
   return isinstance(thing, keras3.Model)
 
 
-def as_tf_keras(model: Any) -> Any:
-  """What a public function works on: Keras 3 models converted, else as is."""
-  return from_keras3(model) if compat.is_keras3(model) else model
+def as_tf_keras(model: Any, input_shape: Any = None) -> Any:
+  """What a public function works on.
+
+  Keras 3 models converted, subclassed models traced, anything else as it is.
+
+  Raises:
+    ValueError: an input shape is given for a model that says its own.
+  """
+  if compat.is_keras3(model):
+    return from_keras3(model, input_shape)
+  if is_subclassed(model):
+    return from_subclassed(model, input_shape)
+  if input_shape is not None:
+    raise known_shape(model)
+  return model
 
 
 class _Replay:

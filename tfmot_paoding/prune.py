@@ -48,6 +48,7 @@ def prune_low_saliency(
   scope: str = 'local',
   cost: str = 'parameters',
   floor: float = 0.1,
+  input_shape: Any = None,
 ) -> keras.Model:
   """Wraps a model for structured pruning without data.
 
@@ -57,8 +58,10 @@ def prune_low_saliency(
   without a part in a prunable group stay unwrapped.
 
   Args:
-    to_prune: A built Sequential or functional model, of tf_keras or Keras 3.
-      It is not changed; the result has copies of its weights.
+    to_prune: A model, of tf_keras or Keras 3: a built Sequential, a
+      functional, or a subclassed one whose `call` is made of layers and
+      functions, which is traced (`from_subclassed`). It is not changed; the
+      result has copies of its weights.
     pruning_schedule: Any TFMOT `PruningSchedule`, whose sparsity is read as
       the fraction of units removed from every group; or a dict of layer name
       to schedule, which leaves the other layers' units alone. None:
@@ -81,19 +84,21 @@ def prune_low_saliency(
     cost: What 'global' weighs that against: the 'parameters' or the 'macs'
       (multiply-accumulates) that a unit takes.
     floor: The fraction of each group's units that 'global' leaves at least.
+    input_shape: Of one sample, where a subclassed model was not built or
+      called yet, as `from_subclassed` takes it.
 
   Returns:
     The wrapped model, not compiled.
 
   Raises:
     TypeError: `to_prune` is not a Keras model.
-    ValueError: another argument is not as described, the model is subclassed,
-      unbuilt or wrapped already, holds NaN or infinite weights, or has no
-      group that can be pruned.
+    ValueError: another argument is not as described, the model is unbuilt,
+      cannot be traced or is wrapped already, holds NaN or infinite weights,
+      or has no group that can be pruned.
 
   Reference: Meng et al., arXiv 2204.00783.
   """
-  to_prune = as_tf_keras(to_prune)
+  to_prune = as_tf_keras(to_prune, input_shape)
   check_model(to_prune)
   graph = build_graph(to_prune)
   if graph.wrappers:
@@ -230,6 +235,7 @@ def prune(
   prior: Any = None,
   distillation: bool | DistillSettings | None = None,
   budget: Budget | None = None,
+  input_shape: Any = None,
 ) -> keras.Model:
   """Prunes a trained model without data and makes it physically smaller.
 
@@ -237,8 +243,7 @@ def prune(
   methods that fit on inputs, `distill` in one.
 
   Args:
-    model: A built Sequential or functional model, of tf_keras or Keras 3, not
-      changed.
+    model: As in `prune_low_saliency`; not changed.
     sparsity: The fraction of units to remove from every group, in [0, 1); or
       a dict of layer name to fraction, which leaves other layers' units alone.
       None with a `budget`.
@@ -258,9 +263,11 @@ def prune(
       inputs, and the outputs are classes.
     budget: What the model may take on a device, in place of a sparsity; see
       `prune_to_budget`.
+    input_shape: As in `prune_low_saliency`.
 
   Returns:
-    A smaller model of the same structure and layer names.
+    A smaller tf_keras model of the same structure and layer names; of a
+    Keras 3 model too, for which `to_keras3` is the way back.
 
   Raises:
     TypeError: `model` is not a Keras model.
@@ -271,6 +278,7 @@ def prune(
       'Pass either `sparsity` or `budget`, but got '
       + ('neither.' if budget is None else 'both.')
     )
+  model = as_tf_keras(model, input_shape)
   if budget is not None:
     return prune_to_budget(
       model,

@@ -83,7 +83,7 @@ def recall_inputs(
   gives samples of the prior, clipped to the range.
 
   Args:
-    model: A built Sequential or functional model, of tf_keras or Keras 3; it
+    model: A model that `prune_low_saliency` takes, of tf_keras or Keras 3; it
       is not changed.
     count: How many inputs.
     input_range: The range of the inputs, as in `prune_low_saliency`.

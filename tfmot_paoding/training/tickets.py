@@ -19,6 +19,7 @@ from tfmot_paoding import compat
 from tfmot_paoding.cloning import clone_with, copy_weights, fresh_layer
 from tfmot_paoding.compat import keras
 from tfmot_paoding.graph import build_graph, check_model
+from tfmot_paoding.keras3 import as_tf_keras
 from tfmot_paoding.training.ticket_files import TicketFiles
 
 Array = np.ndarray
@@ -45,7 +46,7 @@ def with_fixed_masks(model: keras.Model) -> keras.Model:
   """A copy of a model in TFMOT wrappers whose masks stay as they are set.
 
   Args:
-    model: A Sequential or functional tf_keras model; it is not changed.
+    model: A model that `prune_low_saliency` takes; it is not changed.
 
   Returns:
     The wrapped copy, all masks 1; train it with TFMOT's `UpdatePruningStep`.
@@ -54,6 +55,7 @@ def with_fixed_masks(model: keras.Model) -> keras.Model:
     TypeError: `model` is no tf_keras model.
     ValueError: it is subclassed or not built.
   """
+  model = as_tf_keras(model)
   check_model(model)
   copy = _copy(model)
   schedule = compat.ConstantSparsity(0.5, compat.NEVER - 1, compat.NEVER)

@@ -1,0 +1,83 @@
+"""What a subclassed model is called with, without data."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import tensorflow as tf
+
+from tfmot_paoding.compat import keras
+
+
+def call_specs(model: keras.Model, input_shape: Any = None) -> dict[str, Any]:
+  """The tensors that a tf_keras model's `call` takes, by argument.
+
+  Args:
+    model: A subclassed model.
+    input_shape: Of one sample, as `from_subclassed` takes it; None for what the
+      model was called or built with.
+
+  Returns:
+    Structures of `tf.TensorSpec` by the name of the argument, the batch axis
+    of any size.
+
+  Raises:
+    ValueError: the model was neither built nor called, and no shape is given.
+  """
+  parameters = list(inspect.signature(model.call).parameters)
+  dtype = model.compute_dtype or keras.backend.floatx()
+  if input_shape is not None:
+    return {parameters[0]: as_specs(input_shape, dtype)}
+  spec = model.save_spec()
+  if spec is not None:
+    args, kwargs = spec
+    found = dict(zip(parameters, args, strict=False)) | kwargs
+    return {
+      name: value
+      for name, value in found.items()
+      if any(isinstance(x, tf.TensorSpec) for x in tf.nest.flatten(value))
+    }
+  shape = getattr(model, '_build_input_shape', None)
+  if shape is None:
+    raise unknown_shape(model)
+  return {parameters[0]: as_specs(shape, dtype, batched=True)}
+
+
+def as_specs(shape: Any, dtype: Any, batched: bool = False) -> Any:
+  """A shape, or a list or dict of shapes, as `tf.TensorSpec`s.
+
+  Args:
+    shape: A tuple of sizes, None for free ones; or a `tf.TensorSpec`, with
+      the batch axis; or a list or dict of those.
+    dtype: Of those that say none.
+    batched: Whether the first size is the batch's.
+  """
+  if isinstance(shape, tf.TensorSpec):
+    return shape
+  if isinstance(shape, dict):
+    return {key: as_specs(x, dtype, batched) for key, x in shape.items()}
+  if isinstance(shape, tf.TensorShape):
+    shape = tuple(shape.as_list())
+  if all(size is None or isinstance(size, int) for size in shape):
+    sizes = list(shape)[1:] if batched else list(shape)
+    return tf.TensorSpec([None, *sizes], dtype)
+  return [as_specs(x, dtype, batched) for x in shape]
+
+
+def unknown_shape(model: Any) -> ValueError:
+  """The error for a model of which nobody knows what it takes."""
+  return ValueError(
+    f'The model {model.name!r} is subclassed and not built: nothing says what '
+    'it takes. Call it once on a batch of inputs, or pass the shape of one '
+    'sample, as in `input_shape=(32, 32, 3)`.'
+  )
+
+
+def known_shape(model: Any) -> ValueError:
+  """The error for a shape that is given where a model says its own."""
+  return ValueError(
+    f'`input_shape` is for subclassed models that were not called yet, but '
+    f'{getattr(model, "name", model)!r} is none: leave it away. A Sequential '
+    'model without an input takes model.build((None, *input_shape)).'
+  )

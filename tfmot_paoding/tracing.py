@@ -1,0 +1,118 @@
+"""What tracing a `call` needs, in either Keras: marks, statements, reasons."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+# What the code of a `call` may raise when it meets symbolic tensors.
+TRACE_ERRORS = (
+  ArithmeticError,
+  AssertionError,
+  AttributeError,
+  LookupError,
+  NotImplementedError,
+  RuntimeError,
+  TypeError,
+  ValueError,
+  tf.errors.OpError,
+)
+_LIBRARIES = frozenset(
+  {'tf_keras', 'keras', 'tensorflow', 'tfmot_paoding', 'numpy', 'optree'}
+)
+
+
+class TrainingFlag(int):
+  """A `training=True` that can be told from one in the user's own code."""
+
+
+IN_TRAINING = TrainingFlag(1)
+
+
+def without_flags(value: Any) -> Any:
+  """What a call was given, with the tracer's own `training` taken out."""
+  return None if isinstance(value, TrainingFlag) else value
+
+
+def takes(function: Callable[..., Any], name: str) -> bool:
+  """Whether a function has a parameter of that name."""
+  return name in inspect.signature(function).parameters
+
+
+def cannot_be_traced(model: Any, error: BaseException) -> ValueError:
+  """The error for a `call` that raised one when it met symbolic tensors."""
+  where = _statement(error)
+  return ValueError(
+    f'The model {model.name!r} is subclassed, and its `call` cannot be traced '
+    f'into layers{where}: {type(error).__name__}: '
+    f'{_first_line(error)}. A `call` that is made of layers and TensorFlow '
+    'functions alone can: move what looks into a tensor (a Python `if` or loop '
+    'over its values, `.numpy()`) into a layer of its own that has a '
+    '`get_config`, or express the model with the functional API, '
+    'Model(inputs, outputs).'
+  )
+
+
+def depends_on_training(model: Any, call: Callable[..., Any]) -> ValueError:
+  """The error for a `call` that is another function in training."""
+  return ValueError(
+    f'The model {model.name!r} is subclassed, and its `call` is another '
+    f'function with training=True than without{_training_branch(call)}. Hand '
+    '`training` on to layers that know it, such as Dropout and '
+    'BatchNormalization, or give the two functions to two models.'
+  )
+
+
+def differs(model: Any) -> ValueError:
+  """The error for a traced model with other answers."""
+  return ValueError(
+    f'The model {model.name!r} is subclassed, and what was traced from its '
+    '`call` gives other answers: it depends on its inputs in a way that cannot '
+    'be seen, draws random numbers, or remembers former calls. Move that into '
+    'a layer of its own that has a `get_config`, or express the model with the '
+    'functional API, Model(inputs, outputs).'
+  )
+
+
+def _first_line(error: BaseException) -> str:
+  lines = [line for line in str(error).splitlines() if line.strip()]
+  return lines[0].strip().rstrip('.') if lines else 'no message'
+
+
+def _statement(error: BaseException) -> str:
+  """The last line of the user's own code on the way to an error."""
+  found = ''
+  for frame, line in traceback.walk_tb(error.__traceback__):
+    module = frame.f_globals.get('__name__', '').split('.')[0]
+    if module in _LIBRARIES:
+      continue
+    summary = traceback.FrameSummary(
+      frame.f_code.co_filename, line, frame.f_code.co_name
+    )
+    text = f': `{summary.line}`' if summary.line else ''
+    found = f' at {summary.filename}, line {line}, in {summary.name}{text}'
+  return found
+
+
+def _training_branch(call: Callable[..., Any]) -> str:
+  """Where a `call` branches on `training`, if its source is at hand."""
+  try:
+    lines, start = inspect.getsourcelines(call)
+    tree = ast.parse(textwrap.dedent(''.join(lines)))
+  except (OSError, TypeError, SyntaxError):
+    return ''
+  for node in ast.walk(tree):
+    if not isinstance(node, (ast.If, ast.IfExp, ast.While)):
+      continue
+    names = {x.id for x in ast.walk(node.test) if isinstance(x, ast.Name)}
+    if 'training' in names:
+      line = start + node.lineno - 1
+      text = lines[node.lineno - 1].strip()
+      return f' at {inspect.getsourcefile(call)}, line {line}: `{text}`'
+  return ''
