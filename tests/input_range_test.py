@@ -273,6 +273,38 @@ def test_ids_are_whole_numbers_of_the_table():
   assert np.array_equal(x, np.rint(x))
 
 
+def test_ids_given_as_real_numbers_are_whole_too():
+  x = keras.Input((4,), name='x')  # the first two are rows, the rest is not
+  parts = [L.Flatten()(L.Embedding(9, 3)(x[:, k : k + 1])) for k in (0, 1)]
+  y = L.Dense(6, activation='relu')(L.Concatenate()([*parts, x[:, 2:]]))
+  y = L.BatchNormalization()(y)
+  model = testing.fill(keras.Model(x, L.Dense(2)(y)))
+  settings = paoding.RecallSettings(steps=3)
+  for draw in (
+    lambda: paoding.draw_samples(model, None, 300, prior='smooth'),
+    lambda: paoding.draw_samples(model, None, 300, prior='varied'),
+    lambda: [paoding.recall_inputs(model, 300, settings=settings, verbose=0)],
+  ):
+    (drawn,) = said(draw)[1]
+    rows, others = drawn[:, :2], drawn[:, 2:]
+    assert np.array_equal(rows, np.rint(rows))
+    assert (rows.min(), rows.max()) == (0, 8)
+    assert not np.array_equal(others, np.rint(others))
+  words = keras.Sequential(
+    [
+      keras.Input((5,)),
+      L.Embedding(50, 4),
+      L.GlobalAveragePooling1D(),
+      L.Dense(6, activation='relu'),
+      L.Dense(3),
+    ]
+  )
+  _, small = said(
+    paoding.prune, words, 0.5, 'reconstruction', step_sparsity=0.5, verbose=0
+  )
+  assert np.all(np.isfinite(small(drawn[:, :1] + np.zeros((1, 5)))))
+
+
 def test_data_outside_a_given_range_are_told_with_figures():
   data = np.random.default_rng(0).uniform(0, 255, (20, 5)).astype(np.float32)
   model = testing.mlp((5, 8, 3))

@@ -90,6 +90,26 @@ def input_claims(model: keras.Model, graph: Graph) -> list[list[Claim]]:
   ]
 
 
+def whole_entries(model: keras.Model, graph: Graph) -> list[Array]:
+  """Which entries of each input are whole numbers: rows, categories, integers.
+
+  Args:
+    model: A built tf_keras model.
+    graph: Its graph.
+
+  Returns:
+    One bool array of the input's shape for each input.
+  """
+  found = []
+  for claims, value, tensor in zip(
+    input_claims(model, graph), graph.inputs, model.inputs, strict=True
+  ):
+    limits = [claim.known for claim in claims if claim.is_limit]
+    all_whole = np.full(graph.shapes[value], tensor.dtype.is_integer)
+    found.append(np.any([all_whole, *limits], axis=0))
+  return found
+
+
 def _typed(claims: list[Claim], dtype: tf.DType, shape: Any) -> list[Claim]:
   """The claims, within what an 8 or 16-bit input can hold."""
   if not dtype.is_integer or dtype.size > 2:

@@ -17,11 +17,11 @@ import tensorflow as tf
 
 from tfmot_paoding.cloning import clone_with, copy_weights, fresh_layer
 from tfmot_paoding.compat import keras
+from tfmot_paoding.first_layers import whole_entries
 from tfmot_paoding.graph import Graph, build_graph, check_model, unwrapped
 from tfmot_paoding.heads import heads_of
 from tfmot_paoding.intervals import Interval
 from tfmot_paoding.keras3 import as_tf_keras
-from tfmot_paoding.ops import Lookup
 from tfmot_paoding.prior import Prior, prior_samples
 from tfmot_paoding.ranges import InputRange, input_boxes, resolve_range
 from tfmot_paoding.registry import Configurable
@@ -147,7 +147,8 @@ class _Recall:
       for box in input_boxes(model, input_range, self._shapes)
     ]
     self._middles = input_range.middles(model.input_names)
-    self._whole = _looked_up(graph)
+    self._masks = whole_entries(copy, graph)
+    self._whole = [bool(mask.all()) for mask in self._masks]
     self._judge = _Judge(copy, graph, self._heads, settings)
 
   def inputs(self, count: int, verbose: int) -> list[Array]:
@@ -167,7 +168,13 @@ class _Recall:
     found = []
     for _ in range(batches):
       targets = [head.draw(size, self._rng) for head in self._heads]
-      found.append(descent.run(self._start(size), targets, bar))
+      x = descent.run(self._start(size), targets, bar)
+      found.append(
+        [
+          np.where(mask, np.rint(part), part)
+          for mask, part in zip(self._masks, x, strict=True)
+        ]
+      )
     return [np.concatenate(parts)[:count] for parts in zip(*found, strict=True)]
 
   def _start(self, count: int) -> list[Array]:
@@ -176,12 +183,12 @@ class _Recall:
       Prior(), self._boxes, self._shapes, count, self._rng, self._middles
     )
     for k, box in enumerate(self._boxes):
-      if self._whole[k]:
-        drawn[k] = self._rng.integers(
-          np.ceil(box.low).astype(int),
-          np.floor(box.high).astype(int) + 1,
-          drawn[k].shape,
-        ).astype(np.float32)
+      mask = self._masks[k]
+      if mask.any():
+        low = np.ceil(np.where(mask, box.low, 0)).astype(int)
+        high = np.floor(np.where(mask, box.high, 0)).astype(int)
+        whole = self._rng.integers(low, high + 1, drawn[k].shape)
+        drawn[k] = np.where(mask, whole, drawn[k]).astype(np.float32)
     return drawn
 
 
@@ -351,12 +358,6 @@ def _norms(graph: Graph) -> list[keras.layers.Layer]:
     for layer in graph.layers.values()
     if isinstance(layer, keras.layers.BatchNormalization)
   ]
-
-
-def _looked_up(graph: Graph) -> list[bool]:
-  """Which inputs are numbers of an embedding's rows."""
-  read = {node.inputs[0] for node in graph.nodes if isinstance(node.op, Lookup)}
-  return [value in read for value in graph.inputs]
 
 
 def _check_sizes(model: keras.Model) -> None:

@@ -16,6 +16,7 @@ import tensorflow as tf
 from tfmot_paoding.calibration import calibration_samples
 from tfmot_paoding.compat import keras
 from tfmot_paoding.cost import graph_macs
+from tfmot_paoding.first_layers import whole_entries
 from tfmot_paoding.graph import build_graph
 from tfmot_paoding.intervals import Interval
 from tfmot_paoding.ops import Shape
@@ -148,14 +149,18 @@ def _of_prior(
   boxes = input_boxes(model, input_range, shapes)
   rng = np.random.default_rng([seed, 1])
   middles = input_range.middles(model.input_names)
-  return [
-    _whole_numbers(box, shape, count, rng)
-    if tensor.dtype.is_integer
-    else prior_samples(one, [box], [shape], count, rng, [middle])[0]
-    for tensor, one, box, shape, middle in zip(
-      model.inputs, priors, boxes, shapes, middles, strict=True
-    )
-  ]
+  found = []
+  for whole, one, box, shape, middle in zip(
+    whole_entries(model, graph), priors, boxes, shapes, middles, strict=True
+  ):
+    if whole.all():
+      found.append(_whole_numbers(box, shape, count, rng))
+      continue
+    (x,) = prior_samples(one, [box], [shape], count, rng, [middle])
+    if whole.any():
+      x = np.where(whole, _whole_numbers(box, shape, count, rng), x)
+    found.append(x)
+  return found
 
 
 def _whole_numbers(
