@@ -27,6 +27,7 @@ from tfmot_paoding.tflite.convert import (
   convert_to_tflite,
   convert_unchecked,
 )
+from tfmot_paoding.tflite.micro import require_micro
 from tfmot_paoding.tflite.profile import TFLiteProfile, profile_tflite
 
 Array = np.ndarray
@@ -94,6 +95,15 @@ class Budget(Configurable):
       name: float('inf') if found[name] is None else found[name] / limit
       for name, limit in self.limits.items()
     }
+
+  def check_extras(self) -> None:
+    """Raises where a limit cannot be measured here.
+
+    Raises:
+      ImportError: an arena is limited, and tflite-micro is not installed.
+    """
+    if self.arena_bytes is not None:
+      require_micro()
 
   def is_met(self, profile: TFLiteProfile) -> bool:
     """Whether a file keeps every limit."""

@@ -11,6 +11,7 @@ import numpy as np
 from tfmot_paoding.compat import keras
 from tfmot_paoding.graph import Graph, Node, build_graph
 from tfmot_paoding.groups import Group
+from tfmot_paoding.input_shapes import check_sizes, with_input_shape
 from tfmot_paoding.keras3 import as_tf_keras
 from tfmot_paoding.layers.base import Path
 from tfmot_paoding.ops import (
@@ -28,25 +29,30 @@ Array = np.ndarray
 COSTS = ('parameters', 'macs')
 
 
-def count_macs(model: keras.Model) -> int:
+def count_macs(model: keras.Model, input_shape: Any = None) -> int:
   """Multiply-accumulates of one inference for one sample.
 
   Counted are products and convolutions, as is usual, and those of recurrent
-  layers at every step of time; sizes that the model leaves open count as 1.
-  Other layers that stay as they are, such as attention, count nothing.
+  layers at every step of time. Other layers that stay as they are, such as
+  attention, count nothing.
 
   Args:
     model: A model that `prune_low_saliency` takes.
+    input_shape: The sizes that the model leaves open, without the batch axis,
+      such as (224, 224, 3); a dict by input name for several inputs.
 
   Raises:
     TypeError: `model` is not a tf_keras model.
-    ValueError: it is subclassed or not built.
+    ValueError: it is subclassed or not built, leaves sizes open, or
+      `input_shape` does not fit it.
   """
-  return graph_macs(build_graph(as_tf_keras(model)))
+  model = with_input_shape(as_tf_keras(model), input_shape)
+  check_sizes(model)
+  return graph_macs(build_graph(model))
 
 
 def graph_macs(graph: Graph) -> int:
-  """The same of a model's graph."""
+  """The same of a model's graph; sizes that it leaves open count as 1."""
   return sum(_node_macs(graph, node) for node in graph.nodes)
 
 

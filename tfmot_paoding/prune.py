@@ -18,6 +18,7 @@ from tfmot_paoding.fitting import FitSettings
 from tfmot_paoding.graph import Graph, build_graph, check_model, read_params
 from tfmot_paoding.groups import Group, find_groups
 from tfmot_paoding.heads import heads_of
+from tfmot_paoding.input_shapes import check_sizes, with_input_shape
 from tfmot_paoding.keras3 import as_tf_keras
 from tfmot_paoding.layers.base import Path
 from tfmot_paoding.masked_weights import masked_names
@@ -354,6 +355,7 @@ def prune_to_budget(
   calibration_data: Any = None,
   prior: Any = None,
   distillation: bool | DistillSettings | None = None,
+  input_shape: Any = None,
 ) -> Fitted:
   """Prunes a model to what a device has.
 
@@ -376,6 +378,8 @@ def prune_to_budget(
     calibration_data: Unlabelled inputs, if you have some.
     prior: Where inputs come from otherwise.
     distillation: Whether, or how, the model is trained at the end.
+    input_shape: The sizes that the model leaves open, as in `count_macs`; the
+      pruned model has them too.
 
   Returns:
     The compact model, its .tflite, and what that takes.
@@ -384,10 +388,12 @@ def prune_to_budget(
     BudgetError: the budget cannot be met; the message says how near it came.
     ImportError: an arena is limited, and tflite-micro is not installed.
     TypeError: `model` is not a Keras model.
-    ValueError: as `prune_low_saliency`.
+    ValueError: as `prune_low_saliency`; or the model leaves sizes open.
   """
-  model = as_tf_keras(model)
-  check_model(model)
+  model = with_input_shape(as_tf_keras(model), input_shape)
+  check_sizes(model)
+  budget.check_extras()
+  get_method(method)
   input_range = resolve_with_data(model, input_range, calibration_data)
   fit = FitSettings()
   samples = draw_samples(

@@ -16,6 +16,7 @@ from tfmot_paoding.calibration import calibration_samples
 from tfmot_paoding.cloning import in_float32
 from tfmot_paoding.compat import keras
 from tfmot_paoding.graph import check_model
+from tfmot_paoding.input_shapes import with_input_shape
 from tfmot_paoding.keras3 import as_tf_keras
 from tfmot_paoding.ranges import input_boxes, resolve_range
 from tfmot_paoding.tflite.comparison import compare_tflite
@@ -76,6 +77,7 @@ def convert_to_tflite(
   sparse: bool | None = None,
   prior: Any = None,
   verbose: int = 0,
+  input_shape: Any = None,
 ) -> bytes:
   """Converts a model to TFLite and checks the result by running it.
 
@@ -103,6 +105,7 @@ def convert_to_tflite(
     prior: Where inputs come from without `representative_data`, as in
       `run_schedule`; 'varied' takes the place of 'smooth' where it is None.
     verbose: 1 shows a progress bar where inputs are recalled.
+    input_shape: The sizes that the model leaves open, as in `count_macs`.
 
   Returns:
     The flatbuffer.
@@ -127,6 +130,7 @@ def convert_to_tflite(
   check_model(model)
   if compat.collect_prunable_layers(model):
     model = compat.strip_pruning(model)
+  model = with_input_shape(model, input_shape)
   model = in_float32(model)
   given = representative_data
   if given is not None:

@@ -79,6 +79,7 @@ class Tensor:
     step: What one integer is worth, the largest of several; 0 for real numbers.
     type: Of its elements, as 'int8' or 'float32'.
     zero_point: The integer that stands for 0, the first of several.
+    is_open: Whether sizes after the first are left to the caller.
   """
 
   shape: tuple[int, ...]
@@ -90,6 +91,7 @@ class Tensor:
   step: float
   type: str
   zero_point: int
+  is_open: bool
 
   @property
   def size(self) -> int:
@@ -258,8 +260,18 @@ class TFLiteFile:
       raise ValueError(f'{stored} bytes are stored of a tensor of {size}')
     name = (tensor.name or b'').decode()
     step, zero = _scale(tensor.quantization)
+    sizes = [] if tensor.shapeSignature is None else tensor.shapeSignature[1:]
     return Tensor(
-      shape, bits, size, stored, int(tensor.buffer), name, step, kind, zero
+      shape,
+      bits,
+      size,
+      stored,
+      int(tensor.buffer),
+      name,
+      step,
+      kind,
+      zero,
+      any(size < 0 for size in sizes),
     )
 
   def _operator(self, op: schema.OperatorT, tensors: int) -> Operator:

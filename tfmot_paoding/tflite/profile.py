@@ -87,10 +87,14 @@ def profile_tflite(
 
   Raises:
     ImportError: `micro` without tflite-micro.
-    ValueError: a file is no .tflite, or the interpreter would not run it.
+    ValueError: a file is no .tflite, leaves sizes of its inputs open, or the
+      interpreter would not run it.
   """
   file = TFLiteFile(data)
   other = None if reference is None else TFLiteFile(reference, '`reference`')
+  for one in (file, other):
+    if one is not None:
+      _check_sizes(one)
   found: dict[str, Any] = {}
   if micro:
     found = _on_micro(data)
@@ -113,6 +117,17 @@ def profile_tflite(
     peak_activation_bytes=file.peak_activation_bytes,
     **found,
   )
+
+
+def _check_sizes(file: TFLiteFile) -> None:
+  """Raises where what a file costs depends on sizes that it leaves open."""
+  for name, place in file.signature(of_inputs=True).items():
+    if file.tensors[file.inputs[place]].is_open:
+      raise ValueError(
+        f'The input {name!r} of the file leaves sizes open, and what it costs '
+        'depends on them. Convert the model for the sizes that it will be used '
+        'with: convert_to_tflite(..., input_shape=(96, 96, 3)).'
+      )
 
 
 def _on_micro(data: bytes) -> dict[str, Any]:
