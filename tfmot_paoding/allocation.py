@@ -127,7 +127,7 @@ def _elimination_errors(view: GroupView, room: int) -> Array:
 
   As a share of what reaches the consumers, so that groups can be compared.
   """
-  parts = [fit.fit for fit in view.fits]
+  parts = [part for fit in view.fits for part in fit.parts]
   energy = sum(part.energy for part in parts) or 1.0
   alive, found = np.flatnonzero(view.alive), []
   for _ in range(room):

@@ -127,9 +127,35 @@ def leaf_paths(graph: Graph) -> list[Path]:
 
 
 def copy_weights(source: Graph, target: Graph) -> None:
-  """Sets every layer's weights to those of the same path in `source`."""
+  """Sets every layer's weights to those of the same path in `source`.
+
+  Kernels that were replaced by hand, such as tied ones, become the layer's own.
+
+  Raises:
+    ValueError: a layer's weights are none that its config leads to.
+  """
   for path in leaf_paths(source):
-    set_weights(target.layers[path], source.layers[path].get_weights())
+    old, new = source.layers[path], target.layers[path]
+    values = old.get_weights()
+    if [x.shape for x in values] != [tuple(x.shape) for x in new.weights]:
+      values = _by_attribute(source, target, path)
+    set_weights(new, values)
+
+
+def _by_attribute(source: Graph, target: Graph, path: Path) -> list:
+  """A layer's weights where its variables are not those that it built."""
+  refs = [ref for ref in source.weight_refs() if ref.layer == path]
+  known = {id(target.weight(ref)): source.weight(ref) for ref in refs}
+  found = [known.get(id(weight)) for weight in target.layers[path].weights]
+  shapes = [tuple(weight.shape) for weight in target.layers[path].weights]
+  if [None if x is None else tuple(x.shape) for x in found] != shapes:
+    raise ValueError(
+      f'Layer {"/".join(path)!r} holds weights of shapes '
+      f'{[tuple(x.shape) for x in source.layers[path].weights]}, but one made '
+      f'anew from its config has {shapes}: they were replaced by hand. Build '
+      'the model so that its layers make their own weights.'
+    )
+  return [compat.keras.backend.get_value(x) for x in found]
 
 
 def set_weights(layer: Any, values: list) -> None:

@@ -282,11 +282,13 @@ def _fill(
       for ref, value in slices.items()
       if ref.layer == path
     }
-    olds = graph.layers[path].get_weights()
-    values = [
-      known.get(id(variable), old)
-      for variable, old in zip(layer.weights, olds, strict=True)
-    ]
+    values = [known.get(id(variable)) for variable in layer.weights]
+    if any(value is None for value in values):
+      olds = graph.layers[path].get_weights()
+      values = [
+        old if value is None else value
+        for value, old in zip(values, olds, strict=True)
+      ]
     set_weights(layer, values)
 
 

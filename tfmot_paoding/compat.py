@@ -22,7 +22,7 @@ from tensorflow_model_optimization.python.core.sparsity.keras import (
 )
 from tf_keras.protobuf import saved_metadata_pb2
 from tf_keras.src.applications import convnext, inception_resnet_v2
-from tf_keras.src.engine import keras_tensor
+from tf_keras.src.engine import base_layer, keras_tensor
 from tf_keras.src.layers.core import tf_op_layer
 from tf_keras.src.mixed_precision import autocast_variable
 from tf_keras.src.saving import serialization_lib
@@ -60,6 +60,7 @@ SlicingOpLambda = tf_op_layer.SlicingOpLambda
 CustomScaleLayer = inception_resnet_v2.CustomScaleLayer
 LayerScale = convnext.LayerScale
 StochasticDepth = convnext.StochasticDepth
+BaseRandomLayer = base_layer.BaseRandomLayer
 Pruning = pruning_impl.Pruning
 PruneLowMagnitude = pruning_wrapper.PruneLowMagnitude
 collect_prunable_layers = pruning_wrapper.collect_prunable_layers
@@ -188,6 +189,43 @@ def tensors_with_rank() -> Iterator[None]:
     yield
   finally:
     del keras_tensor.KerasTensor.ndim
+
+
+def call_again(node: Any, tensors: list[Any], training: bool | None) -> Any:
+  """What a layer makes of other tensors, called as it was for `node`.
+
+  Args:
+    node: The call in the graph, whose constants and settings are used again.
+    tensors: What stands for each of its Keras tensors, in their order.
+    training: What to pass as `training`; None to leave it as it was.
+  """
+  waiting: dict[str, list[Any]] = {}
+  for tensor, value in zip(node.keras_inputs, tensors, strict=True):
+    waiting.setdefault(str(id(tensor)), []).insert(0, value)  # popped at ends
+  args, kwargs = node.map_arguments(waiting)
+  layer = node.layer
+  if training is not None and layer._expects_training_arg:
+    spec = layer._call_spec
+    args, kwargs = spec.set_arg_value(
+      'training', training, args, kwargs, inputs_in_args=True
+    )
+  return layer(*args, **kwargs)
+
+
+def training_of(node: Any) -> Any:
+  """The `training` that a layer was called with; None for none."""
+  spec = node.layer._call_spec
+  args, kwargs = node.call_args, node.call_kwargs
+  if not spec.arg_was_passed('training', args, kwargs, inputs_in_args=True):
+    return None
+  return spec.get_arg_value('training', args, kwargs, inputs_in_args=True)
+
+
+def is_random(layer: Any) -> bool:
+  """Whether a layer, or one inside it, draws at random while it trains."""
+  return any(
+    isinstance(inner, BaseRandomLayer) for inner in layer._flatten_layers()
+  )
 
 
 def takes_plain_tensors(node: Any) -> bool:

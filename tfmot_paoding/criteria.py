@@ -260,7 +260,7 @@ class Reconstruction(Criterion):
   """The error that is left when all consumers are re-fitted by least squares.
 
   s_j = sum over consumers of tr(V_j^T ([C^-1]_jj)^-1 V_j), the columns in units
-  of the batch normalization behind them.
+  of the batch normalization behind them; 0 for units that equal another.
 
   Reference: Hassibi and Stork 1993.
   """
@@ -269,7 +269,11 @@ class Reconstruction(Criterion):
 
   def scores(self, view: GroupView, units: Array) -> Array:
     """Shape (k,)."""
-    return combined_costs([fit.fit for fit in view.fits], units)
+    costs = combined_costs(
+      [part for fit in view.fits for part in fit.parts], units
+    )
+    # The ridge lets twins seem dearer than units that the samples never wake.
+    return np.where(view.twins(units) >= 0, 0.0, costs)
 
 
 def output_effect(view: GroupView, units: Array) -> tuple[Array, Array]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +29,6 @@ from tfmot_paoding.reconstruction import (
   least_squares,
   row_samples,
   shares_taps,
-  supports,
 )
 from tfmot_paoding.simulation import Simulation
 
@@ -108,7 +107,7 @@ class Fitting:
       if wanted is None or found is None:
         return float('inf')
       total += np.mean(np.square(found - wanted)) / max(wanted.var(), 1e-12)
-    return float(total)
+    return float(total) if np.isfinite(total) else float('inf')
 
   @functools.cached_property
   def _answers(self) -> list[Array | None]:
@@ -132,16 +131,21 @@ class Fitting:
     alive: Array,
   ) -> ConsumerFit:
     """A consumer's weights, ready to lose units."""
-    matrix, sampled = rows_seen(graph, params, member, values)
-    scale = _scale_behind(graph, member)
-    if sampled is None:
-      moments = RowMoments.unknown(len(matrix))
-    else:
-      centred = _is_centred(graph, member)
-      moments = RowMoments(sampled, self._settings.ridge, centred)
+    centred, scale = _is_centred(graph, member), _scale_behind(graph, member)
+    seen = rows_seen(graph, params, member, values)
+    moments = [
+      RowMoments.of_samples(x, self._settings.ridge, centred) for _, x in seen
+    ]
     weights = None
-    if scale is not None and len(matrix) == len(member.node.op.matrix(params)):
-      spread = (matrix * (moments.covariance @ matrix)).sum(0)
+    if scale is not None and sum(len(matrix[0]) for matrix, _ in seen) == len(
+      member.node.op.matrix(params)[0]
+    ):
+      spread = np.concatenate(
+        [
+          (matrix * (part.covariance @ matrix)).sum(0)
+          for (matrix, _), part in zip(seen, moments, strict=True)
+        ]
+      )
       gamma = 1.0 if scale.gamma is None else params[scale.gamma]
       weights = np.abs(gamma) / np.sqrt(np.maximum(spread, 1e-12))
     return ConsumerFit(params, member, moments, alive, weights)
@@ -163,23 +167,27 @@ class Fitting:
       values: What consumers read before and after, by value.
       alive: Which units are left, shape (units,).
     """
-    wanted, old = rows_seen(graph, params[0], member, values[0])
-    start, new = rows_seen(graph, params[1], member, values[1])
-    op, taps = member.node.op, taps_apart(member, params[0], len(wanted))
-    if old is None or new is None:
-      return Refitted(op, op.matrix(params[1]), np.zeros(1))
-    rows = member.places if taps > 1 else member.rows
-    gone = rows[~alive].ravel()
-    matrix, shift = least_squares(
-      wanted,
-      start,
-      old,
-      new,
-      np.setdiff1d(np.arange(len(wanted)), gone),
-      self._settings.ridge,
-      _is_centred(graph, member),
+    before = rows_seen(graph, params[0], member, values[0])
+    after = rows_seen(graph, params[1], member, values[1])
+    size = len(before[0][0])
+    taps = taps_apart(member, params[0], size)
+    rows = member.block.places if taps > 1 else member.rows
+    matrices, shifts = [], []
+    for (wanted, old), (start, new) in zip(before, after, strict=True):
+      matrix, shift = least_squares(
+        wanted,
+        start,
+        old,
+        new,
+        np.setdiff1d(np.arange(size), rows[~alive].ravel()),
+        self._settings.ridge,
+        _is_centred(graph, member),
+      )
+      matrices.append(_by_row(matrix, taps))
+      shifts.append(shift.reshape(taps, -1).sum(0))
+    return Refitted(
+      member.node.op, np.concatenate(matrices, 1), np.concatenate(shifts)
     )
-    return Refitted(op, _by_row(matrix, taps), shift.reshape(taps, -1).sum(0))
 
   def refreshed(self, graph: Graph, params: Params) -> dict[WeightRef, Array]:
     """Batch norm statistics, moved as those of the samples have moved.
@@ -214,43 +222,70 @@ class ConsumerFit:
   """One consumer of a group as least squares see it.
 
   Where a covariance of all its rows would be too large, that of its channels
-  stands for all taps; where its input is not known, removed units are missed.
+  stands for all taps. Each block of a grouped convolution sees channels of its
+  own and is fitted by itself.
 
   Args:
     params: The network's weights.
     member: The consumer.
-    moments: Of its rows, or of its channels.
+    moments: Of its rows, or of its channels; one for each block, or one for
+      all of them.
     alive: Which units are still there.
     weights: What an error of each column counts; None for 1.
+
+  Attributes:
+    op: The consumer.
+    parts: The fit of each block.
   """
 
   def __init__(
     self,
     params: Params,
     member: Member,
-    moments: RowMoments,
+    moments: Sequence[RowMoments],
     alive: Array,
     weights: Array | None = None,
   ):
     self.op = member.node.op
     matrix = self.op.matrix(params)
-    self._taps = taps_apart(member, params, len(moments.mean))
-    if self._taps > 1:
-      matrix = _by_channel(matrix, self._taps)
+    self._taps = taps_apart(member, params, len(moments[0].mean))
     rows = member.block.places if self._taps > 1 else member.rows
-    if weights is None:
-      weights = np.ones(matrix.shape[1])
-    self.fit = Elimination(matrix, rows, moments, weights, alive)
+    self.parts = []
+    columns = np.arange(matrix.shape[1])
+    for chosen, part in zip(
+      np.split(columns, len(moments)), moments, strict=True
+    ):
+      own = matrix[:, chosen]
+      if self._taps > 1:
+        own = _by_channel(own, self._taps)
+      counts = np.ones(own.shape[1])
+      if weights is not None:
+        counts = np.tile(weights[chosen], self._taps)
+      self.parts.append(Elimination(own, rows, part, counts, alive))
+
+  def eliminate(self, unit: int) -> None:
+    """Takes a unit out and re-fits the rest."""
+    for part in self.parts:
+      part.eliminate(unit)
+
+  def merge(self, unit: int, twin: int) -> None:
+    """Takes a unit out; one that equals it takes over all it feeds."""
+    for part in self.parts:
+      part.merge(unit, twin)
 
   @property
   def matrix(self) -> Array:
     """The consumer's matrix as it is now."""
-    return _by_row(self.fit.matrix, self._taps)
+    return np.concatenate(
+      [_by_row(part.matrix, self._taps) for part in self.parts], 1
+    )
 
   @property
   def shift(self) -> Array:
     """What the bias takes of the means, (columns,)."""
-    return self.fit.shift.reshape(self._taps, -1).sum(0)
+    return np.concatenate(
+      [part.shift.reshape(self._taps, -1).sum(0) for part in self.parts]
+    )
 
 
 class Refitted(NamedTuple):
@@ -269,28 +304,36 @@ class Refitted(NamedTuple):
 
 def rows_seen(
   graph: Graph, params: Params, member: Member, values: Mapping[int, Array]
-) -> tuple[Array, Array | None]:
+) -> list[tuple[Array, Array]]:
   """A consumer's matrix, and samples of what its rows see in all its calls.
 
+  Args:
+    graph: The network's graph.
+    params: Its weights.
+    member: The consumer.
+    values: Samples of what consumers read, with a batch axis, by value.
+
   Returns:
-    (rows, columns) and (samples, rows); where that would be too many rows, its
-    channels with the columns of all taps. None for samples that cannot be had.
+    (rows, columns) and (samples, rows) of each block of a grouped convolution,
+    of all else one such pair; where that would be too many rows, its channels
+    with the columns of all taps.
   """
-  op = member.node.op
-  matrix = op.matrix(params)
-  reads = [values.get(call.inputs[0]) for call in member.calls]
-  if any(value is None for value in reads) or not supports(op):
-    return matrix, None
-  layer = graph.layers[member.node.path]
-  too_many = isinstance(op, Conv) and len(matrix) > MOST_ROWS
-  if too_many or shares_taps(op, layer):
-    by_channel = _by_channel(matrix, len(op.padded))
-    return by_channel, np.concatenate([channel_samples(x) for x in reads])
-  parts = [
-    row_samples(call.op, layer, value, 0)
-    for call, value in zip(member.calls, reads, strict=True)
-  ]
-  return matrix, np.concatenate(parts)
+  op, layer = member.node.op, graph.layers[member.node.path]
+  blocks, found = op.kernel_axes().blocks, []
+  reads = [np.split(values[c.inputs[0]], blocks, -1) for c in member.calls]
+  for k, matrix in enumerate(np.split(op.matrix(params), blocks, 1)):
+    parts = [blocks_read[k] for blocks_read in reads]
+    too_many = isinstance(op, Conv) and len(matrix) > MOST_ROWS
+    if too_many or shares_taps(op, layer):
+      matrix = _by_channel(matrix, len(matrix) // parts[0].shape[-1])
+      rows = [channel_samples(part) for part in parts]
+    else:
+      rows = [
+        row_samples(call.op, layer, part, 0)
+        for call, part in zip(member.calls, parts, strict=True)
+      ]
+    found.append((matrix, np.concatenate(rows)))
+  return found
 
 
 def taps_apart(member: Member, params: Params, rows: int) -> int:
@@ -309,12 +352,12 @@ def weight_moments(member: Member, gram: Array, ridge: float) -> RowMoments:
     ridge: Added to the diagonal, as a fraction of its mean.
   """
   block = member.block
-  moments = RowMoments.unknown(len(block.units))
+  covariance = np.eye(len(block.units))
   level = max(ridge * np.trace(gram) / len(gram), 1e-12)  # all may be dead
   gram = gram + level * np.eye(len(gram))
   for channels in block.places.T:
-    moments.covariance[np.ix_(channels, channels)] = gram
-  return moments
+    covariance[np.ix_(channels, channels)] = gram
+  return RowMoments(np.zeros(len(covariance)), covariance)
 
 
 def _is_centred(graph: Graph, member: Member) -> bool:

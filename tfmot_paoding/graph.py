@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
@@ -50,6 +51,25 @@ class Node:
   path: Path
 
 
+@dataclasses.dataclass(frozen=True)
+class Call:
+  """One call of a layer that is no walked model.
+
+  Attributes:
+    keras_node: Keras's own record of the call.
+    path: The layer's path.
+    inputs: The values that its Keras tensors are, in their order.
+    outputs: The values that it makes.
+    nodes: Its operations; none for an identity, whose output is its input.
+  """
+
+  keras_node: Any
+  path: Path
+  inputs: tuple[int, ...]
+  outputs: tuple[int, ...]
+  nodes: tuple[Node, ...]
+
+
 @dataclasses.dataclass
 class Graph:
   """A model's operations in the order of computation.
@@ -65,6 +85,7 @@ class Graph:
     calls: How often each layer is called.
     paths: The path of each layer by its id.
     masked: The values that a Keras mask may travel with.
+    layer_calls: Every call, in the order of computation.
     layer_inputs: The values that each layer reads, in its last call.
     layer_outputs: The values that each layer makes, in its last call.
   """
@@ -78,6 +99,7 @@ class Graph:
   calls: dict[Path, int] = dataclasses.field(default_factory=dict)
   paths: dict[int, Path] = dataclasses.field(default_factory=dict)
   masked: set[int] = dataclasses.field(default_factory=set)
+  layer_calls: list[Call] = dataclasses.field(default_factory=list)
   layer_inputs: dict[Path, tuple[int, ...]] = dataclasses.field(
     default_factory=dict
   )
@@ -251,7 +273,12 @@ def _add_call(graph: Graph, call: Any, sources: list[int]) -> list[int]:
     made = _inline(graph, layer, sources)
   else:
     _note_layers(graph, layer)
+    first = len(graph.nodes)
     made = list(_lower(graph, call, layer, path, sources, odd))
+    nodes = tuple(graph.nodes[first:])
+    graph.layer_calls.append(
+      Call(call, path, tuple(sources), tuple(made), nodes)
+    )
   graph.layer_inputs[path] = tuple(sources)
   graph.layer_outputs[path] = tuple(made)
   return made
@@ -284,8 +311,7 @@ def _lower(
   odd: str | None,
 ) -> Iterator[int]:
   """Appends the operations of one layer call; yields its output values."""
-  tensors = call.outputs
-  tensors = tensors if isinstance(tensors, (list, tuple)) else [tensors]
+  tensors = tf.nest.flatten(call.outputs)
   in_shapes = [graph.shapes[source] for source in sources]
   out_shapes = [_shape_of(tensor, in_shapes[0]) for tensor in tensors]
   chains = handler_of(layer).lower_parts(layer, call, in_shapes, out_shapes)

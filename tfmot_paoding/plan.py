@@ -6,6 +6,7 @@ Pure arrays in, pure arrays out; no model is touched.
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -21,6 +22,9 @@ from tfmot_paoding.ops import Params, WeightRef
 from tfmot_paoding.view import GroupView, NetworkView
 
 Array = np.ndarray
+
+# For groups that cannot be fitted on samples.
+_BY_WEIGHTS = Method('saliency', 'greedy', 'merge')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,19 +134,61 @@ def make_plan(
     if budget <= 0:
       continue
     network = NetworkView(graph, params, boxes, memory, fitting)
-    attempts = [
-      _attempt(network, group, units, one, budget, rng)
-      for one in (method, *method.alternatives)
-    ]
-    chosen = attempts[0]
-    if len(attempts) > 1:
-      chosen = min(attempts, key=lambda one: fitting.change(one.params))
+    chosen = _best_attempt(network, group, units, method, budget, rng)
     removed[group.name] = chosen.removed
     params = chosen.params
     chosen.view.remember()
   if fitting is not None and fitting.refreshes and removed:
     params.update(fitting.refreshed(graph, params))
   return Plan(removed, params)
+
+
+def _best_attempt(
+  network: NetworkView,
+  group: Group,
+  alive: Array,
+  method: Method,
+  budget: int,
+  rng: np.random.Generator,
+) -> _Attempt:
+  """What the method makes of a group, or the best of its alternatives.
+
+  Raises:
+    ValueError: no weights that it leads to are finite in float32.
+  """
+  methods, name = (method, *method.alternatives), '/'.join(group.name)
+  why = network.unseen(group) if method.needs_samples else None
+  attempts = []
+  if why is None:
+    attempts = [
+      _attempt(network, group, alive, one, budget, rng) for one in methods
+    ]
+    attempts = [one for one in attempts if _is_finite(network, one)]
+    why = None if attempts else 'the weights that fit them overflow'
+  if not attempts:
+    warnings.warn(
+      f'The units of layer {name!r} cannot be fitted on inputs: {why}. Like '
+      "units are merged by their weights instead, as 'saliency' does.",
+      stacklevel=2,
+    )
+    attempts = [_attempt(network, group, alive, _BY_WEIGHTS, budget, rng)]
+  if not _is_finite(network, attempts[0]):
+    raise ValueError(
+      f'What the units of layer {name!r} feed overflows float32 when some of '
+      'them go into others. Scale the weights down and their consumers up.'
+    )
+  if len(attempts) == 1:
+    return attempts[0]
+  return min(attempts, key=lambda one: network.fitting.change(one.params))
+
+
+def _is_finite(network: NetworkView, attempt: _Attempt) -> bool:
+  """Whether the weights that have changed are numbers in float32."""
+  largest = float(np.finfo(np.float32).max)
+  return all(
+    value is network.params[ref] or np.all(np.abs(value) <= largest)
+    for ref, value in attempt.params.items()
+  )
 
 
 class _Attempt(NamedTuple):

@@ -21,6 +21,7 @@ from tfmot_paoding.first_layers import whole_entries
 from tfmot_paoding.graph import Graph, build_graph, check_model, unwrapped
 from tfmot_paoding.heads import heads_of
 from tfmot_paoding.intervals import Interval
+from tfmot_paoding.judge import outputs_of
 from tfmot_paoding.keras3 import as_tf_keras
 from tfmot_paoding.prior import Prior, prior_samples
 from tfmot_paoding.ranges import InputRange, input_boxes, resolve_range
@@ -216,8 +217,7 @@ class _Judge:
   def loss(self, x: list[tf.Tensor], targets: list[tf.Tensor]) -> tf.Tensor:
     """Unlike statistics, and answers other than the drawn ones."""
     self._seen.clear()
-    outputs = self._model(x if len(x) > 1 else x[0], training=False)
-    outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+    outputs = outputs_of(self._model, x)
     loss = tf.zeros([])
     for layer, values in self._seen:
       loss += _mismatch(layer, values)

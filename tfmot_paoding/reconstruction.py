@@ -10,11 +10,13 @@ Reference: Hassibi and Stork 1993 (optimal brain surgeon), block by block.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from tfmot_paoding.layers import inner_layer
 from tfmot_paoding.ops import Conv, ConvTranspose, Product
 
 Array = np.ndarray
@@ -24,6 +26,7 @@ MOST_ROWS = 2500
 _MOST_SAMPLES = 20000
 
 
+@dataclasses.dataclass(frozen=True)
 class RowMoments:
   """Mean and covariance of what the rows of one consumer see.
 
@@ -32,20 +35,27 @@ class RowMoments:
     covariance: Shape (rows, rows), with the ridge on its diagonal.
   """
 
-  def __init__(self, samples: Array, ridge: float, centred: bool = True):
-    self.mean = samples.mean(0) if centred else np.zeros(samples.shape[1])
-    moved = samples - self.mean
-    self.covariance = moved.T @ moved / len(samples)
-    size = max(len(self.mean), 1)
-    level = ridge * float(np.trace(self.covariance)) / size
-    self.covariance[np.diag_indices(size)] += max(level, 1e-12)
+  mean: Array
+  covariance: Array
 
   @classmethod
-  def unknown(cls, rows: int) -> RowMoments:
-    """Independent rows: nothing can stand in for another."""
-    made = cls.__new__(cls)
-    made.mean, made.covariance = np.zeros(rows), np.eye(rows)
-    return made
+  def of_samples(
+    cls, samples: Array, ridge: float, centred: bool = True
+  ) -> RowMoments:
+    """Those of samples.
+
+    Args:
+      samples: Shape (samples, rows).
+      ridge: Added to the diagonal, as a fraction of its mean.
+      centred: Whether a bias takes the means.
+    """
+    mean = samples.mean(0) if centred else np.zeros(samples.shape[1])
+    moved = samples - mean
+    covariance = moved.T @ moved / len(samples)
+    size = max(len(mean), 1)
+    level = ridge * float(np.trace(covariance)) / size
+    covariance[np.diag_indices(size)] += max(level, 1e-12)
+    return cls(mean, covariance)
 
 
 def row_samples(op: Product, layer: object, x: Array, seed: int) -> Array:
@@ -58,7 +68,9 @@ def row_samples(op: Product, layer: object, x: Array, seed: int) -> Array:
     seed: Of the choice of positions where there are too many.
   """
   if isinstance(op, Conv) and len(op.padded) > 1:
-    x = _patches(layer, x)
+    layer = inner_layer(layer)
+    # Steps of TimeDistributed are samples as well.
+    x = _patches(layer, x.reshape(-1, *x.shape[-len(layer.kernel_size) - 1 :]))
   return channel_samples(x, seed)
 
 
@@ -71,11 +83,6 @@ def channel_samples(x: Array, seed: int = 0) -> Array:
   return flat.astype(np.float64)
 
 
-def supports(op: Product) -> bool:
-  """Whether what the rows of an operation see can be sampled."""
-  return not isinstance(op, Conv) or op.blocks == 1
-
-
 def shares_taps(op: Product, layer: object) -> bool:
   """Whether one covariance of channels stands for all taps.
 
@@ -86,6 +93,7 @@ def shares_taps(op: Product, layer: object) -> bool:
     return False
   if isinstance(op, ConvTranspose):
     return True
+  layer = inner_layer(layer)
   is_volume = len(layer.kernel_size) == 3
   return is_volume and max(layer.dilation_rate) > 1
 
@@ -163,14 +171,24 @@ class Elimination:
 
   def eliminate(self, unit: int) -> None:
     """Takes a unit out and re-fits the rest."""
+    self.matrix -= self._take_out(unit).T @ self.matrix[self._rows[unit]]
+    self.matrix[self._rows[unit]] = 0.0
+
+  def merge(self, unit: int, twin: int) -> None:
+    """Takes a unit out; one that equals it takes over all it feeds."""
+    self._take_out(unit)
+    self.matrix[self._rows[twin]] += self.matrix[self._rows[unit]]
+    self.matrix[self._rows[unit]] = 0.0
+
+  def _take_out(self, unit: int) -> Array:
+    """What each row takes over of the unit's, (rows of a unit, rows)."""
     rows = self._rows[unit]
     column = self._inverse[:, rows]
-    gain = np.linalg.solve(column[rows], column.T)  # (rows of a unit, rows)
-    self.matrix -= gain.T @ self.matrix[rows]
+    gain = np.linalg.solve(column[rows], column.T)
     self._inverse -= column @ gain
-    self.matrix[rows] = 0.0
     self._inverse[rows] = 0.0
     self._inverse[:, rows] = 0.0
+    return gain
 
   @property
   def shift(self) -> Array:

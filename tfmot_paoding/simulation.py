@@ -1,13 +1,15 @@
 """Runs a network on samples, with any weights, layer by layer.
 
-Batch normalization takes the statistics of the samples: what comes out of it
-then has the mean and the variance that it has on the training data, channel by
-channel, whatever the samples are like.
+Every layer is called as Keras calls it, also those that the package does not
+know. Only batch normalization takes the statistics of the samples: what comes
+out of it then has the mean and the variance that it has on the training data,
+channel by channel, whatever the samples are like.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -15,33 +17,41 @@ import tensorflow as tf
 from tfmot_paoding import compat
 from tfmot_paoding.cloning import clone_with, copy_weights, fresh_layer
 from tfmot_paoding.compat import keras
-from tfmot_paoding.graph import Graph, Node, build_graph, unwrapped
-from tfmot_paoding.intervals import Interval
-from tfmot_paoding.layers.base import Path
+from tfmot_paoding.graph import Call, build_graph, unwrapped
+from tfmot_paoding.layers import inner_layer
 from tfmot_paoding.ops import Opaque, Params, Scale, WeightRef
 
 Array = np.ndarray
+Moments = tuple[Array, Array]
 
 _SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
+_RECURRENT = (keras.layers.RNN, keras.layers.Bidirectional)
 
 
 class Simulation:
   """A private copy of a model, and samples to run it on.
 
+  Batch normalization that is called several times, or along another axis than
+  the last, is never refreshed: the former runs on its stored statistics, the
+  latter keeps those that the samples had in the first run. Layers that draw at
+  random do not; stateful ones begin anew with every sample.
+
   Args:
     model: The model, wrapped or not; it is not changed.
     samples: One array an input, with a batch axis.
-
-  Values behind a call that takes more than plain tensors are not known.
   """
 
   def __init__(self, model: keras.Model, samples: list[Array]):
-    plain = clone_with(model, lambda layer, _: fresh_layer(unwrapped(layer)))
+    plain = clone_with(model, lambda layer, _: _plain_layer(unwrapped(layer)))
     self.graph = build_graph(plain)
     copy_weights(build_graph(model), self.graph)
-    self._samples = samples
-    self._calls = _layer_calls(self.graph)
-    self._read_last = _read_last(self._calls)
+    self._count = len(samples[0])
+    self._inputs = [
+      tf.cast(x, tensor.dtype)
+      for x, tensor in zip(samples, plain.inputs, strict=True)
+    ]
+    self._read_last = _read_last(self.graph.layer_calls)
+    self._standing: dict[int, tuple[tf.Tensor, tf.Tensor]] = {}
 
   def run(self, params: Params, wanted: Iterable[int]) -> dict[int, Array]:
     """The samples' values under some weights.
@@ -51,61 +61,91 @@ class Simulation:
       wanted: Which values to keep.
 
     Returns:
-      Arrays with a batch axis; values inside a layer, and those that are not
-      known, are left out.
+      Arrays with a batch axis; values inside a layer, and those that are no
+      tensors with a row for each sample, are left out.
     """
     wanted = set(wanted)
-    values: dict[int, Array] = {
-      value: tf.convert_to_tensor(x)
-      for value, x in zip(self.graph.inputs, self._samples, strict=True)
+    found = self._run(params, wanted, {})
+    return {
+      value: x.numpy().astype(np.float32)
+      for value, x in found.items()
+      if value in wanted and _has_rows(x, self._count)
     }
+
+  def statistics(self, params: Params) -> dict[WeightRef, Moments]:
+    """Mean and variance that each batch normalization sees, by its mean.
+
+    Of one that is called several times the means over its calls.
+    """
+    seen: dict[WeightRef, list[Moments]] = {}
+    norms = [call for call in self.graph.layer_calls if self._is_norm(call)]
+    self._run(params, {call.outputs[0] for call in norms}, seen)
+    return {
+      ref: tuple(np.mean(part, 0) for part in zip(*moments, strict=True))
+      for ref, moments in seen.items()
+    }
+
+  def _run(
+    self,
+    params: Params,
+    wanted: set[int],
+    seen: dict[WeightRef, list[Moments]],
+  ) -> dict[int, Any]:
+    """Values by index; moments in front of batch normalization into `seen`."""
+    values: dict[int, Any] = dict(
+      zip(self.graph.inputs, self._inputs, strict=True)
+    )
     self._assign(params)
-    for number, (path, nodes) in enumerate(self._calls):
+    for number, call in enumerate(self.graph.layer_calls):
       if wanted <= values.keys():
         break
-      if not all(value in values for value in nodes[0].inputs):
+      if not call.nodes:
         continue
-      sources = [values[value] for value in nodes[0].inputs]
-      result = self._apply(path, nodes, sources)
-      if result is not None:
-        values[nodes[-1].outputs[0]] = result
-        if nodes[0].outputs[0] in wanted - values.keys():
-          values |= _inside(self.graph.layers[path], nodes, sources)
+      sources = [values[value] for value in call.inputs]
+      results = self._results(number, call, sources, seen)
+      values.update(zip(call.outputs, results, strict=True))
+      if call.nodes[0].outputs[0] in wanted - values.keys():
+        values |= _inside(self.graph.layers[call.path], call, sources)
       for value in self._read_last[number] - wanted:
         values.pop(value, None)  # wide networks have large ones
-    return {
-      v: values[v].numpy().astype(np.float32) for v in wanted if v in values
-    }
+    return values
 
-  def statistics(self, params: Params) -> dict[WeightRef, tuple[Array, Array]]:
-    """Mean and variance that each batch normalization sees, by its mean."""
-    sources = {
-      node.op.mean: node.inputs[0]
-      for node in self.graph.nodes
-      if isinstance(node.op, Scale) and node.op.mean is not None
-    }
-    values = self.run(params, sources.values())
-    return {
-      ref: _moments(values[value])
-      for ref, value in sources.items()
-      if value in values
-    }
+  def _results(
+    self,
+    number: int,
+    call: Call,
+    sources: list[Any],
+    seen: dict[WeightRef, list[Moments]],
+  ) -> list[Any]:
+    """What a call makes, one entry an output."""
+    layer = self.graph.layers[call.path]
+    op = call.nodes[0].op
+    if self._is_norm(call):
+      norm = inner_layer(layer)
+      moments = _moments(norm, sources[0])
+      if isinstance(op, Scale):
+        seen.setdefault(op.mean, []).append(
+          tuple(part.numpy().astype(np.float64).ravel() for part in moments)
+        )
+      if not isinstance(op, Scale) and not _in_training(call):
+        moments = self._standing.setdefault(number, moments)
+      if not isinstance(op, Scale) or self.graph.calls[call.path] == 1:
+        return [_normalized(norm, sources[0], moments)]
+    training = False
+    if _in_training(call) and not compat.is_random(layer):
+      training = None
+    return tf.nest.flatten(
+      compat.call_again(call.keras_node, sources, training)
+    )
 
-  def _apply(
-    self, path: Path, nodes: list[Node], sources: list[tf.Tensor]
-  ) -> tf.Tensor | None:
-    layer = self.graph.layers[path]
-    op = nodes[0].op
-    if isinstance(op, Opaque) and (
-      len(sources) != 1 or isinstance(layer, compat.TFOpLambda)
-    ):
-      return None
-    if isinstance(layer, keras.layers.BatchNormalization):
-      return _normalized(layer, sources[0])
-    if isinstance(layer, compat.TFOpLambda):
-      return _evaluated(nodes, sources)
-    x = sources if op.joins else sources[0]
-    return layer(x, training=False) if _trains(layer) else layer(x)
+  def _is_norm(self, call: Call) -> bool:
+    """Whether a call is batch normalization by mean and variance."""
+    if not call.nodes:
+      return False
+    op, layer = call.nodes[0].op, self.graph.layers[call.path]
+    if isinstance(op, Opaque):
+      return type(layer) is keras.layers.BatchNormalization
+    return isinstance(op, Scale) and op.mean is not None
 
   def _assign(self, params: Params) -> None:
     for ref in self.graph.weight_refs():
@@ -113,90 +153,108 @@ class Simulation:
       variable.assign(params[ref])
 
 
-def _layer_calls(graph: Graph) -> list[tuple[Path, list[Node]]]:
-  """The nodes of each layer call, in order."""
-  found: list[tuple[Path, list[Node]]] = []
-  for node in graph.nodes:
-    chained = (
-      found
-      and found[-1][0] == node.path
-      and node.inputs == found[-1][1][-1].outputs
-      and not _begins_again(graph, node, found[-1][1][0])
-    )
-    if chained:
-      found[-1][1].append(node)
-    else:
-      found.append((node.path, [node]))
-  return found
+def _plain_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
+  """A fresh layer that begins anew with every sample."""
+  fresh = fresh_layer(layer)
+  for inner in fresh._flatten_layers():
+    if isinstance(inner, _RECURRENT):
+      inner.stateful = False
+  return fresh
 
 
-def _read_last(calls: list[tuple[Path, list[Node]]]) -> list[set[int]]:
+def _read_last(calls: list[Call]) -> list[set[int]]:
   """The values that each call is the last to read."""
   last: dict[int, int] = {}
-  for number, (_, nodes) in enumerate(calls):
-    last.update(dict.fromkeys(nodes[0].inputs, number))
+  for number, call in enumerate(calls):
+    if call.nodes:
+      last.update(dict.fromkeys(call.inputs, number))
   found: list[set[int]] = [set() for _ in calls]
   for value, number in last.items():
     found[number].add(value)
   return found
 
 
+def _has_rows(x: Any, count: int) -> bool:
+  """Whether `x` is a tensor with one row a sample."""
+  return isinstance(x, tf.Tensor) and x.shape.rank > 0 and len(x) == count
+
+
+def _in_training(call: Call) -> bool:
+  """Whether a layer is called as in training, whatever the model does."""
+  return compat.training_of(call.keras_node) not in (None, False)
+
+
 def _inside(
-  layer: keras.layers.Layer, nodes: list[Node], sources: list[tf.Tensor]
+  layer: keras.layers.Layer, call: Call, sources: list[tf.Tensor]
 ) -> dict[int, tf.Tensor]:
   """What stands between the two halves of a separable convolution."""
-  if not isinstance(layer, _SEPARABLE):
+  x, core = sources[0], inner_layer(layer)
+  if not isinstance(core, _SEPARABLE):
     return {}
-  x, kernel = sources[0], layer.depthwise_kernel
-  strides, rates = layer.strides, layer.dilation_rate
-  padding = layer.padding
-  if len(strides) == 1:
+  # Steps of TimeDistributed go along with the batch.
+  steps = tf.shape(x)[: x.shape.rank - core.rank - 1]
+  x = tf.reshape(x, tf.concat([[-1], tf.shape(x)[len(steps) :]], 0))
+  kernel = core.depthwise_kernel
+  strides, rates, padding = core.strides, core.dilation_rate, core.padding
+  if len(core.strides) == 1:
     if padding == 'causal':
-      reach = (layer.kernel_size[0] - 1) * rates[0]
+      reach = (core.kernel_size[0] - 1) * rates[0]
       x, padding = tf.pad(x, [[0, 0], [reach, 0], [0, 0]]), 'valid'
     x, kernel = x[:, None], kernel[None]
     strides, rates = strides * 2, (1, *rates)
   made = keras.backend.depthwise_conv2d(
-    x, kernel, strides, padding, layer.data_format, rates
+    x, kernel, strides, padding, core.data_format, rates
   )
-  if len(layer.strides) == 1:
+  if len(core.strides) == 1:
     made = made[:, 0]
-  return {nodes[0].outputs[0]: made}
+  made = tf.reshape(made, tf.concat([steps, tf.shape(made)[1:]], 0))
+  return {call.nodes[0].outputs[0]: made}
 
 
-def _evaluated(nodes: list[Node], sources: list[tf.Tensor]) -> tf.Tensor:
-  """Operations without weights: the bounds of a point are its value."""
-  if all(node.op.rearranges for node in nodes):
-    x = [tf.convert_to_tensor(y) for y in sources]
-    for node in nodes:
-      x = [node.op.transform({}, *x)]
-    return x[0]
-  x = [Interval(y, y) for y in (np.asarray(s, np.float64) for s in sources)]
-  for node in nodes:
-    x = [node.op.bounds({}, tuple(x) if node.op.joins else x[0])]
-  return tf.convert_to_tensor(x[0].low.astype(np.float32))
+def _moments(
+  layer: keras.layers.Layer, x: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+  """Mean and variance over all axes but those that are normalized.
+
+  Steps that a mask hides do not count, as in training.
+  """
+  mask = getattr(x, '_keras_mask', None)
+  x = tf.cast(x, tf.float32)
+  axes = [k for k in range(x.shape.rank) if k not in _axes(layer, x)]
+  if mask is None or not np.any(mask):
+    return tf.nn.moments(x, axes, keepdims=True)
+  weights = tf.cast(mask, tf.float32)
+  weights = tf.reshape(
+    weights,
+    tf.concat([tf.shape(mask), [1] * (x.shape.rank - mask.shape.rank)], 0),
+  )
+  return tf.nn.weighted_moments(x, axes, weights, keepdims=True)
 
 
-def _begins_again(graph: Graph, node: Node, first: Node) -> bool:
-  """Whether a node is the first of another call of the same layer."""
-  return graph.calls[node.path] > 1 and type(node.op) is type(first.op)
-
-
-def _normalized(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
-  dtype, x = x.dtype, tf.cast(x, tf.float32)
-  mean, variance = tf.nn.moments(x, list(range(len(x.shape) - 1)))
+def _normalized(
+  layer: keras.layers.Layer, x: tf.Tensor, moments: Moments
+) -> tf.Tensor:
+  """The normalized tensor, hidden steps hidden as before."""
+  shape = [
+    x.shape[k] if k in _axes(layer, x) else 1 for k in range(len(x.shape))
+  ]
   beta, gamma = (
-    None if weight is None else tf.cast(weight, tf.float32)
+    None if weight is None else tf.reshape(tf.cast(weight, tf.float32), shape)
     for weight in (layer.beta, layer.gamma)
   )
-  y = tf.nn.batch_normalization(x, mean, variance, beta, gamma, layer.epsilon)
-  return tf.cast(y, dtype)
+  made = tf.nn.batch_normalization(
+    tf.cast(x, tf.float32), *moments, beta, gamma, layer.epsilon
+  )
+  made = tf.cast(made, x.dtype)
+  if hasattr(x, '_keras_mask'):
+    made._keras_mask = x._keras_mask
+  return made
 
 
-def _moments(x: Array) -> tuple[Array, Array]:
-  flat = x.reshape(-1, x.shape[-1]).astype(np.float64)
-  return flat.mean(0), flat.var(0)
+def _axes(layer: keras.layers.Layer, x: tf.Tensor) -> list[int]:
+  """The axes that batch normalization keeps apart, counted from the front.
 
-
-def _trains(layer: keras.layers.Layer) -> bool:
-  return bool(getattr(layer, '_expects_training_arg', False))
+  Inside a TimeDistributed the tensor has axes more than the layer knows of.
+  """
+  more = x.shape.rank - layer.input_spec.ndim
+  return [axis + more for axis in layer.axis]

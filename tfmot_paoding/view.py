@@ -53,6 +53,7 @@ class NetworkView:
     self.memory = {} if memory is None else memory
     self.by_unit: dict[WeightRef, Array] = {}
     self._boxes = boxes
+    self._inputs_of: tuple[tuple, dict[int, Array]] = (), {}
 
   @functools.cached_property
   def bounds(self) -> list[Interval | None]:
@@ -78,6 +79,28 @@ class NetworkView:
       _over_calls([gains[call.outputs[0]] for call in member.calls])
       for member in group.consumers
     ]
+
+  def consumer_inputs(self, group: Group) -> dict[int, Array]:
+    """What a group's consumers read on the samples, by value.
+
+    Kept for the group asked for last: every attempt on it starts there.
+    """
+    name, found = self._inputs_of
+    if name != group.name:
+      found = self.fitting.values(self.params, group.consumers)
+      self._inputs_of = group.name, found
+    return found
+
+  def unseen(self, group: Group) -> str | None:
+    """Why a group's consumers cannot be fitted on samples, or None."""
+    found = self.consumer_inputs(group)
+    for call in (call for m in group.consumers for call in m.calls):
+      layer, value = '/'.join(call.path), found.get(call.inputs[0])
+      if value is None:
+        return f'what layer {layer!r} reads of them cannot be simulated'
+      if not np.all(np.isfinite(value)):
+        return f'what layer {layer!r} reads of them overflows'
+    return None
 
   @functools.cached_property
   def output_widths(self) -> Array:
@@ -276,7 +299,7 @@ class GroupView:
         'There are no samples to fit on: set `needs_samples` in the class of '
         'the criterion or compensation that asks for them.'
       )
-    values = network.fitting.values(network.params, members)
+    values = network.consumer_inputs(self._group)
     return [
       network.fitting.elimination(
         network.graph,
@@ -287,6 +310,13 @@ class GroupView:
       )
       for member in members
     ]
+
+  def twins(self, units: Array) -> Array:
+    """For each of some units a living one that equals it, or -1, (k,)."""
+    equal = self.pair_distances[units] == 0
+    equal &= self.alive
+    equal[np.arange(len(units)), units] = False
+    return np.where(equal.any(1), equal.argmax(1), -1)
 
   @functools.cached_property
   def _points_by_unit(self) -> Array:
@@ -307,8 +337,19 @@ class GroupView:
   # What a removal changes.
 
   def eliminate(self, unit: int) -> None:
-    """Re-fits all consumers to do without a unit, on the samples' moments."""
-    self._eliminate(self.fits, unit)
+    """Re-fits all consumers to do without a unit, on the samples' moments.
+
+    Where another unit equals it, that one takes over: it does so for every
+    input, not for the samples alone.
+    """
+    (twin,) = self.twins(np.array([unit]))
+    if twin < 0:
+      self._eliminate(self.fits, unit)
+      return
+    self._fitted = self.fits
+    for fit in self.fits:
+      fit.merge(unit, twin)
+    self.changed = np.flatnonzero(self.alive)
 
   def eliminate_by_weights(self, unit: int, ridge: float) -> None:
     """Re-fits all consumers to do without a unit, on incoming weights alone.
@@ -323,7 +364,7 @@ class GroupView:
       params = self._network.params
       self._fitted = [
         ConsumerFit(
-          params, member, weight_moments(member, gram, ridge), self.alive
+          params, member, [weight_moments(member, gram, ridge)], self.alive
         )
         for member in self._group.consumers
       ]
@@ -332,7 +373,7 @@ class GroupView:
   def _eliminate(self, fits: Sequence[ConsumerFit], unit: int) -> None:
     self._fitted = fits
     for fit in fits:
-      fit.fit.eliminate(unit)
+      fit.eliminate(unit)
     self.changed = np.flatnonzero(self.alive)
 
   def absorb(self, removed: int, kept: int, scale: float = 1.0) -> None:
@@ -366,7 +407,7 @@ class GroupView:
     network, members = self._network, self._group.consumers
     fitting = network.fitting
     changed = {**network.params, **self.changed_params()}
-    before = fitting.values(network.params, members)
+    before = network.consumer_inputs(self._group)
     after = fitting.values(changed, members)
     kernels = {**network.params, **self.consumer_kernels()}
     self._fitted = [

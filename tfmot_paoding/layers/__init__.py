@@ -21,6 +21,7 @@ from tfmot_paoding.layers.base import (
   register_handler,
   weight_ref,
 )
+from tfmot_paoding.layers.wrapping import inner_layer
 
 __all__ = [
   'LayerHandler',
@@ -30,6 +31,7 @@ __all__ = [
   'dense',
   'embedding',
   'handler_of',
+  'inner_layer',
   'is_known',
   'merging',
   'normalization',

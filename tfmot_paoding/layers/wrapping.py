@@ -45,6 +45,13 @@ class TimeDistributedHandler(base.LayerHandler):
     return config
 
 
+def inner_layer(layer: Any) -> Any:
+  """The layer that is applied at each step, or the layer itself."""
+  while isinstance(layer, keras.layers.TimeDistributed):
+    layer = layer.layer
+  return layer
+
+
 def _minds_an_axis(op: Op) -> bool:
   squeezes = isinstance(op, Positions) and op.squeeze
   return op.joins or squeezes or isinstance(op, Reshape)
