@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import tensorflow as tf
 
 from tfmot_paoding.compat import keras
 from tfmot_paoding.fitting import FitSettings, Fitting
@@ -248,3 +249,28 @@ def squeezed(seed=0) -> keras.Model:
   return fill(
     keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(x))), seed
   )
+
+
+def with_twins(model: keras.Model) -> keras.Model:
+  """The model, in place: every second unit of each group like the one before.
+
+  Half of all units can go and nothing need be lost.
+  """
+  graph = build_graph(model)
+  params = read_params(graph)
+  for group in find_groups(graph).groups:
+    for ref, axis, _, units in group.own_weights():
+      value = np.moveaxis(np.array(params[ref]), axis, 0)
+      for unit in range(1, group.size, 2):
+        (to,), (source,) = (np.nonzero(units == u) for u in (unit, unit - 1))
+        value[to] = value[source]
+      params[ref] = np.moveaxis(value, 0, axis)
+  for ref, value in params.items():
+    keras.backend.set_value(graph.weight(ref), value)
+  return model
+
+
+def largest_change(one, other, x) -> float:
+  """Of any output, as a share of its deviation."""
+  pairs = zip(*(tf.nest.flatten(m(x)) for m in (one, other)), strict=True)
+  return max(float(np.abs(a - b).max() / np.asarray(a).std()) for a, b in pairs)

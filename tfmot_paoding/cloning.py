@@ -14,6 +14,8 @@ from tfmot_paoding.graph import Graph, build_graph, layer_paths, unwrapped
 from tfmot_paoding.layers.base import Path
 from tfmot_paoding.ops import Shape
 
+_RECURRENT = (keras.layers.RNN, keras.layers.Bidirectional)
+
 
 def clone_with(
   model: keras.Model,
@@ -115,6 +117,32 @@ def fresh_layer(layer: Any, config: dict[str, Any] | None = None) -> Any:
       '`get_config` hold every argument of `__init__`, and `__init__` take '
       '**kwargs for `name` and `dtype`.'
     ) from error
+
+
+def plain_copy(model: keras.Model) -> keras.Model:
+  """A copy without wrappers that begins anew with every sample.
+
+  It takes any number of samples, also where the model has a fixed batch.
+  """
+
+  def make_layer(layer: Any, _: Path) -> Any:
+    fresh = fresh_layer(unwrapped(layer))
+    for inner in fresh._flatten_layers():
+      if isinstance(inner, _RECURRENT):
+        inner.stateful = False
+    return fresh
+
+  plain = clone_with(model, make_layer)
+  copy_weights(build_graph(model), build_graph(plain))
+  return plain
+
+
+def has_state(model: keras.Model) -> bool:
+  """Whether what a model answers depends on what it was asked before."""
+  return any(
+    isinstance(layer, _RECURRENT) and layer.stateful
+    for layer in model._flatten_layers()
+  )
 
 
 def leaf_paths(graph: Graph) -> list[Path]:

@@ -17,7 +17,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfmot_paoding.cloning import clone_with, fresh_layer
+from tfmot_paoding.cloning import (
+  clone_with,
+  copy_weights,
+  fresh_layer,
+  has_state,
+  plain_copy,
+)
 from tfmot_paoding.compat import keras
 from tfmot_paoding.cost import graph_macs
 from tfmot_paoding.graph import build_graph, check_model
@@ -131,10 +137,9 @@ def distill(
   check_model(original)
   _check_pair(pruned, original)
   input_range = resolve_with_data(original, input_range, data)
-  student = clone_with(pruned, lambda layer, _: fresh_layer(layer))
-  student.set_weights(pruned.get_weights())
+  student = plain_copy(pruned)
   if not student.trainable_variables:
-    return student
+    return _with_state(student, pruned)
   graph = build_graph(original)
   macs = graph_macs(graph)
   samples = draw_samples(
@@ -147,17 +152,27 @@ def distill(
     verbose,
     otherwise='varied',
   )
-  lesson = _Lesson(original, samples, heads_of(graph), settings.batch_size)
+  teacher = plain_copy(original) if has_state(original) else original
+  lesson = _Lesson(teacher, samples, heads_of(graph), settings.batch_size)
   before = lesson.distance(student)
   if before < _ALIKE:
-    return student
+    return _with_state(student, pruned)
   best = student.get_weights()
   with contextlib.suppress(KeyboardInterrupt):  # what is learned so far counts
     rate = settings.rate(has_statistics(graph))
     _train(student, lesson, rate, settings.length(macs), seed, verbose)
   if not lesson.distance(student) < before:
     student.set_weights(best)
-  return student
+  return _with_state(student, pruned)
+
+
+def _with_state(student: keras.Model, pruned: keras.Model) -> keras.Model:
+  """The student as `pruned` is called, in batches of its size."""
+  if not has_state(pruned):
+    return student
+  found = clone_with(pruned, lambda layer, _: fresh_layer(layer))
+  copy_weights(build_graph(student), build_graph(found))
+  return found
 
 
 class _Lesson:

@@ -106,6 +106,7 @@ class Fitting:
     for found, wanted in zip(self._logits(params), self._answers, strict=True):
       if wanted is None or found is None:
         return float('inf')
+      wanted = wanted.astype(np.float64)  # squares of large values overflow
       total += np.mean(np.square(found - wanted)) / max(wanted.var(), 1e-12)
     return float(total) if np.isfinite(total) else float('inf')
 
@@ -133,9 +134,7 @@ class Fitting:
     """A consumer's weights, ready to lose units."""
     centred, scale = _is_centred(graph, member), _scale_behind(graph, member)
     seen = rows_seen(graph, params, member, values)
-    moments = [
-      RowMoments.of_samples(x, self._settings.ridge, centred) for _, x in seen
-    ]
+    moments = [RowMoments(x, self._settings.ridge, centred) for _, x in seen]
     weights = None
     if scale is not None and sum(len(matrix[0]) for matrix, _ in seen) == len(
       member.node.op.matrix(params)[0]
@@ -357,7 +356,7 @@ def weight_moments(member: Member, gram: Array, ridge: float) -> RowMoments:
   gram = gram + level * np.eye(len(gram))
   for channels in block.places.T:
     covariance[np.ix_(channels, channels)] = gram
-  return RowMoments(np.zeros(len(covariance)), covariance)
+  return RowMoments.of_covariance(covariance)
 
 
 def _is_centred(graph: Graph, member: Member) -> bool:

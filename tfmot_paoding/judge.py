@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from tfmot_paoding.cloning import has_state, plain_copy
 from tfmot_paoding.compat import keras
 from tfmot_paoding.graph import build_graph
 from tfmot_paoding.heads import heads_of
@@ -62,6 +63,8 @@ def outputs_of(model: keras.Model, x: Sequence[Array]) -> list[tf.Tensor]:
 
 
 def _outputs(model: keras.Model, samples: Sequence[Array]) -> list[Array]:
+  if has_state(model):
+    model = plain_copy(model)
   found = []
   for start in range(0, len(samples[0]), _BATCH):
     x = [a[start : start + _BATCH] for a in samples]

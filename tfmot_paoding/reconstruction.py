@@ -10,7 +10,6 @@ Reference: Hassibi and Stork 1993 (optimal brain surgeon), block by block.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,7 +25,6 @@ MOST_ROWS = 2500
 _MOST_SAMPLES = 20000
 
 
-@dataclasses.dataclass(frozen=True)
 class RowMoments:
   """Mean and covariance of what the rows of one consumer see.
 
@@ -35,27 +33,20 @@ class RowMoments:
     covariance: Shape (rows, rows), with the ridge on its diagonal.
   """
 
-  mean: Array
-  covariance: Array
+  def __init__(self, samples: Array, ridge: float, centred: bool = True):
+    self.mean = samples.mean(0) if centred else np.zeros(samples.shape[1])
+    moved = samples - self.mean
+    self.covariance = moved.T @ moved / len(samples)
+    size = max(len(self.mean), 1)
+    level = ridge * float(np.trace(self.covariance)) / size
+    self.covariance[np.diag_indices(size)] += max(level, 1e-12)
 
   @classmethod
-  def of_samples(
-    cls, samples: Array, ridge: float, centred: bool = True
-  ) -> RowMoments:
-    """Those of samples.
-
-    Args:
-      samples: Shape (samples, rows).
-      ridge: Added to the diagonal, as a fraction of its mean.
-      centred: Whether a bias takes the means.
-    """
-    mean = samples.mean(0) if centred else np.zeros(samples.shape[1])
-    moved = samples - mean
-    covariance = moved.T @ moved / len(samples)
-    size = max(len(mean), 1)
-    level = ridge * float(np.trace(covariance)) / size
-    covariance[np.diag_indices(size)] += max(level, 1e-12)
-    return cls(mean, covariance)
+  def of_covariance(cls, covariance: Array) -> RowMoments:
+    """Of rows whose means no bias takes."""
+    made = cls.__new__(cls)
+    made.mean, made.covariance = np.zeros(len(covariance)), covariance
+    return made
 
 
 def row_samples(op: Product, layer: object, x: Array, seed: int) -> Array:

@@ -15,9 +15,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_paoding import compat
-from tfmot_paoding.cloning import clone_with, copy_weights, fresh_layer
+from tfmot_paoding.cloning import plain_copy
 from tfmot_paoding.compat import keras
-from tfmot_paoding.graph import Call, build_graph, unwrapped
+from tfmot_paoding.graph import Call, build_graph
 from tfmot_paoding.layers import inner_layer
 from tfmot_paoding.ops import Opaque, Params, Scale, WeightRef
 
@@ -25,7 +25,6 @@ Array = np.ndarray
 Moments = tuple[Array, Array]
 
 _SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
-_RECURRENT = (keras.layers.RNN, keras.layers.Bidirectional)
 
 
 class Simulation:
@@ -42,10 +41,8 @@ class Simulation:
   """
 
   def __init__(self, model: keras.Model, samples: list[Array]):
-    plain = clone_with(model, lambda layer, _: _plain_layer(unwrapped(layer)))
+    plain = plain_copy(model)
     self.graph = build_graph(plain)
-    copy_weights(build_graph(model), self.graph)
-    self._count = len(samples[0])
     self._inputs = [
       tf.cast(x, tensor.dtype)
       for x, tensor in zip(samples, plain.inputs, strict=True)
@@ -61,15 +58,14 @@ class Simulation:
       wanted: Which values to keep.
 
     Returns:
-      Arrays with a batch axis; values inside a layer, and those that are no
-      tensors with a row for each sample, are left out.
+      Arrays with a batch axis; values inside a layer are left out.
     """
     wanted = set(wanted)
     found = self._run(params, wanted, {})
     return {
       value: x.numpy().astype(np.float32)
       for value, x in found.items()
-      if value in wanted and _has_rows(x, self._count)
+      if value in wanted and isinstance(x, tf.Tensor)
     }
 
   def statistics(self, params: Params) -> dict[WeightRef, Moments]:
@@ -153,15 +149,6 @@ class Simulation:
       variable.assign(params[ref])
 
 
-def _plain_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
-  """A fresh layer that begins anew with every sample."""
-  fresh = fresh_layer(layer)
-  for inner in fresh._flatten_layers():
-    if isinstance(inner, _RECURRENT):
-      inner.stateful = False
-  return fresh
-
-
 def _read_last(calls: list[Call]) -> list[set[int]]:
   """The values that each call is the last to read."""
   last: dict[int, int] = {}
@@ -172,11 +159,6 @@ def _read_last(calls: list[Call]) -> list[set[int]]:
   for value, number in last.items():
     found[number].add(value)
   return found
-
-
-def _has_rows(x: Any, count: int) -> bool:
-  """Whether `x` is a tensor with one row a sample."""
-  return isinstance(x, tf.Tensor) and x.shape.rank > 0 and len(x) == count
 
 
 def _in_training(call: Call) -> bool:
