@@ -114,3 +114,14 @@ def test_indices_are_whole_numbers_of_the_whole_range():
     np.testing.assert_allclose(share, 1 / 7, atol=0.03)
   with pytest.raises(ValueError, match='whole numbers'):
     lib.draw_samples(model, (2, 8), 4, prior='recalled')
+
+
+@pytest.mark.parametrize('prior', [None, 'smooth'])
+def test_rows_of_a_table_are_whole_numbers_whatever_their_type(prior):
+  inputs = keras.Input((6,))
+  x = keras.layers.Embedding(50, 3)(keras.layers.Reshape((2, 3))(inputs))
+  x = keras.layers.BatchNormalization()(keras.layers.Flatten()(x))
+  model = keras.Model(inputs, keras.layers.Dense(2)(x))
+  (x,) = lib.draw_samples(model, (0, 49), 200, prior=prior)
+  np.testing.assert_array_equal(x, np.rint(x))
+  assert set(np.unique(x)) == set(range(50))

@@ -150,3 +150,59 @@ def test_outputs_that_never_change_are_no_difference():
     data = paoding.convert_to_tflite(model, quantization)
     got = paoding.run_tflite(data, x, model.output_names)[0]
     np.testing.assert_allclose(got, 3.0, atol=0.05)
+
+
+def looked_up(wiring: str, dtype: str = 'float32') -> keras.Model:
+  """A table of 700 rows, read in several ways."""
+  inputs = keras.Input((6,), dtype=dtype, name='ids')
+  x = inputs if wiring != 'moved' else _layers.Reshape((3, 2))(inputs)
+  x = _layers.Flatten()(_layers.Embedding(700, 5)(x))
+  if wiring == 'twice':
+    other = _layers.Flatten()(_layers.Embedding(700, 3)(inputs))
+    x = _layers.Concatenate()([x, other])
+  if wiring == 'beside':
+    inputs = [inputs, keras.Input((4,), name='beside')]
+    x = _layers.Concatenate()([x, inputs[1]])
+  if wiring == 'number':
+    x = _layers.Concatenate()([x, _layers.Rescaling(1 / 700)(inputs)])
+  if wiring != 'bare':
+    x = _layers.Dense(5)(_layers.Dense(16, 'relu')(x))
+  return testing.fill(keras.Model(inputs, x))
+
+
+def ids_of(model: keras.Model) -> dict[str, np.ndarray]:
+  rng = np.random.default_rng(0)
+  x = {'ids': rng.integers(0, 700, (60, 6)).astype(np.float32)}
+  if len(model.inputs) > 1:
+    x['beside'] = rng.uniform(size=(60, 4)).astype(np.float32)
+  return x
+
+
+@pytest.mark.parametrize('wiring', ['bare', 'flat', 'moved', 'twice', 'beside'])
+@pytest.mark.parametrize(
+  ('quantization', 'float_io'),
+  [('int8', False), ('int8', True), ('int16x8', False), ('int16x8', True)],
+)
+def test_rows_of_a_table_are_whole_numbers(wiring, quantization, float_io):
+  model = looked_up(wiring)
+  data = paoding.convert_to_tflite(
+    model,
+    quantization,
+    {'ids': (0, 699)} | ({'beside': (0.0, 1.0)} if wiring == 'beside' else {}),
+    float_io=float_io,
+  )
+  runner = litert.load_interpreter(data).get_signature_runner()
+  kept = float_io and quantization == 'int8'
+  found = runner.get_input_details()['ids']['dtype']
+  assert found == (np.float32 if kept else np.int32)
+  found = paoding.compare_tflite(model, data, ids_of(model))
+  assert found.apart < 0.1
+  assert wiring == 'bare' or found.agreement > 0.93
+
+
+def test_what_is_a_row_and_a_number_too_says_what_to_do():
+  model = looked_up('number')
+  with pytest.raises(ValueError, match="'ids' holds rows .* `float_io=True`"):
+    paoding.convert_to_tflite(model, 'int8', (0, 699))
+  data = paoding.convert_to_tflite(model, 'int8', (0, 699), float_io=True)
+  assert paoding.compare_tflite(model, data, ids_of(model)).agreement > 0.93

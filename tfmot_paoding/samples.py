@@ -198,9 +198,9 @@ def recalls(model: keras.Model, prior: Any = None) -> bool:
   Raises:
     ValueError: they shall be, but are whole numbers.
   """
-  whole = any(tensor.dtype.is_integer for tensor in model.inputs)
+  graph = build_graph(model)
+  whole = any(entries.any() for entries in whole_entries(model, graph))
   if prior is None:
-    graph = build_graph(model)
     few = graph_macs(graph) <= _MOST_MACS
     return has_statistics(graph) and few and not whole
   asked = isinstance(prior, str) and prior == 'recalled'

@@ -13,9 +13,11 @@ import tensorflow as tf
 
 from tfmot_paoding import compat
 from tfmot_paoding.calibration import calibration_samples
-from tfmot_paoding.cloning import in_float32
+from tfmot_paoding.cloning import in_float32, with_whole_inputs
 from tfmot_paoding.compat import keras
-from tfmot_paoding.graph import check_model
+from tfmot_paoding.first_layers import whole_entries
+from tfmot_paoding.graph import build_graph, check_model
+from tfmot_paoding.indices import uses_of_inputs
 from tfmot_paoding.input_shapes import with_input_shape
 from tfmot_paoding.keras3 import as_tf_keras
 from tfmot_paoding.ranges import input_boxes, resolve_range
@@ -99,6 +101,8 @@ def convert_to_tflite(
     representative_data: Inputs that integer modes take their ranges from, as
       `calibration_data` in `run_schedule`, within `input_range`.
     float_io: Whether integer modes take and give real numbers all the same.
+      Otherwise inputs that only embeddings look up become int32, whatever they
+      are in the model; under 'int16x8' they do so in any case.
     sparse: Whether to store zeros of a stripped model sparsely; float32 only,
       and not for tflite-micro. None: where that makes the file smaller and it
       loads.
@@ -139,6 +143,7 @@ def convert_to_tflite(
   if quantization == 'float16':
     _check_half(model)
   if quantization in TYPES:
+    model = _with_indices(model, quantization, float_io)
     drawn = representative(
       model,
       input_range,
@@ -174,6 +179,7 @@ def convert_unchecked(
   """
   drawn, model = None, in_float32(model)
   if quantization in TYPES:
+    model = _with_indices(model, quantization, False)
     drawn = a_few(model, resolve_range(model, input_range), seed, 8)
   return _convert(model, quantization, drawn)
 
@@ -202,6 +208,38 @@ def _convert(
   ranged = with_reach(ranged, drawn.reach)
   with _explained(quantization):
     return quantized_file(ranged, quantization, float_io)
+
+
+def _with_indices(
+  model: keras.Model, quantization: str, float_io: bool
+) -> keras.Model:
+  """The model with whole numbers where it looks them up in tables.
+
+  Steps of 8 bits hold none but a small table's, and 16 bits have no cast.
+
+  Raises:
+    ValueError: an input is looked up, and is a number as well.
+  """
+  if float_io and quantization == 'int8':
+    return model
+  graph, names = build_graph(model), []
+  for tensor, name, whole, use in zip(
+    model.inputs,
+    model.input_names,
+    whole_entries(model, graph),
+    uses_of_inputs(graph),
+    strict=True,
+  ):
+    if tensor.dtype.is_integer or not whole.any():
+      continue
+    if use.as_number or not whole.all():
+      raise ValueError(
+        f'Input {name!r} holds rows of a table and is read as a number too: '
+        f'the steps of {quantization!r} cannot hold both. Give the model an '
+        "int32 input, or pass `float_io=True` with 'int8'."
+      )
+    names.append(name)
+  return with_whole_inputs(model, names) if names else model
 
 
 @contextlib.contextmanager

@@ -10,12 +10,13 @@ import tensorflow as tf
 
 from tfmot_paoding.calibration import calibration_samples
 from tfmot_paoding.compat import keras
+from tfmot_paoding.first_layers import whole_entries
 from tfmot_paoding.graph import build_graph
 from tfmot_paoding.heads import heads_of
 from tfmot_paoding.intervals import Interval
 from tfmot_paoding.judge import outputs_of
 from tfmot_paoding.ranges import input_boxes
-from tfmot_paoding.samples import draw_samples, recalls
+from tfmot_paoding.samples import draw_samples, recalls, with_answers
 
 Array = np.ndarray
 
@@ -81,6 +82,7 @@ def representative(
   boxes, reach = _boxes(model, input_range), {}
   if data is not None:
     drawn = calibration_samples(model, data, MOST)
+    drawn = with_answers(model, drawn, '`representative_data`')
     _check_inside(model, drawn, boxes)
     ranging = [x[:_REPRESENTATIVE] for x in drawn]
     checked = [x[_REPRESENTATIVE:] for x in drawn]
@@ -97,7 +99,7 @@ def representative(
       verbose,
       'varied',
     )
-    apart = len(drawn[0]) * _CHECKED // MOST
+    apart = max(1, len(drawn[0]) * _CHECKED // MOST)
     ranging = [x[:-apart] for x in drawn]
     checked = [x[-apart:] for x in drawn]
     numbers = _number_outputs(model)
@@ -106,15 +108,14 @@ def representative(
       reach = dict.fromkeys(numbers, _REACH)
     if wide or not coarse:
       rng = np.random.default_rng([seed, 2])
-      ranging = _joined(
-        ranging,
+      more = _joined(
         _all_over(model, boxes, _UNIFORM, _CORNERS, rng),
         _driven(model, boxes, rng),
       )
+      ranging = _joined(ranging, with_answers(model, more))
     if wide:
-      checked = _joined(
-        checked, _all_over(model, boxes, _UNIFORM // 2, _CORNERS // 2, rng)
-      )
+      more = _all_over(model, boxes, _UNIFORM // 2, _CORNERS // 2, rng)
+      checked = _joined(checked, with_answers(model, more))
   return Representative(
     _named(model, _spanning(_within(ranging, boxes), boxes)),
     _named(model, _within(checked, boxes)),
@@ -176,14 +177,16 @@ def _all_over(
 ) -> list[Array]:
   """Samples from inside the whole box, and corners of it."""
   made = []
-  for tensor, box in zip(model.inputs, boxes, strict=True):
+  wholes = whole_entries(model, build_graph(model))
+  for whole, tensor, box in zip(wholes, model.inputs, boxes, strict=True):
     shape = box.low.shape
     x = [
       rng.uniform(box.low, box.high, (inside, *shape)),
       np.where(rng.random((corners, *shape)) < 0.5, box.low, box.high),
     ]
     x = np.concatenate(x)
-    made.append(np.rint(x) if tensor.dtype.is_integer else x)
+    x = np.where(whole, np.rint(x), x)
+    made.append(x.astype(tensor.dtype.as_numpy_dtype))
   return made
 
 
@@ -197,8 +200,8 @@ def _driven(
   """
   numbers = _number_outputs(model)
   x = _all_over(model, boxes, _EXTREMES, 0, rng)
-  real = [tensor.dtype.is_floating for tensor in model.inputs]
-  if not numbers or not any(real):
+  real = [~whole for whole in whole_entries(model, build_graph(model))]
+  if not numbers or not any(one.any() for one in real):
     return [a[:0] for a in x]
   goals = None
   for _ in range(_STEPS):
@@ -222,8 +225,12 @@ def _driven(
     slopes = tape.gradient(goal, given)
     x = [
       a
-      if slope is None or not moves
-      else np.where(slope > 0, box.high, np.where(slope < 0, box.low, a))
+      if slope is None
+      else np.where(
+        moves & (slope > 0),
+        box.high,
+        np.where(moves & (slope < 0), box.low, a),
+      )
       for a, slope, box, moves in zip(x, slopes, boxes, real, strict=True)
     ]
   return x
@@ -258,10 +265,12 @@ def _spanning(drawn: list[Array], boxes: list[Interval]) -> list[Array]:
 def _named(model: keras.Model, drawn: list[Array]) -> dict[str, Array]:
   """By input name, as the model takes them."""
   return {
-    name: (np.rint(x) if tensor.dtype.is_integer else x).astype(
-      tensor.dtype.as_numpy_dtype
-    )
-    for tensor, name, x in zip(
-      model.inputs, model.input_names, drawn, strict=True
+    name: (np.where(whole, np.rint(x), x)).astype(tensor.dtype.as_numpy_dtype)
+    for whole, tensor, name, x in zip(
+      whole_entries(model, build_graph(model)),
+      model.inputs,
+      model.input_names,
+      drawn,
+      strict=True,
     )
   }
