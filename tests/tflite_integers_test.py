@@ -206,3 +206,15 @@ def test_what_is_a_row_and_a_number_too_says_what_to_do():
     paoding.convert_to_tflite(model, 'int8', (0, 699))
   data = paoding.convert_to_tflite(model, 'int8', (0, 699), float_io=True)
   assert paoding.compare_tflite(model, data, ids_of(model)).agreement > 0.93
+
+
+@pytest.mark.parametrize('kind', ['LSTM', 'GRU'])
+@pytest.mark.parametrize('quantization', [None, 'int8'])
+def test_layers_that_keep_states_are_named(kind, quantization):
+  inputs = keras.Input(batch_shape=(4, 6, 3))
+  layer = getattr(_layers, kind)(5, stateful=True, name='memory')
+  x = _layers.Bidirectional(layer)(inputs)
+  with pytest.raises(ValueError, match="memory' is stateful.*stateful=False"):
+    paoding.convert_to_tflite(
+      testing.fill(keras.Model(inputs, _layers.Dense(2)(x))), quantization
+    )

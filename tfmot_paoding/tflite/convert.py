@@ -13,11 +13,8 @@ import tensorflow as tf
 
 from tfmot_paoding import compat
 from tfmot_paoding.calibration import calibration_samples
-from tfmot_paoding.cloning import in_float32, with_whole_inputs
 from tfmot_paoding.compat import keras
-from tfmot_paoding.first_layers import whole_entries
-from tfmot_paoding.graph import build_graph, check_model
-from tfmot_paoding.indices import uses_of_inputs
+from tfmot_paoding.graph import check_model
 from tfmot_paoding.input_shapes import with_input_shape
 from tfmot_paoding.keras3 import as_tf_keras
 from tfmot_paoding.ranges import input_boxes, resolve_range
@@ -35,6 +32,7 @@ from tfmot_paoding.tflite.litert import (
   run_apart,
   run_tflite,
 )
+from tfmot_paoding.tflite.preparation import prepared
 from tfmot_paoding.tflite.representative import (
   MOST,
   Representative,
@@ -135,20 +133,17 @@ def convert_to_tflite(
   if compat.collect_prunable_layers(model):
     model = compat.strip_pruning(model)
   model = with_input_shape(model, input_shape)
-  model = in_float32(model)
+  model = prepared(model, quantization, float_io)
   given = representative_data
   if given is not None:
     given = calibration_samples(model, given, MOST)
   input_range = resolve_range(model, input_range, given)
-  if quantization == 'float16':
-    _check_half(model)
   if quantization in TYPES:
-    model = _with_indices(model, quantization, float_io)
     drawn = representative(
       model,
       input_range,
       seed,
-      representative_data,
+      given,
       prior,
       verbose,
       coarse=quantization == 'int8',
@@ -177,9 +172,8 @@ def convert_unchecked(
     input_range: The range of the inputs.
     seed: Of the inputs.
   """
-  drawn, model = None, in_float32(model)
+  drawn, model = None, prepared(model, quantization, False)
   if quantization in TYPES:
-    model = _with_indices(model, quantization, False)
     drawn = a_few(model, resolve_range(model, input_range), seed, 8)
   return _convert(model, quantization, drawn)
 
@@ -208,38 +202,6 @@ def _convert(
   ranged = with_reach(ranged, drawn.reach)
   with _explained(quantization):
     return quantized_file(ranged, quantization, float_io)
-
-
-def _with_indices(
-  model: keras.Model, quantization: str, float_io: bool
-) -> keras.Model:
-  """The model with whole numbers where it looks them up in tables.
-
-  Steps of 8 bits hold none but a small table's, and 16 bits have no cast.
-
-  Raises:
-    ValueError: an input is looked up, and is a number as well.
-  """
-  if float_io and quantization == 'int8':
-    return model
-  graph, names = build_graph(model), []
-  for tensor, name, whole, use in zip(
-    model.inputs,
-    model.input_names,
-    whole_entries(model, graph),
-    uses_of_inputs(graph),
-    strict=True,
-  ):
-    if tensor.dtype.is_integer or not whole.any():
-      continue
-    if use.as_number or not whole.all():
-      raise ValueError(
-        f'Input {name!r} holds rows of a table and is read as a number too: '
-        f'the steps of {quantization!r} cannot hold both. Give the model an '
-        "int32 input, or pass `float_io=True` with 'int8'."
-      )
-    names.append(name)
-  return with_whole_inputs(model, names) if names else model
 
 
 @contextlib.contextmanager
@@ -322,19 +284,6 @@ def _sparser(
       '`sparse` out, or use a compact model.'
     )
   return found if loads and (must or len(found) < len(data)) else data
-
-
-def _check_half(model: keras.Model) -> None:
-  """Raises where a weight would become infinite."""
-  largest = np.finfo(np.float16).max
-  for weight in model.weights:
-    most = np.abs(weight.numpy()).max(initial=0)
-    if weight.dtype.is_floating and most > largest:
-      raise ValueError(
-        f'The weight {weight.name!r} reaches {most:g}, and float16 holds no '
-        f'more than {largest:g}. Use another `quantization`, or scale the '
-        'model down.'
-      )
 
 
 def _check(

@@ -1,0 +1,93 @@
+"""A model as TFLite can express it: in float32, with nothing it cannot keep."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tfmot_paoding.cloning import in_float32, with_whole_inputs
+from tfmot_paoding.compat import keras
+from tfmot_paoding.first_layers import whole_entries
+from tfmot_paoding.graph import build_graph
+from tfmot_paoding.indices import uses_of_inputs
+from tfmot_paoding.tflite.integers import TYPES
+
+
+def prepared(
+  model: keras.Model, quantization: str | None, float_io: bool
+) -> keras.Model:
+  """The model that is converted in a model's place: the same answers.
+
+  Args:
+    model: A plain tf_keras model, not changed.
+    quantization: As in `convert_to_tflite`.
+    float_io: Likewise.
+
+  Raises:
+    ValueError: a layer keeps states, or the weights or inputs are such that
+      the file could not hold them.
+  """
+  _check_states(model)
+  model = in_float32(model)
+  if quantization == 'float16':
+    _check_half(model)
+  if quantization in TYPES:
+    model = _with_indices(model, quantization, float_io)
+  return model
+
+
+def _check_states(model: keras.Model) -> None:
+  """Raises where a layer keeps states from one call to the next."""
+  for layer in model.submodules:
+    if isinstance(layer, keras.layers.RNN) and layer.stateful:
+      raise ValueError(
+        f'Layer {layer.name!r} is stateful, and a .tflite made of it could not '
+        'keep its states between two calls. Convert a copy of the model built '
+        'with `stateful=False` (the same weights), which begins anew with '
+        'every call; or make the states inputs and outputs of the model, '
+        '`initial_state=` and `return_state=True`.'
+      )
+
+
+def _check_half(model: keras.Model) -> None:
+  """Raises where a weight would become infinite."""
+  largest = np.finfo(np.float16).max
+  for weight in model.weights:
+    most = np.abs(weight.numpy()).max(initial=0)
+    if weight.dtype.is_floating and most > largest:
+      raise ValueError(
+        f'The weight {weight.name!r} reaches {most:g}, and float16 holds no '
+        f'more than {largest:g}. Use another `quantization`, or scale the '
+        'model down.'
+      )
+
+
+def _with_indices(
+  model: keras.Model, quantization: str, float_io: bool
+) -> keras.Model:
+  """The model with whole numbers where it looks them up in tables.
+
+  Steps of 8 bits hold none but a small table's, and 16 bits have no cast.
+
+  Raises:
+    ValueError: an input is looked up, and is a number as well.
+  """
+  if float_io and quantization == 'int8':
+    return model
+  graph, names = build_graph(model), []
+  for tensor, name, whole, use in zip(
+    model.inputs,
+    model.input_names,
+    whole_entries(model, graph),
+    uses_of_inputs(graph),
+    strict=True,
+  ):
+    if tensor.dtype.is_integer or not whole.any():
+      continue
+    if use.as_number or not whole.all():
+      raise ValueError(
+        f'Input {name!r} holds rows of a table and is read as a number too: '
+        f'the steps of {quantization!r} cannot hold both. Give the model an '
+        "int32 input, or pass `float_io=True` with 'int8'."
+      )
+    names.append(name)
+  return with_whole_inputs(model, names) if names else model
