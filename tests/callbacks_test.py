@@ -279,3 +279,51 @@ def test_tfmots_own_wrappers_are_served_as_tfmot_serves_them():
   assert np.mean(kernel == 0) == pytest.approx(0.5, abs=0.05)
   with pytest.raises(ValueError, match='no history'):
     _ = callback.history
+
+
+class _Doubled(keras.layers.Layer):
+  """A layer that nobody taught the package about."""
+
+  def call(self, inputs):
+    return 2 * inputs
+
+
+def test_layers_that_stay_are_told_once():
+  model = testing.fill(
+    keras.Sequential(
+      [
+        keras.Input((5,)),
+        keras.layers.Dense(8, name='strange'),
+        _Doubled(),
+        keras.layers.Dense(8, 'relu', name='known'),
+        keras.layers.Dense(3, name='logits'),
+      ]
+    )
+  )
+  wrapped = paoding.prune_low_saliency(model, schedule())
+  with pytest.warns(UserWarning, match='keep their units') as told:
+    fit(wrapped, epochs=2)
+  (message,) = [str(w.message) for w in told if 'keep their' in str(w.message)]
+  assert 'strange: ' in message
+  assert '_Doubled' in message
+  assert 'logits' not in message
+  assert 'known' not in message.replace('not known', '')
+
+
+def test_output_layers_are_not_told(recwarn):
+  fit(paoding.prune_low_saliency(testing.mlp(), schedule()), epochs=1)
+  assert not [w for w in recwarn if 'keep their units' in str(w.message)]
+
+
+def test_layers_wrapped_in_part_are_told():
+  def wrap(layer):
+    fresh = type(layer).from_config(layer.get_config())
+    if layer.name == 'norm_1':
+      return fresh
+    return paoding.PruneLowSaliency(fresh, schedule())
+
+  wrapped = keras.models.clone_model(
+    testing.with_batch_norm(), clone_function=wrap
+  )
+  with pytest.warns(UserWarning, match="hidden_1: layer 'norm_1', which"):
+    fit(wrapped, epochs=1)

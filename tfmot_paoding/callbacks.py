@@ -16,7 +16,13 @@ class UpdatePruningStep(compat.UpdatePruningStep):
   At each step at which the schedule asks for it, units are chosen by the
   weights as training has made them. Removed units stay removed to the end.
   A training loop of your own calls `on_train_begin`, then `on_epoch_end` and,
-  for each batch, `on_train_batch_begin` or `on_train_batch_end`.
+  for each batch, `on_train_batch_begin` or `on_train_batch_end`; where the
+  optimizer averages weights, `on_train_end` after they were overwritten.
+
+  What other callbacks save at any time is a whole model at the sparsity of its
+  step, from which training goes on. What restores weights when training ends
+  (`EarlyStopping`) stands before this callback, which warns if they are of a
+  step at which fewer units were removed.
 
   Args:
     calibration_data: As in `run_schedule`, for methods that fit.
@@ -52,11 +58,22 @@ class UpdatePruningStep(compat.UpdatePruningStep):
     return self.follower.history
 
   def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-    """Finds the groups; prunes already if the schedule begins at step 0."""
+    """Finds the groups; prunes already if the schedule begins at step 0.
+
+    Raises:
+      ValueError: no group of the model can be pruned, or a callback behind this
+        one sets weights back.
+    """
     # First, so that wrappers which TFMOT's part asks find it.
     self.follower = None
     layers = compat.collect_prunable_layers(self.model)
     if any(isinstance(layer, UnitWrapper) for layer in layers):
+      if compat.restores_after(self):
+        raise ValueError(
+          'EarlyStopping(restore_best_weights=True) sets the weights back when '
+          'training ends, after UpdatePruningStep has looked at them for the '
+          'last time. List it before UpdatePruningStep.'
+        )
       self.follower = Follower(self.model, self._calibration_data, self._prior)
     super().on_train_begin(logs)
 
@@ -78,15 +95,19 @@ class UpdatePruningStep(compat.UpdatePruningStep):
     self, batch: int, logs: dict[str, Any] | None = None
   ) -> None:
     """Prunes where nobody said that the last batch had ended; masks weights."""
-    self._catch_up()
+    self._settle()
     super().on_epoch_end(batch, logs)
 
   def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
     """Masks what an optimizer's average or a callback wrote at the end."""
     super().on_train_end(logs)
-    self._catch_up()
+    self._settle()
     super().on_epoch_end(-1, logs)
 
   def _catch_up(self) -> None:
     if self.follower is not None:
       self.follower.catch_up()
+
+  def _settle(self) -> None:
+    if self.follower is not None:
+      self.follower.settle()

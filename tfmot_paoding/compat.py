@@ -7,6 +7,7 @@ falls back to tf_keras on its own. Everything else takes `keras` from here.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -85,10 +86,79 @@ def asking_callback() -> Any:
   return asker if isinstance(asker, UpdatePruningStep) else None
 
 
+def restores_after(callback: Any | None) -> bool:
+  """Whether another callback of `fit` sets weights back when training ends.
+
+  `fit` shows a callback nothing of the others but by calling it.
+
+  Args:
+    callback: Only callbacks behind this one count; None: all of them.
+  """
+  frame = sys._getframe(1)
+  while frame is not None:
+    fellows = frame.f_locals.get('self')
+    if isinstance(fellows, keras.callbacks.CallbackList):
+      behind = itertools.dropwhile(
+        lambda fellow: callback not in (None, fellow), fellows.callbacks
+      )
+      return any(
+        isinstance(fellow, keras.callbacks.EarlyStopping)
+        and fellow.restore_best_weights
+        for fellow in behind
+      )
+    frame = frame.f_back
+  return False
+
+
 def averages_weights(optimizer: Any) -> bool:
   """Whether an optimizer overwrites weights with their moving averages."""
   inner = getattr(optimizer, 'inner_optimizer', optimizer)
   return bool(getattr(inner, 'use_ema', False))
+
+
+def restart_averages(optimizer: Any, variables: list[Any]) -> None:
+  """Lets the moving averages of these weights begin at their values now."""
+  inner = getattr(optimizer, 'inner_optimizer', optimizer)
+  if not averages_weights(inner) or not inner.variables:
+    return
+  for variable in variables:
+    number = inner._index_dict.get(inner._var_key(variable))
+    if number is not None:
+      average = inner._model_variables_moving_average[number]
+      average.assign(keras.backend.get_value(variable))
+
+
+class MaskConstraint:
+  """A variable's own constraint, then its mask.
+
+  Args:
+    mask: A variable of ones and zeros.
+    own: The constraint that the variable has otherwise, or None.
+  """
+
+  def __init__(self, mask: Any, own: Any):
+    self.mask = mask
+    self.own = own
+
+  def __call__(self, variable: Any) -> tf.Tensor:
+    value = variable if self.own is None else self.own(variable)
+    value = tf.convert_to_tensor(value)
+    return value * tf.cast(self.mask, value.dtype)
+
+
+def mask_after_updates(variable: Any, mask: Any) -> None:
+  """Has every optimizer apply a mask to a weight after each update of it.
+
+  A wrapper masks its weights in every call alone. What momentum, decay or an
+  average has written to them since would be seen by whoever reads them between.
+  """
+  while hasattr(variable, '_variable'):  # of a layer that computes in float16
+    variable = variable._variable
+  for one in getattr(variable, '_values', None) or [variable]:
+    own = one._constraint
+    if isinstance(own, MaskConstraint):  # from an earlier wrapper
+      own = own.own
+    one._constraint = MaskConstraint(mask, own)
 
 
 register_serializable = keras.utils.register_keras_serializable

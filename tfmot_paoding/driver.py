@@ -15,7 +15,7 @@ from tfmot_paoding.cost import graph_macs
 from tfmot_paoding.deviation import ChangeBound
 from tfmot_paoding.fitting import FitSettings, Fitting
 from tfmot_paoding.graph import Graph, build_graph, read_params
-from tfmot_paoding.groups import Group, Grouping, find_groups
+from tfmot_paoding.groups import ARE_OUTPUTS, Group, Grouping, find_groups
 from tfmot_paoding.layers.base import Path
 from tfmot_paoding.methods import get_method
 from tfmot_paoding.ops import Params, WeightRef
@@ -224,6 +224,31 @@ class Driver:
     self.history.bound.append(self._bound(plan.params))
     self.history.seconds.append(time.perf_counter() - began)
     return True
+
+  @property
+  def unexpected(self) -> dict[str, str]:
+    """The reason for each layer that somebody might expect to be pruned.
+
+    Not those that make the outputs, nor those that nobody wrapped.
+    """
+    unasked = {
+      '/'.join(group.name)
+      for group in self._grouping.groups
+      if not any(
+        isinstance(self.graph.wrappers.get(member.node.path), UnitWrapper)
+        for member in group.producers
+      )
+    }
+    return {
+      name: why
+      for name, why in self.history.left_alone.items()
+      if why != ARE_OUTPUTS and name not in unasked
+    }
+
+  @property
+  def removed(self) -> int:
+    """How many units are gone."""
+    return sum(int((~units).sum()) for units in self._alive().values())
 
   def reach(self, step: int) -> None:
     """Prunes as far as the schedules ask for by a training step.

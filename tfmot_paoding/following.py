@@ -52,6 +52,12 @@ class Follower:
     self._last = self._step()
     # A checkpoint may hold a step that was counted, but not carried out yet.
     self._driver.reach(self._last)
+    self._removed = self._driver.removed
+    if self._driver.unexpected:
+      reasons = '; '.join(
+        f'{name}: {why}' for name, why in self._driver.unexpected.items()
+      )
+      warnings.warn(f'These layers keep their units. {reasons}.', stacklevel=5)
 
   @property
   def history(self) -> History:
@@ -72,7 +78,35 @@ class Follower:
     )
     removed = [self._driver.step(passed) for passed in reversed(list(steps))]
     self._last = step
+    if any(removed):
+      self._removed = self._driver.removed
+      # Averages of weights from before the merges are another network's.
+      compat.restart_averages(
+        getattr(self.model, 'optimizer', None), self.model.trainable_variables
+      )
     return sum(removed)
+
+  def settle(self) -> int:
+    """`catch_up` where somebody may have set the model back meanwhile."""
+    pruned = self.catch_up()
+    removed = self._driver.removed
+    if removed >= self._removed:
+      return pruned
+    # It may have been saved when its step was counted, but not carried out.
+    self._driver.reach(self._last)
+    removed, was = self._driver.removed, self._removed
+    self._removed = removed
+    if removed < was:
+      warnings.warn(
+        f'The weights of training step {self._last} were restored. The model '
+        f'of that step has {removed} of {self.history.units} units removed, '
+        f'not {was}. Train on, or call run_schedule, to reach them; to choose '
+        'among models of the last sparsity alone, let the callback that '
+        'restores begin when the schedule has ended (EarlyStopping: '
+        '`start_from_epoch`).',
+        stacklevel=5,
+      )
+    return pruned
 
   def _step(self) -> int:
     return int(keras.backend.get_value(self._counter))
@@ -94,7 +128,7 @@ def attend(callback: Any, epoch_ends: bool = False) -> None:
   follower = getattr(callback, 'follower', None)
   known = follower is not None and follower.model is model
   if known and (epoch_ends or not follower.ended):
-    if follower.catch_up() > 1:
+    if follower.settle() > 1:
       warnings.warn(_TOGETHER, stacklevel=4)
   else:
     _check_writes(model)
@@ -140,10 +174,15 @@ def _counter(graph: Graph) -> Any:
 
 def _check_writes(model: keras.Model) -> None:
   """Raises where weights are written behind the back of TFMOT's callback."""
+  writer = ''
   if compat.averages_weights(getattr(model, 'optimizer', None)):
+    writer = 'The optimizer (use_ema=True) overwrites weights by their averages'
+  elif compat.restores_after(None):
+    writer = 'EarlyStopping(restore_best_weights=True) sets weights back'
+  if writer:
     raise ValueError(
-      'The optimizer has use_ema=True: when training ends it overwrites the '
-      "weights with their averages, after TFMOT's UpdatePruningStep has spoken "
-      'to its wrappers for the last time, and removed units come back. Pass '
-      'tfmot_paoding.UpdatePruningStep() instead.'
+      f"{writer} when training ends, after TFMOT's UpdatePruningStep has "
+      'spoken to its wrappers for the last time: removed units would come '
+      'back. Pass tfmot_paoding.UpdatePruningStep() instead, as the last '
+      'callback.'
     )

@@ -26,6 +26,9 @@ from tfmot_paoding.ops.numbering import channel_row
 
 Array = np.ndarray
 
+# The reason why the last layer is left alone, as everybody expects.
+ARE_OUTPUTS = 'its units are outputs of the model'
+
 
 @dataclasses.dataclass(frozen=True)
 class Member:
@@ -286,7 +289,7 @@ def find_groups(graph: Graph) -> Grouping:
   book = _Book()
   values = _carry(graph, book)
   for value in graph.outputs:
-    book.freeze(values[value], 'its units are outputs of the model')
+    book.freeze(values[value], ARE_OUTPUTS)
   _straighten(graph, book, values)
   roots, frozen = book.roots(), book.frozen()
   values = [_mapped(value, roots) for value in values]

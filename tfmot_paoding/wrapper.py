@@ -110,6 +110,8 @@ class PruneLowSaliency(UnitWrapper, compat.PruneLowMagnitude):
       self._mask_owners = tuple(names_of(self.layer, input_shape))
       _offer_weights(self.layer, self._mask_owners, True)
     super().build(input_shape)
+    for weight, mask, _ in self.pruning_vars:
+      compat.mask_after_updates(weight, mask)
     self.pruning_obj = _HeldMasks(
       training_step_fn=lambda: self.pruning_step,
       pruning_vars=self.pruning_vars,
