@@ -225,3 +225,24 @@ def test_pruning_wrappers_are_looked_through():
   model = net(L.Embedding(30, 4), L.Flatten(), L.Dense(3), shape=(5,))
   wrapped = compat.prune_low_magnitude(model)
   assert ends(wrapped) == (0.0, 29.0)
+
+
+def test_what_never_changed_says_nothing():
+  a, b = keras.Input((3,), name='a'), keras.Input((1,), name='b')
+  layer = L.Normalization(
+    mean=[1.0, 2.0, 3.0, 7.0], variance=[1.0, 1.0, 4.0, 0]
+  )
+  model = keras.Model([a, b], L.Dense(2)(layer(L.Concatenate()([a, b]))))
+  found = ends(model)
+  assert found['a'][1].tolist() == [4, 5, 9]
+  assert found['b'] == (0.0, 1.0)
+  one_row = net(L.Embedding(1, 3), L.Flatten(), shape=(2,))
+  assert ends(one_row)[1] < 1
+
+
+def test_readers_with_nothing_in_common_are_told():
+  x = keras.Input((4,), name='x')
+  table = L.Flatten()(L.Embedding(10, 2)(x))
+  layer = L.Normalization(mean=[50.0] * 4, variance=[4.0] * 4)
+  with pytest.warns(UserWarning, match=r'\(0, 1\) is taken: .*in common'):
+    resolve_range(keras.Model(x, [table, layer(x)]))

@@ -156,7 +156,7 @@ def test_left_out_is_as_given_by_hand():
 
 
 def test_models_that_say_nothing_are_as_with_the_unit_range():
-  model = testing.with_batch_norm()
+  model = testing.mlp((5, 8, 6, 3))
   messages, left = said(
     paoding.prune, model, 0.5, 'reconstruction', verbose=0, distillation=False
   )

@@ -9,55 +9,28 @@ statistics that normalization stored.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfmot_paoding import compat
-from tfmot_paoding.claims import (
-  Claim,
-  Line,
-  of_lines,
-  of_standardization,
-  of_statistics,
-)
+from tfmot_paoding.claims import Claim, Line, of_lines, of_standardization
 from tfmot_paoding.compat import keras
 from tfmot_paoding.graph import Graph, Node
-from tfmot_paoding.ops import Concatenate, Lookup, Positions
+from tfmot_paoding.layer_functions import (
+  broadcasts,
+  depth_of,
+  function_of,
+  line_of,
+  moved_by,
+  statistics_of,
+)
+from tfmot_paoding.ops import Concatenate, Lookup, Positions, Shape
 from tfmot_paoding.ops.shapes import Rearrangement
 from tfmot_paoding.ops.windows import Crop, Pad, Repeat
 
 Array = np.ndarray
 
 _layers = keras.layers
-# Functions of TensorFlow whose results are entries of their argument.
-_MOVING = frozenset(
-  (
-    'cast',
-    'identity',
-    'stop_gradient',
-    'ensure_shape',
-    'reshape',
-    'expand_dims',
-    'squeeze',
-    'transpose',
-    'reverse',
-    'roll',
-    'concat',
-    'stack',
-    'unstack',
-    'split',
-    'slice',
-    'strided_slice',
-    'gather',
-    '__operators__.getitem',
-  )
-)
-_ADDING = ('math.add', '__operators__.add', 'nn.bias_add')
-_SUBTRACTING = ('math.subtract', '__operators__.subtract')
-_MULTIPLYING = ('math.multiply', '__operators__.multiply')
-_DIVIDING = ('math.divide', 'math.truediv', '__operators__.truediv')
 # Their results lie between entries of one channel (in training: of about it).
 _MIXING = (
   _layers.Masking,
@@ -110,7 +83,7 @@ def whole_entries(model: keras.Model, graph: Graph) -> list[Array]:
   return found
 
 
-def _typed(claims: list[Claim], dtype: tf.DType, shape: Any) -> list[Claim]:
+def _typed(claims: list[Claim], dtype: tf.DType, shape: Shape) -> list[Claim]:
   """The claims, within what an 8 or 16-bit input can hold."""
   if not dtype.is_integer or dtype.size > 2:
     return claims
@@ -158,14 +131,14 @@ class _Walk:
       return _limited(
         layer.num_tokens, f'{name} ({layer.num_tokens} categories)', shape
       )
-    depth = _depth(layer)
+    depth = depth_of(layer)
     if depth is not None:
       return _claim(
         (np.zeros(()), np.full((), depth - 1.0)), f'{name} (one_hot)', shape
       )
     if isinstance(layer, (_layers.Normalization, _layers.BatchNormalization)):
-      return _claim(_statistics(layer, shape), name, shape, is_centred=True)
-    line = _line(layer, name, shape)
+      return _claim(statistics_of(layer, shape), name, shape, is_centred=True)
+    line = line_of(layer, name, shape)
     if line is not None:
       return self._of_line(node, line)
     if isinstance(layer, _MIXING) or isinstance(node.op, Positions):
@@ -181,10 +154,10 @@ class _Walk:
     while (reader := self._only_reader(end)) is not None:
       layer = self._graph.layers[reader.path]
       name = f'{type(layer).__name__} {"/".join(reader.path)!r}'
-      following = _line(layer, name, shape)
+      following = line_of(layer, name, shape)
       if following is not None:
         lines.append(lines[-1].then(following))
-      elif _function(layer) not in ('cast', 'identity', 'stop_gradient'):
+      elif function_of(layer) not in ('cast', 'identity', 'stop_gradient'):
         break
       end = reader.outputs[0]
     behind = [_before(claim, lines[-1]) for claim in self.claims(end)]
@@ -245,7 +218,7 @@ class _Walk:
     if isinstance(op, (Rearrangement, Concatenate, Positions)):
       moved = op.transform({}, *sources)
     else:
-      moved = _called(graph.layers[node.path], sources)
+      moved = moved_by(graph.layers[node.path], sources)
     if moved is None:
       return None
     moved = list(moved) if isinstance(moved, (list, tuple)) else [moved]
@@ -255,21 +228,22 @@ class _Walk:
     return [np.asarray(part)[0].astype(np.int64) for part in moved]
 
 
-def _limited(count: int, source: str, shape: Any) -> list[Claim]:
+def _limited(count: int, source: str, shape: Shape) -> list[Claim]:
   """The numbers 0, ..., count - 1."""
-  ends = np.zeros(()), np.full((), count - 1.0)
+  # One row alone is number 0, and a range must not be empty.
+  ends = np.zeros(()), np.full((), max(count - 1.0, 0.5))
   return _claim(ends, source, shape, is_limit=True)
 
 
 def _claim(
   ends: Sequence[Array] | None,
   source: str,
-  shape: Any,
+  shape: Shape,
   like: Claim | None = None,
   **settings: bool,
 ) -> list[Claim]:
   """One claim of an input's shape; none without ends that fit it."""
-  if ends is None or not _broadcasts(ends[0], shape):
+  if ends is None or not broadcasts(ends[0], shape):
     return []
   low, high = (np.broadcast_to(end, shape) for end in ends)
   if like is not None:
@@ -277,15 +251,7 @@ def _claim(
   return [Claim(low, high, source, **settings)]
 
 
-def _broadcasts(array: Array, shape: Any) -> bool:
-  sizes = np.shape(array)
-  return len(sizes) <= len(shape) and all(
-    size in (1, wanted)
-    for size, wanted in zip(sizes[::-1], tuple(shape)[::-1], strict=False)
-  )
-
-
-def _back(claim: Claim, places: Array, shape: Any) -> Claim:
+def _back(claim: Claim, places: Array, shape: Shape) -> Claim:
   """A claim on moved entries, on the entries in their old places."""
   count = int(np.prod(shape))
   low, high = np.full(count + 1, np.nan), np.full(count + 1, np.nan)
@@ -314,116 +280,3 @@ def _before(claim: Claim, line: Line) -> Claim:
     claim.is_limit,
     claim.is_centred,
   )
-
-
-def _statistics(layer: Any, shape: Any) -> tuple[Array, Array] | None:
-  """Mean +- deviations that a layer stored, broadcasting to its input."""
-  if isinstance(layer, _layers.Normalization):
-    mean, variance = np.asarray(layer.mean), np.asarray(layer.variance)
-    if layer.invert:  # it is given what was normalized
-      ends = of_statistics(mean, variance)
-      return ends and (np.full((), -3.0), np.full((), 3.0))
-    return of_statistics(*(_unbatched(x, shape) for x in (mean, variance)))
-  axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
-  kept = {axis % (len(shape) + 1) - 1 for axis in axes}
-  sizes = [size if k in kept else 1 for k, size in enumerate(shape)]
-  values = [
-    keras.backend.get_value(weight).reshape(sizes)
-    for weight in (layer.moving_mean, layer.moving_variance)
-  ]
-  return of_statistics(*values)
-
-
-def _unbatched(values: Array, shape: Any) -> Array:
-  """Constants without the batch axis that some have."""
-  if values.ndim == len(shape) + 1 and values.shape[0] == 1:
-    return values[0]
-  return values
-
-
-def _function(layer: Any) -> str | None:
-  """The name of the TensorFlow function that a layer calls."""
-  if not isinstance(layer, compat.TFOpLambda):
-    return None
-  return layer.get_config()['function']
-
-
-def _line(layer: Any, name: str, shape: Any) -> Line | None:
-  """A layer as a line of fixed numbers, if it is one."""
-  if isinstance(layer, _layers.Rescaling):
-    numbers = layer.scale, layer.offset
-  else:
-    numbers = _arithmetic(layer)
-  if numbers is None:
-    return None
-  scale, shift = (
-    _unbatched(np.asarray(values, np.float64), shape) for values in numbers
-  )
-  fits = _broadcasts(scale, shape) and _broadcasts(shift, shape)
-  if not fits or not np.all(np.isfinite(shift)) or not np.all(scale):
-    return None
-  return Line(scale, shift, name)
-
-
-def _arithmetic(layer: Any) -> tuple[Any, Any] | None:
-  """Scale and shift of a function of a tensor and constants."""
-  function, call = _function(layer), _only_call(layer)
-  if function is None or call is None:
-    return None
-  values = list(call.call_args)
-  values += [
-    call.call_kwargs[key]
-    for key in ('x', 'y', 'value', 'bias')
-    if key in call.call_kwargs
-  ]
-  tensors = [compat.is_keras_tensor(value) for value in values[:2]]
-  if tensors.count(True) != 1 or len(tensors) != 2:
-    return None
-  try:
-    constant = np.asarray(values[tensors.index(False)], np.float64)
-  except (TypeError, ValueError):
-    return None
-  first = tensors[0]
-  if function in _ADDING:
-    return 1.0, constant
-  if function in _SUBTRACTING:
-    return (1.0, -constant) if first else (-1.0, constant)
-  if function in _MULTIPLYING:
-    return constant, 0.0
-  if function in _DIVIDING and first and np.all(constant):
-    return 1 / constant, 0.0
-  return None
-
-
-def _depth(layer: Any) -> int | None:
-  """How many classes `tf.one_hot` has, if a layer is that."""
-  call = _only_call(layer)
-  if _function(layer) != 'one_hot' or call is None:
-    return None
-  depth = (*call.call_args, call.call_kwargs.get('depth'))[1]
-  return int(depth) if isinstance(depth, (int, np.integer)) else None
-
-
-def _only_call(layer: Any) -> Any:
-  """The one call of a layer in a graph, or None."""
-  calls = layer.inbound_nodes
-  return calls[0] if len(calls) == 1 else None
-
-
-def _called(layer: Any, sources: list[tf.Tensor]) -> Any:
-  """What a function that only moves entries makes of tensors, or None."""
-  call = _only_call(layer)
-  if _function(layer) not in _MOVING or call is None or not call.call_args:
-    return None
-  first, *others = call.call_args
-  others = tf.nest.flatten((others, call.call_kwargs))
-  if any(compat.is_keras_tensor(value) for value in others):
-    return None
-  remaining = iter(sources)
-  first = tf.nest.map_structure(
-    lambda v: next(remaining) if compat.is_keras_tensor(v) else v, first
-  )
-  try:
-    return layer.call(first, *call.call_args[1:], **call.call_kwargs)
-  except (TypeError, ValueError, tf.errors.InvalidArgumentError):
-    return None  # sizes that the graph does not know

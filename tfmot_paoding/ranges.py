@@ -16,6 +16,8 @@ from tfmot_paoding.first_layers import input_claims
 from tfmot_paoding.graph import build_graph
 from tfmot_paoding.intervals import Interval
 from tfmot_paoding.ops import Shape
+from tfmot_paoding.range_doubts import doubt_of, outside, text_of
+from tfmot_paoding.stored_statistics import disproof
 
 Array = np.ndarray
 
@@ -23,13 +25,7 @@ _ADVICE = 'Pass the range your model was trained on, e.g. (0., 1.).'
 
 # Where no layer says what a model's inputs are.
 DEFAULT = (0.0, 1.0)
-# A given range that is so much narrower or wider than a layer's is a mistake
-# of units: an 8-bit input would have a tenth of its steps for what occurs.
-_FACTOR = 10.0
-# Samples may lie this far outside, relative to the range's width: float32.
-_SLACK = 1e-3
-# And so many values outside of three deviations.
-_FEW = 0.05
+_NOTHING = 'the default:'
 _LOOKED_AT = 1024
 
 
@@ -67,7 +63,7 @@ class InputRange:
   def described(self) -> dict[str, str]:
     """The range and who says so, by input name."""
     return {
-      name: f'{_text(_of_input(self.ends, name))} ({source})'
+      name: f'{text_of(_of_input(self.ends, name))} ({source})'
       for name, source in self.sources.items()
     }
 
@@ -91,7 +87,9 @@ def resolve_range(
   brings to [0, 1] or [-1, 1], the mean +- three deviations that Normalization
   or BatchNormalization stored, the type of an 8 or 16-bit input; (0, 1) where
   none of them says anything. A warning says what was taken and why, unless it
-  is (0, 1); and one says where a range that is given contradicts the layers.
+  is (0, 1). One says, too, where a range that is given contradicts the layers,
+  and where the statistics that batch normalization stored cannot have come from
+  it, given or not.
   A range by statistics is widened to hold the data.
 
   Args:
@@ -109,40 +107,55 @@ def resolve_range(
   graph = build_graph(model)
   names = list(model.input_names)
   claims = dict(zip(names, input_claims(model, graph), strict=True))
+  shapes = [graph.shapes[value] for value in graph.inputs]
   if input_range is None:
     settled = _widened(_derived(names, claims), names, data)
-    taken = [
-      f'{text} for input {name!r} (by {settled.sources[name]})'
-      for name in names
-      if _is_derived(settled, name)
-      for text in [_text(_of_input(settled.ends, name))]
+    boxes = input_boxes(model, settled, shapes)
+    message = _of_choice(settled, claims, disproof(graph, boxes))
+  else:
+    settled = InputRange(input_range, dict.fromkeys(names, 'as given'))
+    boxes = input_boxes(model, settled, shapes)
+    doubts = [
+      doubt_of(name, box, claim)
+      for name, box in zip(names, boxes, strict=True)
+      for claim in claims[name]
     ]
-    if taken:
-      warnings.warn(
-        '`input_range` was not given. Taken from the model itself: '
-        f'{"; ".join(taken)}. Pass `input_range=(low, high)`, or a dict of '
-        'input name to such a pair, where the model was trained on another.',
-        UserWarning,
-        stacklevel,
-      )
-    return settled
-  shapes = [graph.shapes[value] for value in graph.inputs]
-  boxes = input_boxes(model, input_range, shapes)
-  doubts = [
-    doubt
-    for name, box in zip(names, boxes, strict=True)
-    for claim in claims[name]
-    if (doubt := _doubt(name, box, claim))
-  ]
-  if doubts:
-    warnings.warn(
+    doubts = [text for text in (*doubts, disproof(graph, boxes)) if text]
+    message = doubts and (
       f'`input_range` is not what the model was made for: {"; ".join(doubts)}. '
       'Pass the range that its inputs have, or leave it out to take what the '
-      'layers say.',
-      UserWarning,
-      stacklevel,
+      'first layers say.'
     )
-  return InputRange(input_range, dict.fromkeys(names, 'as given'))
+  if message:
+    warnings.warn(message, UserWarning, stacklevel)
+  return settled
+
+
+def _of_choice(
+  settled: InputRange,
+  claims: Mapping[str, Sequence[Claim]],
+  disproved: str | None,
+) -> str | None:
+  """What a user should know of a range that was not given."""
+  taken, reasons = [], []
+  for name, source in settled.sources.items():
+    text = text_of(_of_input(settled.ends, name))
+    if _is_derived(settled, name):
+      taken.append(f'{text} for input {name!r} (by {source})')
+    elif claims[name] and source.startswith(_NOTHING):
+      reasons.append(f'{text} for input {name!r} is {source}')
+  if disproved:
+    reasons.append(f'it cannot be right, since {disproved}')
+  if not taken and not reasons:
+    return None
+  rest = ' where nothing is said' if taken else ''
+  return (
+    '`input_range` was not given. '
+    + (f'Taken from the model itself: {"; ".join(taken)}. ' if taken else '')
+    + (f'(0, 1) is taken{rest}: {"; ".join(reasons)}. ' if reasons else '')
+    + 'Pass `input_range=(low, high)`, or a dict of input name to such a pair, '
+    'where the model was trained on another.'
+  )
 
 
 def resolve_with_data(
@@ -183,22 +196,15 @@ def warn_outside(
   """
   if data is None:
     return
-  outside = []
+  found = []
   data = calibration_samples(model, data, _LOOKED_AT)
   for name, x in zip(model.input_names, data, strict=True):
-    low, high = (np.asarray(e) for e in _of_input(settled.ends, name))
-    room = _SLACK * (high - low) + 1e-6
-    share = np.mean((x < low - room) | (x > high + room))
-    # Statistics leave a few out: that is what three deviations are.
-    if share > (_FEW if name in settled.centred else 0):
-      outside.append(
-        f'{100 * share:.3g} % of the values of input {name!r}, which run from '
-        f'{np.min(x):.6g} to {np.max(x):.6g}, lie outside {_text((low, high))} '
-        f'({settled.sources[name]})'
-      )
-  if outside:
+    pair, source = _of_input(settled.ends, name), settled.sources[name]
+    found.append(outside(name, x, pair, source, name in settled.centred))
+  found = [text for text in found if text]
+  if found:
     warnings.warn(
-      f'The data and `input_range` do not fit: {"; ".join(outside)}. Scale the '
+      f'The data and `input_range` do not fit: {"; ".join(found)}. Scale the '
       'data as the model was trained, or pass the range that they have.',
       UserWarning,
       stacklevel,
@@ -236,13 +242,15 @@ def _derived(
   ends, sources, centred = {}, {}, {}
   for name in names:
     found = combined(claims[name], DEFAULT)
-    ends[name], sources[name] = DEFAULT, 'the default: no layer says another'
+    ends[name], sources[name] = DEFAULT, f'{_NOTHING} no layer says another'
     if found is None:
       if claims[name]:
         said = ' and '.join(claim.source for claim in claims[name])
-        sources[name] = f'the default: {said} leave nothing in common'
+        sources[name] = f'{_NOTHING} {said} leave nothing in common'
       continue
     low, high, middle = (_smallest(values) for values in found)
+    if not np.any(np.less(low, high)):
+      continue  # what never changed in training may be anything
     ends[name] = low, high
     sources[name] = ' and '.join(
       dict.fromkeys(claim.source for claim in claims[name])
@@ -272,43 +280,8 @@ def _is_derived(settled: InputRange, name: str) -> bool:
   )
 
 
-def _doubt(name: str, box: Interval, claim: Claim) -> str | None:
-  """What a claim has against a given range, or None.
-
-  Raises:
-    ValueError: the range goes beyond a table.
-  """
-  known = claim.known
-  low, high = box.low[known], box.high[known]
-  lowest, highest = claim.low[known], claim.high[known]
-  said = (
-    f'{_text((low, high))} is given for input {name!r}, where '
-    f'{claim.source} says {_text((lowest, highest))}'
-  )
-  if claim.is_limit and (np.any(low < lowest) or np.any(high >= highest + 1)):
-    raise ValueError(
-      f'`input_range` goes beyond what the model can take: {said}. Pass a '
-      'range within that, or leave it out.'
-    )
-  widths = highest - lowest
-  told = widths > 0  # what never changed in training may be anything
-  apart = (high < lowest) | (low > highest)
-  narrow = (high - low) * _FACTOR < widths
-  wide = (high - low) > widths * _FACTOR
-  return said if np.any((apart | narrow | wide) & told) else None
-
-
 def _of_input(ends: Any, name: str) -> Any:
   return ends[name] if isinstance(ends, Mapping) else ends
-
-
-def _text(pair: Any) -> str:
-  """A pair in words; of arrays the lowest and highest entry."""
-  low, high = (np.asarray(end, np.float64) for end in pair)
-  text = f'{low.min():.6g} to {high.max():.6g}'
-  if np.ptp(low) or np.ptp(high):
-    text += ' over all entries, each its own'
-  return text
 
 
 def input_boxes(
