@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
+import zipfile
 from collections.abc import Callable
 
 import numpy as np
 from absl import app, flags, logging
 
 import tfmot_paoding as paoding
+from tfmot_paoding.calibration import calibration_samples
 from tfmot_paoding.compat import keras
 from tfmot_paoding.graph import build_graph
 from tfmot_paoding.groups import find_groups
+from tfmot_paoding.input_shapes import open_inputs, with_input_shape
+from tfmot_paoding.keras3 import as_tf_keras
 from tfmot_paoding.ranges import InputRange, resolve_with_data
+from tfmot_paoding.report import report_paths
+from tfmot_paoding.tflite.c_array import array_name
+from tfmot_paoding.tflite.files import check_writable
+from tfmot_paoding.tflite.micro import check_micro, has_micro, require_micro
 
 MODEL = flags.DEFINE_string('model', None, 'The trained model.')
 OUTPUT = flags.DEFINE_string('output', None, 'Where to write the .tflite.')
@@ -57,12 +65,87 @@ TEST = flags.DEFINE_string(
   'An .npz with inputs `x`, as the model takes them, and classes `y` that the '
   "report's accuracy is measured on; nothing else looks at them.",
 )
+SHAPE = flags.DEFINE_list(
+  'input_shape',
+  None,
+  'Sizes of the inputs, without the batch, where the model leaves them open: '
+  'height,width,channels.',
+)
 DRY_RUN = flags.DEFINE_bool(
   'dry_run',
   False,
   'Print which units would be pruned, and what is left alone and why; write '
   'nothing.',
 )
+
+
+def load(needs_sizes: bool = False) -> keras.Model:
+  """Loads --model, when all that could fail at the end has been looked at.
+
+  Args:
+    needs_sizes: Whether a size that the model leaves open is an error.
+
+  Raises:
+    ImportError: a flag needs an extra that is not installed.
+    OSError: a file cannot be read, or would not be written in the end.
+    ValueError: a flag does not fit the model.
+  """
+  if not DRY_RUN.value:
+    check_outputs()
+  shape = SHAPE.value and [int(size) for size in SHAPE.value]
+  model = paoding.load_model(MODEL.value, ALLOW_CODE.value)
+  model = with_input_shape(as_tf_keras(model), shape)
+  if needs_sizes or C_ARRAY.value or REPORT.value:
+    for name, sizes in open_inputs(model).items():
+      raise ValueError(
+        f'The model leaves sizes of its input {name!r} open: {sizes}. Pass '
+        'those that it will be used with, such as --input_shape=96,96,3.'
+      )
+  data, test = calibration(), load_arrays(TEST.value, 'x', 'y')
+  if data is not None:
+    calibration_samples(model, data, 2)
+  if test is not None:
+    check_test_data(model, *test)
+  return model
+
+
+def check_outputs() -> None:
+  """Raises what would keep files from being written in the end.
+
+  Raises:
+    ImportError: an extra is not installed.
+    OSError: a file cannot be written.
+    ValueError: a path is no good.
+  """
+  paths = [OUTPUT.value]
+  if C_ARRAY.value:
+    require_micro()
+    stem, _ = array_name(C_ARRAY.value)
+    paths += [f'{stem}.cc', f'{stem}.h']
+  if REPORT.value:
+    paths += report_paths(REPORT.value)
+  check_writable(paths)
+
+
+def check_test_data(model: keras.Model, x: np.ndarray, y: np.ndarray) -> None:
+  """Raises unless --test_data fit the model.
+
+  Raises:
+    ValueError: they do not.
+  """
+  if len(model.inputs) > 1:
+    raise ValueError(
+      f'--test_data has one input `x`, but the model takes {model.input_names}.'
+    )
+  shape = (None, *model.inputs[0].shape[1:])
+  fits = x.ndim == len(shape) and all(
+    size in (None, got) for size, got in zip(shape, x.shape, strict=True)
+  )
+  if not fits or len(np.ravel(y)) != len(x):
+    raise ValueError(
+      f'--test_data must hold `x` of shape {shape} and a class `y` for each, '
+      f'but got shapes {x.shape} and {y.shape}.'
+    )
 
 
 def input_range(model: keras.Model) -> InputRange:
@@ -104,14 +187,27 @@ def load_arrays(path: str | None, *names: str) -> tuple[np.ndarray, ...] | None:
   """
   if path is None:
     return None
-  with np.load(path) as file:
-    missing = [name for name in names if name not in file]
-    if missing:
-      raise ValueError(
-        f'{path} has no array {missing[0]!r}; it holds {sorted(file)}.'
-      )
-    x, *others = (file[name] for name in names)
-    return (x.astype(np.float32), *others)
+  try:
+    with np.load(path) as file:
+      held = {name: file[name] for name in file}
+  except (
+    AttributeError,
+    EOFError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+  ) as error:
+    raise ValueError(
+      f'{path} is no .npz of numbers that can be read. Write it with '
+      'numpy.savez.'
+    ) from error
+  missing = [name for name in names if name not in held]
+  if missing:
+    raise ValueError(
+      f'{path} has no array {missing[0]!r}; it holds {sorted(held)}.'
+    )
+  x, *others = (held[name] for name in names)
+  return (x.astype(np.float32), *others)
 
 
 def calibration() -> np.ndarray | None:
@@ -156,6 +252,19 @@ def count_units(model: keras.Model) -> int:
   return sum(group.size for group in find_groups(build_graph(model)).groups)
 
 
+def check_device(data: bytes) -> None:
+  """Raises where --c_array asks for what tflite-micro would not run.
+
+  Args:
+    data: The unpruned model's .tflite, of the same operators.
+
+  Raises:
+    ValueError: it does not run there.
+  """
+  if C_ARRAY.value:
+    check_micro(data)
+
+
 def write_extras(
   model: keras.Model,
   small: keras.Model,
@@ -173,10 +282,15 @@ def write_extras(
     curve: Points of the report's curve.
   """
   if C_ARRAY.value:
-    source, header = paoding.write_c_array(files[1], C_ARRAY.value)
+    source, header = paoding.write_c_array(files[1], C_ARRAY.value, model=small)
     print(f'wrote {source} and {header}')
   if REPORT.value:
     data = calibration()
+    if not has_micro():
+      print(
+        'the report leaves out the arena: it takes tflite-micro, '
+        "pip install 'tfmot_paoding[micro]'"
+      )
     report = paoding.make_report(
       model,
       small,
@@ -185,8 +299,9 @@ def write_extras(
       load_arrays(TEST.value, 'x', 'y'),
       None if data is None else [data[:256]],
       SEED.value,
-      title=os.path.basename(MODEL.value),
-      curve=curve or (),
+      has_micro(),
+      os.path.basename(MODEL.value),
+      curve or (),
     )
     page, data = paoding.write_report(report, REPORT.value)
     print(f'wrote {page} and {data}')

@@ -25,6 +25,7 @@ import tfmot_paoding as paoding
 from tfmot_paoding.compat import keras
 from tfmot_paoding.samples import recalled_samples
 from tfmot_paoding.tflite.files import check_writable
+from tfmot_paoding.tflite.micro import require_micro
 
 _METHOD = flags.DEFINE_enum(
   'method', 'reconstruction', paoding.method_names(), 'How units are chosen.'
@@ -202,6 +203,7 @@ def main(argv: list[str]) -> None:
   logging.set_verbosity(logging.ERROR)
   output = flags.FLAGS.output
   check_writable(filter(None, [output]))
+  require_micro()
   known = {(one.network, one.form): one for one in load_rows(output)}
   rows: list[Row] = []
   for text in flags.FLAGS.network:

@@ -55,9 +55,8 @@ def run() -> None:
   budget = paoding.Budget(
     _FLASH.value, _ARENA.value, _MACS.value, _LATENCY.value, quantization
   )
-  model = paoding.load_model(
-    command_line.MODEL.value, command_line.ALLOW_CODE.value
-  )
+  budget.check_extras()
+  model = command_line.load(needs_sizes=True)
   input_range = command_line.input_range(model)
   before = paoding.convert_to_tflite(
     model,
@@ -67,6 +66,7 @@ def run() -> None:
     command_line.calibration(),
     verbose=1,
   )
+  command_line.check_device(before)
   if command_line.DRY_RUN.value:
     command_line.print_plan(model, None)
     print_shares(

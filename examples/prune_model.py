@@ -16,6 +16,7 @@ SavedModel of tf_keras. Nothing in it runs as code unless --allow_code says so.
 from __future__ import annotations
 
 import math
+import re
 
 import command_line
 from absl import flags
@@ -23,7 +24,9 @@ from absl import flags
 import tfmot_paoding as paoding
 from tfmot_paoding.compat import keras
 from tfmot_paoding.deviation import largest_deviation
+from tfmot_paoding.input_shapes import open_inputs
 from tfmot_paoding.ranges import InputRange
+from tfmot_paoding.report_page import require_matplotlib
 
 _SPARSITY = flags.DEFINE_float(
   'sparsity', 0.5, 'Fraction of units to remove; of what, --scope says.'
@@ -120,6 +123,25 @@ def curve(
   return found
 
 
+def check_curve() -> None:
+  """Raises unless the points of --curve can be measured and drawn.
+
+  Raises:
+    ImportError: matplotlib is missing.
+    ValueError: there is no report to draw them in, or a point is no sparsity.
+  """
+  if not _CURVE.value:
+    return
+  if not command_line.REPORT.value:
+    raise ValueError('--curve is drawn in the report: give --report as well.')
+  for text in _CURVE.value:
+    if not re.fullmatch(r'0?\.\d+|0', text.strip()):
+      raise ValueError(
+        f'--curve takes sparsities in [0, 1) such as .25,.5, but got {text!r}.'
+      )
+  require_matplotlib()
+
+
 def run() -> None:
   """Loads, prunes, reports and writes.
 
@@ -128,16 +150,17 @@ def run() -> None:
     OSError: a file cannot be read or written.
     ValueError: a flag or the model does not fit; see `paoding.prune`.
   """
-  model = paoding.load_model(
-    command_line.MODEL.value, command_line.ALLOW_CODE.value
-  )
+  check_curve()
+  model = command_line.load()
   input_range = command_line.input_range(model)
   if command_line.DRY_RUN.value:
     known = _SPARSITY.value if _SCOPE.value == 'local' else None
     command_line.print_plan(model, known)
     return
+  before = converted(model, input_range)
+  command_line.check_device(before)
   small = pruned(model, _SPARSITY.value, input_range)
-  before, after = (converted(form, input_range) for form in (model, small))
+  after = converted(small, input_range)
   points = curve(model, input_range)
   paoding.write_file(command_line.OUTPUT.value, after)
   report(model, small, before, after, input_range)
@@ -154,7 +177,10 @@ def report(
 ) -> None:
   """Prints what the pruning saved and what it may have changed."""
   units = [command_line.count_units(form) for form in (model, small)]
-  macs = [paoding.count_macs(form) for form in (model, small)]
+  if open_inputs(model):
+    macs = ['depends on sizes that are open'] * 2  # --input_shape fixes them
+  else:
+    macs = [paoding.count_macs(form) for form in (model, small)]
   command_line.print_left_alone(command_line.left_alone(model))
   print(f'units:        {units[0]} -> {units[1]}')
   print(f'parameters:   {model.count_params()} -> {small.count_params()}')

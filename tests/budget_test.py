@@ -14,6 +14,8 @@ from tfmot_paoding import budget as lib
 from tfmot_paoding.compat import keras
 
 _layers = keras.layers
+# The module, that a function of the package hides.
+prune_lib = sys.modules['tfmot_paoding.prune']
 needs_micro = pytest.mark.skipif(
   importlib.util.find_spec('tflite_micro') is None,
   reason='tflite-micro is not installed',
@@ -138,7 +140,6 @@ def test_the_spread_whose_answers_are_nearest_is_taken(monkeypatch):
 
 
 def test_only_the_chosen_one_is_distilled(monkeypatch):
-  prune_lib = sys.modules['tfmot_paoding.prune']
   calls, kept = [], prune_lib.distill
   monkeypatch.setattr(
     prune_lib, 'distill', lambda *args: calls.append(1) or kept(*args)
@@ -191,3 +192,29 @@ def test_same_seed_same_model():
 def test_nonsense_is_refused(limits, message):
   with pytest.raises(ValueError, match=message):
     paoding.Budget(**limits)
+
+
+@pytest.mark.parametrize(
+  ('settings', 'message'),
+  [
+    ({'step_sparsity': 0.0}, '`step_sparsity` must'),
+    ({'distillation': 'yes'}, '`distillation` must'),
+    ({'cost': 'time'}, 'cost'),
+    ({'floor': -1}, 'floor'),
+    ({'method': 'magic'}, 'magic'),
+    ({'seed': -1}, '`seed` must'),
+  ],
+)
+def test_bad_settings_are_told_before_any_work(monkeypatch, settings, message):
+  monkeypatch.setattr(prune_lib, 'draw_samples', None)
+  budget = paoding.Budget(flash_bytes=5000, quantization=None)
+  with pytest.raises(ValueError, match=message):
+    paoding.prune_to_budget(wide(), budget, verbose=0, **settings)
+
+
+def test_a_missing_extra_is_told_before_any_work(monkeypatch):
+  monkeypatch.setattr(prune_lib, 'draw_samples', None)
+  monkeypatch.setitem(sys.modules, 'tflite_micro', None)
+  budget = paoding.Budget(arena_bytes=5000, quantization=None)
+  with pytest.raises(ImportError, match=r'tfmot_paoding\[micro\]'):
+    paoding.prune_to_budget(wide(), budget, verbose=0)

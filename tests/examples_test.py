@@ -27,7 +27,11 @@ def run(script: str, *flags: str) -> subprocess.CompletedProcess:
     capture_output=True,
     text=True,
     check=False,
-    env={**os.environ, 'PYTHONPATH': str(_ROOT), 'TF_CPP_MIN_LOG_LEVEL': '3'},
+    env={
+      **os.environ,
+      'PYTHONPATH': os.environ.get('WITHOUT', '') + str(_ROOT),
+      'TF_CPP_MIN_LOG_LEVEL': '3',
+    },
   )
 
 
@@ -621,3 +625,71 @@ class TestTraining:
     )
     (row,) = columns(run('robust_training.py', *flags))
     assert float(row['PGD']) > 0.3
+
+
+class TestBeforeAnyWork:
+  """What could only fail at the end is said at the start."""
+
+  @pytest.fixture
+  def bare(self, tmp_path, monkeypatch) -> None:
+    """A Python without tflite-micro, in processes that a test starts."""
+    folder = tmp_path / 'site'
+    folder.mkdir()
+    (folder / 'sitecustomize.py').write_text(
+      "import sys\nsys.modules['tflite_micro'] = None\n"
+    )
+    monkeypatch.setenv('WITHOUT', f'{folder}{os.pathsep}')
+
+  @pytest.mark.parametrize(
+    ('flags', 'message'),
+    [
+      (['--c_array=net', '--macs=2000'], 'tfmot_paoding[micro]'),
+      (['--arena_bytes=2000'], 'tfmot_paoding[micro]'),
+    ],
+  )
+  def test_a_missing_extra(self, tmp_path, bare, conv_path, flags, message):
+    output = tmp_path / 'out.tflite'
+    done = run(
+      'fit_budget.py', f'--model={conv_path}', f'--output={output}', *flags
+    )
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert not output.exists()
+
+  def test_a_report_leaves_out_what_cannot_be_measured(
+    self, tmp_path, bare, model_path
+  ):
+    done = run(
+      'fit_budget.py',
+      f'--model={model_path}',
+      f'--output={tmp_path}/out.tflite',
+      f'--report={tmp_path}/report',
+      '--method=l1',
+      '--quantization=none',
+      '--macs=150',
+    )
+    assert done.returncode == 0, done.stderr
+    assert 'the report leaves out the arena' in done.stdout
+    found = json.loads((tmp_path / 'report.json').read_text())
+    assert found['pruned']['profile']['arena_bytes'] is None
+
+  @pytest.mark.parametrize(
+    ('flags', 'message'),
+    [
+      (['--c_array=2net'], 'C identifier'),
+      (['--curve=5', '--report=r'], 'sparsities in [0, 1)'),
+      (['--test_data={model}'], 'is no .npz'),
+      (['--calibration_data={narrow}'], 'must have that shape'),
+      (['--test_data={narrow}'], '--test_data must hold'),
+    ],
+  )
+  def test_bad_paths_and_data(self, tmp_path, model_path, flags, message):
+    narrow = tmp_path / 'narrow.npz'
+    np.savez(narrow, x=np.zeros((4, 5)), y=np.zeros(4))
+    flags = [flag.format(model=model_path, narrow=narrow) for flag in flags]
+    output = tmp_path / 'out.tflite'
+    given = [f'--model={model_path}', f'--output={output}', '--method=l1']
+    done = run('prune_model.py', *given, *flags)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert os.listdir(tmp_path) == ['narrow.npz']

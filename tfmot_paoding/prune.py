@@ -393,8 +393,20 @@ def prune_to_budget(
   model = with_input_shape(as_tf_keras(model), input_shape)
   check_sizes(model)
   budget.check_extras()
-  get_method(method)
+  _check_distillation(distillation)
+  ProgressiveSparsity(0.0, step_sparsity)  # raises for a bad step
   input_range = resolve_with_data(model, input_range, calibration_data)
+  # Before inputs are recalled, which takes a while: bad settings show here.
+  wrapped = prune_low_saliency(
+    model,
+    ProgressiveSparsity(0.0),
+    method,
+    input_range,
+    seed,
+    scope='global',
+    cost=cost,
+    floor=floor,
+  )
   fit = FitSettings()
   samples = draw_samples(
     model,
@@ -448,16 +460,6 @@ def prune_to_budget(
       verbose,
     )
 
-  wrapped = prune_low_saliency(
-    model,
-    ProgressiveSparsity(0.0),
-    method,
-    input_range,
-    seed,
-    scope='global',
-    cost=cost,
-    floor=floor,
-  )
   driver = Driver(
     wrapped, bounded=False, calibration_data=calibration_data, prior=prior
   )
@@ -474,6 +476,14 @@ def prune_to_budget(
     verbose,
     samples if calibration_data is not None else None,
   )
+
+
+def _check_distillation(wanted: Any) -> None:
+  if wanted is not None and not isinstance(wanted, (bool, DistillSettings)):
+    raise ValueError(
+      '`distillation` must be None, True, False or a DistillSettings, but got '
+      f'{wanted!r}.'
+    )
 
 
 def _distills(

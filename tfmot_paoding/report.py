@@ -23,6 +23,7 @@ from tfmot_paoding.samples import draw_samples
 from tfmot_paoding.tflite.comparison import clipped, compare_tflite
 from tfmot_paoding.tflite.files import write_files
 from tfmot_paoding.tflite.litert import run_tflite
+from tfmot_paoding.tflite.micro import require_micro
 from tfmot_paoding.tflite.profile import profile_tflite
 
 Array = np.ndarray
@@ -62,6 +63,8 @@ def make_report(
     ImportError: `micro` without tflite-micro.
     ValueError: the models or the data do not fit each other.
   """
+  if micro:
+    require_micro()
   input_range = resolve_range(original, input_range)
   if samples is None:
     samples = draw_samples(original, input_range, _SAMPLES, seed)
@@ -131,11 +134,16 @@ def write_report(report: Report, path: str) -> tuple[str, str]:
     ImportError: the report has a curve, and matplotlib is not installed.
     OSError: the folder cannot be written to; neither file is then.
   """
-  stem = path.removesuffix('.html').removesuffix('.json')
-  page, data = stem + '.html', stem + '.json'
+  page, data = report_paths(path)
   text = json.dumps(_finite(dataclasses.asdict(report)), indent=1)
   write_files({page: report_page(report).encode(), data: text.encode()})
   return page, data
+
+
+def report_paths(path: str) -> tuple[str, str]:
+  """Where `write_report` writes its two files."""
+  stem = path.removesuffix('.html').removesuffix('.json')
+  return stem + '.html', stem + '.json'
 
 
 def _file_report(

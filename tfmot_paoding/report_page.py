@@ -206,19 +206,29 @@ def _bars(layers: Sequence[LayerWidth]) -> str:
   return f'<table>{head}\n' + '\n'.join(rows) + '\n</table>'
 
 
+def require_matplotlib() -> None:
+  """Raises where a report's curve cannot be drawn.
+
+  Raises:
+    ImportError: matplotlib is missing; the extra to install is named.
+  """
+  try:
+    import matplotlib  # noqa: F401
+  except ImportError:
+    raise ImportError(
+      "The report's curve needs matplotlib: "
+      "pip install 'tfmot_paoding[report]'."
+    ) from None
+
+
 def _drawing(curve: Sequence[CurvePoint]) -> str:
   """The curve as SVG.
 
   Raises:
     ImportError: matplotlib is missing.
   """
-  try:
-    import matplotlib
-  except ImportError:
-    raise ImportError(
-      "The report's curve needs matplotlib: "
-      "pip install 'tfmot_paoding[report]'."
-    ) from None
+  require_matplotlib()
+  import matplotlib
   from matplotlib.backends.backend_svg import FigureCanvasSVG
   from matplotlib.figure import Figure
 

@@ -142,6 +142,22 @@ def measure_arena(data: bytes) -> int:
   return works * _ALIGNMENT
 
 
+def check_micro(data: bytes) -> None:
+  """Raises unless tflite-micro runs a model in an arena that is large enough.
+
+  Args:
+    data: The flatbuffer.
+
+  Raises:
+    ImportError: tflite-micro is not installed.
+    MicroError: the model does not run.
+    ValueError: `data` is no .tflite.
+  """
+  require_micro()
+  file = TFLiteFile(data)
+  _work(data, _ample(file, data), _resting(file))
+
+
 def has_micro() -> bool:
   """Whether tflite-micro is installed."""
   return importlib.util.find_spec('tflite_micro') is not None
