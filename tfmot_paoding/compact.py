@@ -26,6 +26,7 @@ from tfmot_paoding.groups import Grouping, Member, find_groups
 from tfmot_paoding.keras3 import as_tf_keras
 from tfmot_paoding.layers import handler_of
 from tfmot_paoding.layers.base import Path
+from tfmot_paoding.left_whole import warn_if_whole
 from tfmot_paoding.ops import (
   Params,
   Product,
@@ -55,9 +56,36 @@ def compact(model: keras.Model) -> keras.Model:
 
   Raises:
     TypeError: `model` is not a tf_keras model.
-    ValueError: it is subclassed or unbuilt, or holds NaN or infinite weights.
+    ValueError: it is subclassed or unbuilt, holds NaN or infinite weights, or
+      wrappers that a SavedModel was loaded without.
+
+  Warns where there was nothing to remove, and says what to do.
   """
   model = as_tf_keras(model)
+  small, removed = _without_dead_units(model)
+  warn_if_whole(model, removed)
+  return small
+
+
+def compact_quietly(model: keras.Model) -> keras.Model:
+  """`compact`, without a word where nothing goes."""
+  return _without_dead_units(model)[0]
+
+
+def dead_units(model: keras.Model) -> int:
+  """How many units `compact` would remove from a tf_keras model."""
+  graph = build_graph(model)
+  return _count_dead(
+    _fold_dead_units(graph, find_groups(graph), _masked_params(graph))
+  )
+
+
+def _count_dead(kept: list[Array]) -> int:
+  return sum(int((~units).sum()) for units in kept)
+
+
+def _without_dead_units(model: keras.Model) -> tuple[keras.Model, int]:
+  """The smaller model, and how many units it is smaller by."""
   graph = build_graph(model)
   params = _masked_params(graph)
   grouping = find_groups(graph)
@@ -81,7 +109,7 @@ def compact(model: keras.Model) -> keras.Model:
 
   small = clone_with(_recalled(model, graph, keep), make_layer, input_shapes)
   _fill(graph, build_graph(small), params, keep)
-  return small
+  return small, _count_dead(kept)
 
 
 def _masked_params(graph: Graph) -> dict[WeightRef, Array]:

@@ -174,6 +174,7 @@ def check_model(model: Any) -> None:
       f'{model!r}. Single layers and lists of layers cannot be pruned by '
       'what they mean to the layers around them: pass the whole model.'
     )
+  _check_wrappers(model)
   if compat.is_graph_model(model):
     return
   if isinstance(model, keras.Sequential):
@@ -186,6 +187,24 @@ def check_model(model: Any) -> None:
     'Pass from_subclassed(model), which traces its `call`; or express it with '
     'the functional API, tf_keras.Model(inputs, outputs).'
   )
+
+
+def _check_wrappers(model: keras.Model) -> None:
+  """Raises where a SavedModel was loaded without the class of its wrappers.
+
+  What comes of them are traced functions of the same class name, which
+  strip_pruning leaves in place.
+  """
+  for layer in model.layers:
+    if compat.is_graph_model(layer):
+      _check_wrappers(layer)
+    elif compat.is_revived(layer) and type(layer).__name__.startswith('Prune'):
+      raise ValueError(
+        f'The layer {layer.name!r} of the model {model.name!r} is a pruning '
+        f'wrapper ({type(layer).__name__}) that was loaded from a SavedModel '
+        'without its class, so that nothing can strip it. Import '
+        'tfmot_paoding, and load the model within prune_scope().'
+      )
 
 
 def unwrapped(layer: Any) -> Any:

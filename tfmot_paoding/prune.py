@@ -9,7 +9,7 @@ from tfmot_paoding import compat
 from tfmot_paoding.allocation import Allocation
 from tfmot_paoding.budget import Budget, Fitted, fit_budget
 from tfmot_paoding.cloning import clone_with, copy_weights, fresh_layer
-from tfmot_paoding.compact import compact
+from tfmot_paoding.compact import compact_quietly
 from tfmot_paoding.compat import keras
 from tfmot_paoding.cost import graph_macs
 from tfmot_paoding.distillation import DistillSettings, distill
@@ -327,7 +327,7 @@ def prune(
       wrapped, input_range, seed, prior, verbose
     )
   _run(wrapped, None, verbose, calibration_data, prior, is_checked=True)
-  small = compact(compat.strip_pruning(wrapped))
+  small = compact_quietly(compat.strip_pruning(wrapped))
   if not distillation:
     return small
   return distill(

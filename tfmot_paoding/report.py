@@ -15,6 +15,7 @@ from tfmot_paoding.deviation import largest_deviation
 from tfmot_paoding.graph import Graph, build_graph
 from tfmot_paoding.groups import find_groups
 from tfmot_paoding.judge import judge
+from tfmot_paoding.left_whole import check_unwrapped, warn_of_same_widths
 from tfmot_paoding.ops import Product
 from tfmot_paoding.ranges import input_boxes, resolve_range
 from tfmot_paoding.report_data import CurvePoint, FileReport, LayerWidth, Report
@@ -61,10 +62,15 @@ def make_report(
 
   Raises:
     ImportError: `micro` without tflite-micro.
-    ValueError: the models or the data do not fit each other.
+    ValueError: the models or the data do not fit each other, or a model is
+      still wrapped for pruning.
+
+  Warns where the pruned model is as wide as the original.
   """
   if micro:
     require_micro()
+  check_unwrapped(original, 'original', 'the model as it was before wrapping')
+  check_unwrapped(pruned, 'pruned', 'compact(strip_pruning(pruned))')
   input_range = resolve_range(original, input_range)
   if samples is None:
     samples = draw_samples(original, input_range, _SAMPLES, seed)
@@ -73,6 +79,10 @@ def make_report(
   boxes = input_boxes(original, input_range, shapes)
   samples = clipped(samples, boxes)
   left_alone = find_groups(graph).left_alone
+  widths = _widths(graph, build_graph(pruned))
+  warn_of_same_widths(
+    sum(layer.before for layer in widths), sum(layer.after for layer in widths)
+  )
   reports = [
     _file_report(model, data, other, samples, test_data, micro)
     for model, data, other in (
@@ -82,7 +92,7 @@ def make_report(
   ]
   return Report(
     title or original.name,
-    tuple(_widths(graph, build_graph(pruned))),
+    tuple(widths),
     {'/'.join(path): reason for path, reason in left_alone.items()},
     *reports,
     judge(original, pruned, samples),

@@ -13,10 +13,12 @@ import tensorflow as tf
 
 from tfmot_paoding import compat
 from tfmot_paoding.calibration import calibration_samples
+from tfmot_paoding.compact import dead_units
 from tfmot_paoding.compat import keras
 from tfmot_paoding.graph import check_model
 from tfmot_paoding.input_shapes import with_input_shape
 from tfmot_paoding.keras3 import as_tf_keras
+from tfmot_paoding.left_whole import warn_of_full_size
 from tfmot_paoding.ranges import input_boxes, resolve_range
 from tfmot_paoding.tflite.comparison import compare_tflite
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile
@@ -130,6 +132,8 @@ def convert_to_tflite(
     )
   model = as_tf_keras(model)
   check_model(model)
+  if not sparse:
+    warn_of_full_size(model, dead_units(model))
   if compat.collect_prunable_layers(model):
     model = compat.strip_pruning(model)
   model = with_input_shape(model, input_shape)
