@@ -86,6 +86,7 @@ def main(argv: list[str]) -> None:
   heads = ['network', 'form', 'epsilon', 'bounds', 'found', 'joint', 'apart']
   heads += ['same, joint', 'same, apart']
   rows = []
+  compare_networks.check_networks(flags.FLAGS.network or ())
   for text in flags.FLAGS.network or [None]:
     network = (
       compare_networks.load_network(text)

@@ -204,6 +204,7 @@ def main(argv: list[str]) -> None:
   output = flags.FLAGS.output
   check_writable(filter(None, [output]))
   require_micro()
+  compare_networks.check_networks(flags.FLAGS.network)
   known = {(one.network, one.form): one for one in load_rows(output)}
   rows: list[Row] = []
   for text in flags.FLAGS.network:

@@ -25,12 +25,13 @@ interrupted run goes on from there. `--plot` draws accuracy over sparsity.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import functools
 import io
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -168,20 +169,44 @@ class Row:
   seconds: float = 0.0
 
 
+def check_networks(texts: Sequence[str]) -> None:
+  """Raises for a network that could not be loaded when its turn comes.
+
+  Raises:
+    OSError: a file does not exist.
+    ValueError: a flag has not six parts.
+  """
+  for text in texts:
+    path, data, _ = parts_of(text)
+    for name in (path, data):
+      if name != 'batchnorm' and not os.path.exists(name):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+
+
+def parts_of(text: str) -> tuple[str, str, list[float]]:
+  """A network's model, its data, and scale, offset, low and high.
+
+  Raises:
+    ValueError: the flag has not six parts.
+  """
+  parts = text.split(',')
+  try:
+    path, data, scale, offset, low, high = parts
+    return path, data, [float(part) for part in (scale, offset, low, high)]
+  except ValueError:
+    raise ValueError(
+      '--network takes a model, data, scale, offset, low and high, separated '
+      f'by commas, but got {text!r}.'
+    ) from None
+
+
 def load_network(text: str) -> Network:
   """The network that a flag describes.
 
   Raises:
     ValueError: the flag has not six parts.
   """
-  parts = text.split(',')
-  if len(parts) != 6:
-    raise ValueError(
-      '--network takes a model, data, scale, offset, low and high, separated '
-      f'by commas, but got {text!r}.'
-    )
-  path, data, *numbers = parts
-  scale, offset, low, high = map(float, numbers)
+  path, data, (scale, offset, low, high) = parts_of(text)
   model = paoding.load_model(path)
   name = os.path.splitext(os.path.basename(path))[0]
   if data == 'batchnorm':
@@ -472,6 +497,7 @@ def main(argv: list[str]) -> None:
     raise app.UsageError(f'Unexpected arguments: {argv[1:]}')
   logging.set_verbosity(logging.ERROR)
   check_writable(filter(None, [_OUTPUT.value, _PLOT.value]))
+  check_networks(_NETWORKS.value)
   if _PLOT.value:
     load_pyplot()
   rows, known = [], load_rows()

@@ -319,6 +319,7 @@ def main(argv: list[str]) -> None:
   del argv
   output = flags.FLAGS.output
   check_writable(filter(None, [output, flags.FLAGS.plot]))
+  compare_networks.check_networks(flags.FLAGS.network or ())
   if flags.FLAGS.plot:
     compare_networks.load_pyplot()
   rows: list[Row] = []

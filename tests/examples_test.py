@@ -656,6 +656,19 @@ class TestBeforeAnyWork:
     assert message in done.stderr
     assert not output.exists()
 
+  def test_a_second_network_that_is_missing(self, tmp_path, network_path):
+    model, data = network_path
+    output = tmp_path / 'rows.json'
+    done = run(
+      'compare_networks.py',
+      f'--network={model},{data},0.00392,0,0,1',
+      f'--network=nowhere.h5,{data},1,0,0,1',
+      f'--output={output}',
+    )
+    assert done.returncode
+    assert 'nowhere.h5' in done.stderr
+    assert not output.exists()
+
   def test_a_report_leaves_out_what_cannot_be_measured(
     self, tmp_path, bare, model_path
   ):

@@ -16,27 +16,31 @@ _CODES = {
   for name, value in vars(schema.BuiltinOperator).items()
   if isinstance(value, int)
 }
-# Bits an element, by the schema's type.
-_BITS = {
-  schema.TensorType.FLOAT64: 64,
-  schema.TensorType.INT64: 64,
-  schema.TensorType.UINT64: 64,
-  schema.TensorType.COMPLEX64: 64,
-  schema.TensorType.COMPLEX128: 128,
-  schema.TensorType.FLOAT16: 16,
-  schema.TensorType.INT16: 16,
-  schema.TensorType.UINT16: 16,
-  schema.TensorType.INT8: 8,
-  schema.TensorType.UINT8: 8,
-  schema.TensorType.BOOL: 8,
-  schema.TensorType.INT4: 4,
-}
-
 _TYPES = {
   value: name.lower()
   for name, value in vars(schema.TensorType).items()
   if isinstance(value, int)
 }
+# Bits an element, where they are not 32.
+_BITS = {
+  'bfloat16': 16,
+  'bool': 8,
+  'complex128': 128,
+  'complex64': 64,
+  'float16': 16,
+  'float64': 64,
+  'int16': 16,
+  'int2': 2,
+  'int4': 4,
+  'int64': 64,
+  'int8': 8,
+  'uint16': 16,
+  'uint4': 4,
+  'uint64': 64,
+  'uint8': 8,
+}
+# Whose contents have sizes of their own.
+_UNSIZED = frozenset(['resource', 'string', 'variant'])
 # More elements than this no device holds: sizes that damage made up.
 _MOST_ELEMENTS = 2**40
 # What reading bytes that are no flatbuffer comes to, wherever it goes wrong.
@@ -252,11 +256,12 @@ class TFLiteFile:
     if not 0 <= tensor.buffer < len(self.object.buffers):
       raise IndexError(f'there is no buffer {tensor.buffer}')
     contents = self.object.buffers[tensor.buffer].data
-    bits = _BITS.get(tensor.type, 32)
+    kind = _TYPES[tensor.type]
+    bits = _BITS.get(kind, 32)
     size = -(-bits * math.prod(shape) // 8)
     stored = 0 if contents is None else len(contents)
-    kind = _TYPES[tensor.type]
-    if stored not in (0, size) and kind != 'string' and not tensor.sparsity:
+    sized = kind not in _UNSIZED and not tensor.sparsity
+    if sized and stored not in (0, size):
       raise ValueError(f'{stored} bytes are stored of a tensor of {size}')
     name = (tensor.name or b'').decode()
     step, zero = _scale(tensor.quantization)
