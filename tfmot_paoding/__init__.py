@@ -71,6 +71,7 @@ from tfmot_paoding.tflite import (
   write_c_array,
   write_file,
 )
+from tfmot_paoding.to_keras3 import to_keras3
 from tfmot_paoding.version import __version__
 from tfmot_paoding.wrapper import PruneLowSaliency, prune_scope
 
@@ -137,6 +138,7 @@ __all__ = [
   'run_micro',
   'run_schedule',
   'run_tflite',
+  'to_keras3',
   'training',
   'write_c_array',
   'write_file',

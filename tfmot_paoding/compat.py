@@ -49,6 +49,7 @@ enable_auto_cast_variables = autocast_variable.enable_auto_cast_variables
 SafeModeScope = serialization_lib.SafeModeScope
 SavedMetadata = saved_metadata_pb2.SavedMetadata
 TFOpLambda = tf_op_layer.TFOpLambda
+SlicingOpLambda = tf_op_layer.SlicingOpLambda
 # The layers that calls of TensorFlow's functions, and tensors' methods, become.
 FUNCTION_LAYERS = (
   tf_op_layer.TFOpLambda,

@@ -1,0 +1,161 @@
+"""The way back: tf_keras models as Keras 3 models with the same outputs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfmot_paoding as paoding
+from tests.keras3_test import MODELS, inputs_of, outputs_of, randomized
+from tfmot_paoding.compat import keras as keras2
+
+keras = pytest.importorskip('keras', minversion='3')
+L, L2 = keras.layers, keras2.layers
+
+
+def agree(wanted, found, x, tolerance=1e-6):
+  for want, got in zip(
+    outputs_of(wanted, x), outputs_of(found, x), strict=True
+  ):
+    want = want.astype(np.float64)
+    scale = np.abs(want).max(initial=1.0)
+    np.testing.assert_allclose(got / scale, want / scale, atol=tolerance)
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_there_and_back(name, tmp_path):
+  model = randomized(MODELS[name]())
+  there = paoding.from_keras3(model)
+  before = [w.numpy() for w in there.weights]
+  back = paoding.to_keras3(there)
+  assert isinstance(back, keras.Model)
+  assert not isinstance(back, keras2.Model)
+  assert back.name == model.name
+  x = inputs_of(model)
+  agree(there, back, x)
+  names = {layer.name for layer in back.layers}
+  assert {layer.name for layer in model.layers if layer.weights} <= names
+  for old, weight in zip(before, there.weights, strict=True):
+    np.testing.assert_array_equal(old, weight)
+  if name == 'twice':  # Keras 3 loads no layer that two models share
+    return
+  back.save(tmp_path / 'model.keras')
+  agree(back, keras.models.load_model(tmp_path / 'model.keras'), x)
+
+
+def test_pruned_models_are_saved_loaded_and_exported(tmp_path):
+  inputs = keras.Input((8, 8, 3))
+  x = L.Conv2D(6, 3, activation='relu', name='conv')(inputs)
+  x = L.BatchNormalization()(L.Conv2D(6, 3, padding='same', name='deep')(x) + x)
+  x = L.Dense(8, 'relu', name='wide')(L.GlobalAveragePooling2D()(x))
+  model = randomized(keras.Model(inputs, L.Dense(2, name='out')(x)))
+  small = paoding.prune(model, 0.5, verbose=0)
+  back = paoding.to_keras3(small)
+  assert back.get_layer('wide').units == 4
+  x = inputs_of(model)
+  agree(small, back, x)
+  back.save(tmp_path / 'small.keras')
+  agree(small, keras.models.load_model(tmp_path / 'small.keras'), x)
+  back.export(tmp_path / 'served', verbose=False)
+  served = tf.saved_model.load(tmp_path / 'served')
+  np.testing.assert_allclose(served.serve(x[0]), small(x[0]), atol=1e-5)
+  back.compile('adam', 'mse')
+  back.fit(x[0], np.zeros((3, 2)), verbose=0)
+
+
+def functional(apply, shape=(4, 6), **kwargs):
+  inputs = keras2.Input(shape, **kwargs)
+  return keras2.Model(inputs, apply(inputs))
+
+
+FUNCTIONS = {
+  'arithmetic': lambda x: (x * 2.0 + 1.0 - x / 3.0) ** 2.0 + (-x),
+  'two of a name': lambda x: L2.Add(name='tf.math.multiply')([x * 2.0, x]) * 3,
+  'constants': lambda x: x * np.arange(6.0, dtype=np.float32) + tf.ones(6),
+  'activations': lambda x: (
+    tf.nn.relu(x)
+    + tf.nn.gelu(x)
+    + tf.nn.silu(x)
+    + tf.nn.leaky_relu(-x)
+    + tf.sigmoid(x)
+    + tf.tanh(x)
+    + tf.nn.softmax(x)
+  ),
+  'shapes': lambda x: tf.squeeze(
+    tf.transpose(tf.reshape(tf.expand_dims(x, 1), (-1, 1, 6, 4)), (0, 2, 1, 3)),
+    2,
+  ),
+  'reductions': lambda x: (
+    x
+    - tf.reduce_mean(x, axis=-1, keepdims=True)
+    + tf.reduce_max(x, [1, 2], True)
+  ),
+  'slices': lambda x: tf.concat([x[:, 1:, ::2], x[:, :-1, :3]], -1),
+  'one entry': lambda x: x[:, 0] + x[..., 1, :],
+  'parts': lambda x: sum(tf.split(x, 3, axis=-1)),
+  'uneven parts': lambda x: tf.split(x, [1, 5], axis=-1)[1],
+  'products': lambda x: tf.matmul(x, x, transpose_b=True),
+  'stacks': lambda x: tf.stack(tf.unstack(x, axis=1), axis=2),
+  'casts': lambda x: tf.cast(x > 0.5, tf.float32) * tf.clip_by_value(x, 0, 0.7),
+  'choices': lambda x: tf.where(x > 0.5, x, tf.zeros_like(x)),
+  'indices': lambda x: tf.gather(x, [2, 0], axis=2),
+  'hard sigmoid': lambda x: L2.Dense(3, 'hard_sigmoid')(4.0 * x - 2.0),
+}
+
+
+@pytest.mark.parametrize('name', FUNCTIONS)
+def test_functions(name, tmp_path):
+  model = functional(FUNCTIONS[name])
+  back = paoding.to_keras3(model)
+  x = [np.random.default_rng(1).uniform(0, 1, (3, 4, 6)).astype(np.float32)]
+  agree(model, back, x)
+  back.save(tmp_path / 'model.keras')
+  agree(back, keras.models.load_model(tmp_path / 'model.keras'), x)
+
+
+def test_subclassed_models_and_masks():
+  class Tokens(keras2.Model):
+    def __init__(self):
+      super().__init__()
+      self.table = L2.Embedding(9, 4, mask_zero=True)
+      self.rnn = L2.Bidirectional(L2.LSTM(3))
+
+    def call(self, ids):
+      return self.rnn(self.table(ids))
+
+  x = np.array([[1, 2, 0], [3, 0, 0]], np.int32)
+  model = Tokens()
+  model(x)
+  agree(model, paoding.to_keras3(model), [x])
+
+
+def test_what_is_frozen_and_half_precision_stay():
+  model = keras2.Sequential(
+    [
+      L2.Input((4,)),
+      L2.Dense(3, dtype='mixed_float16', trainable=False, name='half'),
+      L2.Dense(2, kernel_regularizer='l2', name='end'),
+    ]
+  )
+  back = paoding.to_keras3(model)
+  assert back.get_layer('half').dtype_policy.name == 'mixed_float16'
+  assert not back.get_layer('half').trainable
+  assert len(back.trainable_weights) == 2
+  assert back.get_layer('end').kernel_regularizer is not None
+
+
+def test_what_has_no_counterpart_is_named():
+  wrapped = paoding.prune_low_saliency(
+    keras2.Sequential([L2.Input((4,)), L2.Dense(6, 'relu'), L2.Dense(2)])
+  )
+  with pytest.raises(ValueError, match='strip_pruning'):
+    paoding.to_keras3(wrapped)
+  with pytest.raises(ValueError, match="Lambda 'l'.*its function is code"):
+    paoding.to_keras3(functional(L2.Lambda(lambda x: x, name='l')))
+  with pytest.raises(ValueError, match=r'for tf\.nn\.lrn|local_response'):
+    paoding.to_keras3(functional(tf.nn.local_response_normalization, (4, 6, 2)))
+  with pytest.raises(TypeError, match='tf_keras model'):
+    paoding.to_keras3(3)
+  model = keras.Sequential([keras.Input((4,)), L.Dense(2)])
+  assert paoding.to_keras3(model) is model
