@@ -112,3 +112,17 @@ def test_seeds_and_states_of_keras_3_are_no_weights():
     tf.Variable(np.zeros((2, 3)))
     tf.Variable(tf.zeros((2, 3)), shape=tf.TensorShape(None))
   assert np.std(layer.kernel) > 0
+
+
+@pytest.mark.parametrize('nested', [False, True])
+def test_outputs_beyond_any_memory_are_not_computed(nested, tmp_path):
+  """Keras 3 models are run while they load."""
+  inputs = keras3.Input((2, 2, 1))
+  x = keras3.layers.UpSampling2D(2**16, name='vast')(inputs)
+  x = keras3.layers.GlobalAveragePooling2D()(x)
+  model = keras3.Model(inputs, x)
+  if nested:
+    model = keras3.Sequential([keras3.Input((2, 2, 1)), model])
+  model.save(tmp_path / 'model.keras')
+  with pytest.raises(ValueError, match=r"'vast', that gives 17179869184"):
+    paoding.load_model(tmp_path / 'model.keras')

@@ -8,6 +8,7 @@ are summed up as each variable is about to be made.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,6 +21,7 @@ from tfmot_paoding.loading.errors import ModelFileError
 # What a model may have that its file does not hold: states of recurrent
 # layers, seeds. In numbers.
 _NOT_STORED = 2**24
+_LARGEST_ACTIVATION = 2**30
 
 
 @contextlib.contextmanager
@@ -53,6 +55,30 @@ def limited_allocation(path: str, numbers: int | None) -> Iterator[None]:
 
   with tf.variable_creator_scope(create):
     yield
+
+
+def check_activations(model: Any, path: str) -> None:
+  """Raises if one run of a Keras 3 model would take absurdly much memory.
+
+  Such a model is run once while it is loaded, to see that its tf_keras
+  counterpart answers alike.
+
+  Raises:
+    ModelFileError: a layer's output for one sample is larger than any that
+      fits a computer, naming the layer.
+  """
+  graph = getattr(model, '_functional', None) or model
+  by_depth = getattr(graph, '_nodes_by_depth', {})
+  for node in itertools.chain.from_iterable(by_depth.values()):
+    operation = node.operation
+    check_activations(operation, path)
+    for tensor in node.output_tensors:
+      size = math.prod(axis or 1 for axis in tensor.shape[1:])
+      if size > _LARGEST_ACTIVATION:
+        raise ModelFileError(
+          f'{path!r} describes a layer, {operation.name!r}, that gives {size} '
+          f'numbers for one sample. Expected at most {_LARGEST_ACTIVATION}.'
+        )
 
 
 def _shape(kwargs: dict) -> tuple[int, ...]:

@@ -11,7 +11,10 @@ from typing import Any
 from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
 from tfmot_paoding.keras3 import from_keras3
-from tfmot_paoding.loading.allocation import limited_allocation
+from tfmot_paoding.loading.allocation import (
+  check_activations,
+  limited_allocation,
+)
 from tfmot_paoding.loading.archives import changed_archive
 from tfmot_paoding.loading.errors import ModelFileError, loading
 from tfmot_paoding.loading.functions import (
@@ -189,5 +192,7 @@ def _load_file(
     model = _library(later).models.load_model(source, compile=False, **options)
   if not isinstance(model, (keras.Model, _library(True).Model)):
     raise ModelFileError(f'{path!r} holds no Keras model, but a {type(model)}.')
+  if later and not allow_code:
+    check_activations(model, path)
   with loading(path):
     return from_keras3(model)
