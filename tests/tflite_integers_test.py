@@ -67,6 +67,12 @@ def test_what_is_small_beside_the_rest_of_an_output_is_not_given_up():
   with pytest.raises(ValueError, match="column 1 of output 'all' apart"):
     paoding.convert_to_tflite(joined, 'int8')
   assert len(paoding.convert_to_tflite(joined))
+  # One layer of linear outputs may be scores of classes.
+  made = testing.fill(keras.Sequential([inputs, _layers.Dense(2)]))
+  kernel, bias = made.layers[-1].get_weights()
+  made.layers[-1].set_weights([kernel * [1000.0, 1.0], bias])
+  with pytest.warns(UserWarning, match='hardly tells the answers of column 1'):
+    paoding.convert_to_tflite(made, 'int8')
 
 
 def test_boxes_beside_scores_are_not_accepted_with_every_score_zero():
@@ -107,9 +113,20 @@ def test_weights_that_half_precision_cannot_hold_are_named():
   kernel, bias = model.layers[0].get_weights()
   model.layers[0].set_weights([kernel * 1e5, bias])
   model.layers[1].set_weights([w * 1e-5 for w in model.layers[1].get_weights()])
-  with pytest.raises(ValueError, match="'hidden_0/kernel:0' reaches .* 65504"):
+  with pytest.raises(
+    ValueError, match=r'hidden_0.* is beyond what float16 holds'
+  ):
     paoding.convert_to_tflite(model, 'float16')
   assert len(paoding.convert_to_tflite(model))
+  # Statistics are no weights of the file: they are folded into others.
+  x = inputs = keras.Input((4,))
+  x = _layers.BatchNormalization(moving_variance_initializer=_huge)(x)
+  model = keras.Model(inputs, _layers.Dense(2)(x))
+  assert len(paoding.convert_to_tflite(model, 'float16'))
+
+
+def _huge(shape, dtype=None):
+  return keras.backend.ones(shape, dtype) * 1e6
 
 
 def test_what_ends_the_interpreter_does_not_end_python(monkeypatch):
@@ -134,6 +151,16 @@ def test_a_file_run_apart_answers_as_it_does_here():
       strict=True,
     ):
       np.testing.assert_array_equal(one, two)
+
+
+def test_probabilities_that_hardly_change_are_no_fault():
+  x = inputs = keras.Input((5,))
+  sure = keras.initializers.Constant([-9.0, 9.0])
+  x = _layers.Dense(2, 'softmax', bias_initializer=sure)(x)
+  model = keras.Model(inputs, x)
+  with warnings.catch_warnings():
+    warnings.simplefilter('error')
+    assert len(paoding.convert_to_tflite(model, 'int8'))
 
 
 def test_outputs_that_never_change_are_no_difference():

@@ -19,6 +19,9 @@ Array = np.ndarray
 
 # Deviations below this fraction of the values are rounding.
 _CONSTANT = 1e-5
+# Scores of classes are compared with each other: one that moves as the others
+# do may be coarse; one that moves so little beside them is something else.
+_BESIDE = 0.05
 # How far beyond what a file says, as a fraction of the spread.
 _BEYOND = 0.02
 
@@ -35,10 +38,14 @@ class Comparison:
       that are no classes.
     count: How many inputs were compared.
     apart: The root mean square difference, in units of the deviation of the
-      model's own answers, where that is largest: at 1 a file says nothing. Of
-      outputs that are numbers each column is taken by itself, unless they
-      have the shape of an input.
+      model's own answers, where that is largest: at 1 a file says nothing.
+      Each column of an output is taken by itself, unless the output has the
+      shape of an input; scores of classes only where one hardly moves beside
+      the others, and probabilities, which have a scale of their own, not at
+      all.
     where: Where `apart` is that large.
+    is_number: Whether that is a column of numbers, which others beside it may
+      have cost its steps, and no score of a class.
     cut: The fraction of numbers that lie beyond all that the file ever says.
   """
 
@@ -48,6 +55,7 @@ class Comparison:
   count: int
   apart: float = 0.0
   where: str = ''
+  is_number: bool = False
   cut: float = 0.0
 
 
@@ -84,7 +92,8 @@ def compare_tflite(
   found = run(data, inputs, model.output_names)
   graph = build_graph(model)
   input_shapes = [graph.shapes[value] for value in graph.inputs]
-  largest, mean, apart, cut, alike = 0.0, 0.0, (0.0, ''), 0.0, []
+  largest, mean, cut, alike = 0.0, 0.0, 0.0, []
+  apart = (0.0, '', False)
   for name, head, want, got in zip(
     model.output_names, heads_of(graph), expected, found, strict=True
   ):
@@ -96,11 +105,14 @@ def compare_tflite(
     mean = max(mean, float(np.nan_to_num(gap.mean(), nan=np.inf)))
     if head.is_classes:
       alike.append(np.mean(head.answers(want) == head.answers(got)))
-      apart = max(apart, (float(_apart(want, got, None)), f'output {name!r}'))
-      continue
-    cut = max(cut, _cut(want, got))
-    by_column = head.shape[-1:] > (1,) and head.shape not in input_shapes
-    apart = max(apart, _worst(name, want, got, by_column))
+    else:
+      cut = max(cut, _cut(want, got))
+    if head.kind in ('values', 'logits'):
+      by_column = head.shape[-1:] > (1,) and head.shape not in input_shapes
+      is_number = by_column and not head.is_classes
+      beside = 1.0 if is_number else _BESIDE
+      worst = _worst(name, want, got, by_column, beside)
+      apart = max(apart, (*worst, is_number))
   agreement = float(np.mean(alike)) if alike else float('nan')
   return Comparison(largest, mean, agreement, len(expected[0]), *apart, cut)
 
@@ -133,21 +145,32 @@ def _apart(want: Array, got: Array, axis: Any) -> Array:
 
 
 def _worst(
-  name: str, want: Array, got: Array, by_column: bool
+  name: str, want: Array, got: Array, by_column: bool, beside: float
 ) -> tuple[float, str]:
-  """How far apart, and where."""
+  """How far apart, and where.
+
+  Of columns, those whose deviation is at most `beside` of the largest.
+  """
   if not by_column:
     return float(_apart(want, got, None)), f'output {name!r}'
-  apart = _apart(want, got, tuple(range(want.ndim - 1)))
+  axes = tuple(range(want.ndim - 1))
+  apart, deviation = _apart(want, got, axes), want.std(axes)
+  apart = np.where(deviation <= beside * deviation.max(), apart, 0.0)
   column = int(np.argmax(apart))
   return float(apart[column]), f'column {column} of output {name!r}'
 
 
 def _cut(want: Array, got: Array) -> float:
-  """The fraction that is clearly beyond the largest and smallest found."""
-  slack = _BEYOND * np.ptp(want)
-  beyond = (want > got.max() + slack) | (want < got.min() - slack)
-  return float(np.mean(beyond))
+  """The fraction that is clearly beyond the largest and smallest found.
+
+  Where answers are cut off, many of them stand at that end; else the ends are
+  those of one sample, and nothing but the difference of two files.
+  """
+  spread, size = np.ptp(want), np.abs(want).max()
+  slack = _BEYOND * (spread if spread > _CONSTANT * size else size)
+  high, low = got == got.max(), got == got.min()
+  beyond = (high & (want > got + slack)) | (low & (want < got - slack))
+  return float(np.mean(beyond)) if beyond.sum() > 1 else 0.0
 
 
 def _answers(model: keras.Model, inputs: dict[str, Array]) -> list[Array]:

@@ -110,6 +110,26 @@ def check_ranges(ranged: bytes) -> None:
       )
 
 
+def check_half(data: bytes) -> None:
+  """Raises where a weight of a float16 file was cut to what that holds.
+
+  Raises:
+    ValueError: one did.
+  """
+  file = TFLiteFile(data).object
+  for tensor in file.subgraphs[0].tensors:
+    stored = file.buffers[tensor.buffer].data
+    if stored is None or tensor.type != schema.TensorType.FLOAT16:
+      continue
+    weights = np.abs(np.frombuffer(bytes(stored), np.float16))
+    if not np.all(weights < np.finfo(np.float16).max):
+      raise ValueError(
+        f'A weight of {_last_name(tensor)!r} is beyond what float16 holds '
+        f'({np.finfo(np.float16).max:g}). Use another `quantization`, or scale '
+        'the model down.'
+      )
+
+
 def with_reach(ranged: bytes, reach: Mapping[str, float]) -> bytes:
   """The file with wider ranges of some outputs.
 

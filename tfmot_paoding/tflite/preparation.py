@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from tfmot_paoding.cloning import in_float32, with_whole_inputs
 from tfmot_paoding.compat import keras
 from tfmot_paoding.first_layers import whole_entries
@@ -23,13 +21,11 @@ def prepared(
     float_io: Likewise.
 
   Raises:
-    ValueError: a layer keeps states, or the weights or inputs are such that
+    ValueError: a layer keeps states, or its weights or inputs are such that
       the file could not hold them.
   """
   _check_states(model)
   model = in_float32(model)
-  if quantization == 'float16':
-    _check_half(model)
   if quantization in TYPES:
     model = _with_indices(model, quantization, float_io)
   return model
@@ -45,19 +41,6 @@ def _check_states(model: keras.Model) -> None:
         'with `stateful=False` (the same weights), which begins anew with '
         'every call; or make the states inputs and outputs of the model, '
         '`initial_state=` and `return_state=True`.'
-      )
-
-
-def _check_half(model: keras.Model) -> None:
-  """Raises where a weight would become infinite."""
-  largest = np.finfo(np.float16).max
-  for weight in model.weights:
-    most = np.abs(weight.numpy()).max(initial=0)
-    if weight.dtype.is_floating and most > largest:
-      raise ValueError(
-        f'The weight {weight.name!r} reaches {most:g}, and float16 holds no '
-        f'more than {largest:g}. Use another `quantization`, or scale the '
-        'model down.'
       )
 
 
