@@ -278,3 +278,48 @@ def test_sequential_models_inside_others_load(tmp_path, suffix):
   x = testing.draw((4,)).astype('float32')
   np.testing.assert_allclose(loaded(x), model(x), atol=1e-6)
   assert len(collect_prunable_layers(loaded)) == 3
+
+
+def _alone(layer, shape):
+  return keras.Sequential([keras.Input(shape), paoding.PruneLowSaliency(layer)])
+
+
+@pytest.mark.parametrize(
+  'layer,shape,reason',
+  [
+    (_layers.Dense(4, name='x'), (3,), 'outputs of the model'),
+    (_layers.Conv2D(4, 2, name='x'), (4, 4, 1), 'outputs of the model'),
+    (_layers.SeparableConv1D(4, 2, name='x'), (4, 2), 'outputs of the model'),
+    (_layers.LSTM(4, name='x'), (4, 2), "LSTM 'x' is of a kind"),
+    (_layers.LocallyConnected1D(4, 2, name='x'), (4, 2), "'x' is of a kind"),
+  ],
+)
+def test_what_tfmot_prunes_alone_is_refused_by_name(layer, shape, reason):
+  with pytest.raises(ValueError, match=f"'x'.*{reason}"):
+    paoding.run_schedule(_alone(layer, shape), verbose=0)
+
+
+def test_a_reader_that_is_not_wrapped_is_named():
+  model = _alone(_layers.Embedding(10, 3), (5,))
+  model.add(_layers.Flatten())
+  model.add(_layers.Dense(1, name='reader'))
+  with pytest.raises(ValueError, match="'reader'.* is not wrapped"):
+    paoding.run_schedule(model, verbose=0)
+
+
+@pytest.mark.parametrize(
+  'settings', [{'method': 'l1'}, {'seed': 3}, {'input_range': (-1.0, 1.0)}]
+)
+def test_layers_wrapped_for_different_ways_of_pruning(settings):
+  layers = [_layers.Dense(8, 'relu', name=name) for name in 'ab']
+  model = keras.Sequential(
+    [
+      keras.Input((5,)),
+      paoding.PruneLowSaliency(layers[0]),
+      paoding.PruneLowSaliency(layers[1], **settings),
+      paoding.PruneLowSaliency(_layers.Dense(3)),
+    ]
+  )
+  (name,) = settings
+  with pytest.raises(ValueError, match=f"'a' and 'b' .* different `{name}`"):
+    paoding.run_schedule(model, verbose=0)

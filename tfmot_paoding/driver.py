@@ -142,6 +142,7 @@ class Driver:
         f'passes. Left alone: {left_alone}.'
       )
     settings = self._wrapper(self.groups[0])
+    self._check_settings()
     self._method = get_method(settings.method)
     self._allocation = settings.allocation
     self._seed = settings.seed
@@ -179,6 +180,20 @@ class Driver:
     self._merged = {
       group.name: np.full(group.size, -1) for group in self.groups
     }
+
+  def _check_settings(self) -> None:
+    """Raises where layers were wrapped for different ways of pruning."""
+    first, *others = [self._wrapper(group) for group in self.groups]
+    wanted = first.get_config()
+    for other in others:
+      config = other.get_config()
+      for name in ('method', 'input_range', 'seed', 'allocation'):
+        if config[name] != wanted[name]:
+          raise ValueError(
+            f'Layers {first.layer.name!r} and {other.layer.name!r} are wrapped '
+            f'with different `{name}`: {wanted[name]!r} and {config[name]!r}. '
+            'One model is pruned in one way: pass the same to all wrappers.'
+          )
 
   @property
   def schedules(self) -> list:

@@ -39,6 +39,10 @@ class UnitWrapper:
   pruning_vars: list[tuple[Any, Any, Any]]
   pruning_step: Any
 
+  def get_config(self) -> dict[str, Any]:
+    """The settings."""
+    return super().get_config()  # the layer's; this class holds none itself
+
 
 def mask_variables(graph: Graph) -> dict[WeightRef, Any]:
   """The mask of each weight that carries one, in a wrapped model's graph."""

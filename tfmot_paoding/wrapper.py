@@ -46,6 +46,22 @@ class PruneLowSaliency(UnitWrapper, compat.PruneLowMagnitude):
   which see the whole network: this package's `UpdatePruningStep` at each step,
   TFMOT's own at the end of each epoch.
 
+  Layers may be wrapped one by one, as TFMOT's guides do with
+  `prune_low_magnitude`, if all layers of a group are: those that make the
+  units, those that pass them on with weights of their own (batch
+  normalization, depthwise convolutions, PReLU) and those that read them. What
+  TFMOT's wrapper prunes and this one does not, each told by name before the
+  first step or, where other groups can be pruned, by a warning:
+
+  - a layer whose units are outputs of the model: somebody reads them;
+  - a layer by itself, with no layer that reads its units, and one whose reader
+    is not wrapped: whether a unit is needed is written in its reader's weights;
+  - layers that mix their units among themselves or keep weights for each
+    position (recurrent, attention, locally connected): not one unit of them
+    stands for one row or column;
+  - single weights, blocks of them, and m of n: units go whole. The sparsity is
+    a fraction of units, rounded down, and one unit always stays.
+
   Args:
     layer: The layer to wrap.
     pruning_schedule: Any TFMOT `PruningSchedule`.
