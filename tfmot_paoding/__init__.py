@@ -57,6 +57,7 @@ from tfmot_paoding.selection import (
   Selection,
   register_selection,
 )
+from tfmot_paoding.shares import LayerShare, RoundingWarning
 from tfmot_paoding.subclassed import from_subclassed
 from tfmot_paoding.tflite import (
   Comparison,
@@ -92,6 +93,7 @@ __all__ = [
   'IntervalImpact',
   'Latency',
   'LayerHandler',
+  'LayerShare',
   'Merge',
   'Method',
   'MicroError',
@@ -103,6 +105,7 @@ __all__ = [
   'PruneLowSaliency',
   'RecallSettings',
   'Report',
+  'RoundingWarning',
   'Selection',
   'TFLiteProfile',
   'UpdatePruningStep',

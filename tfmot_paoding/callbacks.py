@@ -7,6 +7,7 @@ from typing import Any
 from tfmot_paoding import compat
 from tfmot_paoding.driver import History
 from tfmot_paoding.following import Follower
+from tfmot_paoding.shares import warn_of_rounding
 from tfmot_paoding.unit_wrapper import UnitWrapper
 
 
@@ -103,6 +104,8 @@ class UpdatePruningStep(compat.UpdatePruningStep):
     super().on_train_end(logs)
     self._settle()
     super().on_epoch_end(-1, logs)
+    if self.follower is not None:
+      warn_of_rounding(self.follower.history.layers, stacklevel=2)
 
   def _catch_up(self) -> None:
     if self.follower is not None:

@@ -29,6 +29,7 @@ from tfmot_paoding.plan import (
 from tfmot_paoding.ranges import InputRange, input_boxes, resolve_range
 from tfmot_paoding.samples import draw_samples
 from tfmot_paoding.schedule import passed_steps, sparsity_at
+from tfmot_paoding.shares import LayerShare
 from tfmot_paoding.unit_wrapper import UnitWrapper, mask_variables
 
 Array = np.ndarray
@@ -49,6 +50,8 @@ class History:
     units: All units in groups.
     left_alone: The reason for each layer whose units cannot be pruned.
     input_range: The range of each input and who says so, by name.
+    layers: What was asked of each group of units and what was removed, by the
+      name of its first layer; rounding down makes the difference.
   """
 
   step: list[int] = dataclasses.field(default_factory=list)
@@ -59,6 +62,7 @@ class History:
   units: int = 0
   left_alone: dict[str, str] = dataclasses.field(default_factory=dict)
   input_range: dict[str, str] = dataclasses.field(default_factory=dict)
+  layers: dict[str, LayerShare] = dataclasses.field(default_factory=dict)
 
 
 def prunable(graph: Graph, grouping: Grouping) -> tuple[list[Group], dict]:
@@ -154,6 +158,7 @@ class Driver:
       left_alone=left_alone,
       input_range=self.input_range.described(),
     )
+    self._asked: dict[Path, float] = {}
     self._bound_of = None
     if bounded:
       self._bound_of = ChangeBound(
@@ -209,6 +214,7 @@ class Driver:
     began = time.perf_counter()
     alive = self._alive()
     targets = self._targets(step, alive)
+    self.history.layers = self._shares(alive)
     if all(targets.get(n, 0) <= (~a).sum() for n, a in alive.items()):
       return False
     params = read_params(self.graph)
@@ -233,12 +239,24 @@ class Driver:
     self._apply(plan, params, unit_masks(self.groups, alive, params))
     self._keep_masses()
     gone = sum(int((~units).sum()) for units in alive.values())
+    self.history.layers = self._shares(alive)
     self.history.step.append(step)
     self.history.units_removed.append(gone)
     self.history.sparsity.append(gone / self.history.units)
     self.history.bound.append(self._bound(plan.params))
     self.history.seconds.append(time.perf_counter() - began)
     return True
+
+  def _shares(self, alive: Mapping[Path, Array]) -> dict[str, LayerShare]:
+    return {
+      '/'.join(group.name): LayerShare(
+        group.size,
+        # Schedules give float32: .3 is .30000001.
+        round(float(self._asked.get(group.name, 0.0)), 6),
+        int((~alive[group.name]).sum()),
+      )
+      for group in self.groups
+    }
 
   @property
   def unexpected(self) -> dict[str, str]:
@@ -299,6 +317,7 @@ class Driver:
       if id(schedule) not in asked:
         asked[id(schedule)] = sparsity_at(schedule, step)
       if asked[id(schedule)] is not None:
+        self._asked[group.name] = asked[id(schedule)]
         targets[group.name] = units_to_remove(group.size, asked[id(schedule)])
     return targets
 
@@ -308,7 +327,10 @@ class Driver:
     sparsity = sparsity_at(self.schedules[0], step)
     if sparsity is None:
       return {}
-    return self._allocated(sparsity, alive)
+    targets = self._allocated(sparsity, alive)
+    for group in self.groups:
+      self._asked[group.name] = targets.get(group.name, 0) / group.size
+    return targets
 
   def allocated(self, sparsity: float) -> dict[str, float]:
     """The fraction of each group's units that a global scope would take.

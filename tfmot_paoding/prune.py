@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,7 +37,8 @@ from tfmot_paoding.schedule import (
   check_sparsity,
   pruning_steps,
 )
-from tfmot_paoding.wrapper import PruneLowSaliency
+from tfmot_paoding.shares import RoundingWarning, warn_of_rounding
+from tfmot_paoding.wrapper import PruneLowSaliency, check_blocks
 
 
 def prune_low_saliency(
@@ -50,6 +52,7 @@ def prune_low_saliency(
   cost: str = 'parameters',
   floor: float = 0.1,
   input_shape: Any = None,
+  **blocks: Any,
 ) -> keras.Model:
   """Wraps a model for structured pruning without data.
 
@@ -87,6 +90,9 @@ def prune_low_saliency(
     floor: The fraction of each group's units that 'global' leaves at least.
     input_shape: Of one sample, where a subclassed model was not built or
       called yet, as `from_subclassed` takes it.
+    **blocks: `block_size`, `block_pooling_type` and `sparsity_m_by_n` of
+      TFMOT's function are refused: they speak of single weights, and here whole
+      units go. Both go together one after the other: see `PruneLowSaliency`.
 
   Returns:
     The wrapped model, not compiled.
@@ -99,6 +105,7 @@ def prune_low_saliency(
 
   Reference: Meng et al., arXiv 2204.00783.
   """
+  check_blocks(blocks, 'prune_low_saliency')
   to_prune = as_tf_keras(to_prune, input_shape)
   check_model(to_prune)
   graph = build_graph(to_prune)
@@ -218,6 +225,7 @@ def _run(
     bar.add(1, _progress(driver.history))
   for wrapper in compat.collect_prunable_layers(wrapped):
     keras.backend.set_value(wrapper.pruning_step, steps[-1])
+  warn_of_rounding(driver.history.layers, stacklevel=4)
   return driver.history
 
 
@@ -428,16 +436,19 @@ def prune_to_budget(
       'verbose': verbose,
       **settings,
     }
-    return prune(
-      model,
-      sparsity,
-      input_range=input_range,
-      seed=seed,
-      calibration_data=calibration_data,
-      prior=prior,
-      distillation=False,
-      **options,
-    )
+    with warnings.catch_warnings():
+      # What is measured is the file, whatever rounding left of a trial.
+      warnings.simplefilter('ignore', RoundingWarning)
+      return prune(
+        model,
+        sparsity,
+        input_range=input_range,
+        seed=seed,
+        calibration_data=calibration_data,
+        prior=prior,
+        distillation=False,
+        **options,
+      )
 
   def cut(sparsity: Mapping[str, float]) -> keras.Model:
     return pruned(sparsity, method='l1', step_sparsity=1.0, verbose=0)

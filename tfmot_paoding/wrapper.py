@@ -21,6 +21,37 @@ from tfmot_paoding.ranges import InputRange, range_config
 from tfmot_paoding.schedule import ProgressiveSparsity
 from tfmot_paoding.unit_wrapper import UnitWrapper
 
+# TFMOT's settings of single weights, and what stands for none.
+_BLOCKS = {
+  'block_size': (1, 1),
+  'block_pooling_type': 'AVG',
+  'sparsity_m_by_n': None,
+}
+
+
+def check_blocks(settings: Mapping[str, Any], name: str) -> None:
+  """Raises where settings ask for blocks of single weights.
+
+  Args:
+    settings: Keyword arguments beyond those that `name` takes.
+    name: Of the function that they were given to.
+
+  Raises:
+    TypeError: one is no setting of TFMOT's `prune_low_magnitude` either.
+    ValueError: one asks for blocks.
+  """
+  for key, value in settings.items():
+    if key not in _BLOCKS:
+      raise TypeError(f'{name} got an unexpected keyword argument {key!r}.')
+    value = tuple(value) if isinstance(value, (list, tuple)) else value
+    if value != _BLOCKS[key]:
+      raise ValueError(
+        f'`{key}` is {value!r}, but {name} removes whole units, which leaves '
+        'dense, smaller weights: there are no single weights or blocks to '
+        'choose. Leave it out; for both, call compact(strip_pruning(wrapped)) '
+        f"first, then TFMOT's prune_low_magnitude(small, {key}={value!r})."
+      )
+
 
 class _HeldMasks(compat.Pruning):
   """TFMOT's pruning object, but a training step never recomputes a mask."""
@@ -77,7 +108,21 @@ class PruneLowSaliency(UnitWrapper, compat.PruneLowMagnitude):
       registry says.
     masses: How many units each stands for that folding has left, by the name
       of the group; the driver keeps it, so that saved models go on rightly.
-    **kwargs: As for `PruneLowMagnitude`.
+    **kwargs: As for a Keras layer. `block_size`, `block_pooling_type` and
+      `sparsity_m_by_n` of `PruneLowMagnitude` are refused: they speak of single
+      weights, and here whole units go. For both, remove units first, then
+      weights of what is left:
+
+      ```python
+      small = paoding.compact(tfmot.sparsity.keras.strip_pruning(wrapped))
+      wrapped = tfmot.sparsity.keras.prune_low_magnitude(
+        small, schedule, sparsity_m_by_n=(2, 4)
+      )
+      ```
+
+  Raises:
+    ValueError: the layer cannot be wrapped, or another argument is not as
+      described.
   """
 
   def __init__(
@@ -93,6 +138,7 @@ class PruneLowSaliency(UnitWrapper, compat.PruneLowMagnitude):
     range_notes: Mapping[str, Any] | None = None,
     **kwargs: Any,
   ):
+    check_blocks({n: kwargs[n] for n in _BLOCKS if n in kwargs}, 'the wrapper')
     self.method = get_method(method)
     self.input_range = range_config(input_range)
     if isinstance(input_range, InputRange):

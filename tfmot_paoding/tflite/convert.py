@@ -163,7 +163,25 @@ def convert_to_tflite(
     if quantization is None and sparse is not False:
       data = _sparser(model, data, checked, bool(sparse))
   _check(model, data, quantization, checked)
+  _warn_if_larger(model, data, quantization)
   return data
+
+
+def _warn_if_larger(
+  model: keras.Model, data: bytes, quantization: str | None
+) -> None:
+  """Warns where quantization costs bytes, as it does in tiny models."""
+  # A float32 file holds four bytes a weight at least.
+  if quantization is None or len(data) <= 4 * model.count_params():
+    return
+  plain = len(_convert(model, None))
+  if len(data) > plain:
+    warnings.warn(
+      f'The {quantization} file takes {len(data)} bytes and the float32 one '
+      f'{plain}: the model {model.name!r} has so few weights that scales and '
+      'conversions outweigh them. Leave `quantization` out where bytes count.',
+      stacklevel=3,
+    )
 
 
 def convert_unchecked(
