@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import warnings
@@ -425,3 +426,28 @@ def test_tf_data_is_looked_at_too():
   )
   assert len(messages) == 1
   assert 'do not fit' in messages[0]
+
+
+def test_features_that_share_too_few_steps_are_told():
+  scales = np.array([1000.0, 1.0, 0.5, 500.0])
+  norm = L.Normalization(mean=2 * scales, variance=scales**2)
+  model = keras.Sequential(
+    [keras.Input((4,), name='row'), norm, L.Dense(6, 'relu'), L.Dense(3)]
+  )
+  told = r'share 255 steps of 23.5, too few for 2 of 4 entries .number 2 has'
+  with (
+    contextlib.suppress(ValueError),  # whether the file passes or not
+    pytest.warns(UserWarning, match=told),
+  ):
+    paoding.convert_to_tflite(model, 'int8')
+  for other, quantization in (
+    (model, 'int16x8'),
+    (model, None),
+    (tabular(), 'int8'),
+    (bytes_net(), 'int8'),
+  ):
+    with warnings.catch_warnings(record=True) as caught:
+      warnings.simplefilter('always')
+      paoding.convert_to_tflite(other, quantization)
+    few = [w for w in caught if 'too few' in str(w.message)]
+    assert bool(few) == (other.inputs[0].shape[1] == 2)

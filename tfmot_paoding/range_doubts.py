@@ -18,6 +18,10 @@ _FACTOR = 10.0
 _SLACK = 1e-3
 # And so many values outside of three deviations.
 _FEW = 0.05
+# Of an integer input's steps; an entry that has fewer says hardly anything.
+_FEWEST_STEPS = 8
+# Of all entries: images have some pixels that hardly change.
+_FEW_COARSE = 0.1
 
 
 def doubt_of(name: str, box: Interval, claim: Claim) -> str | None:
@@ -67,6 +71,31 @@ def outside(
     f'{100 * share:.3g} % of the values of input {name!r}, which run from '
     f'{np.min(x):.6g} to {np.max(x):.6g}, lie outside {text_of((low, high))} '
     f'({source})'
+  )
+
+
+def coarse(name: str, pair: Any, steps: int) -> str | None:
+  """Which entries of an input get hardly any of the steps that all share.
+
+  Args:
+    name: The input's.
+    pair: Its range's ends.
+    steps: How many steps an integer input has.
+
+  Returns:
+    The worst of them in words, or None.
+  """
+  low, high = np.broadcast_arrays(*(np.asarray(end, float) for end in pair))
+  step = (high.max() - low.min()) / steps
+  widths = high - low
+  few = (widths > 0) & (widths < _FEWEST_STEPS * step)
+  if not few.mean() > _FEW_COARSE:
+    return None
+  worst = np.argmin(np.where(few, widths, np.inf))
+  return (
+    f'the entries of input {name!r} share {steps} steps of {step:.3g}, too few '
+    f'for {few.sum()} of {few.size} entries (number {worst} has a range of '
+    f'{low.ravel()[worst]:.4g} to {high.ravel()[worst]:.4g})'
   )
 
 

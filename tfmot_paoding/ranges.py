@@ -16,7 +16,7 @@ from tfmot_paoding.first_layers import input_claims
 from tfmot_paoding.graph import build_graph
 from tfmot_paoding.intervals import Interval
 from tfmot_paoding.ops import Shape
-from tfmot_paoding.range_doubts import doubt_of, outside, text_of
+from tfmot_paoding.range_doubts import coarse, doubt_of, outside, text_of
 from tfmot_paoding.stored_statistics import disproof
 
 Array = np.ndarray
@@ -208,6 +208,33 @@ def warn_outside(
       'data as the model was trained, or pass the range that they have.',
       UserWarning,
       stacklevel,
+    )
+
+
+def warn_coarse(
+  settled: InputRange, model: keras.Model, steps: int, quantization: str
+) -> None:
+  """Warns where entries of unlike ranges must share an integer's steps.
+
+  Args:
+    settled: The range.
+    model: The model; inputs that are integers themselves keep their values.
+    steps: How many steps an input has.
+    quantization: As in `convert_to_tflite`, for the message.
+  """
+  found = [
+    text
+    for name, tensor in zip(model.input_names, model.inputs, strict=True)
+    if not tensor.dtype.is_integer
+    and (text := coarse(name, _of_input(settled.ends, name), steps))
+  ]
+  if found:
+    warnings.warn(
+      f'With `quantization` {quantization!r}, {"; ".join(found)}. Normalize '
+      "the inputs in front of the model in place of in it, or take 'int16x8', "
+      "'dynamic' or None.",
+      UserWarning,
+      stacklevel=3,
     )
 
 

@@ -19,7 +19,7 @@ from tfmot_paoding.graph import check_model
 from tfmot_paoding.input_shapes import with_input_shape
 from tfmot_paoding.keras3 import as_tf_keras
 from tfmot_paoding.left_whole import warn_of_full_size
-from tfmot_paoding.ranges import input_boxes, resolve_range
+from tfmot_paoding.ranges import input_boxes, resolve_range, warn_coarse
 from tfmot_paoding.tflite.comparison import compare_tflite
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile
 from tfmot_paoding.tflite.integers import (
@@ -144,6 +144,8 @@ def convert_to_tflite(
     given = calibration_samples(model, given, MOST)
   input_range = resolve_range(model, input_range, given)
   if quantization in TYPES:
+    steps = TYPES[quantization].max - TYPES[quantization].min
+    warn_coarse(input_range, model, steps, quantization)
     drawn = representative(
       model,
       input_range,
