@@ -140,7 +140,8 @@ def test_replicas_with_constraints():
   strategy = tf.distribute.MirroredStrategy(['CPU:0'])
   with strategy.scope():
     wrapped = wrap()
-    fit(wrapped, [paoding.UpdatePruningStep()])
+    optimizer = keras.optimizers.Adam(0.01, use_ema=True)
+    fit(wrapped, [paoding.UpdatePruningStep()], optimizer)
     assert unmasked(wrapped) == 0
 
 

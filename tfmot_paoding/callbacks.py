@@ -17,8 +17,7 @@ class UpdatePruningStep(compat.UpdatePruningStep):
   At each step at which the schedule asks for it, units are chosen by the
   weights as training has made them. Removed units stay removed to the end.
   A training loop of your own calls `on_train_begin`, then `on_epoch_end` and,
-  for each batch, `on_train_batch_begin` or `on_train_batch_end`; where the
-  optimizer averages weights, `on_train_end` after they were overwritten.
+  for each batch, `on_train_batch_begin` or `on_train_batch_end`.
 
   What other callbacks save at any time is a whole model at the sparsity of its
   step, from which training goes on. What restores weights when training ends

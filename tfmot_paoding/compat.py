@@ -111,22 +111,16 @@ def restores_after(callback: Any | None) -> bool:
   return False
 
 
-def averages_weights(optimizer: Any) -> bool:
-  """Whether an optimizer overwrites weights with their moving averages."""
+def moving_averages(optimizer: Any, model: Any) -> Iterator[tuple[Any, Any]]:
+  """Each weight that an optimizer averages over steps, and its average."""
   inner = getattr(optimizer, 'inner_optimizer', optimizer)
-  return bool(getattr(inner, 'use_ema', False))
-
-
-def restart_averages(optimizer: Any, variables: list[Any]) -> None:
-  """Lets the moving averages of these weights begin at their values now."""
-  inner = getattr(optimizer, 'inner_optimizer', optimizer)
-  if not averages_weights(inner) or not inner.variables:
+  built = getattr(inner, '_built', False)
+  if not built or not getattr(inner, 'use_ema', False):
     return
-  for variable in variables:
+  for variable in model.trainable_variables:
     number = inner._index_dict.get(inner._var_key(variable))
     if number is not None:
-      average = inner._model_variables_moving_average[number]
-      average.assign(keras.backend.get_value(variable))
+      yield variable, inner._model_variables_moving_average[number]
 
 
 class MaskConstraint:

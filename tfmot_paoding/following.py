@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -80,15 +81,13 @@ class Follower:
     self._last = step
     if any(removed):
       self._removed = self._driver.removed
-      # Averages of weights from before the merges are another network's.
-      compat.restart_averages(
-        getattr(self.model, 'optimizer', None), self.model.trainable_variables
-      )
+      self._restart_averages()
     return sum(removed)
 
   def settle(self) -> int:
     """`catch_up` where somebody may have set the model back meanwhile."""
     pruned = self.catch_up()
+    self._mask_averages()
     removed = self._driver.removed
     if removed >= self._removed:
       return pruned
@@ -107,6 +106,22 @@ class Follower:
         stacklevel=5,
       )
     return pruned
+
+  def _restart_averages(self) -> None:
+    """Averages of weights from before a merge are another network's."""
+    for weight, average in self._averages():
+      average.assign(keras.backend.get_value(weight))
+
+  def _mask_averages(self) -> None:
+    """An optimizer that averages writes them over the weights in the end."""
+    for weight, average in self._averages():
+      if isinstance(weight.constraint, compat.MaskConstraint):
+        mask = keras.backend.get_value(weight.constraint.mask)
+        average.assign(keras.backend.get_value(average) * mask)
+
+  def _averages(self) -> Iterator[tuple[Any, Any]]:
+    optimizer = getattr(self.model, 'optimizer', None)
+    return compat.moving_averages(optimizer, self.model)
 
   def _step(self) -> int:
     return int(keras.backend.get_value(self._counter))
@@ -131,7 +146,8 @@ def attend(callback: Any, epoch_ends: bool = False) -> None:
     if follower.settle() > 1:
       warnings.warn(_TOGETHER, stacklevel=4)
   else:
-    _check_writes(model)
+    if compat.restores_after(None):
+      raise ValueError(_RESTORED)
     follower = callback.follower = Follower(model)
   follower.ended = epoch_ends
 
@@ -140,6 +156,14 @@ _TOGETHER = (
   "TFMOT's UpdatePruningStep speaks to its wrappers only at an epoch's end: "
   'all pruning steps of the epoch were carried out there together. Pass '
   'tfmot_paoding.UpdatePruningStep() instead to prune at each step.'
+)
+
+
+_RESTORED = (
+  'EarlyStopping(restore_best_weights=True) sets weights back when training '
+  "ends, after TFMOT's UpdatePruningStep has spoken to its wrappers for the "
+  'last time: fewer units may be gone than it was told. Pass '
+  'tfmot_paoding.UpdatePruningStep() instead, behind it.'
 )
 
 
@@ -170,19 +194,3 @@ def _counter(graph: Graph) -> Any:
     key=lambda p: graph.calls[p],
   )
   return graph.wrappers[path].pruning_step
-
-
-def _check_writes(model: keras.Model) -> None:
-  """Raises where weights are written behind the back of TFMOT's callback."""
-  writer = ''
-  if compat.averages_weights(getattr(model, 'optimizer', None)):
-    writer = 'The optimizer (use_ema=True) overwrites weights by their averages'
-  elif compat.restores_after(None):
-    writer = 'EarlyStopping(restore_best_weights=True) sets weights back'
-  if writer:
-    raise ValueError(
-      f"{writer} when training ends, after TFMOT's UpdatePruningStep has "
-      'spoken to its wrappers for the last time: removed units would come '
-      'back. Pass tfmot_paoding.UpdatePruningStep() instead, as the last '
-      'callback.'
-    )
