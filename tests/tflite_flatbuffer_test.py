@@ -5,6 +5,7 @@ from __future__ import annotations
 import flatbuffers
 import numpy as np
 import pytest
+from tensorflow.lite.python import schema_py_generated as schema
 
 import tfmot_paoding as paoding
 from tests import testing
@@ -76,6 +77,56 @@ def test_places_that_do_not_exist_are_refused(data, of, name, value):
   setattr(of(file.object), name, value)
   with pytest.raises(ValueError, match='damaged .tflite'):
     TFLiteFile(packed(file))
+
+
+def options(file: TFLiteFile, name: str):
+  """The settings of the first operator of a kind, in any graph."""
+  return next(
+    op.builtinOptions
+    for graph in file.object.subgraphs
+    for op in graph.operators
+    if hasattr(op.builtinOptions, name)
+  )
+
+
+@pytest.mark.parametrize(
+  ('setting', 'value'),
+  [('numSplits', 2**28), ('condSubgraphIndex', 7), ('bodySubgraphIndex', -1)],
+)
+def test_settings_that_bring_an_interpreter_down_are_refused(setting, value):
+  inputs = keras.Input((4, 3))
+  model = testing.fill(keras.Model(inputs, keras.layers.GRU(2)(inputs)))
+  file = TFLiteFile(paoding.convert_to_tflite(model))
+  setattr(options(file, setting), setting, value)
+  with pytest.raises(ValueError, match=f'damaged .*{setting} of {value}'):
+    TFLiteFile(packed(file))
+
+
+def test_steps_that_no_window_takes_are_refused(data):
+  file = TFLiteFile(data)
+  options(file, 'strideW').strideW = 5636098
+  with pytest.raises(ValueError, match='damaged .*CONV_2D has a strideW'):
+    TFLiteFile(packed(file))
+
+
+def test_inner_graphs_are_looked_at_too():
+  inputs = keras.Input((4, 3))
+  model = testing.fill(keras.Model(inputs, keras.layers.GRU(2)(inputs)))
+  file = TFLiteFile(paoding.convert_to_tflite(model))
+  file.object.subgraphs[1].outputs = np.array([99], np.int32)
+  with pytest.raises(ValueError, match='damaged .*there is no tensor 99'):
+    TFLiteFile(packed(file))
+
+
+@pytest.mark.parametrize('kind', ['BFLOAT16', 'UINT16'])
+def test_types_that_are_rare_are_read(kind):
+  model = testing.mlp((40, 60, 3))
+  file = TFLiteFile(paoding.convert_to_tflite(model, 'float16'))
+  weights = file.weight_bytes
+  for tensor in file.object.subgraphs[0].tensors:
+    if tensor.type == schema.TensorType.FLOAT16:
+      tensor.type = getattr(schema.TensorType, kind)
+  assert TFLiteFile(packed(file)).weight_bytes == weights
 
 
 def test_a_file_without_a_signature_is_read(data):

@@ -41,6 +41,9 @@ _BITS = {
 }
 # Whose contents have sizes of their own.
 _UNSIZED = frozenset(['resource', 'string', 'variant'])
+# Steps of windows over an image, and more than any takes.
+_STEPS = frozenset(['strideH', 'strideW', 'dilationHFactor', 'dilationWFactor'])
+_MOST_STEPS = 2**16
 # More elements than this no device holds: sizes that damage made up.
 _MOST_ELEMENTS = 2**40
 # What reading bytes that are no flatbuffer comes to, wherever it goes wrong.
@@ -166,6 +169,8 @@ class TFLiteFile:
     for other in self.object.subgraphs[1:]:
       for op in other.operators:
         self._operator(op, len(other.tensors))
+      for order in (other.inputs, other.outputs):
+        _indices(order, len(other.tensors))
     self.inputs, self.outputs = (
       _indices(order, len(self.tensors))
       for order in (graph.inputs, graph.outputs)
@@ -288,11 +293,33 @@ class TFLiteFile:
     else:
       number = max(code.builtinCode, code.deprecatedBuiltinCode)
       name = _CODES.get(number, f'operator {number}')
+    _check_options(name, op, len(self.object.subgraphs))
     return Operator(
       name,
       tuple(_indices(op.inputs, tensors, least=-1)),
       tuple(_indices(op.outputs, tensors)),
     )
+
+
+def _settings(op: schema.OperatorT) -> dict[str, Any]:
+  return {} if op.builtinOptions is None else vars(op.builtinOptions)
+
+
+def _check_options(name: str, op: schema.OperatorT, graphs: int) -> None:
+  """Raises for settings that interpreters trust, and break down on.
+
+  Raises:
+    ValueError: an operator has not as many outputs as it says, takes steps
+      that nothing has, or runs a graph that does not exist.
+  """
+  for setting, value in _settings(op).items():
+    count = 0 if op.outputs is None else len(op.outputs)
+    if (
+      (setting == 'numSplits' and value != count)
+      or (setting in _STEPS and not 0 <= value < _MOST_STEPS)
+      or (setting.endswith('SubgraphIndex') and not 0 <= value < graphs)
+    ):
+      raise ValueError(f'{name} has a {setting} of {value}')
 
 
 def _indices(indices: Sequence[int] | None, count: int, least: int = 0):
