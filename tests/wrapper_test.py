@@ -323,3 +323,14 @@ def test_layers_wrapped_for_different_ways_of_pruning(settings):
   (name,) = settings
   with pytest.raises(ValueError, match=f"'a' and 'b' .* different `{name}`"):
     paoding.run_schedule(model, verbose=0)
+
+
+def test_quantizing_what_is_still_wrapped_says_what_to_do():
+  wrapped = paoding.prune_low_saliency(testing.mlp())
+  quantize = tfmot.quantization.keras.quantize_model
+  with pytest.raises(ValueError, match=r"'hidden_0' is still wrapped.*compact"):
+    quantize(wrapped)
+  paoding.run_schedule(wrapped, verbose=0)
+  small = paoding.compact(tfmot.sparsity.keras.strip_pruning(wrapped))
+  quantized = quantize(small)
+  assert quantized.output_shape == small.output_shape

@@ -17,13 +17,16 @@ import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 from tensorflow_model_optimization.python.core.keras import utils
 from tensorflow_model_optimization.python.core.keras.compat import keras
+from tensorflow_model_optimization.python.core.quantization.keras import (
+  quantize_annotate,
+)
 from tensorflow_model_optimization.python.core.sparsity.keras import (
   pruning_impl,
   pruning_wrapper,
 )
 from tf_keras.protobuf import saved_metadata_pb2
 from tf_keras.src.applications import convnext, inception_resnet_v2
-from tf_keras.src.engine import base_layer, keras_tensor
+from tf_keras.src.engine import base_layer, base_layer_utils, keras_tensor
 from tf_keras.src.layers.core import tf_op_layer
 from tf_keras.src.mixed_precision import autocast_variable
 from tf_keras.src.saving import serialization_lib
@@ -46,6 +49,7 @@ TRACED_ATTRIBUTES = frozenset(
 )
 enable_auto_cast_variables = autocast_variable.enable_auto_cast_variables
 
+QuantizeAnnotate = quantize_annotate.QuantizeAnnotate
 SafeModeScope = serialization_lib.SafeModeScope
 SavedMetadata = saved_metadata_pb2.SavedMetadata
 TFOpLambda = tf_op_layer.TFOpLambda
@@ -326,3 +330,8 @@ def set_arguments(node: Any, changes: dict[str, Any]) -> None:
     else:
       kwargs[name] = value
   node.call_args, node.call_kwargs = tuple(args), kwargs
+
+
+def calling_layer() -> Any:
+  """The layer whose `__call__` is running, or None."""
+  return base_layer_utils.call_context().layer

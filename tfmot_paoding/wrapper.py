@@ -213,6 +213,12 @@ class PruneLowSaliency(UnitWrapper, compat.PruneLowMagnitude):
     activity regularization and the layer's own precision; here the layer is
     called as a layer.
     """
+    if isinstance(compat.calling_layer(), compat.QuantizeAnnotate):
+      raise ValueError(
+        f'quantize_model was given a model whose layer {self.layer.name!r} is '
+        'still wrapped for pruning. Finish pruning first: '
+        'quantize_model(paoding.compact(strip_pruning(wrapped))).'
+      )
     if training is None:
       training = keras.backend.learning_phase()
     compat.smart_cond(training, self._count_step, lambda: tf.no_op('no_update'))
@@ -302,8 +308,13 @@ def _offer_weights(layer: Any, names: Sequence[str], with_own: bool) -> None:
 def prune_scope() -> Any:
   """TFMOT's `prune_scope` with this package's classes in it.
 
-  Loading does not need it, since the classes are registered; it is here for
-  code that enters a scope by habit.
+  Loading does not need it where this package is imported, since its classes are
+  registered; it is here for code that enters a scope by habit, and for TFMOT's
+  own wrappers. A process that does not import the package cannot load a wrapped
+  model: Keras then names `tfmot_paoding>PruneLowSaliency` as unknown, or, from
+  a SavedModel, makes layers of traced functions that nothing can strip
+  (`compact` and `convert_to_tflite` refuse them). Import tfmot_paoding there,
+  or save what `strip_pruning` and `compact` return, which is plain Keras.
   """
   return keras.utils.custom_object_scope(
     {
