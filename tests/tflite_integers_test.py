@@ -75,6 +75,14 @@ def test_what_is_small_beside_the_rest_of_an_output_is_not_given_up():
     paoding.convert_to_tflite(made, 'int8')
 
 
+def test_a_range_smaller_than_a_step_is_not_accepted_as_zero():
+  model = testing.mlp((6, 16, 1))
+  head = model.layers[-1]
+  head.set_weights([1e-12 * w for w in head.get_weights()])
+  with pytest.raises(ValueError, match="the answers of output 'logits' apart"):
+    paoding.convert_to_tflite(model, 'int8')
+
+
 def test_boxes_beside_scores_are_not_accepted_with_every_score_zero():
   x = inputs = keras.Input((8, 8, 3))
   x = _layers.Conv2D(8, 3, strides=2, activation='relu')(x)

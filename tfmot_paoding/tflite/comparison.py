@@ -44,8 +44,8 @@ class Comparison:
       the others, and probabilities, which have a scale of their own, not at
       all.
     where: Where `apart` is that large.
-    is_number: Whether that is a column of numbers, which others beside it may
-      have cost its steps, and no score of a class.
+    is_number: Whether that is a column of numbers, or a whole output of them
+      that moves by more than a small part of its size: no score of a class.
     cut: The fraction of numbers that lie beyond all that the file ever says.
   """
 
@@ -109,8 +109,9 @@ def compare_tflite(
       cut = max(cut, _cut(want, got))
     if head.kind in ('values', 'logits'):
       by_column = head.shape[-1:] > (1,) and head.shape not in input_shapes
-      is_number = by_column and not head.is_classes
-      beside = 1.0 if is_number else _BESIDE
+      moves = want.std() > _BESIDE * np.abs(want).max()
+      is_number = not head.is_classes and bool(by_column or moves)
+      beside = _BESIDE if head.is_classes else 1.0
       worst = _worst(name, want, got, by_column, beside)
       apart = max(apart, (*worst, is_number))
   agreement = float(np.mean(alike)) if alike else float('nan')
