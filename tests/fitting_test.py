@@ -229,3 +229,51 @@ def test_answers_in_a_dict_behind_batch_norm():
     model, paoding.Budget(flash_bytes=len(data) + 200), verbose=0
   )
   assert len(fitted.data) <= len(data) + 200
+
+
+def outputs_of_two_scales(kind):
+  """The second output is a thousandth of the first."""
+  inputs = keras.Input((8,))
+  x = _layers.Dense(24, 'relu')(inputs)
+  ends = [_layers.Dense(1), _layers.Dense(1)]
+  if kind == 'branches':
+    one, two = _layers.Dense(12, 'relu'), _layers.Dense(12, 'relu')
+    model = keras.Model(inputs, [ends[0](one(x)), ends[1](two(x))])
+    scaled = one
+  elif kind == 'columns':
+    ends = [_layers.Dense(2)]
+    model = keras.Model(inputs, ends[0](x))
+    scaled = ends[0]
+  else:
+    model = keras.Model(inputs, [end(x) for end in ends])
+    scaled = ends[0]
+  testing.fill(model)
+  factor = [1000.0, 1.0] if kind == 'columns' else 1000.0
+  scaled.kernel.assign(scaled.kernel * np.array(factor))
+  return model
+
+
+@pytest.mark.parametrize('kind', ['outputs', 'branches', 'columns'])
+@pytest.mark.parametrize('method', ['saliency', 'impact', 'reconstruction'])
+def test_no_output_is_given_up_for_one_of_another_unit(kind, method):
+  """Units of a small output are chosen as if it were as large."""
+  x = testing.samples((8,), 100).astype(np.float32)
+
+  def errors(model):
+    small = paoding.prune(
+      model, 0.5, method, RANGE, distillation=False, verbose=0
+    )
+    wanted, found = (
+      np.concatenate(tf.nest.flatten(m(x)), 1) for m in (model, small)
+    )
+    return np.square(wanted - found).mean(0) / wanted.var(0)
+
+  model = outputs_of_two_scales(kind)
+  unequal = errors(model)
+  layer = model.layers[-2 if kind == 'outputs' else -1]
+  if kind == 'branches':
+    layer = model.layers[2]
+  factor = [1e-3, 1.0] if kind == 'columns' else 1e-3
+  layer.kernel.assign(layer.kernel * np.array(factor))
+  equal = errors(model)
+  assert unequal.max() < 2.5 * max(equal.max(), 0.05)

@@ -98,3 +98,27 @@ def test_answers():
   ]
   scores = np.array([[0.1, 0.9], [2.0, 1.0]])
   assert Head('logits', (2,)).answers(scores).tolist() == [1, 0]
+
+
+def test_columns_of_other_orders_of_size_are_no_scores():
+  model = testing.mlp((5, 4, 3))
+  assert kinds(model) == ['logits']
+  kernel = model.layers[-1].kernel
+  kernel.assign(kernel * np.array([1.0, 1.0, 1000.0]))
+  assert kinds(model) == ['values']
+  assert kinds(model, 'classification') == ['logits']
+
+
+def test_numbers_count_by_their_own_columns_and_scores_by_all():
+  rng = np.random.default_rng(0)
+  wanted = rng.normal(size=(500, 3)) * [1.0, 1000.0, 0.0] + [0, 0, 4.0]
+  found = wanted + [0.5, 0.5, 0.0]
+  values = Head('values', (3,))
+  own = 0.25 / wanted[:, 0].var() + 0.25 / wanted[:, 1].var()
+  assert values.distance(wanted, found) == pytest.approx(own / 3)
+  scores = Head('logits', (3,))
+  share = np.square(found - wanted).mean() / wanted.var()
+  assert scores.distance(wanted, found) == pytest.approx(share)
+  # What never varies counts as much as the others.
+  assert values.variance(wanted)[2] == values.variance(wanted)[:2].mean()
+  assert values.distance(wanted, found * np.nan) == np.inf

@@ -42,3 +42,15 @@ def test_several_outputs_add_up_and_values_have_no_agreement():
   values = [np.ravel(v) for v in one.predict(drawn, verbose=0)]
   wanted = sum(np.mean(v**2) / v.var() for v in values)
   np.testing.assert_allclose(found.distance, wanted, rtol=1e-3)
+
+
+def test_columns_of_other_units_count_alike():
+  one = testing.mlp((5, 8, 2))
+  kernel = one.layers[-1].kernel
+  kernel.assign(kernel * np.array([1000.0, 1.0]))
+  two = keras.models.clone_model(one)
+  two.set_weights(one.get_weights())
+  kernel = two.layers[-1].kernel
+  kernel.assign(kernel * np.array([1.0, 0.0]))  # the small one is lost
+  x = testing.samples((5,), 100).astype(np.float32)
+  assert paoding.judge(one, two, [x]).distance > 0.4

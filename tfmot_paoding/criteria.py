@@ -95,7 +95,7 @@ class PairSaliency(Criterion):
       shift = view.biases[:, units, None] - view.biases[:, None, :]
       distances = distances**2 - np.square(shift).sum(0)
       distances = np.sqrt(np.maximum(distances, 0))
-    return distances * np.linalg.norm(view.outgoing[units], axis=1)[:, None]
+    return distances * view.outgoing_sizes(units)[:, None]
 
 
 @criteria.register('ward')
@@ -180,7 +180,7 @@ class IntervalImpact(Criterion):
       impact = self.alpha * gap.width * per_width[row]
     if self.blend and not self.squash:
       saliency = view.pair_distances[units[row], kept]
-      saliency *= np.linalg.norm(view.outgoing[units], axis=1)[row]
+      saliency *= view.outgoing_sizes(units)[row]
       impact = impact ** (1 - self.blend) * saliency**self.blend
     found[row, kept] = impact
     return found

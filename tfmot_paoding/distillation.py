@@ -200,7 +200,10 @@ class _Lesson:
     self.size = count - max(1, count // 8)
     self._x = samples
     self._logits = self._answers(teacher, slice(None))
-    self._scale = [max(float(z.var()), 1e-12) for z in self._logits]
+    self._scale = [
+      head.variance(z).astype(np.float32)
+      for head, z in zip(heads, self._logits, strict=True)
+    ]
 
   def batch(self, chosen: Array) -> tuple[list[Array], list[Array]]:
     """Inputs and the teacher's logits."""
@@ -213,8 +216,8 @@ class _Lesson:
     for head, output, goal, scale in zip(
       self._heads, outputs, logits, self._scale, strict=True
     ):
-      error = tf.reduce_mean(tf.square(head.logits(output) - goal))
-      loss += error / scale
+      gap = tf.square(head.logits(output) - goal)
+      loss += tf.reduce_mean(gap / scale)
     return loss
 
   def distance(self, model: keras.Model) -> float:
@@ -223,7 +226,7 @@ class _Lesson:
     found = self._answers(model, apart)
     return float(
       sum(
-        np.mean(np.square(a - b[apart])) / scale
+        np.mean(np.square(a - b[apart]) / scale)
         for a, b, scale in zip(found, self._logits, self._scale, strict=True)
       )
     )

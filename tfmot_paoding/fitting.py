@@ -12,7 +12,7 @@ import numpy as np
 from tfmot_paoding.compat import keras
 from tfmot_paoding.graph import Graph
 from tfmot_paoding.groups import Member
-from tfmot_paoding.heads import heads_of
+from tfmot_paoding.heads import heads_of, is_one_scale
 from tfmot_paoding.ops import (
   Conv,
   ConvTranspose,
@@ -33,6 +33,9 @@ from tfmot_paoding.reconstruction import (
 from tfmot_paoding.simulation import Simulation
 
 Array = np.ndarray
+
+# Of the largest squared gradient.
+_LEAST_SHARE = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,19 +103,33 @@ class Fitting:
 
     Returns:
       The mean squared change of each output's logits on the samples, as a
-      share of the original's variance; infinite where an output is not known.
+      share of the original's variance, see `Head.distance`; infinite where an
+      output is not known.
     """
     total = 0.0
-    for found, wanted in zip(self._logits(params), self._answers, strict=True):
+    for head, found, wanted in zip(
+      self._heads, self._logits(params), self._answers, strict=True
+    ):
       if wanted is None or found is None:
         return float('inf')
-      wanted = wanted.astype(np.float64)  # squares of large values overflow
-      total += np.mean(np.square(found - wanted)) / max(wanted.var(), 1e-12)
-    return float(total) if np.isfinite(total) else float('inf')
+      total += head.distance(wanted, found)
+    return total
 
   @functools.cached_property
   def _answers(self) -> list[Array | None]:
     return self._logits(self._original)
+
+  @functools.cached_property
+  def _scales(self) -> list[Array] | None:
+    """Each output's deviations; None where all are much alike."""
+    if any(logits is None for logits in self._answers):
+      return None
+    found = [
+      np.sqrt(head.variance(logits))
+      for head, logits in zip(self._heads, self._answers, strict=True)
+    ]
+    spreads = np.concatenate([scale.ravel() for scale in found])
+    return None if is_one_scale(self._heads, spreads) else found
 
   def _logits(self, params: Params) -> list[Array | None]:
     """The logits of every output on the samples."""
@@ -131,7 +148,11 @@ class Fitting:
     values: Mapping[int, Array],
     alive: Array,
   ) -> ConsumerFit:
-    """A consumer's weights, ready to lose units."""
+    """A consumer's weights, ready to lose units.
+
+    Errors count by what they move of the outputs, each in units of its own
+    deviation, where a model's answers are of several scales.
+    """
     centred, scale = _is_centred(graph, member), _scale_behind(graph, member)
     seen = rows_seen(graph, params, member, values)
     moments = [RowMoments(x, self._settings.ridge, centred) for _, x in seen]
@@ -147,7 +168,27 @@ class Fitting:
       )
       gamma = 1.0 if scale.gamma is None else params[scale.gamma]
       weights = np.abs(gamma) / np.sqrt(np.maximum(spread, 1e-12))
+    if self._scales is not None:
+      weights = self._sensitivity(params, member)
     return ConsumerFit(params, member, moments, alive, weights)
+
+  def _sensitivity(self, params: Params, member: Member) -> Array:
+    """How far an error of each of a consumer's columns moves the outputs.
+
+    Returns:
+      Shape (columns,): the root of the mean squared gradient, positions
+      summed up, of the outputs in units of their deviation.
+    """
+    columns = member.node.op.matrix(params).shape[1]
+    found = np.zeros(columns)
+    for call in member.calls:
+      found += self._simulation.squared_gradient(
+        params, call.outputs[0], self._heads, self._scales, columns
+      )
+    if not (np.isfinite(found).all() and found.any()):
+      return np.ones(columns)
+    # A column that no sample wakes is not worth nothing.
+    return np.sqrt(np.maximum(found, _LEAST_SHARE * found.max()))
 
   def refitted(
     self,

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_paoding.activations import by_name
+from tfmot_paoding.compat import keras
 from tfmot_paoding.graph import Graph
 from tfmot_paoding.ops import Elementwise, Op, Product, Shape, Softmax
 
@@ -16,6 +17,14 @@ Array = np.ndarray
 TASKS = ('classification', 'regression')
 # Probabilities nearer to 0 or 1 than this say no more about their logits.
 _LEAST = 1e-7
+# How much larger one column's weights are where its unit is another one.
+_OTHER_ORDER = 10
+# Outputs whose spreads are further apart do not count as they are.
+_OTHER_SCALE = 30
+# Of values: a variance below it is none.
+_NOTHING = 1e-12
+# What float32 may differ by, as a share of a value.
+_RESOLUTION = 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +83,45 @@ class Head:
       output = tf.math.log(tf.maximum(output, _LEAST))
     return output - tf.reduce_mean(output, axis=-1, keepdims=True)
 
+  @property
+  def has_columns(self) -> bool:
+    """Whether each entry of the last axis means something of its own.
+
+    Numbers may be of different units; the scores of classes are of one.
+    """
+    return self.kind in ('values', 'sigmoid')
+
+  def variance(self, logits: Array) -> Array:
+    """What an error of each logit counts by: their own variance.
+
+    A column that hardly varies counts by the mean of the others.
+
+    Args:
+      logits: Those of the original, shape (samples, *shape).
+
+    Returns:
+      Shape (columns,), or () where columns mean nothing of their own.
+    """
+    logits = np.asarray(logits, np.float64)  # squares of large values overflow
+    if not (self.has_columns and self.shape):
+      return np.maximum(logits.var(), _NOTHING)
+    flat = logits.reshape(-1, logits.shape[-1])
+    found = flat.var(0)
+    varies = found > np.square(_RESOLUTION * flat).mean(0) + _NOTHING
+    if not varies.any():
+      return np.maximum(found, _NOTHING)
+    return np.where(varies, found, found[varies].mean())
+
+  def distance(self, wanted: Array, found: Array) -> float:
+    """The mean squared gap of logits, in units of the first ones' variance.
+
+    Column by column where each means something of its own; infinite where a
+    gap is no number.
+    """
+    wanted, found = np.asarray(wanted, np.float64), np.asarray(found)
+    gap = np.mean(np.square(found - wanted) / self.variance(wanted))
+    return float(gap) if np.isfinite(gap) else float('inf')
+
   def answers(self, output: Array) -> Array:
     """The classes that an output stands for, by largest or by sign."""
     if self.kind == 'sigmoid':
@@ -88,7 +136,8 @@ def heads_of(graph: Graph, task: str | None = None) -> list[Head]:
     graph: The model's graph.
     task: 'classification', 'regression', or None to tell by the model: outputs
       behind a softmax or sigmoid are classes, and so are vectors of two or
-      more linear outputs that are not shaped like an input.
+      more linear outputs that are not shaped like an input, unless their
+      weights are of other orders of size.
 
   Raises:
     ValueError: `task` is unknown.
@@ -104,8 +153,37 @@ def heads_of(graph: Graph, task: str | None = None) -> list[Head]:
   for value in graph.outputs:
     op = writer[value].op if value in writer else None
     shape = graph.shapes[value]
-    found.append(Head(_kind(op, shape, input_shapes, task), shape))
+    kind = _kind(op, shape, input_shapes, task)
+    if kind == 'logits' and task is None and _has_units(graph, op):
+      kind = 'values'
+    found.append(Head(kind, shape))
   return found
+
+
+def _has_units(graph: Graph, op: Op) -> bool:
+  """Whether columns are of other orders of size, as scores never are."""
+  kernel = np.asarray(keras.backend.get_value(graph.weight(op.kernel)))
+  matrix = op.matrix({op.kernel: kernel.astype(np.float64)})
+  sizes = np.linalg.norm(matrix, axis=0)
+  sizes = sizes[sizes > 0]
+  return sizes.size > 0 and sizes.max() > _OTHER_ORDER * sizes.min()
+
+
+def is_one_scale(heads: list[Head], spreads: Array | None = None) -> bool:
+  """Whether all that a model answers is of one scale, such as class scores.
+
+  Args:
+    heads: The heads of its outputs.
+    spreads: How far each output or entry spreads, in any unit, where known.
+  """
+  (first, *others) = heads
+  single = not first.shape or first.shape[-1] == 1
+  if not others and (single or not first.has_columns):
+    return True
+  if spreads is None:
+    return False
+  spreads = spreads[np.isfinite(spreads) & (spreads > 0)]
+  return spreads.size < 2 or spreads.max() <= _OTHER_SCALE * spreads.min()
 
 
 def _kind(

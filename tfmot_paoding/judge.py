@@ -24,7 +24,8 @@ class Verdict:
 
   Attributes:
     distance: Mean squared distance of logits, in units of the first model's
-      variance, summed over outputs.
+      variance, summed over outputs; column by column for numbers, which may be
+      of different units.
     agreement: The fraction of inputs with the same answers; NaN for outputs
       that are no classes.
   """
@@ -47,9 +48,7 @@ def judge(
   ours, theirs = (_outputs(model, samples) for model in (original, other))
   distance, alike = 0.0, []
   for head, a, b in zip(heads, ours, theirs, strict=True):
-    wanted, found = head.logits(a).numpy(), head.logits(b).numpy()
-    gap = np.mean(np.square(wanted - found))
-    distance += float(gap / max(wanted.var(), 1e-12))
+    distance += head.distance(head.logits(a), head.logits(b))
     if head.is_classes:
       alike.append(np.mean(head.answers(a) == head.answers(b)))
   return Verdict(distance, float(np.mean(alike)) if alike else float('nan'))

@@ -8,7 +8,7 @@ channel by channel, whatever the samples are like.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,25 @@ import tensorflow as tf
 from tfmot_paoding import compat
 from tfmot_paoding.cloning import plain_copy
 from tfmot_paoding.compat import keras
-from tfmot_paoding.graph import Call, build_graph
+from tfmot_paoding.graph import Call, Graph, build_graph
+from tfmot_paoding.heads import Head
 from tfmot_paoding.layers import inner_layer
-from tfmot_paoding.ops import Opaque, Params, Scale, WeightRef
+from tfmot_paoding.layers.base import Path
+from tfmot_paoding.ops import (
+  Elementwise,
+  Opaque,
+  Params,
+  Product,
+  Scale,
+  Softmax,
+  WeightRef,
+)
 
 Array = np.ndarray
 Moments = tuple[Array, Array]
 
+# How many samples gradients are taken on.
+_PROBED = 128
 _SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
 
 
@@ -49,6 +61,7 @@ class Simulation:
     ]
     self._read_last = _read_last(self.graph.layer_calls)
     self._standing: dict[int, tuple[tf.Tensor, tf.Tensor]] = {}
+    self._activations = _taken_off(self.graph)
 
   def run(self, params: Params, wanted: Iterable[int]) -> dict[int, Array]:
     """The samples' values under some weights.
@@ -68,6 +81,47 @@ class Simulation:
       if value in wanted and isinstance(x, tf.Tensor)
     }
 
+  def squared_gradient(
+    self,
+    params: Params,
+    value: int,
+    heads: list[Head],
+    scales: list[Array],
+    columns: int,
+  ) -> Array:
+    """Mean squared gradient of the outputs at a value, over samples.
+
+    Args:
+      params: The weights.
+      value: The value.
+      heads: What the outputs mean.
+      scales: The unit that each output's logits count in.
+      columns: The length of the value's last axis.
+
+    Returns:
+      Shape (columns,), positions and outputs summed up; zeros where nothing
+      leads to the outputs.
+    """
+    count = min(_PROBED, len(self._inputs[0]))
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+      values = self._run(
+        params, {*self.graph.outputs}, {}, count, watched=(tape, value)
+      )
+      total = tf.zeros([])
+      rng = np.random.default_rng(0)
+      for head, scale, output in zip(
+        heads, scales, self.graph.outputs, strict=True
+      ):
+        logits = head.logits(values[output])
+        # Random signs: in the mean over samples, products of two drop out.
+        signs = rng.choice([-1.0, 1.0], logits.shape) / scale
+        total += tf.reduce_sum(logits * signs.astype(np.float32))
+    found = tape.gradient(total, values.get(value))
+    if found is None:
+      return np.zeros(columns)
+    squares = np.square(np.asarray(found, np.float64))
+    return squares.reshape(-1, columns).sum(0) / count
+
   def statistics(self, params: Params) -> dict[WeightRef, Moments]:
     """Mean and variance that each batch normalization sees, by its mean.
 
@@ -86,11 +140,24 @@ class Simulation:
     params: Params,
     wanted: set[int],
     seen: dict[WeightRef, list[Moments]],
+    count: int | None = None,
+    watched: tuple[tf.GradientTape | None, int] = (None, -1),
   ) -> dict[int, Any]:
-    """Values by index; moments in front of batch normalization into `seen`."""
-    values: dict[int, Any] = dict(
-      zip(self.graph.inputs, self._inputs, strict=True)
-    )
+    """Values by index; moments in front of batch normalization into `seen`.
+
+    Args:
+      params: The weights.
+      wanted: The values to keep.
+      seen: Filled by the reference of each batch normalization's mean.
+      count: How many of the samples to run.
+      watched: A tape, and the value that it shall watch and that is kept.
+    """
+    tape, kept = watched
+    wanted = {*wanted, kept} if tape else wanted
+    values: dict[int, Any] = {
+      value: x[:count]
+      for value, x in zip(self.graph.inputs, self._inputs, strict=True)
+    }
     self._assign(params)
     for number, call in enumerate(self.graph.layer_calls):
       if wanted <= values.keys():
@@ -99,7 +166,17 @@ class Simulation:
         continue
       sources = [values[value] for value in call.inputs]
       results = self._results(number, call, sources, seen)
+      if call.path in self._activations:
+        before = call.nodes[-2].outputs[0]
+        if before in wanted:
+          values[before] = results[0]
+        if tape and before == kept:
+          tape.watch(results[0])
+        activation = self._activations[call.path]
+        results = [_with_mask(activation(results[0]), results[0])]
       values.update(zip(call.outputs, results, strict=True))
+      if tape and kept in call.outputs:
+        tape.watch(values[kept])
       if call.nodes[0].outputs[0] in wanted - values.keys():
         values |= _inside(self.graph.layers[call.path], call, sources)
       for value in self._read_last[number] - wanted:
@@ -147,6 +224,29 @@ class Simulation:
     for ref in self.graph.weight_refs():
       variable = self.graph.weight(ref)
       variable.assign(params[ref])
+
+
+def _taken_off(graph: Graph) -> dict[Path, Callable]:
+  """Activations inside products' layers, which then make what is in front."""
+  found: dict[Path, Callable] = {}
+  for call in graph.layer_calls:
+    if len(call.nodes) < 2 or call.path in found:
+      continue
+    product, last = (node.op for node in call.nodes[-2:])
+    core = inner_layer(graph.layers[call.path])
+    if isinstance(product, Product) and isinstance(
+      last, (Elementwise, Softmax)
+    ):
+      found[call.path] = core.activation
+      core.activation = keras.activations.linear
+  return found
+
+
+def _with_mask(made: tf.Tensor, source: tf.Tensor) -> tf.Tensor:
+  """A tensor that hides the same steps as the one it was made from."""
+  if hasattr(source, '_keras_mask'):
+    made._keras_mask = source._keras_mask
+  return made
 
 
 def _read_last(calls: list[Call]) -> list[set[int]]:
@@ -227,10 +327,7 @@ def _normalized(
   made = tf.nn.batch_normalization(
     tf.cast(x, tf.float32), *moments, beta, gamma, layer.epsilon
   )
-  made = tf.cast(made, x.dtype)
-  if hasattr(x, '_keras_mask'):
-    made._keras_mask = x._keras_mask
-  return made
+  return _with_mask(tf.cast(made, x.dtype), x)
 
 
 def _axes(layer: keras.layers.Layer, x: tf.Tensor) -> list[int]:

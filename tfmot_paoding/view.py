@@ -18,6 +18,7 @@ from tfmot_paoding.fitting import (
 from tfmot_paoding.folding import Fold, fold_weights
 from tfmot_paoding.graph import Graph, Node
 from tfmot_paoding.groups import Group
+from tfmot_paoding.heads import Head, heads_of, is_one_scale
 from tfmot_paoding.incoming import incoming_weights, producer_kernels
 from tfmot_paoding.intervals import Interval, hull, over_positions
 from tfmot_paoding.ops import Gain, Params, WeightRef
@@ -54,6 +55,11 @@ class NetworkView:
     self.by_unit: dict[WeightRef, Array] = {}
     self._boxes = boxes
     self._inputs_of: tuple[tuple, dict[int, Array]] = (), {}
+
+  @functools.cached_property
+  def heads(self) -> list[Head]:
+    """What the network's outputs mean."""
+    return heads_of(self.graph)
 
   @functools.cached_property
   def bounds(self) -> list[Interval | None]:
@@ -225,6 +231,38 @@ class GroupView:
     gain = self._behind(self._relative_gains)
     return (gain.up + gain.down)[:, 0]
 
+  @functools.cached_property
+  def column_weights(self) -> Array:
+    """What the outgoing weights count in pair saliency, shape (m,) or ().
+
+    1 where the outputs are of one scale; else what they move of the outputs,
+    each in units of its own width, or without bounds in units of all that
+    their consumer reads.
+    """
+    network = self._network
+    if is_one_scale(network.heads):
+      return np.ones(())
+    if self.has_bounds:
+      largest = self.relative_gain.max()
+      if largest <= 0 or is_one_scale(network.heads, network.output_widths):
+        return np.ones(())
+      return self.relative_gain / largest
+    matrices = [
+      member.node.op.matrix(network.params) for member in self._group.consumers
+    ]
+    sizes = np.array([np.linalg.norm(matrix) for matrix in matrices])
+    if is_one_scale(network.heads, sizes):
+      return np.ones(())
+    widths = [
+      matrix.shape[1] * rows.shape[1]
+      for matrix, rows in zip(matrices, self._rows, strict=True)
+    ]
+    return np.repeat(1 / np.where(sizes > 0, sizes, 1.0), widths)
+
+  def outgoing_sizes(self, units: Array) -> Array:
+    """||v_j|| of some units, columns weighed, (k,)."""
+    return np.linalg.norm(self.outgoing[units] * self.column_weights, axis=1)
+
   @property
   def output_widths(self) -> Array:
     """Widths of the network's own outputs over the box, (outputs,)."""
@@ -270,8 +308,11 @@ class GroupView:
 
   @functools.cached_property
   def _relative_gains(self) -> list[Gain | None]:
-    widths = self.output_widths
-    weights = 1 / np.where(widths > 0, widths, 1.0) / len(widths)
+    widths, graph = self.output_widths, self._network.graph
+    sizes = [self._network.bounds[v].low.size for v in graph.outputs]
+    # Each output tensor counts alike, and its entries by their own widths.
+    share = np.repeat(1 / np.array(sizes), sizes) / len(sizes)
+    weights = share / np.where(widths > 0, widths, 1.0)
     return self._network.gains_behind(self._group, weights)
 
   def _behind(self, gains: list[Gain]) -> Gain:
