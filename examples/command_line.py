@@ -271,6 +271,7 @@ def write_extras(
   files: tuple[bytes, bytes],
   settled: InputRange,
   curve: list[paoding.CurvePoint] | None = None,
+  verdict: paoding.Verdict | None = None,
 ) -> None:
   """Writes what --c_array and --report ask for.
 
@@ -280,6 +281,7 @@ def write_extras(
     files: The .tflite of each.
     settled: The range of the inputs.
     curve: Points of the report's curve.
+    verdict: How answers compare, if that has been measured already.
   """
   if C_ARRAY.value:
     source, header = paoding.write_c_array(files[1], C_ARRAY.value, model=small)
@@ -302,6 +304,7 @@ def write_extras(
       has_micro(),
       os.path.basename(MODEL.value),
       curve or (),
+      verdict,
     )
     page, data = paoding.write_report(report, REPORT.value)
     print(f'wrote {page} and {data}')

@@ -95,7 +95,9 @@ def run() -> None:
   print(f'same answers as the original on drawn inputs: {agreement(fitted)}')
   print(f'wrote {command_line.OUTPUT.value}')
   files = before, fitted.data
-  command_line.write_extras(model, fitted.model, files, input_range)
+  command_line.write_extras(
+    model, fitted.model, files, input_range, verdict=fitted.verdict
+  )
 
 
 def agreement(fitted: paoding.Fitted) -> str:

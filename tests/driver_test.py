@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -136,3 +138,69 @@ def test_a_driver_reaches_a_step_as_if_it_had_taken_all():
   for step in range(4):
     driver.step(step)
   assert_same(one.get_weights(), other.get_weights())
+
+
+class TestResumedRuns:
+  """'reconstruction' looks back at the model before pruning."""
+
+  @staticmethod
+  def wrapped(model):
+    schedule = paoding.ProgressiveSparsity(0.75, 0.25)
+    return paoding.prune_low_saliency(
+      model, schedule, 'reconstruction', (-1.0, 1.0)
+    )
+
+  @staticmethod
+  def interrupted(model, monkeypatch, **settings):
+    wrapped = TestResumedRuns.wrapped(model)
+    plain = lib.Driver.step
+
+    def once(self, step):
+      done = plain(self, step)
+      if done and len(self.history.step) == 1:
+        raise KeyboardInterrupt
+      return done
+
+    with monkeypatch.context() as patch:
+      patch.setattr(lib.Driver, 'step', once)
+      with pytest.raises(KeyboardInterrupt):
+        paoding.run_schedule(wrapped, verbose=0, **settings)
+    return wrapped
+
+  @pytest.mark.parametrize('prior', ['smooth', 'recalled'])
+  def test_resumed_equals_uninterrupted(self, monkeypatch, prior, tmp_path):
+    model = testing.with_batch_norm()
+    whole = self.wrapped(model)
+    paoding.run_schedule(whole, verbose=0, prior=prior)
+    part = self.interrupted(model, monkeypatch, prior=prior)
+    part.save(tmp_path / 'part.keras')
+    paoding.run_schedule(part, verbose=0, prior=prior)
+    for one, two in zip(whole.get_weights(), part.get_weights(), strict=True):
+      np.testing.assert_array_equal(one, two)
+    if prior == 'recalled':
+      return
+    # A file does not hold the original: it is asked for.
+    loaded = keras.models.load_model(tmp_path / 'part.keras', compile=False)
+    with pytest.warns(UserWarning, match='Pass the model before pruning'):
+      paoding.run_schedule(loaded, verbose=0, prior=prior)
+    loaded = keras.models.load_model(tmp_path / 'part.keras', compile=False)
+    with warnings.catch_warnings():
+      warnings.simplefilter('error')
+      paoding.run_schedule(loaded, verbose=0, prior=prior, original=model)
+    for one, two in zip(whole.get_weights(), loaded.get_weights(), strict=True):
+      np.testing.assert_array_equal(one, two)
+
+  def test_what_was_trained_since_is_a_new_original(self, monkeypatch):
+    part = self.interrupted(testing.with_batch_norm(), monkeypatch)
+    for weight in part.trainable_weights:
+      weight.assign(weight * 1.5)
+    held = next(x.origin for x in part.layers if getattr(x, 'origin', None))
+    paoding.run_schedule(part, verbose=0, prior='smooth')
+    found = next(x.origin for x in part.layers if getattr(x, 'origin', None))
+    assert found is not held
+
+  def test_another_model_is_no_original(self):
+    with pytest.raises(ValueError, match='`original` has other layers'):
+      paoding.run_schedule(
+        self.wrapped(testing.mlp()), verbose=0, original=testing.mlp((5, 4, 3))
+      )

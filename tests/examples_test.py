@@ -302,8 +302,11 @@ def test_fit_budget_meets_it(tmp_path, conv_path):
     '--method=saliency',
     '--quantization=none',
     f'--macs={limit}',
+    f'--report={tmp_path / "page"}',
   )
   assert done.returncode == 0, done.stderr
+  told = json.loads((tmp_path / 'page.json').read_text())['verdict']
+  assert f'on drawn inputs: {told["agreement"]:.3f}' in done.stdout
   found = paoding.profile_tflite(output.read_bytes(), micro=False)
   assert 0 < found.macs <= limit
   assert 'the cut is spread over layers by' in done.stdout

@@ -111,8 +111,10 @@ def test_columns_of_other_orders_of_size_are_no_scores():
 
 def test_numbers_count_by_their_own_columns_and_scores_by_all():
   rng = np.random.default_rng(0)
-  wanted = rng.normal(size=(500, 3)) * [1.0, 1000.0, 0.0] + [0, 0, 4.0]
-  found = wanted + [0.5, 0.5, 0.0]
+  wanted = rng.normal(size=(500, 3)) * [1.0, 1000.0, 0.0] + np.array(
+    [0, 0, 4.0]
+  )
+  found = wanted + np.array([0.5, 0.5, 0.0])
   values = Head('values', (3,))
   own = 0.25 / wanted[:, 0].var() + 0.25 / wanted[:, 1].var()
   assert values.distance(wanted, found) == pytest.approx(own / 3)

@@ -19,6 +19,7 @@ from tfmot_paoding.groups import ARE_OUTPUTS, Group, Grouping, find_groups
 from tfmot_paoding.layers.base import Path
 from tfmot_paoding.methods import get_method
 from tfmot_paoding.ops import Params, WeightRef
+from tfmot_paoding.origin import find_origin
 from tfmot_paoding.plan import (
   Plan,
   alive_units,
@@ -121,6 +122,9 @@ class Driver:
       them itself.
     prior: Where inputs to fit on come from otherwise, as in `draw_samples`.
     verbose: 1 shows a progress bar where inputs are recalled.
+    resumes: Whether it goes on where an earlier run on the same model, or on
+      one loaded from a file, was interrupted.
+    original: The model before pruning, for that; see `find_origin`.
 
   Raises:
     ValueError: no group of the model can be pruned, or the data do not fit it.
@@ -134,6 +138,8 @@ class Driver:
     refresh: bool = True,
     prior: Any = None,
     verbose: int = 0,
+    resumes: bool = False,
+    original: Any = None,
   ):
     self.graph = build_graph(wrapped)
     self._grouping = find_groups(self.graph)
@@ -169,11 +175,17 @@ class Driver:
       for group in self.groups
       if (found := self._wrapper(group).masses.get('/'.join(group.name)))
     }
-    self._fitting = None
+    self._fitting, self._origin = None, None
     if self._method.needs_samples:
-      fit = FitSettings(refresh=refresh)
+      fit, source = FitSettings(refresh=refresh), wrapped
+      if resumes:
+        wrapper = self._wrapper(self.groups[0])
+        wrapper.origin = self._origin = find_origin(
+          wrapped, wrapper.origin, self.removed, original
+        )
+        source = self._origin.model
       samples = draw_samples(
-        wrapped,
+        source,
         self.input_range,
         fit.count(graph_macs(self.graph)),
         self._seed,
@@ -181,7 +193,8 @@ class Driver:
         prior,
         verbose,
       )
-      self._fitting = Fitting(wrapped, read_params(self.graph), samples, fit)
+      before = read_params(build_graph(source))
+      self._fitting = Fitting(source, before, samples, fit)
     self._merged = {
       group.name: np.full(group.size, -1) for group in self.groups
     }
@@ -402,6 +415,9 @@ class Driver:
     except KeyboardInterrupt:
       assign()
       raise
+    finally:
+      if self._origin is not None:
+        self._origin.note(read_params(self.graph))
 
   def _bound(self, params: Params) -> float:
     """The largest bound on the outputs' change since the start."""

@@ -162,11 +162,14 @@ def run_schedule(
   verbose: int = 1,
   calibration_data: Any = None,
   prior: Any = None,
+  original: Any = None,
 ) -> History:
   """Drives a wrapped model's schedule to its end without data.
 
   An interrupted run leaves a whole model at the sparsity reached; calling
-  again goes on from there.
+  again goes on from there, as the same run. Methods that fit look back at the
+  model before pruning, which a wrapped model keeps as long as it lives; one
+  that was saved and loaded needs `original` for that.
 
   Args:
     wrapped: What `prune_low_saliency` returned, changed in place.
@@ -182,15 +185,21 @@ def run_schedule(
       `recall_inputs`), a `Prior` or `GaussianPrior` of your own, or a dict of
       input name to one. None: 'recalled' for models of up to 6e7
       multiply-accumulates that have batch normalization, 'smooth' for others.
+    original: The model that was given to `prune_low_saliency`, where a run on
+      a loaded model goes on.
 
   Returns:
     Sparsity, units removed, output bound and seconds of each step.
 
   Raises:
-    ValueError: the model is not wrapped, or the schedule has no end.
+    TypeError: `original` is no Keras model.
+    ValueError: the model is not wrapped, the schedule has no end, or
+      `original` is not what was wrapped.
   """
   check_model(wrapped)
-  return _run(wrapped, end_step, verbose, calibration_data, prior)
+  return _run(
+    wrapped, end_step, verbose, calibration_data, prior, original=original
+  )
 
 
 def _run(
@@ -200,10 +209,16 @@ def _run(
   calibration_data: Any,
   prior: Any,
   is_checked: bool = False,
+  original: Any = None,
 ) -> History:
   """`run_schedule`, for data that may have been held against the range."""
   driver = Driver(
-    wrapped, calibration_data=calibration_data, prior=prior, verbose=verbose
+    wrapped,
+    calibration_data=calibration_data,
+    prior=prior,
+    verbose=verbose,
+    resumes=True,
+    original=original,
   )
   if not is_checked:
     warn_outside(driver.input_range, wrapped, calibration_data, stacklevel=4)

@@ -14,7 +14,7 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.deviation import largest_deviation
 from tfmot_paoding.graph import Graph, build_graph
 from tfmot_paoding.groups import find_groups
-from tfmot_paoding.judge import judge
+from tfmot_paoding.judge import Verdict, judge
 from tfmot_paoding.left_whole import check_unwrapped, warn_of_same_widths
 from tfmot_paoding.ops import Product
 from tfmot_paoding.ranges import input_boxes, resolve_range
@@ -44,6 +44,7 @@ def make_report(
   micro: bool = True,
   title: str = '',
   curve: Sequence[CurvePoint] = (),
+  verdict: Verdict | None = None,
 ) -> Report:
   """Measures a pruned model beside its original.
 
@@ -59,6 +60,8 @@ def make_report(
     micro: Whether to run tflite-micro (the extra `[micro]`).
     title: What the report is called; '' for the model's name.
     curve: Points of a trade-off curve, as `curve_point` gives them.
+    verdict: How the pruned model's answers compare, where that has been
+      measured, as in `Fitted.verdict`; None to compare them on `samples`.
 
   Raises:
     ImportError: `micro` without tflite-micro.
@@ -95,7 +98,7 @@ def make_report(
     tuple(widths),
     {'/'.join(path): reason for path, reason in left_alone.items()},
     *reports,
-    judge(original, pruned, samples),
+    verdict or judge(original, pruned, samples),
     largest_deviation(original, pruned, input_range),
     tuple(curve),
     input_range.described(),
