@@ -392,7 +392,7 @@ def prune_to_budget(
     model: As in `prune`.
     budget: The limits, and how the file is converted.
     method: As in `prune`; so are the following.
-    input_range: The range of the inputs.
+    input_range: The range of the inputs; None as in `prune_low_saliency`.
     seed: The only source of chance.
     step_sparsity: The fraction removed between two refreshes.
     verbose: 1 shows progress bars, 0 does not.

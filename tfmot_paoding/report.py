@@ -52,7 +52,7 @@ def make_report(
     original: The model before pruning.
     pruned: The compact model.
     files: The .tflite of each, converted likewise.
-    input_range: The range of the inputs.
+    input_range: The range of the inputs; None as in `prune_low_saliency`.
     test_data: Inputs and classes that no method has seen, if there are any.
     samples: Unlabelled inputs to compare answers on, one array an input of the
       model; None to recall or draw them.

@@ -23,7 +23,8 @@ def as_art(model: keras.Model, input_range: Any = None) -> Any:
 
   Args:
     model: A classifier with one input and one output of two or more scores.
-    input_range: (low, high) numbers or arrays; examples are clipped there.
+    input_range: (low, high) numbers or arrays; examples are clipped there. None
+      as in `prune_low_saliency`.
 
   Returns:
     An `art.estimators.classification.TensorFlowV2Classifier` on the scores in
@@ -55,7 +56,8 @@ def as_foolbox(model: keras.Model, input_range: Any = None) -> Any:
 
   Args:
     model: As in `as_art`.
-    input_range: (low, high), the same numbers for every entry.
+    input_range: (low, high), the same numbers for every entry. None as in
+      `prune_low_saliency`.
 
   Returns:
     A `foolbox.TensorFlowModel` on the scores in front of softmax.

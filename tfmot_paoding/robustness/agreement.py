@@ -59,7 +59,7 @@ def certified_agreement(
     pruned: The wrapped, stripped or compact model, fine-tuned or not.
     x: Samples, (batch, *input shape), or a list with one array an input.
     epsilon: The balls' radius in the L-infinity norm, in units of the inputs.
-    input_range: The range of the inputs.
+    input_range: The range of the inputs; None as in `prune_low_saliency`.
     method: 'ibp', 'crown-ibp' or 'crown'; see `output_bounds`.
     batch_size: How many samples are worked on at once.
     verbose: 1 shows a progress bar, 0 does not.

@@ -50,7 +50,8 @@ def fgsm(
     x: Samples, (batch, *input shape), or a list with one array an input.
     y: Labels, integers of shape (batch,).
     epsilon: The step, in units of the inputs.
-    input_range: The range of the inputs; examples stay inside.
+    input_range: The range of the inputs; examples stay inside, None as in
+      `prune_low_saliency`.
     batch_size: How many samples are worked on at once.
 
   Returns:

@@ -51,6 +51,7 @@ def output_bounds(
     x: Samples, (batch, *input shape), or a list with one array an input.
     epsilon: The ball's radius in the L-infinity norm, in units of the inputs.
     input_range: The range of the inputs; the ball is cut off there.
+      None as in `prune_low_saliency`.
     method: 'ibp', intervals (Gowal et al. 2018); 'crown-ibp', linear bounds
       backward from the output over lines that intervals allow; 'crown',
       linear bounds in front of every activation too (Zhang et al. 2018; with

@@ -63,7 +63,7 @@ def neuron_stability(
     model: A tf_keras model.
     x: Samples whose balls to look at; None for the whole input range.
     epsilon: The balls' radius in the L-infinity norm, in units of the inputs.
-    input_range: The range of the inputs.
+    input_range: The range of the inputs; None as in `prune_low_saliency`.
     method: The bounds: 'ibp' (and 'crown-ibp', the same in front of
       activations) or 'crown'.
     batch_size: How many samples are worked on at once.

@@ -63,7 +63,7 @@ def export_properties(
     y: Labels, integers of shape (batch,).
     epsilon: The balls' radius in the L-infinity norm, in units of the inputs.
     folder: An existing folder; files of these names are replaced.
-    input_range: The range of the inputs.
+    input_range: The range of the inputs; None as in `prune_low_saliency`.
     seconds: The timeout to note for each.
 
   Returns:

@@ -66,7 +66,7 @@ def robust_instances(
     x: Samples.
     y: Labels, integers of shape (batch,).
     epsilon: The attack's radius, in units of the inputs.
-    input_range: The range of the inputs.
+    input_range: The range of the inputs; None as in `prune_low_saliency`.
     attack: Called as attack(model, x, y, epsilon, input_range); gives
       adversarial examples. `fgsm`, `pgd`, or a partial of these.
     top_k: How many of the highest scores count.

@@ -71,7 +71,7 @@ def verify(
     x: Samples, (batch, *input shape).
     y: Labels, integers of shape (batch,).
     epsilon: The balls' radius in the L-infinity norm, in units of the inputs.
-    input_range: The range of the inputs.
+    input_range: The range of the inputs; None as in `prune_low_saliency`.
     seconds: How long to work on one sample.
     helped: Whether classes that CROWN rules out are left out and its bounds of
       neurons are given; without, the answer owes nothing to this package's

@@ -125,6 +125,7 @@ def robust_model(
       output; wrapped for pruning or not.
     objective: An objective, its config, or the name of one without settings.
     input_range: The range of the inputs; attacks and bounds stay inside.
+      None as in `prune_low_saliency`.
     stability: If given, a term that makes ReLUs stable.
     steps: How many training steps there will be, if known: an objective or a
       pruning schedule that is not through by then is refused.
