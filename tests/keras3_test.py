@@ -422,8 +422,11 @@ def test_functions_of_lambda_layers_are_kept():
 
 
 class Own(keras.layers.Layer):
+  def build(self, shape):
+    self.scale = self.add_weight(name='scale')
+
   def call(self, x):
-    return x * 2
+    return x * self.scale
 
 
 class Subclassed(keras.Model):
@@ -443,7 +446,7 @@ def with_layer(layer):
     (lambda: with_layer(L.Activation('mish')), None),
     (lambda: with_layer(L.Activation('glu', name='g')), "Activation 'g'"),
     (lambda: with_layer(keras.ops.cumsum), None),
-    (lambda: Subclassed(name='sub'), "Subclassed 'sub' is no Sequential"),
+    (lambda: Subclassed(name='sub'), "'sub' is subclassed, and nothing in it"),
     (lambda: keras.Sequential([L.Dense(2)], name='late'), 'is not built'),
     (lambda: L.Dense(2, name='only'), "Dense 'only' is no Sequential"),
   ],

@@ -15,6 +15,7 @@ from typing import Any
 
 import tensorflow as tf
 import tensorflow_model_optimization as tfmot
+from tensorflow.python.util import dispatch
 from tensorflow_model_optimization.python.core.keras import utils
 from tensorflow_model_optimization.python.core.keras.compat import keras
 from tensorflow_model_optimization.python.core.quantization.keras import (
@@ -50,6 +51,7 @@ TRACED_ATTRIBUTES = frozenset(
 enable_auto_cast_variables = autocast_variable.enable_auto_cast_variables
 
 QuantizeAnnotate = quantize_annotate.QuantizeAnnotate
+GlobalOpDispatcher = dispatch.GlobalOpDispatcher
 SafeModeScope = serialization_lib.SafeModeScope
 SavedMetadata = saved_metadata_pb2.SavedMetadata
 TFOpLambda = tf_op_layer.TFOpLambda
@@ -245,6 +247,16 @@ def tensor_position(tensor: Any) -> tuple[Any, int, int]:
 def is_keras_tensor(value: Any) -> bool:
   """Whether a value stands for a tensor of the graph."""
   return hasattr(value, '_keras_history')
+
+
+@contextmanager
+def dispatching(dispatcher: Any) -> Iterator[None]:
+  """Hands calls of TensorFlow's functions that fail to a dispatcher."""
+  dispatch._GLOBAL_DISPATCHERS.append(dispatcher)
+  try:
+    yield
+  finally:
+    dispatch._GLOBAL_DISPATCHERS.remove(dispatcher)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ def call_specs(model: keras.Model, input_shape: Any = None) -> dict[str, Any]:
   parameters = list(inspect.signature(model.call).parameters)
   dtype = model.compute_dtype or keras.backend.floatx()
   if input_shape is not None:
-    return {parameters[0]: as_specs(input_shape, dtype)}
+    return by_argument(model, input_shape, dtype)
   spec = model.save_spec()
   if spec is not None:
     args, kwargs = spec
@@ -42,6 +42,25 @@ def call_specs(model: keras.Model, input_shape: Any = None) -> dict[str, Any]:
   if shape is None:
     raise unknown_shape(model)
   return {parameters[0]: as_specs(shape, dtype, batched=True)}
+
+
+def by_argument(model: Any, input_shape: Any, dtype: Any) -> dict[str, Any]:
+  """The tensors of shapes that were given for the arguments of a `call`.
+
+  Args:
+    model: A subclassed model of either Keras.
+    input_shape: Of the first argument; or a dict of shapes by the names of
+      several arguments.
+    dtype: Of those that say none.
+  """
+  parameters = list(inspect.signature(model.call).parameters)
+  if isinstance(input_shape, dict) and set(input_shape) <= set(parameters):
+    return {
+      name: as_specs(input_shape[name], dtype)
+      for name in parameters
+      if name in input_shape
+    }
+  return {parameters[0]: as_specs(input_shape, dtype)}
 
 
 def as_specs(shape: Any, dtype: Any, batched: bool = False) -> Any:
@@ -68,9 +87,11 @@ def as_specs(shape: Any, dtype: Any, batched: bool = False) -> Any:
 def unknown_shape(model: Any) -> ValueError:
   """The error for a model of which nobody knows what it takes."""
   return ValueError(
-    f'The model {model.name!r} is subclassed and not built: nothing says what '
-    'it takes. Call it once on a batch of inputs, or pass the shape of one '
-    'sample, as in `input_shape=(32, 32, 3)`.'
+    f'The model {model.name!r} is subclassed, and nothing in it says what it '
+    'takes. Pass the shape of one sample, as in `input_shape=(32, 32, 3)`, or '
+    'shapes by argument, `input_shape={"image": (32, 32, 3), "mask": (32, '
+    '32)}`; of a tf_keras model, or one of one argument, calling it once on a '
+    'batch of inputs does as well.'
   )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfmot_paoding import answers, compat
+from tfmot_paoding import answers, compat, keras3_tracing, tracing
 from tfmot_paoding.compat import keras
 from tfmot_paoding.input_specs import known_shape
 from tfmot_paoding.keras3_layers import (
@@ -21,7 +21,11 @@ from tfmot_paoding.keras3_layers import (
 )
 from tfmot_paoding.keras3_operations import convert_operation
 from tfmot_paoding.layer_names import SafeNames, name_apart
-from tfmot_paoding.subclassed import from_subclassed, is_subclassed
+from tfmot_paoding.subclassed import (
+  from_subclassed,
+  is_subclassed,
+  packed_inputs,
+)
 
 # What tf_keras and TensorFlow raise at arguments that they do not take.
 _CALL_ERRORS = (TypeError, AttributeError, ValueError, tf.errors.OpError)
@@ -52,11 +56,25 @@ def from_keras3(model: Any, input_shape: Any = None) -> keras.Model:
     return model
   if not compat.is_keras3(model):
     raise TypeError(f'Expected a Keras model, but got {model!r}.')
+  import keras as keras3
+
   replay = _Replay()
-  converted = replay.model(model)
+  if not (isinstance(model, keras3.Model) and keras3_tracing.is_traced(model)):
+    if input_shape is not None:
+      raise known_shape(model)
+    with keras3_tracing.undisturbed(model):
+      converted = replay.model(model)
+    structure = getattr(model, '_functional', model)._inputs_struct
+    arguments = {'inputs': structure}
+  else:
+    arguments = keras3_tracing.call_specs(model, input_shape)
+    if not model.built:
+      model(**_samples(arguments))
+    with keras3_tracing.undisturbed(model):
+      converted = replay.inside(model, arguments)
   replay.set_trainable()
   replay.warn(model)
-  _compare(model, converted)
+  _compare(model, converted, arguments, replay)
   return converted
 
 
@@ -96,6 +114,10 @@ class _Replay:
     self._names = SafeNames()
     # The names of layers that are called with training=True.
     self._training: list[str] = []
+    self._ways: dict[int, str] = {}  # how what was traced is called
+    self._kept: list[Any] = []  # identities stay theirs while they are here
+    # Whose function in training was traced, as it is not the other one.
+    self.in_training: list[Any] = []
 
   def model(self, model: Any) -> keras.Model:
     """A whole model, weights and all."""
@@ -119,6 +141,16 @@ class _Replay:
       )
     made = self._functional(graph, name)
     self._pairs.append((model, made))
+    return made
+
+  def inside(self, owner: Any, arguments: dict[str, Any]) -> keras.Model:
+    """What a subclassed model or layer does in its `call`."""
+    traced = keras3_tracing.Traced(owner, arguments)
+    if traced.in_training:
+      self.in_training.append(owner)
+    made = self._functional(traced.graph, owner.name)
+    self._pairs.append((owner, made))
+    self._kept.append(traced)
     return made
 
   def set_trainable(self) -> None:
@@ -185,10 +217,15 @@ class _Replay:
         and not _is_implicit_mask(key, value, arguments)
       }
     )
+    if isinstance(kwargs.get('training'), tracing.TrainingFlag):
+      del kwargs['training']
     if kwargs.get('training') is True:
       # What calls the model says it, and that overrides the node's own.
       del kwargs['training']
       self._training.append(operation.name)
+    _check_constants(operation, arguments)
+    if keras3_tracing.is_traced(operation):
+      return self._call_inside(operation, arguments, replaced)
     function = self._function(operation)
     try:
       results = function(*args, **kwargs)
@@ -197,6 +234,23 @@ class _Replay:
     if not _is_layer(operation):
       _name_after(results, operation.name)
     return results
+
+  def _call_inside(
+    self, operation: Any, arguments: Any, replaced: Callable[[Any], Any]
+  ) -> Any:
+    """A call of what is traced, which takes tensors alone."""
+    signature = inspect.signature(operation.call)
+    bound = dict(signature.bind(*arguments.args, **arguments.kwargs).arguments)
+    tensors = [
+      x for x in tf.nest.flatten(bound) if hasattr(x, '_keras_history')
+    ]
+    way = repr([len(tensors), list(bound), bound.get('training')])
+    if id(operation) not in self._made:
+      self._made[id(operation)] = self.inside(operation, bound)
+      self._ways[id(operation)] = way
+    elif way != self._ways[id(operation)]:
+      raise no_counterpart(operation, ', called in different ways')
+    return self._made[id(operation)](packed_inputs(replaced(bound)))
 
   def _function(self, operation: Any) -> Callable[..., Any]:
     import keras as keras3
@@ -283,23 +337,36 @@ def _is_implicit_mask(key: str, value: Any, arguments: Any) -> bool:
   )
 
 
-def _compare(model: Any, converted: keras.Model) -> None:
+def _compare(
+  model: Any,
+  converted: keras.Model,
+  arguments: dict[str, Any],
+  replay: _Replay,
+) -> None:
   """Raises unless both give the same outputs on random inputs."""
-  structure = getattr(model, '_functional', model)._inputs_struct
-  inputs = answers.random_inputs(structure)
+  inputs = _samples(arguments)
   states = _states(model)
+  takes = tracing.takes(model.call, 'training')
+  extra = {'training': False} if takes else {}
   with answers.unchanged([*model.variables, *states]):
     for state in states:  # new layers begin at zero
       state.assign(np.zeros(state.shape))
     try:
       gap = answers.compare(
-        _at_inference(model), _at_inference(converted), inputs
+        lambda x: model(**x, **extra),
+        lambda x: converted(packed_inputs(x), training=False),
+        inputs,
       )
     except (ValueError, tf.errors.OpError):
-      if any(None in t.shape[1:] for t in tf.nest.flatten(structure)):
+      if any(None in t.shape[1:] for t in tf.nest.flatten(arguments)):
         return  # a size was guessed that does not fit; nothing to compare with
       raise
   converted.reset_states()
+  if gap and replay.in_training:
+    owner = replay.in_training[0]
+    raise tracing.depends_on_training(owner, owner.call)
+  if gap and keras3_tracing.is_traced(model):
+    raise tracing.differs(model)
   if gap:
     raise ValueError(
       f'The Keras 3 model {model.name!r} gives other outputs as a tf_keras '
@@ -308,8 +375,19 @@ def _compare(model: Any, converted: keras.Model) -> None:
     )
 
 
-def _at_inference(model: Any) -> Callable[[Any], Any]:
-  return lambda inputs: model(inputs, training=False)
+def _samples(arguments: dict[str, Any]) -> dict[str, Any]:
+  return {key: answers.random_inputs(x) for key, x in arguments.items()}
+
+
+def _check_constants(operation: Any, arguments: Any) -> None:
+  """Raises where a weight is used outside of all layers."""
+  import keras as keras3
+
+  for leaf in tf.nest.flatten([list(arguments.args), dict(arguments.kwargs)]):
+    if isinstance(leaf, keras3.Variable):
+      raise no_counterpart(
+        operation, f', as it uses the weight {leaf.path!r} outside of a layer'
+      )
 
 
 def _states(model: Any) -> list[Any]:

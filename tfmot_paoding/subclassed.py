@@ -39,8 +39,9 @@ def from_subclassed(model: keras.Model, input_shape: Any = None) -> keras.Model:
     model: A tf_keras model whose `call` is made of layers and TensorFlow
       functions; not changed, but built if it was not.
     input_shape: Of one sample, (height, width, channels) for instance; a list
-      or dict of such for several inputs, `tf.TensorSpec`s (with the batch
-      axis) to say a dtype as well. None for what the model was built with.
+      or dict of such where `call` takes one, a dict by argument where it takes
+      several arguments, `tf.TensorSpec`s (with the batch axis) to say a dtype
+      as well. None for what the model was built with.
 
   Returns:
     A functional model with weights of its own, not compiled. It takes the

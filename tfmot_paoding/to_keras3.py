@@ -14,7 +14,7 @@ from tfmot_paoding import answers, compat
 from tfmot_paoding.compat import keras
 from tfmot_paoding.graph import check_model
 from tfmot_paoding.keras3 import as_tf_keras
-from tfmot_paoding.layer_names import free_name
+from tfmot_paoding.keras3_tracing import name_apart
 from tfmot_paoding.to_keras3_layers import (
   NoCounterpartError,
   keras3_layer,
@@ -106,7 +106,7 @@ class _Replay:
       ):
         tensors[id(old)] = made
     outputs = replaced(compat.output_structure(model))
-    _name_apart(outputs, [made for _, made in self._pairs])
+    name_apart(outputs, [made for _, made in self._pairs])
     made = keras3.Model(
       replaced(compat.input_structure(model)),
       outputs,
@@ -230,29 +230,6 @@ def _name_after(results: Any, name: str) -> None:
   operation = getattr(tensor, '_keras_history', (None,))[0]
   if operation is not None and not isinstance(operation, keras3.layers.Layer):
     operation.name = name
-
-
-def _name_apart(outputs: Any, kept: list[Any]) -> None:
-  """Renames operations that share a name with another or with a layer."""
-  import keras as keras3
-
-  found: dict[int, Any] = {}
-  stack = list(keras3.tree.flatten(outputs))
-  while stack:
-    operation, position, _ = stack.pop()._keras_history
-    node = operation._inbound_nodes[position]
-    if id(node) in found:
-      continue
-    found[id(node)] = operation
-    stack.extend(node.input_tensors)
-  operations = {id(x): x for x in reversed(found.values())}
-  layers = {id(layer) for layer in kept}
-  taken: set[str] = set()
-  for operation in sorted(
-    operations.values(), key=lambda x: id(x) not in layers
-  ):
-    operation.name = free_name(operation.name, taken)
-    taken.add(operation.name)
 
 
 def _compare(model: keras.Model, made: Any) -> None:
