@@ -1,0 +1,149 @@
+"""Trained models of other people, from their files to a microcontroller."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import warnings
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_model_optimization as tfmot
+
+import tfmot_paoding as paoding
+
+pytestmark = pytest.mark.shared
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+  """What is known of a model, and where it cannot go on.
+
+  Attributes:
+    input_range: What its inputs lie in.
+    functions: For its Lambda layers.
+    whole: Why none of its units can go, None where some can.
+    int8: Why it has no int8 file, None where it has one.
+    micro: Why tflite-micro does not run it, None where it does.
+    quantizations: Into what it is converted.
+    ends: Whether tflite-micro comes to an end, if only of what it lacks.
+  """
+
+  input_range: tuple[float, float] = (0.0, 1.0)
+  functions: Mapping[str, Callable] | None = None
+  whole: str | None = None
+  int8: str | None = None
+  micro: str | None = None
+  quantizations: tuple[str | None, ...] = (None, 'int8')
+  ends: bool = True
+
+
+CENTRED = Case((-1.0, 1.0))
+CASES = {
+  'field/dtln_part2_lstm.h5': Case(
+    (-1.0, 1.0), whole="LayerNormalization 'ln' takes statistics over"
+  ),
+  'field/kv_keypoint.hdf5': CENTRED,
+  'field/lambda_py35_pilotnet.h5': Case(
+    (0.0, 255.0), {'lambda_1': lambda x: x / 127.5 - 1}
+  ),
+  'field/legacy_savedmodel_kws': Case((-30.0, 30.0)),
+  'field/ml_tflite_micro_magic_wand.h5': CENTRED,
+  'field/oa_mini_xception.hdf5': CENTRED,
+  # Hundreds of TensorFlow functions make its anchors: minutes to convert.
+  'field/st_ssd_mobilenet_v1_025_192.h5': Case(
+    (-1.0, 1.0), quantizations=(None,)
+  ),
+  'field/st_stmnist_v1.h5': Case(),
+  'field/st_yamnet_256_64x96.h5': CENTRED,
+  'field/windows_backslash_mlp.keras': CENTRED,
+  'mlperf_tiny/ad01.h5': CENTRED,
+  'mlperf_tiny/ic_resnet8.h5': Case((0.0, 255.0)),
+  'mlperf_tiny/kws.h5': Case((-30.0, 30.0)),
+  'cifar_vgg_bn.h5': Case(),
+  'cifar_vgg_nobn.h5': Case(),
+  'mnist_cnn.h5': Case(),
+  'mnist_mlp3_relu.h5': Case(),
+  'mnist_mlp5_relu.h5': Case(),
+  'mnist_mlp5_sigmoid.h5': Case(),
+  'mnist_mlp_wide.h5': Case(),
+  'mnist_rows_gru.h5': Case(
+    whole="GRU 'gru_1' is of a kind that is not known",
+    int8='no integers for loops',
+    ends=False,
+  ),
+  'mnist_rows_lstm.h5': Case(),
+  'mnist_rows_transformer.h5': Case(micro="does not have the operator.*'GELU'"),
+}
+
+
+def answers(model, x):
+  return [np.asarray(out) for out in tf.nest.flatten(model(x))]
+
+
+def assert_close(got, want):
+  """Outputs agree to 1e-5 of their size."""
+  for a, b in zip(got, want, strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-5 * np.abs(b).max(), rtol=0)
+
+
+def pruned(model, case, x):
+  """The compact model; the same answers on the way to it."""
+  wrapped = paoding.prune_low_saliency(
+    model,
+    paoding.ProgressiveSparsity(0.3, step_sparsity=0.15),
+    method='saliency',
+    input_range=case.input_range,
+  )
+  paoding.run_schedule(wrapped, verbose=0)
+  stripped = tfmot.sparsity.keras.strip_pruning(wrapped)
+  small = paoding.compact(stripped)
+  want = answers(wrapped, x)
+  assert_close(answers(stripped, x), want)
+  assert_close(answers(small, x), want)
+  assert small.count_params() < model.count_params()
+  return small
+
+
+def convert(model, case, quantization, x):
+  return paoding.convert_to_tflite(
+    model,
+    quantization,
+    input_range=case.input_range,
+    representative_data=x if quantization else None,
+  )
+
+
+@pytest.mark.parametrize('name', CASES)
+def test_from_file_to_microcontroller(name, shared, tmp_path):
+  pytest.importorskip('tflite_micro')
+  case = CASES[name]
+  with warnings.catch_warnings():
+    warnings.filterwarnings('ignore', message='.*written by Keras 1')
+    model = paoding.load_model(
+      shared / 'models' / name, functions=case.functions
+    )
+  (shape,) = [tensor.shape[1:] for tensor in model.inputs]
+  rng = np.random.default_rng(0)
+  x = rng.uniform(*case.input_range, (16, *shape)).astype(np.float32)
+  if case.whole is None:
+    model = pruned(model, case, x[:2])
+  else:
+    with pytest.raises(ValueError, match=case.whole):
+      paoding.prune(model, 0.3, input_range=case.input_range, verbose=0)
+  for quantization in case.quantizations:
+    if quantization and case.int8:
+      with pytest.raises(ValueError, match=case.int8):
+        convert(model, case, quantization, x)
+      continue
+    data = convert(model, case, quantization, x)
+    paoding.write_c_array(data, str(tmp_path / 'model.cc'), arena_bytes=2**20)
+    if case.ends:
+      profile = paoding.profile_tflite(data, latency=False)
+      if case.micro:
+        assert re.search(case.micro, profile.micro_error)
+      else:
+        assert not profile.micro_error
+        assert profile.arena_bytes > 0
