@@ -93,6 +93,9 @@ class PruneLowSaliency(UnitWrapper, compat.PruneLowMagnitude):
   - single weights, blocks of them, and m of n: units go whole. The sparsity is
     a fraction of units, rounded down, and one unit always stays.
 
+  The other way round it takes layers that TFMOT's refuses: PReLU,
+  `TimeDistributed`, and subclasses of known layers that keep their `call`.
+
   Args:
     layer: The layer to wrap.
     pruning_schedule: Any TFMOT `PruningSchedule`.
