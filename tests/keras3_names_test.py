@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tfmot_paoding as paoding
-from tests.keras3_test import inputs_of, outputs_of, randomized
+from tests.keras3_models import inputs_of, outputs_of, randomized
 from tfmot_paoding.compat import keras as keras2
 
 keras = pytest.importorskip('keras', minversion='3')

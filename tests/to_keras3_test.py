@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import tfmot_paoding as paoding
-from tests.keras3_test import MODELS, inputs_of, outputs_of, randomized
+from tests.keras3_models import MODELS, inputs_of, outputs_of, randomized
 from tfmot_paoding.compat import keras as keras2
 
 keras = pytest.importorskip('keras', minversion='3')

@@ -207,12 +207,10 @@ class _Tracer:
         reason = error
     try:
       made = fresh_layer(layer)
-    except (NotImplementedError, TypeError) as error:
-      raise reason or ValueError(
-        f'The layer {layer.name!r} ({type(layer).__name__}) cannot be copied: '
-        f'{" ".join(str(error).split())} Give its class a `get_config` that '
-        'says what its `__init__` takes.'
-      ) from error
+    except ValueError as error:
+      if reason is None:
+        raise
+      raise reason from error  # why it had to be copied whole
     made._name = layer.name
     self.pairs.append((layer, made))
     self.leaves.append((layer, made))
