@@ -64,7 +64,6 @@ FUNCTION_LAYERS = (
   tf_op_layer.InstanceProperty,
   tf_op_layer.SlicingOpLambda,
 )
-SlicingOpLambda = tf_op_layer.SlicingOpLambda
 CustomScaleLayer = inception_resnet_v2.CustomScaleLayer
 LayerScale = convnext.LayerScale
 StochasticDepth = convnext.StochasticDepth

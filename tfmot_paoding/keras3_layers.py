@@ -165,7 +165,7 @@ def _translated(
       value = _inner(value, layer, key)
     if key in accepted:
       found[key] = value
-    elif value not in _NOTHING_SAID and not _is_default(layer, key, value):
+    elif value not in _NOTHING_SAID and not is_default(layer, key, value):
       raise no_counterpart(layer, f' with {key}={value!r}')
   return found, behind
 
@@ -181,7 +181,7 @@ def _arguments(cls: type) -> set[str]:
   return found - {'self', 'args', 'kwargs'}
 
 
-def _is_default(layer: Any, key: str, value: Any) -> bool:
+def is_default(layer: Any, key: str, value: Any) -> bool:
   """Whether a setting has the value that nobody chose."""
   for base in type(layer).__mro__:
     if '__init__' in vars(base):

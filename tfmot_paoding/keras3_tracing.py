@@ -80,9 +80,7 @@ class Traced:
   def __init__(self, owner: Any, arguments: dict[str, Any]):
     self.graph = _traced(owner, arguments, None)
     self.in_training = False
-    if tracing.takes(owner.call, 'training') and not isinstance(
-      arguments.get('training'), bool
-    ):
+    if tracing.is_told(owner, arguments):
       other = _traced(owner, arguments, tracing.IN_TRAINING)
       if _calls(other) != _calls(self.graph):
         self.graph, self.in_training = other, True
@@ -159,16 +157,8 @@ def _traced(owner: Any, arguments: dict[str, Any], training: Any) -> Any:
     for key, value in arguments.items()
   }
   first = next(iter(symbols.values()))
-  if tracing.takes(owner.call, 'training') and not isinstance(
-    arguments.get('training'), bool
-  ):
-    symbols['training'] = training
-  bound = inspect.signature(owner.call).bind_partial()
-  bound.arguments.update(symbols)
-  try:
-    outputs = owner.call(*bound.args, **bound.kwargs)
-  except tracing.TRACE_ERRORS as error:
-    raise tracing.cannot_be_traced(owner, error) from error
+  told = tracing.is_told(owner, arguments)
+  outputs = tracing.call_with(owner, symbols, told, training)
   leaves = tf.nest.flatten(outputs)
   if not all(isinstance(leaf, keras3.KerasTensor) for leaf in leaves):
     raise tracing.differs(owner)

@@ -95,9 +95,7 @@ class _Tracer:
   def inside(self, owner: Any, arguments: dict[str, Any]) -> keras.Model:
     """What a model or layer does in its `call`, as a functional model."""
     traced = self._traced(owner, arguments, None)
-    if tracing.takes(owner.call, 'training') and not isinstance(
-      arguments.get('training'), bool
-    ):
+    if tracing.is_told(owner, arguments):
       other = self._traced(owner, arguments, tracing.IN_TRAINING)
       if _calls(other) != _calls(traced):
         self.in_training.append(owner)
@@ -114,16 +112,8 @@ class _Tracer:
       key: tf.nest.map_structure(_symbol, value)
       for key, value in arguments.items()
     }
-    if tracing.takes(owner.call, 'training') and not isinstance(
-      arguments.get('training'), bool
-    ):
-      symbols['training'] = training
-    bound = inspect.signature(owner.call).bind_partial()
-    bound.arguments.update(symbols)
-    try:
-      outputs = owner.call(*bound.args, **bound.kwargs)
-    except tracing.TRACE_ERRORS as error:
-      raise tracing.cannot_be_traced(owner, error) from error
+    told = tracing.is_told(owner, arguments)
+    outputs = tracing.call_with(owner, symbols, told, training)
     if not all(map(compat.is_keras_tensor, tf.nest.flatten(outputs))):
       raise tracing.differs(owner)
     self.renamed.update(name_apart(outputs))

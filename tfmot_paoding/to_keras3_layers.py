@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
+from tfmot_paoding.keras3_layers import is_default
 
 # Settings that say nothing of what a layer computes from given weights.
 _IDLE = frozenset(
@@ -125,7 +126,7 @@ def _translated(layer: Any, cls: type) -> tuple[dict[str, Any], Any]:
       value = _plain(value)
     if key in accepted:
       settings[key] = value
-    elif value not in _NOTHING_SAID and not _is_default(layer, key, value):
+    elif value not in _NOTHING_SAID and not is_default(layer, key, value):
       raise no_keras3_counterpart(layer, f' with {key}={value!r}')
   if isinstance(layer, keras.layers.BatchNormalization):
     (settings['axis'],) = _plain(np.atleast_1d(layer.axis).tolist())
@@ -151,16 +152,6 @@ def _settings_of(cls: type) -> set[str]:
     if all(x.kind is not x.VAR_KEYWORD for x in parameters.values()):
       break  # it hands nothing on
   return found - {'self', 'args', 'kwargs'}
-
-
-def _is_default(layer: Any, key: str, value: Any) -> bool:
-  """Whether a setting has the value that nobody chose."""
-  for base in type(layer).__mro__:
-    if '__init__' in vars(base):
-      parameter = inspect.signature(base.__init__).parameters.get(key)
-      if parameter is not None:
-        return parameter.default == value
-  return False
 
 
 def _training_part(value: Any) -> Any:

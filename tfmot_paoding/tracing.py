@@ -6,7 +6,7 @@ import ast
 import inspect
 import textwrap
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -43,6 +43,37 @@ def without_flags(value: Any) -> Any:
 def takes(function: Callable[..., Any], name: str) -> bool:
   """Whether a function has a parameter of that name."""
   return name in inspect.signature(function).parameters
+
+
+def is_told(owner: Any, arguments: Mapping[str, Any]) -> bool:
+  """Whether the tracer may say which `training` a `call` is traced with."""
+  return takes(owner.call, 'training') and not isinstance(
+    arguments.get('training'), bool
+  )
+
+
+def call_with(
+  owner: Any, symbols: Mapping[str, Any], told: bool, training: Any
+) -> Any:
+  """What a `call` makes of symbolic tensors.
+
+  Args:
+    owner: The model or layer.
+    symbols: Its arguments by name.
+    told: Whether it is told which `training` this is; see `is_told`.
+    training: That.
+
+  Raises:
+    ValueError: it cannot be traced; names the statement.
+  """
+  bound = inspect.signature(owner.call).bind_partial()
+  bound.arguments.update(symbols)
+  if told:
+    bound.arguments['training'] = training
+  try:
+    return owner.call(*bound.args, **bound.kwargs)
+  except TRACE_ERRORS as error:
+    raise cannot_be_traced(owner, error) from error
 
 
 def cannot_be_traced(model: Any, error: BaseException) -> ValueError:

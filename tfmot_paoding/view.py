@@ -555,10 +555,10 @@ def _over_calls(gains: list[Gain | None]) -> Gain | None:
   """What all calls of a layer move together."""
   if any(gain is None for gain in gains):
     return None
-  # Positions that move at once add up, where calls have more or fewer.
-  channels = [gain.fitted(gain.up.shape[-2:-1]) for gain in gains]
   if len(gains) == 1:
     return gains[0]
+  # Positions that move at once add up, where calls have more or fewer.
+  channels = [gain.fitted(gain.up.shape[-2:-1]) for gain in gains]
   return Gain(sum(g.up for g in channels), sum(g.down for g in channels))
 
 
