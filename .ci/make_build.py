@@ -54,8 +54,8 @@ def helper_labels(path: pathlib.Path) -> list[str]:
   ]
   examples = [
     p
-    for p in (_ROOT / 'examples').glob('*.py')
-    if f'examples.{p.stem}' in names
+    for p in (_ROOT / 'examples').rglob('*.py')
+    if imports.module_name(p, _ROOT) in names
   ]
   return [f':tests_{p.stem}' for p in sorted(found)] + [
     f':{p.stem}' for p in sorted(examples)
@@ -71,7 +71,7 @@ def main() -> None:
     source = str(path.relative_to(_ROOT))
     deps = labels(path, modules, module)
     parts.append(rule('py_library', target_name(module), source, deps))
-  for path in sorted((_ROOT / 'examples').glob('*.py')):
+  for path in sorted((_ROOT / 'examples').rglob('*.py')):
     source = str(path.relative_to(_ROOT))
     binary = "if __name__ == '__main__'" in path.read_text(encoding='utf-8')
     deps = labels(path, modules)

@@ -70,8 +70,8 @@ def test_deps_of_tests_and_examples_are_the_imports(source):
   }
   sources |= {
     str(helper.relative_to(_ROOT))
-    for helper in (_ROOT / 'examples').glob('*.py')
-    if names & {helper.stem, f'examples.{helper.stem}'}
+    for helper in (_ROOT / 'examples').rglob('*.py')
+    if names & {helper.stem, imports.module_name(helper, _ROOT)}
   }
   wanted = {':' + target_of(s)['name'] for s in sources}
   wanted |= {f'@pypi//{name}' for name in imports.third_party_imports(path)}

@@ -7,7 +7,7 @@ import pytest
 import tensorflow_model_optimization as tfmot
 
 import tfmot_paoding as paoding
-from examples import prune_applications
+from examples.figures import prune_applications
 from tests import testing
 from tfmot_paoding.activations import rectifier
 from tfmot_paoding.compat import keras, strip_pruning

@@ -157,7 +157,7 @@ def comparison(tmp_path, model_path) -> list[str]:
 
 
 def test_compare_methods_measures_and_goes_on(tmp_path, comparison):
-  done = run('compare_methods.py', *comparison, '--methods=l1')
+  done = run('figures/compare_methods.py', *comparison, '--methods=l1')
   assert done.returncode == 0, done.stderr
   rows = json.loads((tmp_path / 'rows.json').read_text())
   assert [row['method'] for row in rows] == ['original', 'l1']
@@ -166,7 +166,9 @@ def test_compare_methods_measures_and_goes_on(tmp_path, comparison):
   assert rows[1]['sizes'][1] < rows[1]['sizes'][0]
   rows[1]['accuracy'] = 2.0  # to know it again
   (tmp_path / 'rows.json').write_text(json.dumps(rows))
-  done = run('compare_methods.py', *comparison, '--methods=l1,stochastic')
+  done = run(
+    'figures/compare_methods.py', *comparison, '--methods=l1,stochastic'
+  )
   assert done.returncode == 0, done.stderr
   again = json.loads((tmp_path / 'rows.json').read_text())
   assert again[:2] == rows
@@ -177,15 +179,20 @@ def test_compare_methods_measures_and_goes_on(tmp_path, comparison):
 def test_a_missing_peer_is_named_with_its_installation(comparison):
   if importlib.util.find_spec('paoding') is not None:
     pytest.skip('paoding-dl is installed here')
-  done = run('compare_methods.py', *comparison, '--peer', '--methods=l1')
+  done = run(
+    'figures/compare_methods.py', *comparison, '--peer', '--methods=l1'
+  )
   assert done.returncode != 0
   assert 'paoding-dl cannot be imported' in done.stderr
-  assert 'paoding_peer.py' in done.stderr
+  assert 'examples/figures/paoding_peer.py' in done.stderr
 
 
 def test_benchmark_speed_prints_a_row_a_method():
   done = run(
-    'benchmark_speed.py', '--widths=16', '--methods=l1,impact', '--repeats=1'
+    'figures/benchmark_speed.py',
+    '--widths=16',
+    '--methods=l1,impact',
+    '--repeats=1',
   )
   assert done.returncode == 0, done.stderr
   rows = [x.split('|') for x in done.stdout.splitlines() if '| 16 |' in x]
@@ -220,7 +227,7 @@ def network_path(tmp_path_factory) -> tuple[str, str]:
 def test_compare_networks_prints_both_tables(network_path):
   model, data = network_path
   done = run(
-    'compare_networks.py',
+    'figures/compare_networks.py',
     f'--network={model},{data},0.00392,0,0,1',
     '--methods=l1,saliency/global/macs',
     '--sparsities=0.5',
@@ -345,13 +352,15 @@ def test_prune_model_on_a_convolutional_network(network_path, tmp_path):
 
 
 def test_fuzz_models_reports_what_it_found():
-  done = run('fuzz_models.py', '--count=2', '--first_seed=3')
+  done = run('figures/fuzz_models.py', '--count=2', '--first_seed=3')
   assert done.returncode == 0, done.stderr
   assert 'bounded, near samples too: 2' in done.stdout
 
 
 def test_prune_applications_prints_a_row():
-  done = run('prune_applications.py', '--models=MobileNetV3Small,Nonsense')
+  done = run(
+    'figures/prune_applications.py', '--models=MobileNetV3Small,Nonsense'
+  )
   assert done.returncode == 0, done.stderr
   good, bad = done.stdout.splitlines()[-2:]
   cells = [cell.strip() for cell in good.strip('| ').split('|')]
@@ -387,7 +396,7 @@ class TestRobustness:
       f'--output={output}',
       f'--plot={picture}',
     )
-    rows = columns(run('evaluate_robustness.py', *flags))
+    rows = columns(run('figures/evaluate_robustness.py', *flags))
     assert [(row['form'], row['epsilon']) for row in rows] == [
       ('original', '.01'),
       ('original', '.05'),
@@ -404,12 +413,14 @@ class TestRobustness:
     kept = json.loads(output.read_text())
     kept[0]['clean'] = 0.123
     output.write_text(json.dumps(kept))
-    again = columns(run('evaluate_robustness.py', *flags))
+    again = columns(run('figures/evaluate_robustness.py', *flags))
     assert again[0]['clean'] == '0.123'
 
   def test_along_the_schedule(self):
     pytest.importorskip('sklearn')
-    rows = columns(run('robustness_schedule.py', '--step=.25', '--agreed=10'))
+    rows = columns(
+      run('figures/robustness_schedule.py', '--step=.25', '--agreed=10')
+    )
     assert [row['removed'] for row in rows] == ['0.00', '0.25', '0.50']
     assert rows[0]['robust'] == rows[0]['kept'] == rows[0]['transferred']
     assert int(rows[2]['kept']) <= int(rows[0]['robust'])
@@ -424,7 +435,7 @@ class TestRobustness:
     )
     rows = columns(
       run(
-        'paoding_tables.py',
+        'figures/paoding_tables.py',
         f'--data={data}',
         '--seeds=2',
         '--epochs=8',
@@ -452,7 +463,7 @@ class TestRobustness:
     pytest.importorskip('sklearn')
     rows = columns(
       run(
-        'certify_deviation.py',
+        'figures/certify_deviation.py',
         '--methods=saliency',
         '--sparsities=.25',
         '--epsilons=.01',
@@ -481,7 +492,7 @@ class TestTraining:
       '--objective=adversarial,smoothing',
       f'--directory={tmp_path}',
     )
-    rows = columns(run('robust_training.py', *flags))
+    rows = columns(run('figures/robust_training.py', *flags))
     forms = {(row['objective'], row['form']): row for row in rows}
     assert {form for _, form in forms} == {'dense', 'magnitude', 'impact'}
     dense = int(forms['adversarial', 'dense']['weights'])
@@ -495,7 +506,7 @@ class TestTraining:
     kept = json.loads((folder / 'magnitude.json').read_text())
     kept[1]['benign'] = 0.123
     (folder / 'magnitude.json').write_text(json.dumps(kept))
-    again = columns(run('robust_training.py', *flags))
+    again = columns(run('figures/robust_training.py', *flags))
     found = [
       row['benign']
       for row in again
@@ -514,12 +525,14 @@ class TestTraining:
       '--scope=global',
       '--gradual',
     )
-    dense, small = columns(run('robust_training.py', *flags))
+    dense, small = columns(run('figures/robust_training.py', *flags))
     assert int(small['weights']) < 0.1 * int(dense['weights'])
 
   def test_a_directory_of_other_settings_is_refused(self, tmp_path):
     (tmp_path / 'settings.json').write_text('{"data": "mnist"}')
-    done = run('robust_training.py', *self.FLAGS, f'--directory={tmp_path}')
+    done = run(
+      'figures/robust_training.py', *self.FLAGS, f'--directory={tmp_path}'
+    )
     assert done.returncode
     assert 'was begun with other settings of data' in done.stderr
 
@@ -533,7 +546,11 @@ class TestTraining:
       f'--directory={tmp_path}',
     ]
     process = subprocess.Popen(
-      [sys.executable, str(_ROOT / 'examples' / 'robust_training.py'), *flags],
+      [
+        sys.executable,
+        str(_ROOT / 'examples/figures/robust_training.py'),
+        *flags,
+      ],
       stdout=subprocess.PIPE,
       stderr=subprocess.STDOUT,
       text=True,
@@ -544,7 +561,7 @@ class TestTraining:
         break
     process.kill()
     process.wait()
-    done = run('robust_training.py', *flags)
+    done = run('figures/robust_training.py', *flags)
     assert done.returncode == 0, done.stderr
     epochs = [x for x in done.stdout.splitlines() if x.startswith('Epoch ')]
     first = int(epochs[0].split()[1].split('/')[0])
@@ -560,7 +577,7 @@ class TestTraining:
       '--regularized=0',
       f'--directory={tmp_path}',
     )
-    rows = columns(run('certified_pruning.py', *flags))
+    rows = columns(run('figures/certified_pruning.py', *flags))
     assert [row['form'].rsplit(' ', 1)[0] for row in rows] == [
       'dense',
       'ticket',
@@ -581,7 +598,7 @@ class TestTraining:
     before = json.loads(one.read_text())
     for file in (one, other, last):
       file.unlink()
-    assert columns(run('certified_pruning.py', *flags)) == rows
+    assert columns(run('figures/certified_pruning.py', *flags)) == rows
     assert json.loads(one.read_text()) == before
     assert other.exists()
     assert last.exists()
@@ -613,7 +630,7 @@ class TestTraining:
       capture_output=True,
       text=True,
       check=True,
-      env={**os.environ, 'PYTHONPATH': f'{_ROOT}:{_ROOT / "examples"}'},
+      env={**os.environ, 'PYTHONPATH': f'{_ROOT}:{_ROOT / "examples/figures"}'},
     )
     assert done.stdout.split('\n')[-2] == names
 
@@ -626,7 +643,7 @@ class TestTraining:
       '--ramp',
       '--learning_rate=.02',
     )
-    (row,) = columns(run('robust_training.py', *flags))
+    (row,) = columns(run('figures/robust_training.py', *flags))
     assert float(row['PGD']) > 0.3
 
 
@@ -663,7 +680,7 @@ class TestBeforeAnyWork:
     model, data = network_path
     output = tmp_path / 'rows.json'
     done = run(
-      'compare_networks.py',
+      'figures/compare_networks.py',
       f'--network={model},{data},0.00392,0,0,1',
       f'--network=nowhere.h5,{data},1,0,0,1',
       f'--output={output}',

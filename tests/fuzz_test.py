@@ -6,7 +6,7 @@ import collections
 
 import pytest
 
-from examples import fuzz_models
+from examples.figures import fuzz_models
 
 _NEAR = 'bounded, near samples too'
 _OUTCOMES: collections.Counter = collections.Counter()

@@ -36,11 +36,16 @@ def module_files(root: pathlib.Path) -> dict[str, pathlib.Path]:
   """Every module of the package by its dotted name."""
   found = {}
   for path in sorted((root / PACKAGE).rglob('*.py')):
-    parts = list(path.relative_to(root).with_suffix('').parts)
-    if parts[-1] == '__init__':
-      parts.pop()
-    found['.'.join(parts)] = path
+    found[module_name(path, root)] = path
   return found
+
+
+def module_name(path: pathlib.Path, root: pathlib.Path) -> str:
+  """The dotted name that a file below the root is imported by."""
+  parts = list(path.relative_to(root).with_suffix('').parts)
+  if parts[-1] == '__init__':
+    parts.pop()
+  return '.'.join(parts)
 
 
 def imported_names(path: pathlib.Path) -> set[str]:

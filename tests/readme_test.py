@@ -61,5 +61,5 @@ def test_python_blocks_run(tmp_path, monkeypatch, clean):
 
 
 def test_commands_name_files_that_exist():
-  for path in re.findall(r'(?:examples|\.ci)/\w+\.py', _TEXT):
+  for path in re.findall(r'(?:examples|\.ci)/[\w/]+\.py', _TEXT):
     assert (_ROOT / path).is_file(), path

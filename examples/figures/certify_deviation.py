@@ -1,6 +1,6 @@
 """What is proved of a pruned model's deviation, beside what two bounds give.
 
-  python examples/certify_deviation.py \
+  python examples/figures/certify_deviation.py \
       --network=a.h5,mnist.npz,.00392156863,0,0,1 --epsilons=.001,.01 \
       --methods=saliency,reconstruction --sparsities=.25,.5 --samples=100
 

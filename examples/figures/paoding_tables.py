@@ -1,6 +1,6 @@
 """Repeats the PAODING paper's protocol on MNIST, beside its published medians.
 
-  python examples/paoding_tables.py --data=mnist.npz --seeds=5
+  python examples/figures/paoding_tables.py --data=mnist.npz --seeds=5
 
 A 128-128-64 network, with ReLU and with sigmoid, is trained on the file's
 training images (or on Keras's own copy, without `--data`); the method removes

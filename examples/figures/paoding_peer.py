@@ -114,7 +114,7 @@ def _import(mode: str):
   except ImportError as error:
     raise ImportError(
       f'paoding-dl cannot be imported ({error}). Install it as the first '
-      'lines of examples/paoding_peer.py say.'
+      'lines of examples/figures/paoding_peer.py say.'
     ) from error
   if os.environ.get('TF_USE_LEGACY_KERAS') != '1' or (
     tf.keras.Sequential is not keras.Sequential

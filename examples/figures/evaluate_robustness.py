@@ -1,6 +1,6 @@
 """How robust one or more models are: attacks, and what is proved of them.
 
-  python examples/evaluate_robustness.py \
+  python examples/figures/evaluate_robustness.py \
       --network=a.h5,mnist.npz,.00392156863,0,0,1 \
       --methods=impact,reconstruction --sparsities=.25,.5 --plot=robust.png
 

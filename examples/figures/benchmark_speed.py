@@ -1,8 +1,8 @@
 """Times pruning alone: against paoding-dl, and against its own products.
 
-  TF_USE_LEGACY_KERAS=1 python examples/benchmark_speed.py \
+  TF_USE_LEGACY_KERAS=1 python examples/figures/benchmark_speed.py \
       --widths=128,512 --peer
-  python examples/benchmark_speed.py --widths=4096
+  python examples/figures/benchmark_speed.py --widths=4096
 
 A width w stands for a random w-w-w-10 ReLU network with w inputs. Every
 method removes half of the units at --step_sparsity. Beside the seconds stand

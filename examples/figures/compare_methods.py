@@ -1,16 +1,16 @@
 """Compares methods on trained models: accuracy, robustness, bytes, seconds.
 
-  TF_USE_LEGACY_KERAS=1 python examples/compare_methods.py \
+  TF_USE_LEGACY_KERAS=1 python examples/figures/compare_methods.py \
       --models=a.h5,b.h5 --data=mnist.npz --peer
 
 `--data` is an .npz in Keras's MNIST layout (x_train, y_train, x_test, y_test;
 bytes 0..255, scaled to 0..1 here). Every figure is measured on the test set,
 which no method sees; units are removed from every hidden layer, without
 fine-tuning. With `--peer` the rival package paoding-dl runs on the same
-models in the same process; `examples/paoding_peer.py` says how to install it.
-Every row is printed as it is measured, then a summary by model. With
-`--output` the rows are written as JSON after every measurement; called again
-with the same file, an interrupted run goes on from there.
+models in the same process; `paoding_peer.py` says how to install it. Every row
+is printed as it is measured, then a summary by model. With `--output` the rows
+are written as JSON after every measurement; called again with the same file, an
+interrupted run goes on from there.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Pre-trains, prunes and fine-tunes a network under one robust objective.
 
-  python examples/robust_training.py --objective=adversarial --directory=run
-  python examples/robust_training.py --data=mnist --network=cnn \
+  python examples/figures/robust_training.py --objective=adversarial \
+      --directory=run
+  python examples/figures/robust_training.py --data=mnist --network=cnn \
       --objective=verifiable --epsilon=.1 --prune=magnitude --compression=10
 
 The protocol of Sehwag et al. 2019: the same objective before and after pruning.

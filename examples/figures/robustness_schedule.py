@@ -1,6 +1,6 @@
 """Robustness along the pruning schedule, step by step.
 
-  python examples/robustness_schedule.py \
+  python examples/figures/robustness_schedule.py \
       --network=a.h5,mnist.npz,.00392156863,0,0,1 --method=impact \
       --sparsity=.5 --step=.05 --epsilon=.01 --plot=schedule.png
 

@@ -1,6 +1,6 @@
 """Compares methods on trained networks: accuracy, agreement, robustness, size.
 
-  python examples/compare_networks.py \
+  python examples/figures/compare_networks.py \
       --network=resnet.h5,cifar10.npz,1,0,0,255 \
       --network=kws.h5,kws.npz,0.5847029,-48.53034,-124,26
 

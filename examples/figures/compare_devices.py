@@ -1,6 +1,6 @@
 """What pruning saves on devices, measured on the files that run there.
 
-  python examples/compare_devices.py --output=devices.json \
+  python examples/figures/compare_devices.py --output=devices.json \
       --network=kws.h5,kws.npz,0.5847029,-48.53034,-124,26
 
 Each `--network` is as in compare_networks.py. Every network is pruned without

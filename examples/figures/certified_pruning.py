@@ -1,7 +1,7 @@
 """Can pruning improve certified robustness? Methods side by side.
 
-  python examples/certified_pruning.py --rounds=8
-  python examples/certified_pruning.py --data=mnist --epsilon=.02 \
+  python examples/figures/certified_pruning.py --rounds=8
+  python examples/figures/certified_pruning.py --data=mnist --epsilon=.02 \
       --objective=natural,adversarial --regularized=0,.01 --verified=50
 
 After Li et al. 2022 (arXiv 2206.07311): the dense network; tickets of iterative

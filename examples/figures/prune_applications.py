@@ -5,7 +5,7 @@ statistics, loses a share of all units that can go, and is compacted. Shown
 are its groups, what is left alone, whether the stripped and the compact model
 give the same outputs, sizes, multiply-accumulates, seconds and peak memory.
 
-  python examples/prune_applications.py --models=MobileNetV2,ResNet50
+  python examples/figures/prune_applications.py --models=MobileNetV2,ResNet50
 """
 
 from __future__ import annotations

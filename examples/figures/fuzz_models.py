@@ -7,7 +7,7 @@ and the compact model must give the same outputs, no layer may leave its
 bounds, and no output may move by more than `deviation_bound` says, over the
 whole range and near samples.
 
-  python examples/fuzz_models.py --count=1000
+  python examples/figures/fuzz_models.py --count=1000
 """
 
 from __future__ import annotations
