@@ -17,6 +17,7 @@ from tfmot_paoding.graph import build_graph
 from tfmot_paoding.groups import find_groups
 from tfmot_paoding.input_shapes import open_inputs, with_input_shape
 from tfmot_paoding.keras3 import as_tf_keras
+from tfmot_paoding.methods import DEFAULT_METHOD
 from tfmot_paoding.ranges import InputRange, resolve_with_data
 from tfmot_paoding.report import report_paths
 from tfmot_paoding.tflite.c_array import array_name
@@ -26,7 +27,7 @@ from tfmot_paoding.tflite.micro import check_micro, has_micro, require_micro
 MODEL = flags.DEFINE_string('model', None, 'The trained model.')
 OUTPUT = flags.DEFINE_string('output', None, 'Where to write the .tflite.')
 METHOD = flags.DEFINE_enum(
-  'method', 'impact', paoding.method_names(), 'How units are chosen.'
+  'method', DEFAULT_METHOD, paoding.method_names(), 'How units are chosen.'
 )
 RANGE = flags.DEFINE_list(
   'input_range',

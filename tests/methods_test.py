@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 
 import numpy as np
@@ -129,3 +130,17 @@ def test_a_users_own_selection_and_compensation_prune():
   finally:
     del selections._classes['test_last']
     del compensations._classes['test_double']
+
+
+@pytest.mark.parametrize(
+  'function',
+  [
+    paoding.prune,
+    paoding.prune_low_saliency,
+    paoding.prune_to_budget,
+    paoding.PruneLowSaliency,
+  ],
+)
+def test_the_default_is_the_same_everywhere(function):
+  default = inspect.signature(function).parameters['method'].default
+  assert default == lib.DEFAULT_METHOD == 'reconstruction'

@@ -173,7 +173,9 @@ class TestRunSchedule:
 
   def test_its_bound_is_sound_and_that_of_deviation_bound(self):
     model = testing.mlp((5, 16, 24, 12))
-    wrapped = paoding.prune_low_saliency(model, input_range=(-1.0, 1.0))
+    wrapped = paoding.prune_low_saliency(
+      model, method='impact', input_range=(-1.0, 1.0)
+    )
     history = run(wrapped)
     assert np.all(np.diff(history.bound) >= 0) or history.bound[-1] > 0
     moved = np.abs(wrapped.predict(X, verbose=0) - model.predict(X, verbose=0))

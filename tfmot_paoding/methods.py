@@ -94,6 +94,12 @@ _NAMED = {
 }
 
 
+# What every function prunes by that is not told how: the one that keeps the
+# most answers where nothing is trained (digits, half of all hidden units gone:
+# .956 of .962, where 'impact' keeps .763).
+DEFAULT_METHOD = 'reconstruction'
+
+
 def method_names() -> list[str]:
   """The named methods, sorted."""
   return sorted(_NAMED)

@@ -23,7 +23,7 @@ from tfmot_paoding.input_shapes import check_sizes, with_input_shape
 from tfmot_paoding.keras3 import as_tf_keras
 from tfmot_paoding.layers.base import Path
 from tfmot_paoding.masked_weights import masked_names
-from tfmot_paoding.methods import Method, get_method
+from tfmot_paoding.methods import DEFAULT_METHOD, Method, get_method
 from tfmot_paoding.ranges import (
   input_boxes,
   resolve_range,
@@ -44,7 +44,7 @@ from tfmot_paoding.wrapper import PruneLowSaliency, check_blocks
 def prune_low_saliency(
   to_prune: keras.Model,
   pruning_schedule: compat.PruningSchedule | Mapping[str, Any] | None = None,
-  method: str | Mapping[str, Any] | Method = 'impact',
+  method: str | Mapping[str, Any] | Method = DEFAULT_METHOD,
   input_range: Any = None,
   seed: int = 0,
   pruning_policy: compat.PruningPolicy | None = None,
@@ -70,8 +70,9 @@ def prune_low_saliency(
       the fraction of units removed from every group; or a dict of layer name
       to schedule, which leaves the other layers' units alone. None:
       `ProgressiveSparsity(0.5)`.
-    method: 'l1', 'saliency', 'impact', 'stochastic', 'reconstruction', or a
-      `Method`.
+    method: 'reconstruction', which fits what is left to what was; the paper's,
+      'impact' or 'stochastic', 'saliency' or 'l1', another of `method_names`,
+      or a `Method`.
     input_range: The range of the inputs that the model was trained on: a pair
       (low, high) of numbers or of arrays that broadcast to the input's shape,
       or a dict of input name to such a pair. None: what the layers say that
@@ -247,7 +248,7 @@ def _run(
 def prune(
   model: keras.Model,
   sparsity: float | Mapping[str, float] | None = None,
-  method: str | Mapping[str, Any] | Method = 'impact',
+  method: str | Mapping[str, Any] | Method = DEFAULT_METHOD,
   input_range: Any = None,
   seed: int = 0,
   step_sparsity: float = 0.025,
@@ -368,7 +369,7 @@ def prune(
 def prune_to_budget(
   model: keras.Model,
   budget: Budget,
-  method: str | Mapping[str, Any] | Method = 'impact',
+  method: str | Mapping[str, Any] | Method = DEFAULT_METHOD,
   input_range: Any = None,
   seed: int = 0,
   step_sparsity: float = 0.1,

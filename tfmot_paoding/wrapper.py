@@ -16,7 +16,7 @@ from tfmot_paoding.compat import keras, register_serializable
 from tfmot_paoding.following import attend
 from tfmot_paoding.layers import is_known
 from tfmot_paoding.masked_weights import names_of
-from tfmot_paoding.methods import Method, get_method
+from tfmot_paoding.methods import DEFAULT_METHOD, Method, get_method
 from tfmot_paoding.ranges import InputRange, range_config
 from tfmot_paoding.schedule import ProgressiveSparsity
 from tfmot_paoding.unit_wrapper import UnitWrapper
@@ -132,7 +132,7 @@ class PruneLowSaliency(UnitWrapper, compat.PruneLowMagnitude):
     self,
     layer: keras.layers.Layer,
     pruning_schedule: compat.PruningSchedule | None = None,
-    method: str | Mapping[str, Any] | Method = 'impact',
+    method: str | Mapping[str, Any] | Method = DEFAULT_METHOD,
     input_range: Any = None,
     seed: int = 0,
     allocation: Allocation | Mapping[str, Any] | None = None,

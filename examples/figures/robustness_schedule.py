@@ -24,10 +24,11 @@ import tfmot_paoding as paoding
 from tfmot_paoding import robustness
 from tfmot_paoding.compat import keras
 from tfmot_paoding.driver import Driver
+from tfmot_paoding.methods import DEFAULT_METHOD
 from tfmot_paoding.schedule import pruning_steps
 from tfmot_paoding.tflite.files import check_writable
 
-_METHOD = flags.DEFINE_string('method', 'impact', 'How units are chosen.')
+_METHOD = flags.DEFINE_string('method', DEFAULT_METHOD, 'How units are chosen.')
 _SPARSITY = flags.DEFINE_float('sparsity', 0.5, 'The fraction to end at.')
 _STEP = flags.DEFINE_float('step', 0.05, 'The fraction removed a step.')
 _EPSILON = flags.DEFINE_float(
