@@ -22,6 +22,7 @@ setuptools.setup(
   packages=setuptools.find_packages(
     include=['tfmot_paoding', 'tfmot_paoding.*']
   ),
+  package_data={'tfmot_paoding': ['py.typed']},
   install_requires=[
     'tensorflow>=2.16',
     'tf_keras>=2.16',

@@ -84,7 +84,8 @@ def main() -> None:
     source = str(path.relative_to(_ROOT))
     deps = helper_labels(path) + labels(path, modules)
     if path.stem.endswith('_test'):
-      parts.append(rule('py_test', path.stem, source, deps))
+      name = '_'.join(path.relative_to(_ROOT / 'tests').with_suffix('').parts)
+      parts.append(rule('py_test', name, source, deps))
     else:
       name = f'tests_{path.stem}'
       parts.append(rule('py_library', name, source, deps, testonly=True))

@@ -11,23 +11,26 @@ import numpy as np
 from absl import app, flags, logging
 
 import tfmot_paoding as paoding
-from tfmot_paoding.calibration import calibration_samples
 from tfmot_paoding.compat import keras
-from tfmot_paoding.graph import build_graph
-from tfmot_paoding.groups import find_groups
-from tfmot_paoding.input_shapes import open_inputs, with_input_shape
-from tfmot_paoding.keras3 import as_tf_keras
-from tfmot_paoding.methods import DEFAULT_METHOD
-from tfmot_paoding.ranges import InputRange, resolve_with_data
-from tfmot_paoding.report import report_paths
+from tfmot_paoding.files import check_writable
+from tfmot_paoding.inputs.ranges import InputRange, resolve_with_data
+from tfmot_paoding.inputs.user_data import calibration_samples
+from tfmot_paoding.keras3.model import as_tf_keras
+from tfmot_paoding.methods.named import DEFAULT_METHOD
+from tfmot_paoding.network.graph import build_graph
+from tfmot_paoding.network.groups import find_groups
+from tfmot_paoding.network.input_shapes import open_inputs, with_input_shape
+from tfmot_paoding.report.writing import report_paths
 from tfmot_paoding.tflite.c_array import array_name
-from tfmot_paoding.tflite.files import check_writable
 from tfmot_paoding.tflite.micro import check_micro, has_micro, require_micro
 
 MODEL = flags.DEFINE_string('model', None, 'The trained model.')
 OUTPUT = flags.DEFINE_string('output', None, 'Where to write the .tflite.')
 METHOD = flags.DEFINE_enum(
-  'method', DEFAULT_METHOD, paoding.method_names(), 'How units are chosen.'
+  'method',
+  DEFAULT_METHOD,
+  paoding.methods.method_names(),
+  'How units are chosen.',
 )
 RANGE = flags.DEFINE_list(
   'input_range',
@@ -271,8 +274,8 @@ def write_extras(
   small: keras.Model,
   files: tuple[bytes, bytes],
   settled: InputRange,
-  curve: list[paoding.CurvePoint] | None = None,
-  verdict: paoding.Verdict | None = None,
+  curve: list[paoding.report.CurvePoint] | None = None,
+  verdict: paoding.report.Verdict | None = None,
 ) -> None:
   """Writes what --c_array and --report ask for.
 
@@ -294,7 +297,7 @@ def write_extras(
         'the report leaves out the arena: it takes tflite-micro, '
         "pip install 'tfmot_paoding[micro]'"
       )
-    report = paoding.make_report(
+    report = paoding.report.make_report(
       model,
       small,
       files,
@@ -307,7 +310,7 @@ def write_extras(
       curve or (),
       verdict,
     )
-    page, data = paoding.write_report(report, REPORT.value)
+    page, data = paoding.report.write_report(report, REPORT.value)
     print(f'wrote {page} and {data}')
 
 

@@ -85,7 +85,7 @@ def run() -> None:
     _STEP.value,
     calibration_data=command_line.calibration(),
   )
-  paoding.write_file(command_line.OUTPUT.value, fitted.data)
+  paoding.files.write_file(command_line.OUTPUT.value, fitted.data)
   command_line.print_left_alone(command_line.left_alone(model))
   for layer, sparsity in fitted.sparsity.items():
     print(f'pruned: {layer}: {sparsity:.1%}')
@@ -100,14 +100,14 @@ def run() -> None:
   )
 
 
-def agreement(fitted: paoding.Fitted) -> str:
+def agreement(fitted: paoding.pruning.Fitted) -> str:
   """How often the fitted model answers as the original."""
   value = fitted.verdict.agreement
   return f'{value:.3f}' if value == value else 'it has no classes'
 
 
 def print_shares(
-  budget: paoding.Budget, profile: paoding.TFLiteProfile
+  budget: paoding.Budget, profile: paoding.tflite.TFLiteProfile
 ) -> None:
   """Prints what a file takes of each limit."""
   for name, share in budget.taken(profile).items():

@@ -22,11 +22,11 @@ import command_line
 from absl import flags
 
 import tfmot_paoding as paoding
+from tfmot_paoding.bounds.deviation import largest_deviation
 from tfmot_paoding.compat import keras
-from tfmot_paoding.deviation import largest_deviation
-from tfmot_paoding.input_shapes import open_inputs
-from tfmot_paoding.ranges import InputRange
-from tfmot_paoding.report_page import require_matplotlib
+from tfmot_paoding.inputs.ranges import InputRange
+from tfmot_paoding.network.input_shapes import open_inputs
+from tfmot_paoding.report.page import require_matplotlib
 
 _SPARSITY = flags.DEFINE_float(
   'sparsity', 0.5, 'Fraction of units to remove; of what, --scope says.'
@@ -101,11 +101,11 @@ def converted(model: keras.Model, input_range: InputRange) -> bytes:
 
 def curve(
   model: keras.Model, input_range: InputRange
-) -> list[paoding.CurvePoint]:
+) -> list[paoding.report.CurvePoint]:
   """The points of --curve."""
   if not _CURVE.value:
     return []
-  samples = paoding.draw_samples(
+  samples = paoding.inputs.draw_samples(
     model,
     input_range,
     256,
@@ -118,7 +118,7 @@ def curve(
     small = pruned(model, sparsity, input_range) if sparsity else model
     data = converted(small, input_range)
     found.append(
-      paoding.curve_point(model, small, data, sparsity, samples, test)
+      paoding.report.curve_point(model, small, data, sparsity, samples, test)
     )
   return found
 
@@ -162,7 +162,7 @@ def run() -> None:
   small = pruned(model, _SPARSITY.value, input_range)
   after = converted(small, input_range)
   points = curve(model, input_range)
-  paoding.write_file(command_line.OUTPUT.value, after)
+  paoding.files.write_file(command_line.OUTPUT.value, after)
   report(model, small, before, after, input_range)
   print(f'wrote {command_line.OUTPUT.value}')
   command_line.write_extras(model, small, (before, after), input_range, points)
@@ -180,7 +180,7 @@ def report(
   if open_inputs(model):
     macs = ['depends on sizes that are open'] * 2  # --input_shape fixes them
   else:
-    macs = [paoding.count_macs(form) for form in (model, small)]
+    macs = [paoding.report.count_macs(form) for form in (model, small)]
   command_line.print_left_alone(command_line.left_alone(model))
   print(f'units:        {units[0]} -> {units[1]}')
   print(f'parameters:   {model.count_params()} -> {small.count_params()}')

@@ -15,7 +15,7 @@ from absl import app, flags, logging
 
 import tfmot_paoding as paoding
 from tfmot_paoding.compat import keras
-from tfmot_paoding.tflite.files import check_writable
+from tfmot_paoding.files import check_writable
 
 _SPARSITY = flags.DEFINE_float(
   'sparsity', 0.5, 'Fraction of units to remove from every hidden layer.'
@@ -106,7 +106,7 @@ def main(argv: list[str]) -> None:
 
   report('original', model, 0.0, 0.0)
   best = None
-  for method in paoding.method_names():
+  for method in paoding.methods.method_names():
     began = time.perf_counter()
     small = paoding.prune(
       model, _SPARSITY.value, method=method, seed=_SEED.value, verbose=0
@@ -116,7 +116,7 @@ def main(argv: list[str]) -> None:
     score, data = report(method, small, bound, seconds)
     if best is None or score > best[0]:
       best = score, method, data
-  paoding.write_file(_OUTPUT.value, best[2])
+  paoding.files.write_file(_OUTPUT.value, best[2])
   print(f'\nWrote {_OUTPUT.value} ({best[1]}, {len(best[2])} bytes).')
 
 

@@ -9,9 +9,9 @@ import tensorflow_model_optimization as tfmot
 import tfmot_paoding as paoding
 from examples.figures import prune_applications
 from tests import testing
-from tfmot_paoding.activations import rectifier
 from tfmot_paoding.compat import keras, strip_pruning
-from tfmot_paoding.graph import build_graph, read_params
+from tfmot_paoding.network.graph import build_graph, read_params
+from tfmot_paoding.numerics.activations import rectifier
 from tfmot_paoding.ops import Elementwise, MatMul, WeightRef
 from tfmot_paoding.tflite import run_tflite
 
@@ -70,7 +70,7 @@ def finish(wrapped):
   return stripped, paoding.compact(stripped)
 
 
-@pytest.mark.parametrize('method', paoding.method_names())
+@pytest.mark.parametrize('method', paoding.methods.method_names())
 def test_all_forms_agree_and_the_bound_holds(method):
   model = network()
   before = [weight.numpy() for weight in model.weights]
@@ -242,7 +242,7 @@ def test_a_layer_of_ones_own_joins_by_a_handler():
     paoding.prune(build(), 0.5, verbose=0)
 
   @paoding.register_handler(Projection)
-  class ProjectionHandler(paoding.LayerHandler):
+  class ProjectionHandler(paoding.layers.LayerHandler):
     def lower(self, layer, path, in_shapes, out_shape):
       return [
         MatMul(WeightRef(path, 'matrix'), WeightRef(path, 'shift')),

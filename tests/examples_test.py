@@ -300,7 +300,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
 
 
 def test_fit_budget_meets_it(tmp_path, conv_path):
-  limit = paoding.count_macs(paoding.load_model(conv_path)) // 2
+  limit = paoding.report.count_macs(paoding.load_model(conv_path)) // 2
   output = tmp_path / 'out.tflite'
   done = run(
     'fit_budget.py',

@@ -9,7 +9,7 @@ import tensorflow as tf
 import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding.compat import keras, strip_pruning
-from tfmot_paoding.graph import build_graph
+from tfmot_paoding.network.graph import build_graph
 
 _layers = keras.layers
 
@@ -308,7 +308,7 @@ def test_samples_of_masked_steps_alone_are_left_out(make):
   """Keras gives NaN for a mean over nothing."""
   model = make()
   assert np.isnan(model(np.zeros((1, 5)))).any()
-  drawn = paoding.draw_samples(model, (0.0, 1.0), 200)[0]
+  drawn = paoding.inputs.draw_samples(model, (0.0, 1.0), 200)[0]
   assert len(drawn) > 150
   assert np.all(np.isfinite(model(drawn)))
   small = paoding.prune(model, 0.3, 'reconstruction', seed=1, verbose=0)
@@ -320,7 +320,7 @@ def test_samples_of_masked_steps_alone_are_left_out(make):
     )
   assert np.all(np.isfinite(small(_IDS)))
   with pytest.raises(ValueError, match='no number'):
-    paoding.draw_samples(model, (0.0, 1.0), 9, data=np.zeros((4, 5)))
+    paoding.inputs.draw_samples(model, (0.0, 1.0), 9, data=np.zeros((4, 5)))
 
 
 @pytest.mark.parametrize('quantization', (None, 'dynamic', 'int8'))

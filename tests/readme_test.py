@@ -11,8 +11,8 @@ import tf_keras
 
 import tfmot_paoding as paoding
 from tests import testing
-from tfmot_paoding.criteria import criteria
 from tfmot_paoding.layers import base
+from tfmot_paoding.methods.criteria import criteria
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 _TEXT = (_ROOT / 'README.md').read_text(encoding='utf-8')

@@ -8,12 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_paoding.compat import keras
-from tfmot_paoding.fitting import FitSettings, Fitting
-from tfmot_paoding.graph import build_graph, read_params
-from tfmot_paoding.groups import find_groups
-from tfmot_paoding.intervals import Interval
-from tfmot_paoding.prior import Prior, prior_samples
-from tfmot_paoding.view import GroupView, NetworkView
+from tfmot_paoding.inputs.prior import Prior, prior_samples
+from tfmot_paoding.methods.consumer_fits import FitSettings, Fitting
+from tfmot_paoding.methods.group_view import GroupView, NetworkView
+from tfmot_paoding.network.graph import build_graph, read_params
+from tfmot_paoding.network.groups import find_groups
+from tfmot_paoding.numerics.intervals import Interval
 
 # What float64 sums in another order may differ by, relative to their terms.
 ROUNDING = 1e-9

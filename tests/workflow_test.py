@@ -15,7 +15,7 @@ import tensorflow_model_optimization as tfmot
 import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding.compat import keras, strip_pruning
-from tfmot_paoding.driver import Driver
+from tfmot_paoding.pruning.driver import Driver
 
 _sparsity = tfmot.sparsity.keras
 _layers = keras.layers

@@ -168,7 +168,7 @@ class Run:
         continue
       found = measured(build(), self.images)
       if path:
-        paoding.write_file(path, json.dumps(found).encode())
+        paoding.files.write_file(path, json.dumps(found).encode())
       yield name, found
 
 

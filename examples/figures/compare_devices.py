@@ -23,12 +23,15 @@ from absl import app, flags, logging
 
 import tfmot_paoding as paoding
 from tfmot_paoding.compat import keras
-from tfmot_paoding.samples import recalled_samples
-from tfmot_paoding.tflite.files import check_writable
+from tfmot_paoding.files import check_writable
+from tfmot_paoding.inputs.samples import recalled_samples
 from tfmot_paoding.tflite.micro import require_micro
 
 _METHOD = flags.DEFINE_enum(
-  'method', 'reconstruction', paoding.method_names(), 'How units are chosen.'
+  'method',
+  'reconstruction',
+  paoding.methods.method_names(),
+  'How units are chosen.',
 )
 _SHARE = flags.DEFINE_float(
   'share', 0.5, 'The share of the original flash or arena that a budget is.'
@@ -66,7 +69,7 @@ class Row:
 
 def score(network: compare_networks.Network, data: bytes, model) -> float:
   """Accuracy of a file, or an autoencoder's error over the original's."""
-  (answers,) = paoding.run_tflite(
+  (answers,) = paoding.tflite.run_tflite(
     data, {model.input_names[0]: network.x}, model.output_names
   )
   if network.y is not None:
@@ -152,7 +155,7 @@ def rows_of(text: str, known: dict) -> Iterator[Row]:
         step_sparsity=0.125,
         calibration_data=recalled,
       )
-    except paoding.BudgetError as error:
+    except paoding.pruning.BudgetError as error:
       logging.warning('%s, %s: %s', network.name, form, error)
       continue
     seconds = time.perf_counter() - began + shared
@@ -215,7 +218,7 @@ def main(argv: list[str]) -> None:
         seen = {(other.network, other.form) for other in rows}
         later = [other for key, other in known.items() if key not in seen]
         text_ = json.dumps([dataclasses.asdict(r) for r in [*rows, *later]])
-        paoding.write_file(output, text_.encode())
+        paoding.files.write_file(output, text_.encode())
   print('\n' + table(rows))
 
 

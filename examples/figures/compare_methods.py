@@ -27,7 +27,7 @@ from absl import app, flags, logging
 
 import tfmot_paoding as paoding
 from tfmot_paoding.compat import keras, strip_pruning
-from tfmot_paoding.tflite.files import check_writable
+from tfmot_paoding.files import check_writable
 
 _MODELS = flags.DEFINE_list('models', None, 'Trained models, .h5 or .keras.')
 _DATA = flags.DEFINE_string('data', None, 'An .npz in the MNIST layout.')
@@ -211,7 +211,7 @@ def load_rows() -> list[Row]:
 def save_rows(rows: list[Row]) -> None:
   """Writes rows to `--output`."""
   text = json.dumps([dataclasses.asdict(row) for row in rows], indent=1)
-  paoding.write_file(_OUTPUT.value, text.encode())
+  paoding.files.write_file(_OUTPUT.value, text.encode())
 
 
 def all_rows(known: list[Row]) -> Iterator[Row]:

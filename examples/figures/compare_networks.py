@@ -40,8 +40,8 @@ from absl import app, flags, logging
 
 import tfmot_paoding as paoding
 from tfmot_paoding.compat import keras
-from tfmot_paoding.samples import recalled_samples
-from tfmot_paoding.tflite.files import check_writable
+from tfmot_paoding.files import check_writable
+from tfmot_paoding.inputs.samples import recalled_samples
 
 _NETWORKS = flags.DEFINE_multi_string(
   'network', None, 'Model, data, scale, offset, low and high, with commas.'
@@ -265,7 +265,7 @@ def measure(
     float(np.mean([network.agreement(model) for model in models])),
     fgsm,
     models[0].count_params(),
-    paoding.count_macs(models[0]),
+    paoding.report.count_macs(models[0]),
     len(paoding.convert_to_tflite(models[0], None, network.input_range)),
     seconds,
   )
@@ -453,7 +453,7 @@ def save_figure(figure: Any, path: str) -> None:
   """Writes a figure as .png, whole or not at all."""
   image = io.BytesIO()
   figure.savefig(image, format='png', dpi=80)
-  paoding.write_file(path, image.getvalue())
+  paoding.files.write_file(path, image.getvalue())
 
 
 def _drawn_as(method: str) -> str:
@@ -507,7 +507,7 @@ def main(argv: list[str]) -> None:
     if _OUTPUT.value:
       others = [other for other in known if other not in rows]
       text = json.dumps([dataclasses.asdict(r) for r in [*rows, *others]])
-      paoding.write_file(_OUTPUT.value, text.encode())
+      paoding.files.write_file(_OUTPUT.value, text.encode())
   print('\n' + scores(rows) + '\n\n' + sizes(rows))
   if _ATTACKED.value:
     print('\n' + robustness(rows))

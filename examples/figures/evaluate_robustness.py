@@ -38,7 +38,7 @@ from absl import app, flags, logging
 import tfmot_paoding as paoding
 from tfmot_paoding import robustness
 from tfmot_paoding.compat import keras
-from tfmot_paoding.tflite.files import check_writable
+from tfmot_paoding.files import check_writable
 
 _CERTIFIED = flags.DEFINE_integer('certified', 200, 'Test samples to certify.')
 _BY = flags.DEFINE_list('by', ['ibp', 'crown-ibp', 'crown'], 'How to certify.')
@@ -328,7 +328,7 @@ def main(argv: list[str]) -> None:
     logging.info('%s', row)
     if output:
       text = json.dumps([dataclasses.asdict(one) for one in rows], indent=1)
-      paoding.write_file(output, text.encode())
+      paoding.files.write_file(output, text.encode())
   print(f'{table(rows)}\n\n{summary(rows)}')
   if flags.FLAGS.plot:
     plot(rows, flags.FLAGS.plot)

@@ -22,11 +22,11 @@ import numpy as np
 from absl import app, flags
 
 import tfmot_paoding as paoding
-from tfmot_paoding.bounds import propagate, propagate_constants
+from tfmot_paoding.bounds import NoRelaxationError
+from tfmot_paoding.bounds.whole_range import propagate, propagate_constants
 from tfmot_paoding.compat import keras, strip_pruning
-from tfmot_paoding.graph import build_graph, read_params
-from tfmot_paoding.ranges import input_boxes
-from tfmot_paoding.relaxation import NoRelaxationError
+from tfmot_paoding.inputs.ranges import input_boxes
+from tfmot_paoding.network.graph import build_graph, read_params
 
 FLAGS = flags.FLAGS
 
@@ -340,7 +340,7 @@ def check(seed: int, save: bool = True) -> str:
   rng = np.random.default_rng(seed)
   keras.backend.clear_session()
   model = random_model(rng)
-  method = choose(rng, paoding.method_names())
+  method = choose(rng, paoding.methods.method_names())
   schedule = paoding.ProgressiveSparsity(float(rng.uniform(0.2, 0.95)), 0.4)
   try:
     wrapped = paoding.prune_low_saliency(model, schedule, method, RANGE, seed)

@@ -108,7 +108,10 @@ def measure(name: str) -> dict:
     'left_alone': history.left_alone,
     'difference': float(np.abs(one - two).max() / spread),
     'parameters': [model.count_params(), small.count_params()],
-    'macs': [paoding.count_macs(model), paoding.count_macs(small)],
+    'macs': [
+      paoding.report.count_macs(model),
+      paoding.report.count_macs(small),
+    ],
     'prune_seconds': pruned,
     'seconds': seconds,
     'gib': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,

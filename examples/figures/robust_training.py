@@ -260,7 +260,7 @@ def save(model: keras.Model, path: str) -> None:
     name = os.path.join(folder, 'model.h5')
     model.save(name)
     with open(name, 'rb') as file:
-      paoding.write_file(path, file.read())
+      paoding.files.write_file(path, file.read())
 
 
 def pruned(
@@ -390,7 +390,7 @@ def run(
     forms[method] = weights_left(small), measured(small, objective, images)
     if done:
       save(small, f'{folder}/{method}.h5')
-      paoding.write_file(done, json.dumps(forms[method]).encode())
+      paoding.files.write_file(done, json.dumps(forms[method]).encode())
   logging.info('%s %d: %s', objective, seed, forms)
   return forms
 
@@ -425,7 +425,7 @@ def check_settings(more: Sequence[str] = ()) -> None:
         f'{", ".join(differ)}: {[theirs[name] for name in differ]}. Pass '
         'these, or another --directory.'
       )
-  paoding.write_file(path, json.dumps(mine).encode())
+  paoding.files.write_file(path, json.dumps(mine).encode())
 
 
 def table(

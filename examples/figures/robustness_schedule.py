@@ -23,10 +23,10 @@ from absl import app, flags
 import tfmot_paoding as paoding
 from tfmot_paoding import robustness
 from tfmot_paoding.compat import keras
-from tfmot_paoding.driver import Driver
-from tfmot_paoding.methods import DEFAULT_METHOD
-from tfmot_paoding.schedule import pruning_steps
-from tfmot_paoding.tflite.files import check_writable
+from tfmot_paoding.files import check_writable
+from tfmot_paoding.methods.named import DEFAULT_METHOD
+from tfmot_paoding.pruning.driver import Driver
+from tfmot_paoding.pruning.schedule import pruning_steps
 
 _METHOD = flags.DEFINE_string('method', DEFAULT_METHOD, 'How units are chosen.')
 _SPARSITY = flags.DEFINE_float('sparsity', 0.5, 'The fraction to end at.')

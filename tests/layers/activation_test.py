@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tests import testing
 from tfmot_paoding.compat import keras
-from tfmot_paoding.graph import build_graph, read_params
+from tfmot_paoding.network.graph import build_graph, read_params
 from tfmot_paoding.ops import Elementwise, Opaque, Softmax
 
 _layers = keras.layers

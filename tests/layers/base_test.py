@@ -7,9 +7,9 @@ import pytest
 
 import tfmot_paoding as paoding
 from tests import testing
-from tfmot_paoding import activations
 from tfmot_paoding.compat import keras
 from tfmot_paoding.layers import base
+from tfmot_paoding.numerics import activations
 from tfmot_paoding.ops import Elementwise, Opaque
 
 
@@ -29,7 +29,7 @@ def model() -> keras.Model:
 @pytest.fixture
 def registered():
   @paoding.register_handler(Doubled)
-  class DoubledHandler(paoding.LayerHandler):
+  class DoubledHandler(paoding.layers.LayerHandler):
     def lower(self, layer, path, in_shapes, out_shape):
       double = activations.Activation(
         'double', lambda z: 2 * z, lambda z: np.full_like(z, 2.0)

@@ -7,7 +7,7 @@ import pytest
 
 from tests import testing
 from tfmot_paoding.compat import keras
-from tfmot_paoding.graph import build_graph, read_params
+from tfmot_paoding.network.graph import build_graph, read_params
 from tfmot_paoding.ops import Opaque, Scale
 
 

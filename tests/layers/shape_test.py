@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tfmot_paoding.compat import keras
-from tfmot_paoding.graph import build_graph
 from tfmot_paoding.layers import handler_of
+from tfmot_paoding.network.graph import build_graph
 from tfmot_paoding.ops import Opaque, Reshape
 
 

@@ -9,9 +9,9 @@ import tensorflow_model_optimization as tfmot
 import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding.compat import keras, strip_pruning
-from tfmot_paoding.graph import build_graph
-from tfmot_paoding.groups import find_groups
 from tfmot_paoding.layers import is_known
+from tfmot_paoding.network.graph import build_graph
+from tfmot_paoding.network.groups import find_groups
 
 _layers = keras.layers
 

@@ -22,8 +22,10 @@ from tfmot_paoding.layers.base import (
   weight_ref,
 )
 from tfmot_paoding.layers.wrapping import inner_layer
+from tfmot_paoding.numerics.activations import Activation
 
 __all__ = [
+  'Activation',
   'LayerHandler',
   'activation',
   'applications',

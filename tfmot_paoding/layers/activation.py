@@ -7,9 +7,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfmot_paoding import activations
 from tfmot_paoding.compat import keras
 from tfmot_paoding.layers import base
+from tfmot_paoding.numerics import activations
 from tfmot_paoding.ops import Elementwise, LearnedSlope, Op, Shape, Softmax
 
 _functions = keras.activations

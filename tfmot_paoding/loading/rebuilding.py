@@ -10,7 +10,7 @@ from typing import Any
 
 from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
-from tfmot_paoding.keras3 import from_keras3
+from tfmot_paoding.keras3.model import from_keras3
 from tfmot_paoding.loading.allocation import (
   check_activations,
   limited_allocation,
@@ -37,7 +37,7 @@ from tfmot_paoding.loading.saved_models import (
   stored_numbers,
   variables_prefix,
 )
-from tfmot_paoding.wrapper import prune_scope
+from tfmot_paoding.pruning.wrapper import prune_scope
 
 
 def load_model(

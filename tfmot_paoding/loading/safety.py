@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from tfmot_paoding.compat import keras
-from tfmot_paoding.compensation import compensations
-from tfmot_paoding.criteria import criteria
 from tfmot_paoding.loading.errors import ModelFileError
-from tfmot_paoding.selection import selections
+from tfmot_paoding.methods.compensation import compensations
+from tfmot_paoding.methods.criteria import criteria
+from tfmot_paoding.methods.selection import selections
 
 # TensorFlow functions that only compute; by prefix and by whole name, both
 # without the `compat.v1.` that older ones have.

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import tensorflow as tf
 
-from tfmot_paoding import intervals, lines
-from tfmot_paoding.intervals import Interval
-from tfmot_paoding.lines import Lines
+from tfmot_paoding.numerics import intervals, tangents
+from tfmot_paoding.numerics.intervals import Interval
+from tfmot_paoding.numerics.tangents import Lines
 
 Array = np.ndarray
 Shape = tuple[int, ...]
@@ -243,7 +243,7 @@ class Op:
       *x: Bounds of the inputs, (batch, *shape).
     """
     value = self.bounds(params, x if self.joins else x[0])
-    return lines.constant(value, len(x))
+    return tangents.constant(value, len(x))
 
   # For channelwise operations only.
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfmot_paoding import intervals
-from tfmot_paoding.intervals import Interval
+from tfmot_paoding.numerics import intervals
+from tfmot_paoding.numerics.intervals import Interval
 from tfmot_paoding.ops.base import (
   Array,
   Gain,

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from tfmot_paoding import intervals, lines
-from tfmot_paoding.activations import Activation
-from tfmot_paoding.intervals import Interval
-from tfmot_paoding.lines import Lines
+from tfmot_paoding.numerics import intervals, tangents
+from tfmot_paoding.numerics.activations import Activation
+from tfmot_paoding.numerics.intervals import Interval
+from tfmot_paoding.numerics.tangents import Lines
 from tfmot_paoding.ops.base import (
   Array,
   Gain,
@@ -43,7 +43,7 @@ class Elementwise(Channelwise):
   def relax(self, params: Params, *x: Interval) -> Lines:
     """The lines of least area."""
     del params
-    return lines.of_activation(self.activation, x[0])
+    return tangents.of_activation(self.activation, x[0])
 
   def slopes(self, x: Interval) -> Interval:
     """The range of slopes on x."""
@@ -121,7 +121,7 @@ class LearnedSlope(Channelwise):
 
   def relax(self, params: Params, *x: Interval) -> Lines:
     """A rectifier's lines, each entry with its own slope."""
-    return lines.of_rectifier(x[0], params[self.alpha])
+    return tangents.of_rectifier(x[0], params[self.alpha])
 
   def slopes(self, params: Params, x: Interval) -> Interval:
     """1, alpha, or both."""

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfmot_paoding import intervals, lines
-from tfmot_paoding.intervals import Interval
-from tfmot_paoding.lines import Lines
+from tfmot_paoding.numerics import intervals, tangents
+from tfmot_paoding.numerics.intervals import Interval
+from tfmot_paoding.numerics.tangents import Lines
 from tfmot_paoding.ops.base import (
   Array,
   Gain,
@@ -135,7 +135,7 @@ class Multiply(Join):
 
   def relax(self, params: Params, *x: Interval) -> Lines:
     """McCormick's planes for two; the range for more."""
-    return lines.of_pair(*x) if len(x) == 2 else super().relax(params, *x)
+    return tangents.of_pair(*x) if len(x) == 2 else super().relax(params, *x)
 
   def bounds(self, params: Params, x: Intervals) -> Interval:
     """The product of the inputs' ranges."""
@@ -188,7 +188,7 @@ class Extreme(Join):
   def relax(self, params: Params, *x: Interval) -> Lines:
     """The one that leads, and the range where it may be passed."""
     del params
-    return lines.of_extreme(x, self.largest)
+    return tangents.of_extreme(x, self.largest)
 
   def bounds(self, params: Params, x: Intervals) -> Interval:
     """The extreme of the ends."""

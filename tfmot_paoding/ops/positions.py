@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfmot_paoding import intervals, lines
-from tfmot_paoding.intervals import Interval
-from tfmot_paoding.lines import Lines
+from tfmot_paoding.numerics import intervals, tangents
+from tfmot_paoding.numerics.intervals import Interval
+from tfmot_paoding.numerics.tangents import Lines
 from tfmot_paoding.ops.base import (
   Array,
   Gain,
@@ -181,4 +181,4 @@ class Largest(Op):
   def relax(self, params: Params, *x: Interval) -> Lines:
     """The one that leads, and the range where it may be passed."""
     del params
-    return lines.of_largest(x[0], -2)
+    return tangents.of_largest(x[0], -2)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfmot_paoding.intervals import Interval
+from tfmot_paoding.numerics.intervals import Interval
 from tfmot_paoding.ops.base import Array, Gain, Params, Shape, UnitBook
 from tfmot_paoding.ops.numbering import core
 from tfmot_paoding.ops.shapes import Rearrangement

@@ -1,6 +1,6 @@
 """Attacks on classifiers, and what is proved of them."""
 
-from tfmot_paoding.relaxation import AlphaSettings, NoRelaxationError
+from tfmot_paoding.bounds import AlphaSettings, NoRelaxationError
 from tfmot_paoding.robustness.adapters import as_art, as_foolbox
 from tfmot_paoding.robustness.agreement import Agreement, certified_agreement
 from tfmot_paoding.robustness.attacks import fgsm, pgd

@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_paoding.compat import keras
-from tfmot_paoding.keras3 import as_tf_keras
-from tfmot_paoding.ranges import input_boxes, resolve_range
+from tfmot_paoding.inputs.ranges import input_boxes, resolve_range
+from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.robustness.scores import scores_model, scores_of
 
 _MISSING = (

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from tfmot_paoding.bounds import Walk, build_difference, walks
+from tfmot_paoding.bounds.balls import as_inputs, balls
+from tfmot_paoding.bounds.walks import check_method
 from tfmot_paoding.compat import keras
-from tfmot_paoding.keras3 import as_tf_keras
-from tfmot_paoding.pairing import pair_models
-from tfmot_paoding.ranges import resolve_range
-from tfmot_paoding.relaxation import Walk, build_difference, walks
-from tfmot_paoding.relaxation.balls import as_inputs, balls
-from tfmot_paoding.relaxation.walks import check_method
+from tfmot_paoding.inputs.ranges import resolve_range
+from tfmot_paoding.keras3.model import as_tf_keras
+from tfmot_paoding.network.matching import pair_models
 from tfmot_paoding.robustness.scores import Scores, scores_of
 
 Array = np.ndarray

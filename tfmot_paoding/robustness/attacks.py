@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfmot_paoding.compat import keras
-from tfmot_paoding.intervals import Interval
-from tfmot_paoding.keras3 import as_tf_keras
-from tfmot_paoding.relaxation.balls import (
+from tfmot_paoding.bounds.balls import (
   as_inputs,
   balls,
   check_epsilon,
   check_labels,
 )
+from tfmot_paoding.compat import keras
+from tfmot_paoding.keras3.model import as_tf_keras
+from tfmot_paoding.numerics.intervals import Interval
 from tfmot_paoding.robustness.scores import (
   check_scores,
   scores_model,

@@ -7,13 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tfmot_paoding import intervals
-from tfmot_paoding.compat import keras
-from tfmot_paoding.graph import build_graph, read_params
-from tfmot_paoding.intervals import Interval
-from tfmot_paoding.keras3 import as_tf_keras
-from tfmot_paoding.ops import Elementwise, Softmax
-from tfmot_paoding.relaxation import (
+from tfmot_paoding.bounds import (
   AlphaSettings,
   Program,
   Walk,
@@ -21,8 +15,14 @@ from tfmot_paoding.relaxation import (
   in_front,
   walks,
 )
-from tfmot_paoding.relaxation.balls import balls, check_labels
-from tfmot_paoding.relaxation.walks import check_method
+from tfmot_paoding.bounds.balls import balls, check_labels
+from tfmot_paoding.bounds.walks import check_method
+from tfmot_paoding.compat import keras
+from tfmot_paoding.keras3.model import as_tf_keras
+from tfmot_paoding.network.graph import build_graph, read_params
+from tfmot_paoding.numerics import intervals
+from tfmot_paoding.numerics.intervals import Interval
+from tfmot_paoding.ops import Elementwise, Softmax
 from tfmot_paoding.robustness.scores import Scores, scores_of
 
 Array = np.ndarray

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from tfmot_paoding.bounds import build_program, walks
+from tfmot_paoding.bounds.balls import balls
+from tfmot_paoding.bounds.instability import kinks_of
+from tfmot_paoding.bounds.walks import check_method
 from tfmot_paoding.compat import keras
-from tfmot_paoding.graph import build_graph, read_params
-from tfmot_paoding.intervals import Interval
-from tfmot_paoding.keras3 import as_tf_keras
-from tfmot_paoding.ranges import input_boxes, resolve_range
-from tfmot_paoding.relaxation import build_program, walks
-from tfmot_paoding.relaxation.balls import balls
-from tfmot_paoding.relaxation.walks import check_method
-from tfmot_paoding.stability import kinks_of
+from tfmot_paoding.inputs.ranges import input_boxes, resolve_range
+from tfmot_paoding.keras3.model import as_tf_keras
+from tfmot_paoding.network.graph import build_graph, read_params
+from tfmot_paoding.numerics.intervals import Interval
 
 Array = np.ndarray
 

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfmot_paoding.bounds.balls import balls, check_labels
 from tfmot_paoding.compat import keras
-from tfmot_paoding.intervals import Interval
-from tfmot_paoding.keras3 import as_tf_keras
-from tfmot_paoding.relaxation.balls import balls, check_labels
+from tfmot_paoding.files import write_file, write_files
+from tfmot_paoding.keras3.model import as_tf_keras
+from tfmot_paoding.numerics.intervals import Interval
 from tfmot_paoding.robustness.scores import Scores, scores_model, scores_of
-from tfmot_paoding.tflite import write_file
-from tfmot_paoding.tflite.files import write_files
 
 Array = np.ndarray
 

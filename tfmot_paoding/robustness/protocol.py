@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from tfmot_paoding.bounds.balls import as_inputs, check_labels
 from tfmot_paoding.compat import keras
-from tfmot_paoding.keras3 import as_tf_keras
-from tfmot_paoding.ranges import InputRange, resolve_range
-from tfmot_paoding.relaxation.balls import as_inputs, check_labels
+from tfmot_paoding.inputs.ranges import InputRange, resolve_range
+from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.robustness.attacks import fgsm
 from tfmot_paoding.robustness.scores import scores_of
 

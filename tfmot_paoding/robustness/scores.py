@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfmot_paoding.cloning import clone_with, copy_weights, fresh_layer
 from tfmot_paoding.compat import keras
-from tfmot_paoding.graph import Graph, build_graph, unwrapped
-from tfmot_paoding.heads import heads_of
-from tfmot_paoding.keras3 import as_tf_keras
+from tfmot_paoding.keras3.model import as_tf_keras
+from tfmot_paoding.network.cloning import clone_with, copy_weights, fresh_layer
+from tfmot_paoding.network.graph import Graph, build_graph, unwrapped
+from tfmot_paoding.network.outputs import heads_of
 from tfmot_paoding.ops import Elementwise, Op, Shape, Softmax
 
 Array = np.ndarray

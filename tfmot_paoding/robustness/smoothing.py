@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfmot_paoding.bounds.balls import as_inputs
 from tfmot_paoding.compat import keras
-from tfmot_paoding.keras3 import as_tf_keras
-from tfmot_paoding.relaxation.balls import as_inputs
+from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.robustness.scores import scores_of
 
 Array = np.ndarray

@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
+from tfmot_paoding.bounds import Program, Walk, build_program
+from tfmot_paoding.bounds.balls import balls, check_labels
+from tfmot_paoding.bounds.steps import AffineStep, CurvedStep
 from tfmot_paoding.compat import keras
-from tfmot_paoding.graph import read_params
-from tfmot_paoding.intervals import Interval
-from tfmot_paoding.keras3 import as_tf_keras
+from tfmot_paoding.keras3.model import as_tf_keras
+from tfmot_paoding.network.graph import read_params
+from tfmot_paoding.numerics.intervals import Interval
 from tfmot_paoding.ops import Elementwise, Largest
 from tfmot_paoding.ops.base import Op
-from tfmot_paoding.relaxation import Program, Walk, build_program
-from tfmot_paoding.relaxation.balls import balls, check_labels
-from tfmot_paoding.relaxation.steps import AffineStep, CurvedStep
 from tfmot_paoding.robustness.scores import Scores, scores_of
 
 Array = np.ndarray

@@ -5,7 +5,6 @@ from __future__ import annotations
 from tfmot_paoding.tflite.c_array import write_c_array
 from tfmot_paoding.tflite.comparison import Comparison, compare_tflite
 from tfmot_paoding.tflite.convert import convert_to_tflite
-from tfmot_paoding.tflite.files import write_file, write_files
 from tfmot_paoding.tflite.litert import run_tflite
 from tfmot_paoding.tflite.micro import MicroError, run_micro
 from tfmot_paoding.tflite.profile import Latency, TFLiteProfile, profile_tflite
@@ -21,6 +20,4 @@ __all__ = [
   'run_micro',
   'run_tflite',
   'write_c_array',
-  'write_file',
-  'write_files',
 ]

@@ -7,8 +7,8 @@ import re
 import zlib
 
 from tfmot_paoding.compat import keras
+from tfmot_paoding.files import write_files
 from tfmot_paoding.tflite.c_tensors import tensor_lines
-from tfmot_paoding.tflite.files import write_files
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile
 from tfmot_paoding.tflite.micro import measure_arena
 

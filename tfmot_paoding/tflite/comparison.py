@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from tfmot_paoding.compat import keras
-from tfmot_paoding.graph import build_graph
-from tfmot_paoding.heads import heads_of
-from tfmot_paoding.intervals import Interval
-from tfmot_paoding.judge import outputs_of
+from tfmot_paoding.network.agreement import outputs_of
+from tfmot_paoding.network.graph import build_graph
+from tfmot_paoding.network.outputs import heads_of
+from tfmot_paoding.numerics.intervals import Interval
 from tfmot_paoding.tflite.litert import run_tflite
 
 Array = np.ndarray

@@ -12,14 +12,14 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_paoding import compat
-from tfmot_paoding.calibration import calibration_samples
-from tfmot_paoding.compact import dead_units
+from tfmot_paoding.compaction.dead_units import dead_units
+from tfmot_paoding.compaction.left_whole import warn_of_full_size
 from tfmot_paoding.compat import keras
-from tfmot_paoding.graph import check_model
-from tfmot_paoding.input_shapes import with_input_shape
-from tfmot_paoding.keras3 import as_tf_keras
-from tfmot_paoding.left_whole import warn_of_full_size
-from tfmot_paoding.ranges import input_boxes, resolve_range, warn_coarse
+from tfmot_paoding.inputs.ranges import input_boxes, resolve_range, warn_coarse
+from tfmot_paoding.inputs.user_data import calibration_samples
+from tfmot_paoding.keras3.model import as_tf_keras
+from tfmot_paoding.network.graph import check_model
+from tfmot_paoding.network.input_shapes import with_input_shape
 from tfmot_paoding.tflite.comparison import compare_tflite
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile
 from tfmot_paoding.tflite.integers import (

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tfmot_paoding.cloning import in_float32, with_whole_inputs
 from tfmot_paoding.compat import keras
-from tfmot_paoding.first_layers import whole_entries
-from tfmot_paoding.graph import build_graph
-from tfmot_paoding.indices import uses_of_inputs
+from tfmot_paoding.inputs.first_layers import whole_entries
+from tfmot_paoding.network.cloning import in_float32, with_whole_inputs
+from tfmot_paoding.network.graph import build_graph
+from tfmot_paoding.network.index_inputs import uses_of_inputs
 from tfmot_paoding.tflite.integers import TYPES
 
 

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfmot_paoding.calibration import calibration_samples
 from tfmot_paoding.compat import keras
-from tfmot_paoding.first_layers import whole_entries
-from tfmot_paoding.graph import build_graph
-from tfmot_paoding.heads import heads_of
-from tfmot_paoding.intervals import Interval
-from tfmot_paoding.judge import outputs_of
-from tfmot_paoding.ranges import input_boxes
-from tfmot_paoding.samples import draw_samples, recalls, with_answers
+from tfmot_paoding.inputs.first_layers import whole_entries
+from tfmot_paoding.inputs.ranges import input_boxes
+from tfmot_paoding.inputs.samples import draw_samples, recalls, with_answers
+from tfmot_paoding.inputs.user_data import calibration_samples
+from tfmot_paoding.network.agreement import outputs_of
+from tfmot_paoding.network.graph import build_graph
+from tfmot_paoding.network.outputs import heads_of
+from tfmot_paoding.numerics.intervals import Interval
 
 Array = np.ndarray
 

@@ -1,5 +1,6 @@
 """Training with data: robust objectives, before, while and after pruning."""
 
+from tfmot_paoding.training.distillation import DistillSettings, distill
 from tfmot_paoding.training.objectives import (
   Adversarial,
   Natural,
@@ -23,6 +24,7 @@ from tfmot_paoding.training.trainer import RobustModel, robust_model
 
 __all__ = [
   'Adversarial',
+  'DistillSettings',
   'Natural',
   'Objective',
   'Ramp',
@@ -31,6 +33,7 @@ __all__ = [
   'StabilityRegularizer',
   'Ticket',
   'Verifiable',
+  'distill',
   'find_tickets',
   'magnitude_masks',
   'masks_of',

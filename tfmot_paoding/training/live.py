@@ -13,8 +13,14 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfmot_paoding.activations import Activation
-from tfmot_paoding.graph import Graph
+from tfmot_paoding.bounds.program import (
+  NoRelaxationError,
+  Piece,
+  Program,
+  pieces,
+)
+from tfmot_paoding.network.graph import Graph
+from tfmot_paoding.numerics.activations import Activation
 from tfmot_paoding.ops import (
   Elementwise,
   Extreme,
@@ -25,12 +31,6 @@ from tfmot_paoding.ops import (
   Op,
   Scale,
   WeightRef,
-)
-from tfmot_paoding.relaxation.program import (
-  NoRelaxationError,
-  Piece,
-  Program,
-  pieces,
 )
 
 LiveParams = dict[WeightRef, tf.Tensor]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tfmot_paoding.tflite import write_file
+from tfmot_paoding.files import write_file
 
 Array = np.ndarray
 

@@ -16,10 +16,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_paoding import compat
-from tfmot_paoding.cloning import clone_with, copy_weights, fresh_layer
 from tfmot_paoding.compat import keras
-from tfmot_paoding.graph import build_graph, check_model
-from tfmot_paoding.keras3 import as_tf_keras
+from tfmot_paoding.keras3.model import as_tf_keras
+from tfmot_paoding.network.cloning import clone_with, copy_weights, fresh_layer
+from tfmot_paoding.network.graph import build_graph, check_model
 from tfmot_paoding.training.ticket_files import TicketFiles
 
 Array = np.ndarray

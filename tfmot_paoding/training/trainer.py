@@ -10,9 +10,9 @@ import tensorflow as tf
 
 from tfmot_paoding import compat
 from tfmot_paoding.compat import NEVER, keras
-from tfmot_paoding.graph import check_model
-from tfmot_paoding.heads import heads_of
-from tfmot_paoding.ranges import input_boxes, resolve_range
+from tfmot_paoding.inputs.ranges import input_boxes, resolve_range
+from tfmot_paoding.network.graph import check_model
+from tfmot_paoding.network.outputs import heads_of
 from tfmot_paoding.robustness.scores import scores_of
 from tfmot_paoding.training.live import Box, LiveBounds
 from tfmot_paoding.training.objectives import (

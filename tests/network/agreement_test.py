@@ -1,0 +1,56 @@
+"""Verdicts: against plain NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import tfmot_paoding as paoding
+from tests import testing
+from tfmot_paoding.compat import keras
+
+
+def test_distance_and_agreement_of_logits():
+  one, two = testing.mlp(), testing.mlp(seed=1)
+  x = testing.samples((5,), 300).astype(np.float32)
+  found = paoding.report.judge(one, two, [x])
+  a, b = (model.predict(x, verbose=0) for model in (one, two))
+  assert found.agreement == np.mean(a.argmax(1) == b.argmax(1))
+  a, b = (z - z.mean(1, keepdims=True) for z in (a, b))
+  np.testing.assert_allclose(
+    found.distance, np.square(a - b).mean() / a.var(), rtol=1e-4
+  )
+
+
+def test_the_same_model_is_no_distance_away():
+  model = testing.mlp()
+  found = paoding.report.judge(model, model, [np.ones((3, 5), np.float32)])
+  assert found.distance == 0
+  assert found.agreement == 1
+
+
+def test_several_outputs_add_up_and_values_have_no_agreement():
+  a, b = keras.Input((3,)), keras.Input((2,))
+  x = keras.layers.Concatenate()([a, b])
+  outputs = [keras.layers.Dense(1, name=f'v{k}')(x) for k in range(2)]
+  one = testing.fill(keras.Model([a, b], outputs))
+  two = keras.models.clone_model(one)
+  two.set_weights([2 * w for w in one.get_weights()])
+  rng = np.random.default_rng(0)
+  drawn = [rng.normal(size=(400, n)).astype(np.float32) for n in (3, 2)]
+  found = paoding.report.judge(one, two, drawn)
+  assert np.isnan(found.agreement)
+  values = [np.ravel(v) for v in one.predict(drawn, verbose=0)]
+  wanted = sum(np.mean(v**2) / v.var() for v in values)
+  np.testing.assert_allclose(found.distance, wanted, rtol=1e-3)
+
+
+def test_columns_of_other_units_count_alike():
+  one = testing.mlp((5, 8, 2))
+  kernel = one.layers[-1].kernel
+  kernel.assign(kernel * np.array([1000.0, 1.0]))
+  two = keras.models.clone_model(one)
+  two.set_weights(one.get_weights())
+  kernel = two.layers[-1].kernel
+  kernel.assign(kernel * np.array([1.0, 0.0]))  # the small one is lost
+  x = testing.samples((5,), 100).astype(np.float32)
+  assert paoding.report.judge(one, two, [x]).distance > 0.4

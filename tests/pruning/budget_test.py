@@ -1,0 +1,224 @@
+"""Budgets: met on the real file with as little as can be, or not at all."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+
+import numpy as np
+import pytest
+
+import tfmot_paoding as paoding
+from tests import testing
+from tfmot_paoding.compat import keras
+from tfmot_paoding.pruning import budget as lib
+
+_layers = keras.layers
+# The module, that a function of the package hides.
+prune_lib = sys.modules['tfmot_paoding.pruning.one_call']
+needs_micro = pytest.mark.skipif(
+  importlib.util.find_spec('tflite_micro') is None,
+  reason='tflite-micro is not installed',
+)
+
+
+def wide():
+  return testing.mlp((32, 90, 70, 5))
+
+
+def hourglass():
+  """Memory peaks at the first convolution, weights lie in the last layers."""
+  x = inputs = keras.Input((12, 12, 2))
+  x = _layers.Conv2D(16, 3, padding='same', activation='relu', name='first')(x)
+  x = _layers.Conv2D(8, 3, strides=3, activation='relu', name='second')(x)
+  x = _layers.Flatten()(x)
+  x = _layers.Dense(60, activation='relu', name='third')(x)
+  return testing.fill(keras.Model(inputs, _layers.Dense(4)(x)))
+
+
+def fitted(model, method='l1', **limits):
+  return paoding.prune_to_budget(
+    model, paoding.Budget(**limits, quantization=None), method, verbose=0
+  )
+
+
+def bytes_at(model, sparsity):
+  small = paoding.prune(model, sparsity, 'l1', verbose=0)
+  return len(paoding.convert_to_tflite(small))
+
+
+def test_flash_is_met_with_hardly_more_than_it_takes():
+  model = wide()
+  limit = bytes_at(model, 0.4)
+  found = fitted(model, flash_bytes=limit)
+  assert found.profile.bytes == len(found.data) <= limit
+  # A little less pruning would not have done.
+  taken = 1 - 0.95 / 2**7 - 0.02
+  assert found.profile.bytes > limit * taken * 0.9
+  assert found.spread in ('uniform', 'global')
+  assert found.sparsity.keys() == {'hidden_0', 'hidden_1'}
+  widths = [layer.units for layer in found.model.layers[:-1]]
+  for width, size, sparsity in zip(
+    widths, (90, 70), found.sparsity.values(), strict=True
+  ):
+    assert width == size - int(size * sparsity + 1e-6)
+
+
+def test_macs_are_met_without_any_interpreter(monkeypatch):
+  model = wide()
+  limit = paoding.report.count_macs(model) // 3
+  found = fitted(model, macs=limit)
+  assert paoding.report.count_macs(found.model) == found.profile.macs <= limit
+  assert found.profile.arena_bytes is None
+  assert found.profile.latency is None
+
+
+@needs_micro
+def test_an_arena_is_met_where_memory_peaks():
+  model = hourglass()
+  before = paoding.profile_tflite(
+    paoding.convert_to_tflite(model), latency=False
+  )
+  found = fitted(model, arena_bytes=int(0.7 * before.arena_bytes))
+  assert found.profile.arena_bytes <= 0.7 * before.arena_bytes
+  assert found.spread == 'peaks'
+  assert found.sparsity['first'] > 0.2
+  assert found.sparsity['third'] < 0.05
+
+
+@needs_micro
+def test_all_limits_hold_at_once():
+  model = hourglass()
+  before = paoding.profile_tflite(
+    paoding.convert_to_tflite(model), latency=False
+  )
+  limits = {
+    'flash_bytes': int(0.6 * before.bytes),
+    'arena_bytes': int(0.8 * before.arena_bytes),
+    'macs': int(0.5 * before.macs),
+  }
+  found = fitted(model, **limits)
+  after = paoding.profile_tflite(found.data, latency=False)
+  assert after.bytes <= limits['flash_bytes']
+  assert after.arena_bytes <= limits['arena_bytes']
+  assert after.macs <= limits['macs']
+  assert paoding.Budget(**limits).is_met(after)
+
+
+def test_a_model_that_fits_already_is_left_as_it_is():
+  model = wide()
+  found = fitted(model, flash_bytes=10**6)
+  assert found.sparsity == {}
+  assert found.verdict.distance == 0
+  for one, two in zip(
+    found.model.get_weights(), model.get_weights(), strict=True
+  ):
+    np.testing.assert_array_equal(one, two)
+
+
+def test_what_cannot_be_met_says_how_near_it_came():
+  with pytest.raises(
+    paoding.pruning.BudgetError, match='cannot be met'
+  ) as caught:
+    fitted(wide(), flash_bytes=1000)
+  nearest = caught.value.nearest
+  assert 1000 < nearest.bytes < bytes_at(wide(), 0.5)
+  assert f'flash_bytes of 1000 (nearest: {nearest.bytes}' in str(caught.value)
+
+
+def test_the_spread_whose_answers_are_nearest_is_taken(monkeypatch):
+  model, seen = wide(), []
+  kept = lib.judge
+
+  def judge(original, other, samples):
+    seen.append(kept(original, other, samples))
+    return seen[-1]
+
+  monkeypatch.setattr(lib, 'judge', judge)
+  found = fitted(model, 'saliency', flash_bytes=bytes_at(model, 0.4))
+  # Two spreads, and the chosen one once more.
+  assert len(seen) == 3
+  assert found.verdict.distance == min(one.distance for one in seen)
+
+
+def test_only_the_chosen_one_is_distilled(monkeypatch):
+  calls, kept = [], prune_lib.distill
+  monkeypatch.setattr(
+    prune_lib, 'distill', lambda *args: calls.append(1) or kept(*args)
+  )
+  model = wide()
+  found = paoding.prune_to_budget(
+    model,
+    paoding.Budget(
+      macs=paoding.report.count_macs(model) // 2, quantization=None
+    ),
+    'saliency',
+    verbose=0,
+    distillation=paoding.training.DistillSettings(steps=20, samples=64),
+  )
+  assert len(calls) == 1
+  assert found.profile.macs <= paoding.report.count_macs(model) // 2
+
+
+def test_prune_takes_a_budget():
+  limit = len(paoding.convert_to_tflite(wide(), 'int8')) // 2
+  budget = paoding.Budget(flash_bytes=limit)  # of an int8 file
+  small = paoding.prune(wide(), method='l1', budget=budget, verbose=0)
+  assert len(paoding.convert_to_tflite(small, 'int8')) <= limit
+  for arguments in ({}, {'sparsity': 0.5, 'budget': budget}):
+    with pytest.raises(ValueError, match='either `sparsity` or `budget`'):
+      paoding.prune(wide(), **arguments)
+
+
+def test_same_seed_same_model():
+  one, two = (
+    fitted(wide(), flash_bytes=9000, method='stochastic') for _ in '12'
+  )
+  assert one.sparsity == two.sparsity
+  for a, b in zip(
+    one.model.get_weights(), two.model.get_weights(), strict=True
+  ):
+    np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+  ('limits', 'message'),
+  [
+    ({}, 'needs a limit'),
+    ({'flash_bytes': 0}, '`flash_bytes` must be positive'),
+    ({'arena_bytes': -5}, '`arena_bytes` must be positive'),
+    ({'macs': float('nan')}, '`macs` must be positive'),
+    ({'latency_ratio': True}, '`latency_ratio` must be positive'),
+    ({'flash_bytes': '64k'}, '`flash_bytes` must be positive'),
+    ({'macs': 5, 'quantization': 'int4'}, '`quantization` must be one of'),
+  ],
+)
+def test_nonsense_is_refused(limits, message):
+  with pytest.raises(ValueError, match=message):
+    paoding.Budget(**limits)
+
+
+@pytest.mark.parametrize(
+  ('settings', 'message'),
+  [
+    ({'step_sparsity': 0.0}, '`step_sparsity` must'),
+    ({'distillation': 'yes'}, '`distillation` must'),
+    ({'cost': 'time'}, 'cost'),
+    ({'floor': -1}, 'floor'),
+    ({'method': 'magic'}, 'magic'),
+    ({'seed': -1}, '`seed` must'),
+  ],
+)
+def test_bad_settings_are_told_before_any_work(monkeypatch, settings, message):
+  monkeypatch.setattr(prune_lib, 'draw_samples', None)
+  budget = paoding.Budget(flash_bytes=5000, quantization=None)
+  with pytest.raises(ValueError, match=message):
+    paoding.prune_to_budget(wide(), budget, verbose=0, **settings)
+
+
+def test_a_missing_extra_is_told_before_any_work(monkeypatch):
+  monkeypatch.setattr(prune_lib, 'draw_samples', None)
+  monkeypatch.setitem(sys.modules, 'tflite_micro', None)
+  budget = paoding.Budget(arena_bytes=5000, quantization=None)
+  with pytest.raises(ImportError, match=r'tfmot_paoding\[micro\]'):
+    paoding.prune_to_budget(wide(), budget, verbose=0)

@@ -1,0 +1,174 @@
+"""Distillation: nearer to the original, removed units stay removed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tfmot_paoding as paoding
+from tests import testing
+from tfmot_paoding.compat import keras, strip_pruning
+
+QUICK = paoding.training.DistillSettings(steps=150, samples=512, batch_size=64)
+
+
+def halved(model, method='l1'):
+  return paoding.prune(
+    model, 0.5, method, (-1.0, 1.0), step_sparsity=0.25, verbose=0
+  )
+
+
+def distilled(pruned, model, **settings):
+  settings = {'settings': QUICK, **settings}
+  return paoding.training.distill(
+    pruned, model, (-1.0, 1.0), verbose=0, **settings
+  )
+
+
+def error(pruned, model, x):
+  return float(np.mean(np.square(pruned(x).numpy() - model(x).numpy())))
+
+
+def test_comes_nearer_on_inputs_it_has_not_seen():
+  model = testing.mlp((5, 16, 12, 1), seed=1)
+  pruned = halved(model)
+  x = testing.samples((5,), 300, seed=9).astype(np.float32)
+  better = distilled(pruned, model)
+  assert error(better, model, x) < 0.5 * error(pruned, model, x)
+
+
+def test_with_batch_norm_softmax_and_several_outputs():
+  model = testing.with_batch_norm(seed=2)
+  outputs = [
+    keras.layers.Softmax(name='classes')(model.output),
+    keras.layers.Dense(2, name='values')(model.layers[-2].output),
+  ]
+  model = keras.Model(model.inputs, outputs)
+  pruned = halved(model)
+  x = testing.samples((5,), 300, seed=9).astype(np.float32)
+  better = distilled(pruned, model)
+  for new, old, goal in zip(better(x), pruned(x), model(x), strict=True):
+    new, old, goal = new.numpy(), old.numpy(), goal.numpy()
+    assert np.square(new - goal).mean() < np.square(old - goal).mean()
+  kept = [w for w in pruned.weights if 'moving' in w.name]
+  for one, two in zip(
+    kept, [w for w in better.weights if 'moving' in w.name], strict=True
+  ):
+    np.testing.assert_array_equal(one.numpy(), two.numpy())
+
+
+def test_named_inputs_and_outputs():
+  inputs = {'b': keras.Input((4,), name='b'), 'a': keras.Input((3,), name='a')}
+  x = keras.layers.Concatenate()(list(inputs.values()))
+  x = keras.layers.Dense(16, activation='relu')(x)
+  outputs = {'z': keras.layers.Dense(3)(x), 'y': keras.layers.Dense(2)(x)}
+  model = testing.fill(keras.Model(inputs, outputs))
+  small = halved(model, 'reconstruction')
+  drawn = {'a': testing.draw((3,)), 'b': testing.draw((4,))}
+  one, two = model(drawn), small(drawn)
+  assert {name: x.shape for name, x in two.items()} == {
+    'z': (4, 3),
+    'y': (4, 2),
+  }
+  for name, x in two.items():
+    spread = np.ptp(one[name])
+    assert np.abs(x - one[name]).mean() < 0.3 * spread
+
+
+def test_removed_units_of_a_stripped_model_stay_removed():
+  model = testing.mlp((5, 16, 12, 3), seed=1)
+  wrapped = paoding.prune_low_saliency(
+    model, paoding.ProgressiveSparsity(0.5, 0.25), 'l1', (-1.0, 1.0)
+  )
+  paoding.run_schedule(wrapped, verbose=0)
+  stripped = strip_pruning(wrapped)
+  better = distilled(stripped, model)
+  small = paoding.compact(better)
+  assert [layer.units for layer in small.layers] == [8, 6, 3]
+  x = testing.samples((5,), 50).astype(np.float32)
+  np.testing.assert_allclose(small(x), better(x), atol=1e-5)
+  assert error(better, model, x) < error(stripped, model, x)
+
+
+def test_neither_model_changes_and_frozen_layers_stay():
+  model = testing.mlp((5, 8, 6, 3))
+  pruned = halved(model)
+  pruned.layers[0].trainable = False
+  before = [m.get_weights() for m in (model, pruned)]
+  better = distilled(pruned, model)
+  for values, one in zip(before, (model, pruned), strict=True):
+    for old, new in zip(values, one.get_weights(), strict=True):
+      np.testing.assert_array_equal(old, new)
+  np.testing.assert_array_equal(better.layers[0].get_weights()[0], before[1][0])
+  assert np.abs(better.layers[1].get_weights()[0] - before[1][2]).max() > 0
+
+
+def test_what_does_not_help_is_not_kept():
+  model = testing.mlp((5, 8, 6, 3))
+  wild = paoding.training.DistillSettings(
+    steps=3, samples=64, learning_rate=100.0
+  )
+  kept = distilled(model, model, settings=wild)
+  for old, new in zip(model.get_weights(), kept.get_weights(), strict=True):
+    np.testing.assert_array_equal(old, new)
+
+
+def test_same_seed_same_weights():
+  model = testing.mlp((5, 8, 6, 3))
+  pruned = halved(model)
+  one, two, other = (
+    distilled(pruned, model, seed=seed).get_weights() for seed in (1, 1, 2)
+  )
+  for a, b in zip(one, two, strict=True):
+    np.testing.assert_array_equal(a, b)
+  assert any(np.any(a != b) for a, b in zip(one, other, strict=True))
+
+
+def test_a_users_inputs_are_what_it_learns_on():
+  model = testing.mlp((5, 16, 12, 1), seed=1)
+  pruned = halved(model)
+  x = testing.samples((5,), 400, seed=3).astype(np.float32)
+  corner = np.abs(x)  # one corner of the box
+  better = distilled(pruned, model, data=corner)
+  assert error(better, model, corner) < 0.5 * error(pruned, model, corner)
+
+
+def test_prune_distills_where_the_method_fits():
+  model = testing.mlp((5, 16, 12, 3), seed=1)
+  x = testing.samples((5,), 300, seed=9).astype(np.float32)
+
+  def pruned(**kwargs):
+    return paoding.prune(
+      model, 0.5, 'reconstruction', (-1.0, 1.0), verbose=0, **kwargs
+    )
+
+  plain, better = pruned(distillation=False), pruned(distillation=QUICK)
+  assert error(better, model, x) < error(plain, model, x)
+
+
+def test_wrapped_and_unlike_models_are_refused():
+  model = testing.mlp((5, 8, 6, 3))
+  with pytest.raises(ValueError, match='strip_pruning'):
+    distilled(paoding.prune_low_saliency(model), model)
+  with pytest.raises(ValueError, match='outputs'):
+    distilled(testing.mlp((5, 8, 6, 2)), model)
+  with pytest.raises(ValueError, match='at least 2 inputs'):
+    distilled(
+      model,
+      model,
+      settings=paoding.training.DistillSettings(steps=1, samples=1),
+    )
+
+
+@pytest.mark.parametrize(
+  ('setting', 'name'),
+  [
+    ({'steps': 0}, 'steps'),
+    ({'batch_size': None}, 'batch_size'),
+    ({'samples': True}, 'samples'),
+    ({'learning_rate': -1.0}, 'learning_rate'),
+  ],
+)
+def test_bad_settings_are_named(setting, name):
+  with pytest.raises(ValueError, match=f'`{name}` must be'):
+    paoding.training.DistillSettings(**setting)

@@ -1,0 +1,68 @@
+"""Arithmetic on coefficients of linear bounds: (samples, rows, *shape)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_paoding.bounds.steps import AffineStep
+
+Array = np.ndarray
+
+
+class Adam:
+  """Adam's ascent for a handful of tensors."""
+
+  def __init__(self, rate: float):
+    self._rate = rate
+    self._state: dict[int, tuple[tf.Tensor, tf.Tensor, int]] = {}
+
+  def __call__(self, key: int, gradient: tf.Tensor) -> tf.Tensor:
+    """The step to take along a gradient."""
+    zero = tf.zeros_like(gradient)
+    first, second, count = self._state.get(key, (zero, zero, 0))
+    first = 0.9 * first + 0.1 * gradient
+    second = 0.999 * second + 0.001 * tf.square(gradient)
+    count += 1
+    self._state[key] = first, second, count
+    scale = tf.sqrt(second / (1 - 0.999**count)) + 1e-12
+    return self._rate * first / (1 - 0.9**count) / scale
+
+
+def block_of(rows: Array, part: slice, some: slice) -> Array:
+  """Some rows of some samples; rows of one sample are those of all."""
+  rows = (rows if len(rows) == 1 else rows[part])[:, some]
+  size = part.stop - part.start
+  return np.broadcast_to(rows, (size, *rows.shape[1:]))
+
+
+def transposed(step: AffineStep, coefficients: tf.Tensor) -> list[tf.Tensor]:
+  """A step's transpose of coefficients (samples, rows, *shape)."""
+  samples, rows = coefficients.shape[:2]
+  flat = tf.reshape(coefficients, (samples * rows, *step.out_shape))
+  return [
+    tf.reshape(part, (samples, rows, *shape))
+    for part, shape in zip(step.transpose(flat), step.in_shapes, strict=True)
+  ]
+
+
+def reduced(x: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
+  """Coefficients of an input that was broadcast to the output's shape."""
+  axes = [
+    axis + 2
+    for axis, size in enumerate(shape)
+    if size == 1 and x.shape[axis + 2] > 1
+  ]
+  return tf.reduce_sum(x, axes, keepdims=True) if axes else x
+
+
+def dot(x: tf.Tensor, y: Array) -> tf.Tensor:
+  """Sums of products over the entries; 0 times infinity is 0."""
+  axes = list(range(2, len(x.shape)))
+  if np.all(np.isfinite(y)):
+    return tf.reduce_sum(x * y, axes)
+  shape = tf.broadcast_dynamic_shape(tf.shape(x), y.shape)
+  y = tf.broadcast_to(tf.constant(y), shape)
+  return tf.reduce_sum(tf.math.multiply_no_nan(y, x), axes)

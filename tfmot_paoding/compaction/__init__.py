@@ -1,0 +1,1 @@
+"""Dead units leave a model, and its layers become smaller."""

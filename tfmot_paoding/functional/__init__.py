@@ -1,0 +1,1 @@
+"""Models that people subclass, as functional ones of the same answers."""

@@ -1,0 +1,381 @@
+"""Inputs recalled from a trained model, where there is not one sample.
+
+Samples of a prior are moved until the model takes them for its own: until
+every batch normalization sees the statistics that training stored in it (Yin
+et al. 2020, arXiv 1912.08795), and until a classifier gives them the labels
+that were drawn for them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_paoding.compat import keras
+from tfmot_paoding.inputs.first_layers import whole_entries
+from tfmot_paoding.inputs.prior import Prior, prior_samples
+from tfmot_paoding.inputs.ranges import InputRange, input_boxes, resolve_range
+from tfmot_paoding.keras3.model import as_tf_keras
+from tfmot_paoding.network.agreement import outputs_of
+from tfmot_paoding.network.cloning import clone_with, copy_weights, fresh_layer
+from tfmot_paoding.network.graph import (
+  Graph,
+  build_graph,
+  check_model,
+  unwrapped,
+)
+from tfmot_paoding.network.outputs import heads_of
+from tfmot_paoding.numerics.intervals import Interval
+from tfmot_paoding.registry import Configurable
+
+Array = np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class RecallSettings(Configurable):
+  """How inputs are recalled.
+
+  Attributes:
+    steps: Of the optimizer, for every batch.
+    batch_size: How many inputs are recalled together. Statistics are matched
+      over a batch, so that small ones make inputs too much alike.
+    learning_rate: Adam's at the start, as a fraction of the range; it falls
+      to 0 by a cosine.
+    labels: Weight of the cross-entropy beside the match of statistics.
+    variation: Weight of the total variation along positions.
+    anchor: Weight of the pull back to the prior's samples, for models without
+      batch normalization, where nothing else keeps inputs plausible.
+  """
+
+  steps: int = 200
+  batch_size: int = 256
+  learning_rate: float = 0.04
+  labels: float = 0.1
+  variation: float = 0.0
+  anchor: float = 30.0
+
+  def __post_init__(self):
+    for name in ('steps', 'batch_size'):
+      _check_whole(name, getattr(self, name), 1)
+    if not self.learning_rate > 0:
+      raise ValueError(
+        f'`learning_rate` must be positive, but got {self.learning_rate!r}.'
+      )
+    for name in ('labels', 'variation', 'anchor'):
+      if not getattr(self, name) >= 0:
+        raise ValueError(
+          f'`{name}` must be at least 0, but got {getattr(self, name)!r}.'
+        )
+
+
+def recall_inputs(
+  model: keras.Model,
+  count: int,
+  input_range: Any = None,
+  seed: int = 0,
+  task: str | None = None,
+  settings: RecallSettings | None = None,
+  verbose: int = 1,
+) -> Array | list[Array]:
+  """Inputs that a trained model takes for its own, without any data.
+
+  They serve as representative data for quantization, to fit on, and to compare
+  answers on. With batch normalization its stored statistics are matched; a
+  classifier's answers go to labels that are drawn evenly. A model with neither
+  gives samples of the prior, clipped to the range.
+
+  Args:
+    model: A model that `prune_low_saliency` takes, of tf_keras or Keras 3; it
+      is not changed.
+    count: How many inputs.
+    input_range: The range of the inputs, as in `prune_low_saliency`.
+    seed: Of starts and labels: same seed, same inputs.
+    task: 'classification', 'regression', or None to tell by the model: outputs
+      behind a softmax or sigmoid are classes, and so are vectors of two or
+      more linear outputs that are not shaped like an input.
+    settings: Of the optimization.
+    verbose: 1 shows a progress bar, 0 does not.
+
+  Returns:
+    Shape (count, ...), float32, inside the range; a list of these, in the
+    order of the model's inputs, where it has several. Inputs that an embedding
+    looks up are whole numbers.
+
+  Raises:
+    TypeError: `model` is not a Keras model.
+    ValueError: another argument is not as described, the model is subclassed
+      or not built, or an input's size is not known.
+
+  Reference: Yin et al. 2020, arXiv 1912.08795; class impressions without batch
+  normalization: Nayak et al. 2019, arXiv 1905.08114.
+  """
+  _check_whole('count', count, 1)
+  _check_whole('seed', seed, 0)
+  model = as_tf_keras(model)
+  check_model(model)
+  settings = settings or RecallSettings()
+  input_range = resolve_range(model, input_range)
+  recall = _Recall(model, input_range, seed, task, settings)
+  found = recall.inputs(count, verbose)
+  return found if len(found) > 1 else found[0]
+
+
+def has_statistics(graph: Graph) -> bool:
+  """Whether a model stores statistics that inputs can be recalled from."""
+  return bool(_norms(graph))
+
+
+class _Recall:
+  """Starts and targets from one seed, and a private copy to descend on."""
+
+  def __init__(
+    self,
+    model: keras.Model,
+    input_range: InputRange,
+    seed: int,
+    task: str | None,
+    settings: RecallSettings,
+  ):
+    self._settings = settings
+    self._rng = np.random.default_rng(seed)
+    copy = clone_with(model, lambda layer, _: fresh_layer(unwrapped(layer)))
+    graph = build_graph(copy)
+    copy_weights(build_graph(model), graph)
+    self._heads = heads_of(graph, task)
+    _check_sizes(copy)
+    self._shapes = [graph.shapes[value] for value in graph.inputs]
+    self._boxes = [
+      Interval(box.low.astype(np.float32), box.high.astype(np.float32))
+      for box in input_boxes(model, input_range, self._shapes)
+    ]
+    self._middles = input_range.middles(model.input_names)
+    self._masks = whole_entries(copy, graph)
+    self._whole = [bool(mask.all()) for mask in self._masks]
+    self._judge = _Judge(copy, graph, self._heads, settings)
+
+  def inputs(self, count: int, verbose: int) -> list[Array]:
+    """So many inputs, one array an input of the model."""
+    classes = any(head.is_classes for head in self._heads)
+    if all(self._whole) or not (self._judge.norms or classes):
+      return [
+        np.clip(x, box.low, box.high)
+        for x, box in zip(self._start(count), self._boxes, strict=True)
+      ]
+    size = min(self._settings.batch_size, max(count, 64))
+    batches = -(-count // size)
+    bar = keras.utils.Progbar(
+      batches * self._settings.steps, verbose=verbose, unit_name='step'
+    )
+    descent = _Descent(self._judge, self._boxes, self._whole, size)
+    found = []
+    for _ in range(batches):
+      targets = [head.draw(size, self._rng) for head in self._heads]
+      x = descent.run(self._start(size), targets, bar)
+      found.append(
+        [
+          np.where(mask, np.rint(part), part)
+          for mask, part in zip(self._masks, x, strict=True)
+        ]
+      )
+    return [np.concatenate(parts)[:count] for parts in zip(*found, strict=True)]
+
+  def _start(self, count: int) -> list[Array]:
+    """Samples of the prior; whole numbers evenly from the range."""
+    drawn = prior_samples(
+      Prior(), self._boxes, self._shapes, count, self._rng, self._middles
+    )
+    for k, box in enumerate(self._boxes):
+      mask = self._masks[k]
+      if mask.any():
+        low = np.ceil(np.where(mask, box.low, 0)).astype(int)
+        high = np.floor(np.where(mask, box.high, 0)).astype(int)
+        whole = self._rng.integers(low, high + 1, drawn[k].shape)
+        drawn[k] = np.where(mask, whole, drawn[k]).astype(np.float32)
+    return drawn
+
+
+class _Judge:
+  """How far inputs are from what a model takes for its own.
+
+  Args:
+    model: A private copy; its batch norm layers are made to note their inputs.
+    graph: Its graph.
+    heads: Its heads.
+    settings: The weights of the terms.
+  """
+
+  def __init__(
+    self, model: keras.Model, graph: Graph, heads: list, settings: Any
+  ):
+    self._model = model
+    self._heads = heads
+    self.settings = settings
+    self.norms = _norms(graph)
+    self._seen: list[tuple[keras.layers.Layer, tf.Tensor]] = []
+    for layer in self.norms:
+      layer.call = self._noting(layer, layer.call)
+
+  def loss(self, x: list[tf.Tensor], targets: list[tf.Tensor]) -> tf.Tensor:
+    """Unlike statistics, and answers other than the drawn ones."""
+    self._seen.clear()
+    outputs = outputs_of(self._model, x)
+    loss = tf.zeros([])
+    for layer, values in self._seen:
+      loss += _mismatch(layer, values)
+    weight = self.settings.labels if self.norms else 1.0
+    for head, target, output in zip(self._heads, targets, outputs, strict=True):
+      if head.is_classes:
+        loss += weight * head.loss(target, output)
+    return loss
+
+  def _noting(self, layer: keras.layers.Layer, call: Callable) -> Callable:
+    def noted(inputs: tf.Tensor, *args: Any, **kwargs: Any) -> tf.Tensor:
+      self._seen.append((layer, inputs))
+      return call(inputs, *args, **kwargs)
+
+    return noted
+
+
+class _Descent:
+  """Moves a batch of inputs down a judge's loss, inside their box.
+
+  Inputs move as fractions of their range. The graph is traced once and serves
+  every batch.
+  """
+
+  def __init__(
+    self, judge: _Judge, boxes: list[Interval], whole: list[bool], size: int
+  ):
+    self._judge = judge
+    self._settings = judge.settings
+    self._boxes = boxes
+    self._whole = whole
+    self._x = [tf.Variable(tf.zeros([size, *box.low.shape])) for box in boxes]
+    self._origin = [tf.Variable(x) for x in self._x]
+    self._targets: list[tf.Variable] = []
+    self._free = [
+      x for x, fixed in zip(self._x, whole, strict=True) if not fixed
+    ]
+    self._optimizer = keras.optimizers.Adam(
+      keras.optimizers.schedules.CosineDecay(
+        self._settings.learning_rate, self._settings.steps
+      ),
+      jit_compile=False,
+    )
+    self._optimizer.build(self._free)
+    self._step = tf.function(self._one_step)
+
+  def run(
+    self, start: list[Array], targets: list[Array], bar: Any
+  ) -> list[Array]:
+    """One batch, from `start` to where the model takes it for its own."""
+    for variable in self._optimizer.variables:
+      variable.assign(tf.zeros_like(variable))
+    self._targets = self._targets or [tf.Variable(t) for t in targets]
+    for variable, target in zip(self._targets, targets, strict=True):
+      variable.assign(target)
+    for k, box in enumerate(self._boxes):
+      at = start[k]
+      if not self._whole[k]:
+        width = np.where(box.width > 0, box.width, 1.0)
+        at = np.clip((at - box.low) / width, 0.0, 1.0)
+      self._x[k].assign(at)
+      self._origin[k].assign(at)
+    for _ in range(self._settings.steps):
+      self._step()
+      bar.add(1)
+    return [
+      np.clip(x.numpy(), box.low, box.high)
+      for x, box in zip(self._inputs(), self._boxes, strict=True)
+    ]
+
+  def _inputs(self) -> list[tf.Tensor]:
+    """The batch in the model's own units."""
+    return [
+      tf.convert_to_tensor(x) if fixed else box.low + box.width * x
+      for x, box, fixed in zip(self._x, self._boxes, self._whole, strict=True)
+    ]
+
+  def _one_step(self) -> None:
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+      tape.watch(self._free)
+      loss = self._judge.loss(self._inputs(), self._targets)
+      loss += self._plausibility()
+    gradients = tape.gradient(loss, self._free)
+    pairs = [
+      (gradient, x)
+      for gradient, x in zip(gradients, self._free, strict=True)
+      if gradient is not None
+    ]
+    self._optimizer.apply_gradients(pairs)
+    for x in self._free:
+      x.assign(tf.clip_by_value(x, 0.0, 1.0))
+
+  def _plausibility(self) -> tf.Tensor:
+    """Total variation, and the pull back to the prior."""
+    loss = tf.zeros([])
+    if self._settings.variation:
+      for x in self._free:
+        loss += self._settings.variation * _total_variation(x)
+    if not self._judge.norms:
+      for x, origin in zip(self._x, self._origin, strict=True):
+        distance = tf.reduce_mean(tf.square(x - origin))
+        loss += self._settings.anchor * distance
+    return loss
+
+
+def _mismatch(layer: keras.layers.Layer, values: tf.Tensor) -> tf.Tensor:
+  """Distance of a batch's mean and deviation from the stored ones.
+
+  In units of the stored deviation, the mean over channels of squares.
+  """
+  values = tf.cast(values, tf.float32)
+  rank = len(values.shape)
+  axis = layer.axis if isinstance(layer.axis, int) else layer.axis[0]
+  others = [k for k in range(rank) if k != axis % rank]
+  mean, variance = tf.nn.moments(values, others)
+  stored = tf.cast(layer.moving_variance, tf.float32) + layer.epsilon
+  shift = tf.square(mean - tf.cast(layer.moving_mean, tf.float32)) / stored
+  ratio = tf.sqrt((variance + 1e-9) / stored)
+  return tf.reduce_mean(shift) + tf.reduce_mean(tf.square(ratio - 1.0))
+
+
+def _total_variation(x: tf.Tensor) -> tf.Tensor:
+  """Mean absolute difference of neighbours, along every axis but the last."""
+  loss = tf.zeros([])
+  for axis in range(1, len(x.shape) - 1):
+    size = x.shape[axis]
+    if size > 1:
+      ahead = tf.gather(x, tf.range(1, size), axis=axis)
+      behind = tf.gather(x, tf.range(size - 1), axis=axis)
+      loss += tf.reduce_mean(tf.abs(ahead - behind))
+  return loss
+
+
+def _norms(graph: Graph) -> list[keras.layers.Layer]:
+  """The batch normalization layers that a model calls."""
+  return [
+    layer
+    for layer in graph.layers.values()
+    if isinstance(layer, keras.layers.BatchNormalization)
+  ]
+
+
+def _check_sizes(model: keras.Model) -> None:
+  for tensor in model.inputs:
+    if None in tensor.shape[1:]:
+      raise ValueError(
+        f'Input {tensor.name!r} has shape {tuple(tensor.shape)}: a size that '
+        'is not known. Build the model with a fixed input shape.'
+      )
+
+
+def _check_whole(name: str, value: Any, least: int) -> None:
+  if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    raise ValueError(
+      f'`{name}` must be an integer of at least {least}, but got {value!r}.'
+    )

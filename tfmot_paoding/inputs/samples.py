@@ -1,0 +1,236 @@
+"""The inputs that fits, distillation and comparisons run on.
+
+Best first: inputs that the user has; inputs recalled from the statistics that
+batch normalization stored; samples of a prior.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_paoding.compat import keras
+from tfmot_paoding.inputs.first_layers import whole_entries
+from tfmot_paoding.inputs.prior import (
+  InputPrior,
+  Prior,
+  VariedPrior,
+  prior_samples,
+)
+from tfmot_paoding.inputs.ranges import (
+  InputRange,
+  input_boxes,
+  resolve_range,
+  resolve_with_data,
+)
+from tfmot_paoding.inputs.recall import has_statistics, recall_inputs
+from tfmot_paoding.inputs.user_data import calibration_samples
+from tfmot_paoding.network.costs import graph_macs
+from tfmot_paoding.network.graph import build_graph
+from tfmot_paoding.numerics.intervals import Interval
+from tfmot_paoding.ops import Shape
+
+Array = np.ndarray
+
+# Recalling inputs for larger networks (multiply-accumulates) takes too long.
+_MOST_MACS = 6e7
+_MOST_RECALLED = 768
+_BATCH = 256
+_NAMED = {'smooth': Prior(), 'varied': VariedPrior()}
+
+
+def draw_samples(
+  model: keras.Model,
+  input_range: Any,
+  count: int,
+  seed: int = 0,
+  data: Any = None,
+  prior: Any = None,
+  verbose: int = 0,
+  otherwise: str = 'smooth',
+) -> list[Array]:
+  """Inputs for a model, one array an input of the model.
+
+  Args:
+    model: The trained model, wrapped or not.
+    input_range: The range of its inputs, as in `prune_low_saliency`.
+    count: How many at most; recalled ones are fewer.
+    seed: The only source of chance.
+    data: Inputs that the user has, as in `calibration_samples`.
+    prior: 'smooth', 'varied', 'recalled', a `Prior`, or a dict of input name
+      to `Prior`. None: 'recalled' for models of up to 6e7 multiply-accumulates
+      that have batch normalization, `otherwise` for others.
+    otherwise: See `prior`.
+    verbose: 1 shows a progress bar where inputs are recalled.
+
+  Returns:
+    One array an input, samples first; for inputs of whole numbers, such as
+    indices, whole numbers from all over their range, whatever the prior.
+
+  Raises:
+    ValueError: the data or the prior do not fit the model.
+  """
+  if data is not None:
+    if input_range is not None:
+      resolve_with_data(model, input_range, data)
+    found = calibration_samples(model, data, count)
+    return with_answers(model, found, '`calibration_data`')
+  input_range = resolve_range(model, input_range)
+  found = recalled_samples(model, input_range, seed, prior, verbose, count)
+  if found is None:
+    found = _of_prior(model, input_range, count, seed, prior or otherwise)
+  return with_answers(model, found)
+
+
+def with_answers(
+  model: keras.Model, samples: list[Array], given: str | None = None
+) -> list[Array]:
+  """The samples that a model has an answer for.
+
+  Where Keras masks run, a sample may have all its steps masked, and a mean over
+  nothing is NaN: it tells nothing, and a fit on it would write NaN.
+
+  Args:
+    model: The model.
+    samples: One array an input.
+    given: What the user calls them, to be warned of those left out.
+
+  Raises:
+    ValueError: hardly any are left.
+  """
+  if not build_graph(model).masked:
+    return samples
+  finite = np.concatenate(
+    [
+      _is_answered(model, [x[start : start + _BATCH] for x in samples])
+      for start in range(0, len(samples[0]), _BATCH)
+    ]
+  )
+  if finite.sum() < 2:
+    raise ValueError(
+      f'The model {model.name!r} answers with no number (NaN) for all but '
+      f'{finite.sum()} of {len(finite)} samples: all their steps are masked. '
+      'Pass an `input_range` or data with steps that count.'
+    )
+  if given is not None and not finite.all():
+    warnings.warn(
+      f'{(~finite).sum()} of {len(finite)} samples of {given} are left out: '
+      'all their steps are masked, and the model answers with no number (NaN).',
+      stacklevel=2,
+    )
+  return [x[finite] for x in samples]
+
+
+def _is_answered(model: keras.Model, samples: list[Array]) -> Array:
+  """Whether every output is finite, (samples,).
+
+  Not by `predict`: a fused rectifier makes 0 of NaN.
+  """
+  answers = model(samples if len(samples) > 1 else samples[0], training=False)
+  return np.all(
+    [
+      np.isfinite(y).reshape(len(y), -1).all(1)
+      for y in tf.nest.flatten(answers)
+    ],
+    axis=0,
+  )
+
+
+def _of_prior(
+  model: keras.Model,
+  input_range: InputRange,
+  count: int,
+  seed: int,
+  prior: Any,
+) -> list[Array]:
+  """Samples of a prior, one array an input."""
+  graph = build_graph(model)
+  priors = _priors(prior, list(model.input_names))
+  shapes = [graph.shapes[value] for value in graph.inputs]
+  boxes = input_boxes(model, input_range, shapes)
+  rng = np.random.default_rng([seed, 1])
+  middles = input_range.middles(model.input_names)
+  found = []
+  for whole, one, box, shape, middle in zip(
+    whole_entries(model, graph), priors, boxes, shapes, middles, strict=True
+  ):
+    if whole.all():
+      found.append(_whole_numbers(box, shape, count, rng))
+      continue
+    (x,) = prior_samples(one, [box], [shape], count, rng, [middle])
+    if whole.any():
+      x = np.where(whole, _whole_numbers(box, shape, count, rng), x)
+    found.append(x)
+  return found
+
+
+def _whole_numbers(
+  box: Interval, shape: Shape, count: int, rng: np.random.Generator
+) -> Array:
+  """Whole numbers of a range, all alike: of indices none is nearer to none."""
+  low, high = (
+    np.broadcast_to(end, shape) for end in (np.ceil(box.low), box.high)
+  )
+  return rng.integers(
+    low, np.maximum(np.floor(high), low), (count, *shape), endpoint=True
+  ).astype(np.float32)
+
+
+def recalled_samples(
+  model: keras.Model,
+  input_range: Any,
+  seed: int = 0,
+  prior: Any = None,
+  verbose: int = 0,
+  count: int = _MOST_RECALLED,
+) -> list[Array] | None:
+  """Recalled inputs, if `prior` asks for them; see `draw_samples`."""
+  if not recalls(model, prior):
+    return None
+  found = recall_inputs(
+    model, min(count, _MOST_RECALLED), input_range, seed, verbose=verbose
+  )
+  return found if isinstance(found, list) else [found]
+
+
+def recalls(model: keras.Model, prior: Any = None) -> bool:
+  """Whether inputs of a model are recalled; see `draw_samples`.
+
+  Raises:
+    ValueError: they shall be, but are whole numbers.
+  """
+  graph = build_graph(model)
+  whole = any(entries.any() for entries in whole_entries(model, graph))
+  if prior is None:
+    few = graph_macs(graph) <= _MOST_MACS
+    return has_statistics(graph) and few and not whole
+  asked = isinstance(prior, str) and prior == 'recalled'
+  if asked and whole:
+    raise ValueError(
+      f'{model.name!r} has an input of whole numbers, which no gradient leads '
+      "to: 'recalled' is not for it. Leave `prior` out, or pass data."
+    )
+  return asked
+
+
+def _priors(prior: Any, names: list[str]) -> list[InputPrior]:
+  """The prior of each input."""
+  if isinstance(prior, Mapping):
+    if set(prior) != set(names):
+      raise ValueError(
+        f'`prior` names the inputs {sorted(prior, key=str)}, but the model has '
+        f'{sorted(names)}.'
+      )
+    return [_priors(prior[name], [name])[0] for name in names]
+  if isinstance(prior, str) and prior in _NAMED:
+    prior = _NAMED[prior]
+  if not isinstance(prior, InputPrior):
+    raise ValueError(
+      "`prior` must be 'smooth', 'varied', 'recalled', a tfmot_paoding.Prior "
+      f'or a dict of input name to one, but got {prior!r}.'
+    )
+  return [prior] * len(names)

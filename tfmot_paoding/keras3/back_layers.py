@@ -1,0 +1,230 @@
+"""One tf_keras layer as a Keras 3 layer: class and settings."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_paoding import compat
+from tfmot_paoding.compat import keras
+from tfmot_paoding.keras3.layers import is_default
+
+# Settings that say nothing of what a layer computes from given weights.
+_IDLE = frozenset(
+  {
+    'batch_input_shape',
+    'build_config',
+    'experimental_autocast',
+    'implementation',
+    'input_length',
+    'key_shape',
+    'name',
+    'query_shape',
+    'trainable',
+    'value_shape',
+  }
+)
+_RENAMED = {'LeakyReLU': {'alpha': 'negative_slope'}}
+# Values that are what Keras 3 does where it has no such setting.
+_NOTHING_SAID = (None, False, 1)
+# What the layer's part is called that holds another layer.
+_PARTS = ('layer', 'backward_layer', 'cell', 'cells')
+
+
+class NoCounterpartError(ValueError):
+  """A layer or function that Keras 3 does not have."""
+
+
+def no_keras3_counterpart(what: Any, why: str = '') -> NoCounterpartError:
+  """The error for a layer or function that Keras 3 does not have."""
+  return NoCounterpartError(
+    f'The tf_keras layer {type(what).__name__} {what.name!r} has no Keras 3 '
+    f'counterpart{why}. Rebuild that part of the model with layers that both '
+    'have, or save the model as it is: .h5, .tflite and SavedModel need none.'
+  )
+
+
+def keras3_layer(layer: Any, name: str) -> tuple[Any, Callable[..., Any]]:
+  """The Keras 3 layer of the same meaning.
+
+  Args:
+    layer: A built tf_keras layer that is no model.
+    name: The name of the layer made.
+
+  Returns:
+    The layer, not built, and a function of Keras 3 tensors that does what
+    `layer` does: the layer itself, or where its activation has no counterpart,
+    it and others behind it.
+
+  Raises:
+    NoCounterpartError: its class or a setting has no counterpart.
+  """
+  cls = _counterpart(layer)
+  settings, behind = _translated(layer, cls)
+  settings['name'] = name
+  try:
+    made = cls(**settings)
+  except (TypeError, ValueError) as error:
+    raise no_keras3_counterpart(
+      layer, f' with its settings ({error})'
+    ) from error
+  if behind is None:
+    return made, made
+  steps = _activation_behind(behind, name)
+
+  def apply(*args: Any, **kwargs: Any) -> Any:
+    x = made(*args, **kwargs)
+    for step in steps:
+      x = step(x)
+    return x
+
+  return made, apply
+
+
+def _counterpart(layer: Any) -> type:
+  """The Keras 3 class of the same meaning."""
+  import keras as keras3
+
+  cls = type(layer)
+  known = getattr(keras.layers, cls.__name__, None) is cls
+  found = getattr(keras3.layers, cls.__name__, None)
+  if cls is compat.CustomScaleLayer or not known or found is None:
+    raise no_keras3_counterpart(layer)
+  if cls.__name__ == 'Lambda':
+    raise no_keras3_counterpart(layer, ': its function is code')
+  return found
+
+
+def _translated(layer: Any, cls: type) -> tuple[dict[str, Any], Any]:
+  """The settings for Keras 3, and an activation that must stand behind."""
+  renamed = _RENAMED.get(cls.__name__, {})
+  accepted, behind = _settings_of(cls), None
+  settings = {}
+  for key, value in layer.get_config().items():
+    key = renamed.get(key, key)
+    if (
+      key in _IDLE
+      or key.endswith('_initializer')
+      or key in ('name', 'trainable')
+    ):
+      continue
+    if key == 'dtype':
+      value = layer.dtype_policy.name
+    elif key.endswith('activation'):
+      value, behind = _activation(value, layer, key)
+    elif key.endswith(('_regularizer', '_constraint')):
+      value = _training_part(value)
+    elif key in _PARTS:
+      value = _part(layer, key)
+      if value is None:
+        continue
+    elif isinstance(value, (list, tuple)):
+      value = _plain(value)
+    if key in accepted:
+      settings[key] = value
+    elif value not in _NOTHING_SAID and not is_default(layer, key, value):
+      raise no_keras3_counterpart(layer, f' with {key}={value!r}')
+  if isinstance(layer, keras.layers.BatchNormalization):
+    (settings['axis'],) = _plain(np.atleast_1d(layer.axis).tolist())
+  return settings, behind
+
+
+def _plain(value: Any) -> Any:
+  """Lists in lists, without what tf_keras wraps around them."""
+  if isinstance(value, (list, tuple)):
+    kind = tuple if isinstance(value, tuple) else list
+    return kind(_plain(x) for x in value)
+  return value
+
+
+def _settings_of(cls: type) -> set[str]:
+  """The settings that a Keras 3 layer's constructor takes."""
+  found = {'name', 'dtype'}
+  for base in cls.__mro__:
+    if '__init__' not in vars(base):
+      continue
+    parameters = inspect.signature(base.__init__).parameters
+    found |= set(parameters)
+    if all(x.kind is not x.VAR_KEYWORD for x in parameters.values()):
+      break  # it hands nothing on
+  return found - {'self', 'args', 'kwargs'}
+
+
+def _training_part(value: Any) -> Any:
+  """A regularizer or constraint, if Keras 3 has the like."""
+  import keras as keras3
+
+  if not isinstance(value, dict):
+    return value
+  name, config = value.get('class_name'), dict(value.get('config') or {})
+  for kind in (keras3.regularizers, keras3.constraints):
+    if isinstance(getattr(kind, str(name), None), type):
+      return getattr(kind, name)(**config)
+  return None
+
+
+def _part(layer: Any, key: str) -> Any:
+  """The layer, or the cells, inside a wrapper, for Keras 3."""
+  if key == 'layer':
+    inside = getattr(layer, 'forward_layer', None) or layer.layer
+  else:
+    inside = getattr(layer, key, None)
+  if inside is None:
+    return None
+  if isinstance(inside, keras.layers.StackedRNNCells):
+    inside = inside.cells
+  if isinstance(inside, (list, tuple)):
+    return [_inner(cell) for cell in inside]
+  if isinstance(inside, keras.Model):
+    raise no_keras3_counterpart(layer, f' around the model {inside.name!r}')
+  return _inner(inside)
+
+
+def _inner(inside: Any) -> Any:
+  made, function = keras3_layer(inside, inside.name)
+  if function is not made:
+    raise no_keras3_counterpart(inside, ' for its activation inside a wrapper')
+  return made
+
+
+def _activation(value: Any, layer: Any, key: str) -> tuple[Any, Any]:
+  """An activation for Keras 3, or 'linear' and what must stand behind."""
+  import keras as keras3
+
+  if value is None:
+    return None, None
+  wanted = keras.activations.get(value)
+  name = value if isinstance(value, str) else wanted.__name__
+  if value not in (name, None) and name not in vars(keras.activations):
+    raise no_keras3_counterpart(layer, f' with the activation {name!r}')
+  if name == 'hard_sigmoid':
+    if key != 'activation' or hasattr(layer, 'recurrent_activation'):
+      raise no_keras3_counterpart(layer, f' with {name!r} inside')
+    return 'linear', name
+  try:
+    found = keras3.activations.get(name)
+  except ValueError:
+    raise no_keras3_counterpart(
+      layer, f' with the activation {name!r}'
+    ) from None
+  x = tf.reshape(tf.linspace(-8.0, 8.0, 65), (5, 13))
+  gap = np.abs(np.asarray(wanted(x)) - np.asarray(found(x)))
+  if not gap.max() <= 1e-5:
+    raise no_keras3_counterpart(
+      layer, f' with the activation {name!r}, which has changed its meaning'
+    )
+  return name, None
+
+
+def _activation_behind(name: str, layer: str) -> list[Any]:
+  """tf_keras' piecewise linear sigmoid as layers of Keras 3."""
+  import keras as keras3
+
+  return [
+    keras3.layers.Rescaling(0.2, 0.5, name=f'{layer}_{name}_0'),
+    keras3.layers.ReLU(max_value=1.0, name=f'{layer}_{name}_1'),
+  ]

@@ -1,0 +1,230 @@
+"""The plan of a step: what is removed, and what the weights become.
+
+Pure arrays in, pure arrays out; no model is touched.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from tfmot_paoding.layers.base import Path
+from tfmot_paoding.methods.consumer_fits import Fitting
+from tfmot_paoding.methods.group_view import GroupView, NetworkView
+from tfmot_paoding.methods.named import Method
+from tfmot_paoding.network.graph import Graph
+from tfmot_paoding.network.groups import Group, along
+from tfmot_paoding.numerics.intervals import Interval
+from tfmot_paoding.ops import Params, WeightRef
+
+Array = np.ndarray
+
+# For groups that cannot be fitted on samples.
+_BY_WEIGHTS = Method('saliency', 'greedy', 'merge')
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """What one step does to a network.
+
+  Attributes:
+    removed: (unit, the unit that absorbed it or -1), in order, by group name.
+    params: Every weight after the step, removed units zeroed on both sides.
+  """
+
+  removed: dict[Path, tuple[tuple[int, int], ...]]
+  params: dict[WeightRef, Array]
+
+
+def units_to_remove(size: int, sparsity: float) -> int:
+  """How many of `size` units a sparsity asks for, never more.
+
+  Rounded down, so that no group loses a larger share than asked for, and so
+  that one unit always stays.
+  """
+  # The allowance is for schedules: their .7 is a float32, .69999999, and shall
+  # take 70 of 100 units.
+  return min(int(np.floor(size * sparsity * (1 + 4e-7) + 1e-6)), size - 1)
+
+
+def alive_units(group: Group, masks: Mapping[WeightRef, Array]) -> Array:
+  """Which of a group's units the masks have not removed, shape (n,)."""
+  alive = np.zeros(group.size, bool)
+  for member in group.producers:
+    op = member.node.op
+    mask = masks[op.kernel]
+    axis = op.weights()[op.kernel].outgoing % mask.ndim
+    others = tuple(a for a in range(mask.ndim) if a != axis)
+    entries = mask.any(axis=others) & (member.units >= 0)
+    alive[member.units[entries]] = True
+  return alive
+
+
+def unit_masks(
+  groups: Sequence[Group], alive: Mapping[Path, Array], params: Params
+) -> dict[WeightRef, Array]:
+  """Masks of ones and zeros: zero wherever a removed unit has a weight.
+
+  Args:
+    groups: The groups.
+    alive: Which units each group still has, by its name.
+    params: The weights, for their shapes.
+
+  Returns:
+    A mask for every weight that a group's units lie in and that is masked.
+  """
+  masks: dict[WeightRef, Array] = {}
+  for group in groups:
+    for ref, index in _removed_entries(group, alive[group.name]):
+      if ref not in masks:
+        masks[ref] = np.ones(params[ref].shape, np.float32)
+      masks[ref][index] = 0.0
+  return masks
+
+
+def _removed_entries(
+  group: Group, alive: Array
+) -> Iterator[tuple[WeightRef, tuple]]:
+  """Each masked weight of a group, and the index of its removed entries."""
+  for ref, axis, masked, units in group.weights():
+    if masked:
+      gone = np.flatnonzero((units >= 0) & ~alive[units])
+      yield ref, along(axis, gone)
+
+
+def make_plan(
+  graph: Graph,
+  groups: Sequence[Group],
+  params: Params,
+  alive: Mapping[Path, Array],
+  targets: Mapping[Path, int],
+  method: Method,
+  boxes: Sequence[Interval],
+  rng: np.random.Generator,
+  memory: dict | None = None,
+  fitting: Fitting | None = None,
+) -> Plan:
+  """Plans one step, group after group from the inputs on.
+
+  Args:
+    graph: The network's graph.
+    groups: Its groups, inputs first.
+    params: Its current weights.
+    alive: Which units each group still has, by group name.
+    targets: How many units each group shall have lost in all, by group name.
+    method: How to choose and to make up for them.
+    boxes: Bounds of each input.
+    rng: The only source of chance.
+    memory: A dict that the caller keeps from one step to the next, for what
+      can be used again; see `NetworkView`.
+    fitting: Moments, for methods that need samples.
+
+  Returns:
+    The plan; empty where every target is met already.
+  """
+  params = dict(params)
+  removed: dict[Path, tuple[tuple[int, int], ...]] = {}
+  for group in groups:
+    units = alive[group.name]
+    budget = targets.get(group.name, 0) - int((~units).sum())
+    if budget <= 0:
+      continue
+    network = NetworkView(graph, params, boxes, memory, fitting)
+    chosen = _best_attempt(network, group, units, method, budget, rng)
+    removed[group.name] = chosen.removed
+    params = chosen.params
+    chosen.view.remember()
+  if fitting is not None and fitting.refreshes and removed:
+    params.update(fitting.refreshed(graph, params))
+  return Plan(removed, params)
+
+
+def _best_attempt(
+  network: NetworkView,
+  group: Group,
+  alive: Array,
+  method: Method,
+  budget: int,
+  rng: np.random.Generator,
+) -> _Attempt:
+  """What the method makes of a group, or the best of its alternatives.
+
+  Raises:
+    ValueError: no weights that it leads to are finite in float32.
+  """
+  methods, name = (method, *method.alternatives), '/'.join(group.name)
+  why = network.unseen(group) if method.needs_samples else None
+  attempts = []
+  if why is None:
+    attempts = [
+      _attempt(network, group, alive, one, budget, rng) for one in methods
+    ]
+    attempts = [one for one in attempts if _is_finite(network, one)]
+    why = None if attempts else 'the weights that fit them overflow'
+  if not attempts:
+    warnings.warn(
+      f'The units of layer {name!r} cannot be fitted on inputs: {why}. Like '
+      "units are merged by their weights instead, as 'saliency' does.",
+      stacklevel=2,
+    )
+    attempts = [_attempt(network, group, alive, _BY_WEIGHTS, budget, rng)]
+  if not _is_finite(network, attempts[0]):
+    raise ValueError(
+      f'What the units of layer {name!r} feed overflows float32 when some of '
+      'them go into others. Scale the weights down and their consumers up.'
+    )
+  if len(attempts) == 1:
+    return attempts[0]
+  return min(attempts, key=lambda one: network.fitting.change(one.params))
+
+
+def _is_finite(network: NetworkView, attempt: _Attempt) -> bool:
+  """Whether the weights that have changed are numbers in float32."""
+  largest = float(np.finfo(np.float32).max)
+  return all(
+    value is network.params[ref] or np.all(np.abs(value) <= largest)
+    for ref, value in attempt.params.items()
+  )
+
+
+class _Attempt(NamedTuple):
+  """What one method would make of one group."""
+
+  view: GroupView
+  removed: tuple[tuple[int, int], ...]
+  params: dict[WeightRef, Array]
+
+
+def _attempt(
+  network: NetworkView,
+  group: Group,
+  alive: Array,
+  method: Method,
+  budget: int,
+  rng: np.random.Generator,
+) -> _Attempt:
+  view = GroupView(network, group, alive)
+  removed = tuple(_remove(view, method, budget, rng))
+  params = {**network.params, **view.changed_params()}
+  # Later groups see producers that are already gone.
+  for ref, index in _removed_entries(group, view.alive):
+    params[ref] = np.array(params[ref])
+    params[ref][index] = 0.0
+  return _Attempt(view, removed, params)
+
+
+def _remove(
+  view: GroupView, method: Method, budget: int, rng: np.random.Generator
+) -> Iterator[tuple[int, int]]:
+  """Carries out what the method proposes; yields (removed, absorber)."""
+  proposals = method.selection.propose(view, method.criterion, budget, rng)
+  for unit, partner in proposals:
+    view.changed = np.zeros(0, int)
+    absorber = method.compensation.absorb(view, unit, partner)
+    view.remove(unit)
+    yield unit, absorber
+  method.compensation.finish(view)

@@ -1,0 +1,1 @@
+"""A model as a graph of operations, its groups of units, and its answers."""

@@ -1,0 +1,284 @@
+"""Copies of models: layers replaced one by one, weights carried over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_paoding import compat
+from tfmot_paoding.compat import keras
+from tfmot_paoding.layers.base import Path
+from tfmot_paoding.network.graph import (
+  Graph,
+  build_graph,
+  layer_paths,
+  unwrapped,
+)
+from tfmot_paoding.ops import Shape
+
+_RECURRENT = (keras.layers.RNN, keras.layers.Bidirectional)
+
+
+def clone_with(
+  model: keras.Model,
+  make_layer: Callable[[Any, Path], Any],
+  input_shapes: Callable[[Path], list[Shape] | None] = lambda path: None,
+  input_dtype: Callable[[Path, Any], tf.DType] | None = None,
+) -> keras.Model:
+  """A model of the same structure with its layers made anew.
+
+  Each layer and nested model is made once, however it is reached: what is
+  shared in the model is shared in its clone.
+
+  Args:
+    model: A functional or Sequential model; it is not changed.
+    make_layer: Gives the new layer for a layer and its path.
+    input_shapes: Gives the new input shapes of the nested model at a path,
+      without the batch axis; None to leave them as they are.
+    input_dtype: Gives the new type of an input, a Keras tensor, of the model
+      at a path; None to leave all as they are.
+
+  Returns:
+    The new model, with fresh weights.
+  """
+  paths = layer_paths(model)
+  made: dict[int, Any] = {}
+
+  def clone(layer: Any) -> Any:
+    path = paths[id(unwrapped(layer))]
+    if id(layer) not in made:
+      made[id(layer)] = (
+        clone_model(layer, path)
+        if compat.is_graph_model(layer)
+        else make_layer(layer, path)
+      )
+    return made[id(layer)]
+
+  def clone_model(inside: keras.Model, path: Path) -> keras.Model:
+    shapes = input_shapes(path)
+    dtypes = None
+    if input_dtype is not None:
+      dtypes = [input_dtype(path, tensor) for tensor in inside.inputs]
+    return keras.models.clone_model(
+      inside,
+      input_tensors=_inputs_of(inside, shapes, dtypes)
+      if shapes or dtypes
+      else None,
+      clone_function=clone,
+    )
+
+  return clone_model(model, ())
+
+
+def _inputs_of(
+  model: keras.Model,
+  shapes: list[Shape] | None,
+  dtypes: list[tf.DType] | None,
+) -> list[Any]:
+  """Inputs like a model's, of other shapes or types."""
+  shapes = shapes or [old.shape[1:] for old in model.inputs]
+  dtypes = dtypes or [old.dtype for old in model.inputs]
+  return [
+    keras.Input(
+      batch_size=old.shape[0],
+      shape=shape,
+      dtype=dtype,
+      name=compat.tensor_position(old)[0].name,
+    )
+    for old, shape, dtype in zip(model.inputs, shapes, dtypes, strict=True)
+  ]
+
+
+def fresh_layer(layer: Any, config: dict[str, Any] | None = None) -> Any:
+  """A layer of the same class, unbuilt.
+
+  Args:
+    layer: The layer.
+    config: What to make it of; None for its own config.
+
+  Raises:
+    ValueError: `layer` was revived from a SavedModel, so that nothing but its
+      traced functions is known; or its class does not make a layer of its own
+      config.
+  """
+  if type(layer) is keras.layers.Lambda:
+    return compat.fresh_lambda(layer)
+  if compat.is_revived(layer):
+    raise ValueError(
+      f'The layer {layer.name!r} of the class {type(layer).__name__!r} comes '
+      'from a SavedModel, which holds only functions traced from it: no such '
+      'layer can be made anew. Register the class with '
+      'register_keras_serializable, and load the model again.'
+    )
+  try:
+    return type(layer).from_config(config or layer.get_config())
+  except (TypeError, NotImplementedError) as error:
+    raise ValueError(
+      f'Layer {layer.name!r} of class {type(layer).__name__} cannot be made '
+      f'again from its config, as a copy of the model needs it ({error}). Let '
+      '`get_config` hold every argument of `__init__`, and `__init__` take '
+      '**kwargs for `name` and `dtype`.'
+    ) from error
+
+
+def plain_copy(model: keras.Model) -> keras.Model:
+  """A copy without wrappers that begins anew with every sample.
+
+  It takes any number of samples, also where the model has a fixed batch.
+  """
+
+  def make_layer(layer: Any, _: Path) -> Any:
+    fresh = fresh_layer(unwrapped(layer))
+    for inner in fresh._flatten_layers():
+      if isinstance(inner, _RECURRENT):
+        inner.stateful = False
+    return fresh
+
+  plain = clone_with(model, make_layer)
+  copy_weights(build_graph(model), build_graph(plain))
+  return plain
+
+
+def has_state(model: keras.Model) -> bool:
+  """Whether what a model answers depends on what it was asked before."""
+  return any(
+    isinstance(layer, _RECURRENT) and layer.stateful
+    for layer in model._flatten_layers()
+  )
+
+
+def leaf_paths(graph: Graph) -> list[Path]:
+  """The paths of the layers that are no nested models."""
+  return [
+    path
+    for path, layer in graph.layers.items()
+    if not compat.is_graph_model(layer)
+  ]
+
+
+def copy_weights(source: Graph, target: Graph) -> None:
+  """Sets every layer's weights to those of the same path in `source`.
+
+  Kernels that were replaced by hand, such as tied ones, become the layer's own.
+
+  Raises:
+    ValueError: a layer's weights are none that its config leads to.
+  """
+  for path in leaf_paths(source):
+    old, new = source.layers[path], target.layers[path]
+    values = old.get_weights()
+    if [x.shape for x in values] != [tuple(x.shape) for x in new.weights]:
+      values = _by_attribute(source, target, path)
+    set_weights(new, values)
+
+
+def _by_attribute(source: Graph, target: Graph, path: Path) -> list:
+  """A layer's weights where its variables are not those that it built."""
+  refs = [ref for ref in source.weight_refs() if ref.layer == path]
+  known = {id(target.weight(ref)): source.weight(ref) for ref in refs}
+  found = [known.get(id(weight)) for weight in target.layers[path].weights]
+  shapes = [tuple(weight.shape) for weight in target.layers[path].weights]
+  if [None if x is None else tuple(x.shape) for x in found] != shapes:
+    raise ValueError(
+      f'Layer {"/".join(path)!r} holds weights of shapes '
+      f'{[tuple(x.shape) for x in source.layers[path].weights]}, but one made '
+      f'anew from its config has {shapes}: they were replaced by hand. Build '
+      'the model so that its layers make their own weights.'
+    )
+  return [compat.keras.backend.get_value(x) for x in found]
+
+
+def set_weights(layer: Any, values: list) -> None:
+  """Sets a layer's weights, and what it derives from them."""
+  layer.set_weights(values)
+  if hasattr(layer, 'finalize_state'):  # statistics that `adapt` has taken
+    layer.finalize_state()
+
+
+def in_float32(model: keras.Model) -> keras.Model:
+  """The model with every layer, input and weight in float32.
+
+  Args:
+    model: A model without wrappers, not changed; mixed precision, float16,
+      bfloat16 or float64.
+
+  Returns:
+    A copy; the model itself where it is in float32 already.
+
+  Raises:
+    ValueError: a weight is larger than float32 can hold.
+  """
+  if _is_float32(model):
+    return model
+
+  def make_layer(layer: Any, _: Path) -> Any:
+    return type(layer).from_config(_as_float32(layer.get_config()))
+
+  def dtype(_: Path, old: Any) -> tf.DType:
+    return tf.float32 if old.dtype.is_floating else old.dtype
+
+  made = clone_with(model, make_layer, input_dtype=dtype)
+  with np.errstate(over='ignore'):  # answered below
+    copy_weights(build_graph(model), build_graph(made))
+  for old, new in zip(model.weights, made.weights, strict=True):
+    if old.dtype == tf.float64 and np.any(
+      np.isfinite(old.numpy()) & ~np.isfinite(new.numpy())
+    ):
+      raise ValueError(
+        f'The weight {old.name!r} is larger than float32 can hold, which files '
+        'and devices compute in. Scale the model down.'
+      )
+  return made
+
+
+def with_whole_inputs(
+  model: keras.Model, names: Collection[str]
+) -> keras.Model:
+  """The model with some of its inputs int32."""
+
+  def dtype(path: Path, old: Any) -> tf.DType:
+    named = not path and compat.tensor_position(old)[0].name in names
+    return tf.int32 if named else old.dtype
+
+  made = clone_with(
+    model, lambda layer, _: fresh_layer(layer), input_dtype=dtype
+  )
+  copy_weights(build_graph(model), build_graph(made))
+  return made
+
+
+def _is_float32(model: keras.Model) -> bool:
+  """Whether all that a model holds and works with is float32 or whole."""
+  tensors = [*model.inputs, *model.outputs, *model.weights]
+  dtypes = [tensor.dtype for tensor in tensors]
+  for layer in model.submodules:
+    policy = getattr(layer, 'dtype_policy', None)
+    if isinstance(layer, keras.Model):
+      continue  # the session's policy, by which it computes nothing
+    if isinstance(policy, keras.mixed_precision.Policy):
+      dtypes += [tf.as_dtype(policy.compute_dtype or 'float32')]
+  return all(not d.is_floating or d == tf.float32 for d in dtypes)
+
+
+def _as_float32(config: Any) -> Any:
+  """A layer's config, and those in it, with every policy float32."""
+  if isinstance(config, tuple):
+    return tuple(_as_float32(part) for part in config)
+  if isinstance(config, list):
+    return [_as_float32(part) for part in config]
+  if not isinstance(config, dict):
+    return config
+  return {
+    key: 'float32'
+    if key == 'dtype' and _is_policy(value)
+    else _as_float32(value)
+    for key, value in config.items()
+  }
+
+
+def _is_policy(value: Any) -> bool:
+  """Whether a config's `dtype` is one of real numbers, or of a policy."""
+  return isinstance(value, dict) or 'float' in str(value)

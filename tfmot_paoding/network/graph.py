@@ -1,0 +1,435 @@
+"""A Keras model as a flat graph of operations.
+
+Nested models are inlined, pruning wrappers looked through. Each tensor is a
+value with an index; each operation a node between values. The layer a node
+came from is known by its path of names, which is the same in the original,
+the wrapped, the stripped and the compact model. A layer that is reached in
+several ways, as inside a nested model that another one holds as well, has one
+path, the first: it is one layer, called repeatedly.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_paoding import compat
+from tfmot_paoding.compat import keras
+from tfmot_paoding.layers import handler_of
+from tfmot_paoding.layers.base import Path, opaque
+from tfmot_paoding.network.keras_masks import carries_mask, heeds_mask
+from tfmot_paoding.ops import (
+  Op,
+  Opaque,
+  Permute,
+  Reshape,
+  Shape,
+  Softmax,
+  WeightRef,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Node:
+  """One operation between values.
+
+  Attributes:
+    op: The operation.
+    inputs: The indexes of the values it reads.
+    outputs: The indexes of the values it makes.
+    path: The path of the layer it came from.
+  """
+
+  op: Op
+  inputs: tuple[int, ...]
+  outputs: tuple[int, ...]
+  path: Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+  """One call of a layer that is no walked model.
+
+  Attributes:
+    keras_node: Keras's own record of the call.
+    path: The layer's path.
+    inputs: The values that its Keras tensors are, in their order.
+    outputs: The values that it makes.
+    nodes: Its operations; none for an identity, whose output is its input.
+  """
+
+  keras_node: Any
+  path: Path
+  inputs: tuple[int, ...]
+  outputs: tuple[int, ...]
+  nodes: tuple[Node, ...]
+
+
+@dataclasses.dataclass
+class Graph:
+  """A model's operations in the order of computation.
+
+  Attributes:
+    nodes: Inputs first.
+    shapes: Each value's shape without the batch axis.
+    inputs: The values that are the model's inputs.
+    outputs: The values that are the model's outputs.
+    layers: The layer of each path, wrappers taken off; also those inside
+      nested models that are not walked.
+    wrappers: The pruning wrapper of each path that has one.
+    calls: How often each layer is called.
+    paths: The path of each layer by its id.
+    masked: The values that a Keras mask may travel with.
+    layer_calls: Every call, in the order of computation.
+    layer_inputs: The values that each layer reads, in its last call.
+    layer_outputs: The values that each layer makes, in its last call.
+  """
+
+  nodes: list[Node] = dataclasses.field(default_factory=list)
+  shapes: list[Shape] = dataclasses.field(default_factory=list)
+  inputs: tuple[int, ...] = ()
+  outputs: tuple[int, ...] = ()
+  layers: dict[Path, Any] = dataclasses.field(default_factory=dict)
+  wrappers: dict[Path, Any] = dataclasses.field(default_factory=dict)
+  calls: dict[Path, int] = dataclasses.field(default_factory=dict)
+  paths: dict[int, Path] = dataclasses.field(default_factory=dict)
+  masked: set[int] = dataclasses.field(default_factory=set)
+  layer_calls: list[Call] = dataclasses.field(default_factory=list)
+  layer_inputs: dict[Path, tuple[int, ...]] = dataclasses.field(
+    default_factory=dict
+  )
+  layer_outputs: dict[Path, tuple[int, ...]] = dataclasses.field(
+    default_factory=dict
+  )
+
+  def add_value(self, shape: Shape) -> int:
+    """A new value of a shape."""
+    self.shapes.append(shape)
+    return len(self.shapes) - 1
+
+  def weight_refs(self) -> dict[WeightRef, None]:
+    """Every weight that the operations read, each once, in order."""
+    return {ref: None for node in self.nodes for ref in node.op.weights()}
+
+  def weight(self, ref: WeightRef) -> Any:
+    """The variable that a reference stands for."""
+    return operator.attrgetter(ref.name)(self.layers[ref.layer])
+
+  def readers(self) -> dict[int, list[Node]]:
+    """The nodes that read each value."""
+    found: dict[int, list[Node]] = {i: [] for i in range(len(self.shapes))}
+    for node in self.nodes:
+      for value in node.inputs:
+        found[value].append(node)
+    return found
+
+  def writer(self) -> dict[int, Node]:
+    """The node that makes each value; the inputs have none."""
+    return {value: node for node in self.nodes for value in node.outputs}
+
+
+def build_graph(model: keras.Model) -> Graph:
+  """The graph of a built Sequential or functional model.
+
+  Args:
+    model: A tf_keras model, wrapped for pruning or not.
+
+  Returns:
+    Its graph.
+
+  Raises:
+    TypeError: `model` is not a tf_keras model.
+    ValueError: `model` is subclassed or not built.
+  """
+  check_model(model)
+  graph = Graph(paths=layer_paths(model))
+  inputs = [graph.add_value(_shape_of(tensor)) for tensor in model.inputs]
+  graph.inputs = tuple(inputs)
+  graph.outputs = tuple(_inline(graph, model, inputs))
+  return graph
+
+
+def check_model(model: Any) -> None:
+  """Raises unless `model` is a built Sequential or functional tf_keras model.
+
+  Raises:
+    TypeError: it is no tf_keras model.
+    ValueError: it is subclassed or not built.
+  """
+  if compat.is_keras3(model):
+    raise TypeError(
+      f'Expected a tf_keras (Keras 2) model, but got the Keras 3 object '
+      f'{type(model).__name__}. TFMOT runs on tf_keras: pass a Keras 3 model '
+      'through from_keras3 first; or build it with tf_keras from the start, '
+      'for which TF_USE_LEGACY_KERAS=1 makes tf.keras stand.'
+    )
+  if not isinstance(model, keras.Model):
+    raise TypeError(
+      'Expected a Sequential or functional tf_keras model, but got '
+      f'{model!r}. Single layers and lists of layers cannot be pruned by '
+      'what they mean to the layers around them: pass the whole model.'
+    )
+  _check_wrappers(model)
+  if compat.is_graph_model(model):
+    return
+  if isinstance(model, keras.Sequential):
+    raise ValueError(
+      f'The model {model.name!r} is not built. Give its first layer an '
+      '`input_shape`, or call `model.build(input_shape)` first.'
+    )
+  raise ValueError(
+    f'The model {model.name!r} is subclassed: its layers cannot be walked. '
+    'Pass from_subclassed(model), which traces its `call`; or express it with '
+    'the functional API, tf_keras.Model(inputs, outputs).'
+  )
+
+
+def _check_wrappers(model: keras.Model) -> None:
+  """Raises where a SavedModel was loaded without the class of its wrappers.
+
+  What comes of them are traced functions of the same class name, which
+  strip_pruning leaves in place.
+  """
+  for layer in model.layers:
+    if compat.is_graph_model(layer):
+      _check_wrappers(layer)
+    elif compat.is_revived(layer) and type(layer).__name__.startswith('Prune'):
+      raise ValueError(
+        f'The layer {layer.name!r} of the model {model.name!r} is a pruning '
+        f'wrapper ({type(layer).__name__}) that was loaded from a SavedModel '
+        'without its class, so that nothing can strip it. Import '
+        'tfmot_paoding, and load the model within prune_scope().'
+      )
+
+
+def unwrapped(layer: Any) -> Any:
+  """The layer inside a pruning wrapper, or the layer itself."""
+  return layer.layer if isinstance(layer, compat.PruneLowMagnitude) else layer
+
+
+def layer_paths(model: keras.Model) -> dict[int, Path]:
+  """The path of each layer inside a model, nested models' too, by its id.
+
+  Args:
+    model: A built Sequential or functional model, wrapped for pruning or not;
+      the ids are those of the layers inside wrappers.
+  """
+  found: dict[int, Path] = {}
+
+  def walk(inside: keras.Model, outer: Path) -> None:
+    called = [call.layer for call in compat.ordered_nodes(inside)]
+    for layer in map(unwrapped, [*called, *inside.layers]):
+      if id(layer) in found:
+        continue
+      found[id(layer)] = (*outer, layer.name)
+      if compat.is_graph_model(layer):
+        walk(layer, found[id(layer)])
+
+  walk(model, ())
+  return found
+
+
+def read_params(graph: Graph) -> dict[WeightRef, np.ndarray]:
+  """Every weight that the operations read, as float64.
+
+  Raises:
+    ValueError: a weight is NaN or infinite.
+  """
+  params = {}
+  for ref in graph.weight_refs():
+    value = keras.backend.get_value(graph.weight(ref))
+    params[ref] = np.asarray(value, np.float64)
+    if not np.all(np.isfinite(params[ref])):
+      raise ValueError(
+        f'The weight {ref.name!r} of layer {"/".join(ref.layer)!r} holds NaN '
+        'or infinite values. Repair or retrain the model first.'
+      )
+  return params
+
+
+def _inline(graph: Graph, model: keras.Model, inputs: list[int]) -> list[int]:
+  """Appends a model's nodes; returns the values of its outputs."""
+  values: dict[tuple[int, int, int], int] = {}
+
+  def bind(tensor: Any, value: int) -> None:
+    layer, node, position = compat.tensor_position(tensor)
+    values[id(layer), node, position] = value
+
+  for tensor, value in zip(model.inputs, inputs, strict=True):
+    bind(tensor, value)
+  for call in compat.ordered_nodes(model):
+    if call.is_input:
+      continue
+    sources = [
+      values[id(layer), node, position]
+      for layer, node, position in compat.inbound_tensors(call)
+    ]
+    made = _add_call(graph, call, sources)
+    for position, value in enumerate(made):
+      values[id(call.layer), compat.node_position(call), position] = value
+  outputs = []
+  for tensor in model.outputs:
+    layer, node, position = compat.tensor_position(tensor)
+    outputs.append(values[id(layer), node, position])
+  return outputs
+
+
+def _add_call(graph: Graph, call: Any, sources: list[int]) -> list[int]:
+  """Appends one call of a layer or nested model; returns its outputs."""
+  layer = unwrapped(call.layer)
+  path = graph.paths[id(layer)]
+  graph.calls[path] = graph.calls.get(path, 0) + 1
+  graph.layers[path] = layer
+  if layer is not call.layer:
+    graph.wrappers[path] = call.layer
+  odd = _what_is_odd(call)
+  if compat.is_graph_model(layer) and not odd:
+    made = _inline(graph, layer, sources)
+  else:
+    _note_layers(graph, layer)
+    first = len(graph.nodes)
+    made = list(_lower(graph, call, layer, path, sources, odd))
+    nodes = tuple(graph.nodes[first:])
+    graph.layer_calls.append(
+      Call(call, path, tuple(sources), tuple(made), nodes)
+    )
+  graph.layer_inputs[path] = tuple(sources)
+  graph.layer_outputs[path] = tuple(made)
+  return made
+
+
+def _what_is_odd(call: Any) -> str | None:
+  """Why a call is not the layer's function at inference, or None."""
+  if call.call_kwargs.get('training') not in (None, False):
+    return 'is called with training=True'
+  if not compat.takes_plain_tensors(call):
+    return 'takes or gives more than plain tensors'
+  return None
+
+
+def _note_layers(graph: Graph, layer: Any) -> None:
+  """Files the layers of a nested model that is not walked."""
+  if not compat.is_graph_model(layer):
+    return
+  for inner in map(unwrapped, layer.layers):
+    graph.layers[graph.paths[id(inner)]] = inner
+    _note_layers(graph, inner)
+
+
+def _lower(
+  graph: Graph,
+  call: Any,
+  layer: Any,
+  path: Path,
+  sources: list[int],
+  odd: str | None,
+) -> Iterator[int]:
+  """Appends the operations of one layer call; yields its output values."""
+  tensors = tf.nest.flatten(call.outputs)
+  in_shapes = [graph.shapes[source] for source in sources]
+  out_shapes = [_shape_of(tensor, in_shapes[0]) for tensor in tensors]
+  chains = handler_of(layer).lower_parts(layer, call, in_shapes, out_shapes)
+  if chains is None:
+    if len(out_shapes) > 1:
+      odd = odd or 'takes or gives more than plain tensors'
+    ops = _operations(call, layer, path, in_shapes, out_shapes[0], odd)
+    yield from _append(graph, ops, layer, path, sources, tensors)
+    return
+  for ops, tensor in zip(chains, tensors, strict=True):
+    yield from _append(graph, ops, layer, path, sources, [tensor])
+
+
+def _append(
+  graph: Graph,
+  ops: list[Op],
+  layer: Any,
+  path: Path,
+  sources: list[int],
+  tensors: Sequence[Any],
+) -> tuple[int, ...]:
+  """Appends operations, one behind the other; returns the last one's values."""
+  in_shape = graph.shapes[sources[0]]
+  out_shapes = [_shape_of(tensor, in_shape) for tensor in tensors]
+  came = any(source in graph.masked for source in sources)
+  if came and heeds_mask(layer):
+    ops = [op.under_mask() for op in ops]
+  if isinstance(layer, keras.layers.Masking) and sources[0] not in graph.inputs:
+    # Elsewhere pruning could change which steps it takes away.
+    ops = opaque(layer, 'compares what layers make with a value')
+  if _needs_more_sizes(ops, in_shape, tensors[0], out_shapes[0]):
+    ops = opaque(layer, 'depends on sizes that are not known')
+  if any(isinstance(op, Opaque) for op in ops):
+    ops = [op for op in ops if isinstance(op, Opaque)][:1]
+  if not ops:
+    return (sources[0],)
+  current, shape = tuple(sources), in_shape
+  for op in ops:
+    if op is ops[-1]:
+      shapes = out_shapes
+    else:
+      shape = op.out_shape(shape, out_shapes[0])
+      shapes = [shape]
+    made = tuple(graph.add_value(shape) for shape in shapes)
+    graph.nodes.append(Node(op, current, made, path))
+    current = made
+  graph.masked.update(
+    value
+    for value, tensor in zip(current, tensors, strict=True)
+    if carries_mask(layer, tensor, came)
+  )
+  return current
+
+
+def _operations(
+  call: Any,
+  layer: Any,
+  path: Path,
+  in_shapes: list[Shape],
+  out_shape: Shape,
+  odd: str | None,
+) -> list[Op]:
+  """What a layer's handler says of one call, opaque if the call is odd."""
+  handler = handler_of(layer)
+  if handler.reads_calls:
+    return handler.lower_call(layer, call, in_shapes, out_shape)
+  if odd is not None:
+    return opaque(layer, odd)
+  return handler.lower(layer, path, in_shapes, out_shape)
+
+
+def _needs_more_sizes(
+  ops: list[Op], in_shape: Shape, tensor: Any, out_shape: Shape
+) -> bool:
+  """Whether an operation on a tensor mixes entries of an unknown number."""
+  sizes = _sizes_of(tensor)
+  for op in ops:
+    if isinstance(op, (Softmax, Permute)) and sizes[-1:] == [None]:
+      return True
+    source = in_shape if op is ops[0] else out_shape
+    if isinstance(op, Reshape) and (
+      None in sizes or np.prod(source) != np.prod(op.shape)
+    ):
+      return True
+  return False
+
+
+def _sizes_of(tensor: Any) -> list[int | None]:
+  """A Keras tensor's sizes without the batch axis."""
+  shape = getattr(tensor, 'shape', None)
+  return shape.as_list()[1:] if shape is not None and shape.rank else []
+
+
+def _shape_of(tensor: Any, source: Shape = ()) -> Shape:
+  """Its sizes; unknown ones as in what it was made from, else 1."""
+  sizes = _sizes_of(tensor)
+  if len(source) != len(sizes):
+    source = (1,) * len(sizes)
+  return tuple(
+    there if size is None else int(size)
+    for size, there in zip(sizes, source, strict=True)
+  )

@@ -1,0 +1,339 @@
+"""Runs a network on samples, with any weights, layer by layer.
+
+Every layer is called as Keras calls it, also those that the package does not
+know. Only batch normalization takes the statistics of the samples: what comes
+out of it then has the mean and the variance that it has on the training data,
+channel by channel, whatever the samples are like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_paoding import compat
+from tfmot_paoding.compat import keras
+from tfmot_paoding.layers import inner_layer
+from tfmot_paoding.layers.base import Path
+from tfmot_paoding.network.cloning import plain_copy
+from tfmot_paoding.network.graph import Call, Graph, build_graph
+from tfmot_paoding.network.outputs import Head
+from tfmot_paoding.ops import (
+  Elementwise,
+  Opaque,
+  Params,
+  Product,
+  Scale,
+  Softmax,
+  WeightRef,
+)
+
+Array = np.ndarray
+Moments = tuple[Array, Array]
+
+# How many samples gradients are taken on.
+_PROBED = 128
+_SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
+
+
+class Simulation:
+  """A private copy of a model, and samples to run it on.
+
+  Batch normalization that is called several times, or along another axis than
+  the last, is never refreshed: the former runs on its stored statistics, the
+  latter keeps those that the samples had in the first run. Layers that draw at
+  random do not; stateful ones begin anew with every sample.
+
+  Args:
+    model: The model, wrapped or not; it is not changed.
+    samples: One array an input, with a batch axis.
+  """
+
+  def __init__(self, model: keras.Model, samples: list[Array]):
+    plain = plain_copy(model)
+    self.graph = build_graph(plain)
+    self._inputs = [
+      tf.cast(x, tensor.dtype)
+      for x, tensor in zip(samples, plain.inputs, strict=True)
+    ]
+    self._read_last = _read_last(self.graph.layer_calls)
+    self._standing: dict[int, tuple[tf.Tensor, tf.Tensor]] = {}
+    self._activations = _taken_off(self.graph)
+
+  def run(self, params: Params, wanted: Iterable[int]) -> dict[int, Array]:
+    """The samples' values under some weights.
+
+    Args:
+      params: The weights.
+      wanted: Which values to keep.
+
+    Returns:
+      Arrays with a batch axis; values inside a layer are left out.
+    """
+    wanted = set(wanted)
+    found = self._run(params, wanted, {})
+    return {
+      value: x.numpy().astype(np.float32)
+      for value, x in found.items()
+      if value in wanted and isinstance(x, tf.Tensor)
+    }
+
+  def squared_gradient(
+    self,
+    params: Params,
+    value: int,
+    heads: list[Head],
+    scales: list[Array],
+    columns: int,
+  ) -> Array:
+    """Mean squared gradient of the outputs at a value, over samples.
+
+    Args:
+      params: The weights.
+      value: The value.
+      heads: What the outputs mean.
+      scales: The unit that each output's logits count in.
+      columns: The length of the value's last axis.
+
+    Returns:
+      Shape (columns,), positions and outputs summed up; zeros where nothing
+      leads to the outputs.
+    """
+    count = min(_PROBED, len(self._inputs[0]))
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+      values = self._run(
+        params, {*self.graph.outputs}, {}, count, watched=(tape, value)
+      )
+      total = tf.zeros([])
+      rng = np.random.default_rng(0)
+      for head, scale, output in zip(
+        heads, scales, self.graph.outputs, strict=True
+      ):
+        logits = head.logits(values[output])
+        # Random signs: in the mean over samples, products of two drop out.
+        signs = rng.choice([-1.0, 1.0], logits.shape) / scale
+        total += tf.reduce_sum(logits * signs.astype(np.float32))
+    found = tape.gradient(total, values.get(value))
+    if found is None:
+      return np.zeros(columns)
+    squares = np.square(np.asarray(found, np.float64))
+    return squares.reshape(-1, columns).sum(0) / count
+
+  def statistics(self, params: Params) -> dict[WeightRef, Moments]:
+    """Mean and variance that each batch normalization sees, by its mean.
+
+    Of one that is called several times the means over its calls.
+    """
+    seen: dict[WeightRef, list[Moments]] = {}
+    norms = [call for call in self.graph.layer_calls if self._is_norm(call)]
+    self._run(params, {call.outputs[0] for call in norms}, seen)
+    return {
+      ref: tuple(np.mean(part, 0) for part in zip(*moments, strict=True))
+      for ref, moments in seen.items()
+    }
+
+  def _run(
+    self,
+    params: Params,
+    wanted: set[int],
+    seen: dict[WeightRef, list[Moments]],
+    count: int | None = None,
+    watched: tuple[tf.GradientTape | None, int] = (None, -1),
+  ) -> dict[int, Any]:
+    """Values by index; moments in front of batch normalization into `seen`.
+
+    Args:
+      params: The weights.
+      wanted: The values to keep.
+      seen: Filled by the reference of each batch normalization's mean.
+      count: How many of the samples to run.
+      watched: A tape, and the value that it shall watch and that is kept.
+    """
+    tape, kept = watched
+    wanted = {*wanted, kept} if tape else wanted
+    values: dict[int, Any] = {
+      value: x[:count]
+      for value, x in zip(self.graph.inputs, self._inputs, strict=True)
+    }
+    self._assign(params)
+    for number, call in enumerate(self.graph.layer_calls):
+      if wanted <= values.keys():
+        break
+      if not call.nodes:
+        continue
+      sources = [values[value] for value in call.inputs]
+      results = self._results(number, call, sources, seen)
+      if call.path in self._activations:
+        before = call.nodes[-2].outputs[0]
+        if before in wanted:
+          values[before] = results[0]
+        if tape and before == kept:
+          tape.watch(results[0])
+        activation = self._activations[call.path]
+        results = [_with_mask(activation(results[0]), results[0])]
+      values.update(zip(call.outputs, results, strict=True))
+      if tape and kept in call.outputs:
+        tape.watch(values[kept])
+      if call.nodes[0].outputs[0] in wanted - values.keys():
+        values |= _inside(self.graph.layers[call.path], call, sources)
+      for value in self._read_last[number] - wanted:
+        values.pop(value, None)  # wide networks have large ones
+    return values
+
+  def _results(
+    self,
+    number: int,
+    call: Call,
+    sources: list[Any],
+    seen: dict[WeightRef, list[Moments]],
+  ) -> list[Any]:
+    """What a call makes, one entry an output."""
+    layer = self.graph.layers[call.path]
+    op = call.nodes[0].op
+    if self._is_norm(call):
+      norm = inner_layer(layer)
+      moments = _moments(norm, sources[0])
+      if isinstance(op, Scale):
+        seen.setdefault(op.mean, []).append(
+          tuple(part.numpy().astype(np.float64).ravel() for part in moments)
+        )
+      if not isinstance(op, Scale) and not _in_training(call):
+        moments = self._standing.setdefault(number, moments)
+      if not isinstance(op, Scale) or self.graph.calls[call.path] == 1:
+        return [_normalized(norm, sources[0], moments)]
+    training = False
+    if _in_training(call) and not compat.is_random(layer):
+      training = None
+    return tf.nest.flatten(
+      compat.call_again(call.keras_node, sources, training)
+    )
+
+  def _is_norm(self, call: Call) -> bool:
+    """Whether a call is batch normalization by mean and variance."""
+    if not call.nodes:
+      return False
+    op, layer = call.nodes[0].op, self.graph.layers[call.path]
+    if isinstance(op, Opaque):
+      return type(layer) is keras.layers.BatchNormalization
+    return isinstance(op, Scale) and op.mean is not None
+
+  def _assign(self, params: Params) -> None:
+    for ref in self.graph.weight_refs():
+      variable = self.graph.weight(ref)
+      variable.assign(params[ref])
+
+
+def _taken_off(graph: Graph) -> dict[Path, Callable]:
+  """Activations inside products' layers, which then make what is in front."""
+  found: dict[Path, Callable] = {}
+  for call in graph.layer_calls:
+    if len(call.nodes) < 2 or call.path in found:
+      continue
+    product, last = (node.op for node in call.nodes[-2:])
+    core = inner_layer(graph.layers[call.path])
+    if isinstance(product, Product) and isinstance(
+      last, (Elementwise, Softmax)
+    ):
+      found[call.path] = core.activation
+      core.activation = keras.activations.linear
+  return found
+
+
+def _with_mask(made: tf.Tensor, source: tf.Tensor) -> tf.Tensor:
+  """A tensor that hides the same steps as the one it was made from."""
+  if hasattr(source, '_keras_mask'):
+    made._keras_mask = source._keras_mask
+  return made
+
+
+def _read_last(calls: list[Call]) -> list[set[int]]:
+  """The values that each call is the last to read."""
+  last: dict[int, int] = {}
+  for number, call in enumerate(calls):
+    if call.nodes:
+      last.update(dict.fromkeys(call.inputs, number))
+  found: list[set[int]] = [set() for _ in calls]
+  for value, number in last.items():
+    found[number].add(value)
+  return found
+
+
+def _in_training(call: Call) -> bool:
+  """Whether a layer is called as in training, whatever the model does."""
+  return compat.training_of(call.keras_node) not in (None, False)
+
+
+def _inside(
+  layer: keras.layers.Layer, call: Call, sources: list[tf.Tensor]
+) -> dict[int, tf.Tensor]:
+  """What stands between the two halves of a separable convolution."""
+  x, core = sources[0], inner_layer(layer)
+  if not isinstance(core, _SEPARABLE):
+    return {}
+  # Steps of TimeDistributed go along with the batch.
+  steps = tf.shape(x)[: x.shape.rank - core.rank - 1]
+  x = tf.reshape(x, tf.concat([[-1], tf.shape(x)[len(steps) :]], 0))
+  kernel = core.depthwise_kernel
+  strides, rates, padding = core.strides, core.dilation_rate, core.padding
+  if len(core.strides) == 1:
+    if padding == 'causal':
+      reach = (core.kernel_size[0] - 1) * rates[0]
+      x, padding = tf.pad(x, [[0, 0], [reach, 0], [0, 0]]), 'valid'
+    x, kernel = x[:, None], kernel[None]
+    strides, rates = strides * 2, (1, *rates)
+  made = keras.backend.depthwise_conv2d(
+    x, kernel, strides, padding, core.data_format, rates
+  )
+  if len(core.strides) == 1:
+    made = made[:, 0]
+  made = tf.reshape(made, tf.concat([steps, tf.shape(made)[1:]], 0))
+  return {call.nodes[0].outputs[0]: made}
+
+
+def _moments(
+  layer: keras.layers.Layer, x: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+  """Mean and variance over all axes but those that are normalized.
+
+  Steps that a mask hides do not count, as in training.
+  """
+  mask = getattr(x, '_keras_mask', None)
+  x = tf.cast(x, tf.float32)
+  axes = [k for k in range(x.shape.rank) if k not in _axes(layer, x)]
+  if mask is None or not np.any(mask):
+    return tf.nn.moments(x, axes, keepdims=True)
+  weights = tf.cast(mask, tf.float32)
+  weights = tf.reshape(
+    weights,
+    tf.concat([tf.shape(mask), [1] * (x.shape.rank - mask.shape.rank)], 0),
+  )
+  return tf.nn.weighted_moments(x, axes, weights, keepdims=True)
+
+
+def _normalized(
+  layer: keras.layers.Layer, x: tf.Tensor, moments: Moments
+) -> tf.Tensor:
+  """The normalized tensor, hidden steps hidden as before."""
+  shape = [
+    x.shape[k] if k in _axes(layer, x) else 1 for k in range(len(x.shape))
+  ]
+  beta, gamma = (
+    None if weight is None else tf.reshape(tf.cast(weight, tf.float32), shape)
+    for weight in (layer.beta, layer.gamma)
+  )
+  made = tf.nn.batch_normalization(
+    tf.cast(x, tf.float32), *moments, beta, gamma, layer.epsilon
+  )
+  return _with_mask(tf.cast(made, x.dtype), x)
+
+
+def _axes(layer: keras.layers.Layer, x: tf.Tensor) -> list[int]:
+  """The axes that batch normalization keeps apart, counted from the front.
+
+  Inside a TimeDistributed the tensor has axes more than the layer knows of.
+  """
+  more = x.shape.rank - layer.input_spec.ndim
+  return [axis + more for axis in layer.axis]

@@ -1,0 +1,115 @@
+"""The callback that drives a pruning schedule in `fit`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfmot_paoding import compat
+from tfmot_paoding.pruning.driver import History
+from tfmot_paoding.pruning.following import Follower
+from tfmot_paoding.pruning.shares import warn_of_rounding
+from tfmot_paoding.pruning.unit_wrapper import UnitWrapper
+
+
+class UpdatePruningStep(compat.UpdatePruningStep):
+  """Prunes as training goes on; a TFMOT `UpdatePruningStep`.
+
+  At each step at which the schedule asks for it, units are chosen by the
+  weights as training has made them. Removed units stay removed to the end.
+  A training loop of your own calls `on_train_begin`, then `on_epoch_end` and,
+  for each batch, `on_train_batch_begin` or `on_train_batch_end`.
+
+  What other callbacks save at any time is a whole model at the sparsity of its
+  step, from which training goes on. What restores weights when training ends
+  (`EarlyStopping`) stands before this callback, which warns if they are of a
+  step at which fewer units were removed.
+
+  Args:
+    calibration_data: As in `run_schedule`, for methods that fit.
+    prior: As in `run_schedule`.
+
+  Example:
+  ```python
+  wrapped = paoding.prune_low_saliency(model, schedule)
+  wrapped.compile(...)
+  wrapped.fit(x, y, callbacks=[paoding.UpdatePruningStep()])
+  ```
+  """
+
+  def __init__(self, calibration_data: Any = None, prior: Any = None):
+    super().__init__()
+    self._calibration_data = calibration_data
+    self._prior = prior
+    self.follower: Follower | None = None
+
+  @property
+  def history(self) -> History:
+    """Sparsity, units removed and seconds of each pruning step.
+
+    Raises:
+      ValueError: training has not begun, or the model is not wrapped by
+        `prune_low_saliency`.
+    """
+    if self.follower is None:
+      raise ValueError(
+        'There is no history before training of a model from '
+        'prune_low_saliency has begun.'
+      )
+    return self.follower.history
+
+  def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+    """Finds the groups; prunes already if the schedule begins at step 0.
+
+    Raises:
+      ValueError: no group of the model can be pruned, or a callback behind this
+        one sets weights back.
+    """
+    # First, so that wrappers which TFMOT's part asks find it.
+    self.follower = None
+    layers = compat.collect_prunable_layers(self.model)
+    if any(isinstance(layer, UnitWrapper) for layer in layers):
+      if compat.restores_after(self):
+        raise ValueError(
+          'EarlyStopping(restore_best_weights=True) sets the weights back when '
+          'training ends, after UpdatePruningStep has looked at them for the '
+          'last time. List it before UpdatePruningStep.'
+        )
+      self.follower = Follower(self.model, self._calibration_data, self._prior)
+    super().on_train_begin(logs)
+
+  def on_train_batch_begin(
+    self, batch: int, logs: dict[str, Any] | None = None
+  ) -> None:
+    """Prunes where nobody said that the last batch had ended."""
+    super().on_train_batch_begin(batch, logs)
+    self._catch_up()
+
+  def on_train_batch_end(
+    self, batch: int, logs: dict[str, Any] | None = None
+  ) -> None:
+    """Prunes if the schedule asks for it at this step."""
+    super().on_train_batch_end(batch, logs)
+    self._catch_up()
+
+  def on_epoch_end(
+    self, batch: int, logs: dict[str, Any] | None = None
+  ) -> None:
+    """Prunes where nobody said that the last batch had ended; masks weights."""
+    self._settle()
+    super().on_epoch_end(batch, logs)
+
+  def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+    """Masks what an optimizer's average or a callback wrote at the end."""
+    super().on_train_end(logs)
+    self._settle()
+    super().on_epoch_end(-1, logs)
+    if self.follower is not None:
+      warn_of_rounding(self.follower.history.layers, stacklevel=2)
+
+  def _catch_up(self) -> None:
+    if self.follower is not None:
+      self.follower.catch_up()
+
+  def _settle(self) -> None:
+    if self.follower is not None:
+      self.follower.settle()

@@ -1,0 +1,646 @@
+"""The face that a TFMOT workflow sees: wrap, run the schedule, prune."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tfmot_paoding import compat
+from tfmot_paoding.compaction.dead_units import compact_quietly
+from tfmot_paoding.compat import keras
+from tfmot_paoding.inputs.ranges import (
+  input_boxes,
+  resolve_range,
+  resolve_with_data,
+  warn_outside,
+)
+from tfmot_paoding.inputs.samples import draw_samples, recalled_samples, recalls
+from tfmot_paoding.keras3.model import as_tf_keras
+from tfmot_paoding.layers.base import Path
+from tfmot_paoding.methods.allocation import Allocation
+from tfmot_paoding.methods.consumer_fits import FitSettings
+from tfmot_paoding.methods.named import DEFAULT_METHOD, Method, get_method
+from tfmot_paoding.network.cloning import clone_with, copy_weights, fresh_layer
+from tfmot_paoding.network.costs import graph_macs
+from tfmot_paoding.network.graph import (
+  Graph,
+  build_graph,
+  check_model,
+  read_params,
+)
+from tfmot_paoding.network.groups import Group, find_groups
+from tfmot_paoding.network.input_shapes import check_sizes, with_input_shape
+from tfmot_paoding.network.outputs import heads_of
+from tfmot_paoding.pruning.budget import Budget, Fitted, fit_budget
+from tfmot_paoding.pruning.driver import Driver, History
+from tfmot_paoding.pruning.masked_weights import masked_names
+from tfmot_paoding.pruning.schedule import (
+  ProgressiveSparsity,
+  check_schedule,
+  check_sparsity,
+  pruning_steps,
+)
+from tfmot_paoding.pruning.shares import RoundingWarning, warn_of_rounding
+from tfmot_paoding.pruning.wrapper import PruneLowSaliency, check_blocks
+from tfmot_paoding.training.distillation import DistillSettings, distill
+
+
+def prune_low_saliency(
+  to_prune: keras.Model,
+  pruning_schedule: compat.PruningSchedule | Mapping[str, Any] | None = None,
+  method: str | Mapping[str, Any] | Method = DEFAULT_METHOD,
+  input_range: Any = None,
+  seed: int = 0,
+  pruning_policy: compat.PruningPolicy | None = None,
+  scope: str = 'local',
+  cost: str = 'parameters',
+  floor: float = 0.1,
+  input_shape: Any = None,
+  **blocks: Any,
+) -> keras.Model:
+  """Wraps a model for structured pruning without data.
+
+  The counterpart of TFMOT's `prune_low_magnitude`. Nothing is pruned yet:
+  `run_schedule` does it without data, or `fit` with the `UpdatePruningStep`
+  callback (TFMOT's own does it too, but only at the end of each epoch). Layers
+  without a part in a prunable group stay unwrapped.
+
+  Args:
+    to_prune: A model, of tf_keras or Keras 3: a built Sequential, a
+      functional, or a subclassed one whose `call` is made of layers and
+      functions, which is traced (`from_subclassed`). It is not changed; the
+      result has copies of its weights.
+    pruning_schedule: Any TFMOT `PruningSchedule`, whose sparsity is read as
+      the fraction of units removed from every group; or a dict of layer name
+      to schedule, which leaves the other layers' units alone. None:
+      `ProgressiveSparsity(0.5)`.
+    method: 'reconstruction', which fits what is left to what was; the paper's,
+      'impact' or 'stochastic', 'saliency' or 'l1', another of `method_names`,
+      or a `Method`.
+    input_range: The range of the inputs that the model was trained on: a pair
+      (low, high) of numbers or of arrays that broadcast to the input's shape,
+      or a dict of input name to such a pair. None: what the layers say that
+      read the inputs (an Embedding's rows; the range that a Rescaling, or
+      `x / 255.`, brings to [0, 1] or [-1, 1]; the mean +- three deviations
+      that Normalization or BatchNormalization stored; an 8 or 16-bit type),
+      with a warning that names it, and (0, 1) where none says anything.
+    seed: Of the method's random choices.
+    pruning_policy: A TFMOT policy; the units of a layer that it excludes, and
+      units that such a layer reads, are left alone.
+    scope: 'local': every group loses the same fraction of its units.
+      'global': the schedule's sparsity is a fraction of all units, and those
+      go first whose removal moves the outputs least for what it saves.
+    cost: What 'global' weighs that against: the 'parameters' or the 'macs'
+      (multiply-accumulates) that a unit takes.
+    floor: The fraction of each group's units that 'global' leaves at least.
+    input_shape: Of one sample, where a subclassed model was not built or
+      called yet, as `from_subclassed` takes it.
+    **blocks: `block_size`, `block_pooling_type` and `sparsity_m_by_n` of
+      TFMOT's function are refused: they speak of single weights, and here whole
+      units go. Both go together one after the other: see `PruneLowSaliency`.
+
+  Returns:
+    The wrapped model, not compiled.
+
+  Raises:
+    TypeError: `to_prune` is not a Keras model.
+    ValueError: another argument is not as described, the model is unbuilt,
+      cannot be traced or is wrapped already, holds NaN or infinite weights,
+      or has no group that can be pruned.
+
+  Reference: Meng et al., arXiv 2204.00783.
+  """
+  check_blocks(blocks, 'prune_low_saliency')
+  to_prune = as_tf_keras(to_prune, input_shape)
+  check_model(to_prune)
+  graph = build_graph(to_prune)
+  if graph.wrappers:
+    raise ValueError(
+      f'Layer {"/".join(next(iter(graph.wrappers)))!r} is wrapped for pruning '
+      'already. Pass the plain model, or call strip_pruning first.'
+    )
+  method = get_method(method)
+  _check_seed(seed)
+  allocation = _checked_allocation(scope, cost, floor, pruning_schedule)
+  shapes = [graph.shapes[value] for value in graph.inputs]
+  input_range = resolve_range(to_prune, input_range)
+  input_boxes(to_prune, input_range, shapes)
+  read_params(graph)
+  if pruning_policy is not None:
+    pruning_policy.ensure_model_supports_pruning(to_prune)
+  groups = _allowed_groups(graph, pruning_policy)
+  schedules = _schedule_by_group(graph, groups, pruning_schedule)
+  wraps = {
+    path: schedules[group.layer]
+    for group in reversed(groups)
+    for path in reversed(group.paths)
+  }
+  # A layer's own group decides its schedule, not the group it consumes.
+  wraps.update(schedules)
+  masked = {
+    path: masked_names(node.op for node in graph.nodes if node.path == path)
+    for path in wraps
+  }
+
+  def make_layer(layer: Any, path: Path) -> Any:
+    fresh = fresh_layer(layer)
+    if path not in wraps:
+      return fresh
+    return PruneLowSaliency(
+      fresh,
+      wraps[path],
+      method=method,
+      input_range=input_range,
+      seed=seed,
+      allocation=allocation,
+      masked_weights=masked[path],
+    )
+
+  wrapped = clone_with(to_prune, make_layer)
+  copy_weights(graph, build_graph(wrapped))
+  return wrapped
+
+
+def run_schedule(
+  wrapped: keras.Model,
+  end_step: int | None = None,
+  verbose: int = 1,
+  calibration_data: Any = None,
+  prior: Any = None,
+  original: Any = None,
+) -> History:
+  """Drives a wrapped model's schedule to its end without data.
+
+  An interrupted run leaves a whole model at the sparsity reached; calling
+  again goes on from there, as the same run. Methods that fit look back at the
+  model before pruning, which a wrapped model keeps as long as it lives; one
+  that was saved and loaded needs `original` for that.
+
+  Args:
+    wrapped: What `prune_low_saliency` returned, changed in place.
+    end_step: The last training step to act out, for schedules that do not say
+      when they end.
+    verbose: 1 shows a progress bar, 0 does not.
+    calibration_data: Unlabelled inputs, if you have some: an array, a list or
+      dict of arrays for several inputs, or a batched `tf.data.Dataset`. Methods
+      that fit (`'reconstruction'`) use them in place of their prior; the
+      others do not look at them.
+    prior: Where inputs to fit on come from otherwise: 'smooth' (Gaussian,
+      smooth along positions), 'varied' (many such), 'recalled' (by
+      `recall_inputs`), a `Prior` or `GaussianPrior` of your own, or a dict of
+      input name to one. None: 'recalled' for models of up to 6e7
+      multiply-accumulates that have batch normalization, 'smooth' for others.
+    original: The model that was given to `prune_low_saliency`, where a run on
+      a loaded model goes on.
+
+  Returns:
+    Sparsity, units removed, output bound and seconds of each step.
+
+  Raises:
+    TypeError: `original` is no Keras model.
+    ValueError: the model is not wrapped, the schedule has no end, or
+      `original` is not what was wrapped.
+  """
+  check_model(wrapped)
+  return _run(
+    wrapped, end_step, verbose, calibration_data, prior, original=original
+  )
+
+
+def _run(
+  wrapped: keras.Model,
+  end_step: int | None,
+  verbose: int,
+  calibration_data: Any,
+  prior: Any,
+  is_checked: bool = False,
+  original: Any = None,
+) -> History:
+  """`run_schedule`, for data that may have been held against the range."""
+  driver = Driver(
+    wrapped,
+    calibration_data=calibration_data,
+    prior=prior,
+    verbose=verbose,
+    resumes=True,
+    original=original,
+  )
+  if not is_checked:
+    warn_outside(driver.input_range, wrapped, calibration_data, stacklevel=4)
+  steps = sorted(
+    {
+      step
+      for schedule in driver.schedules
+      for step in pruning_steps(schedule, end_step)
+    }
+  )
+  bar = keras.utils.Progbar(
+    len(steps),
+    verbose=verbose,
+    unit_name='step',
+    stateful_metrics=['sparsity', 'bound'],  # the latest, not the mean
+  )
+  for step in steps:
+    driver.step(step)
+    bar.add(1, _progress(driver.history))
+  for wrapper in compat.collect_prunable_layers(wrapped):
+    keras.backend.set_value(wrapper.pruning_step, steps[-1])
+  warn_of_rounding(driver.history.layers, stacklevel=4)
+  return driver.history
+
+
+def prune(
+  model: keras.Model,
+  sparsity: float | Mapping[str, float] | None = None,
+  method: str | Mapping[str, Any] | Method = DEFAULT_METHOD,
+  input_range: Any = None,
+  seed: int = 0,
+  step_sparsity: float = 0.025,
+  verbose: int = 1,
+  scope: str = 'local',
+  cost: str = 'parameters',
+  floor: float = 0.1,
+  calibration_data: Any = None,
+  prior: Any = None,
+  distillation: bool | DistillSettings | None = None,
+  budget: Budget | None = None,
+  input_shape: Any = None,
+) -> keras.Model:
+  """Prunes a trained model without data and makes it physically smaller.
+
+  `prune_low_saliency`, `run_schedule`, `strip_pruning`, `compact` and, for
+  methods that fit on inputs, `distill` in one.
+
+  Args:
+    model: As in `prune_low_saliency`; not changed.
+    sparsity: The fraction of units to remove from every group, in [0, 1); or
+      a dict of layer name to fraction, which leaves other layers' units alone.
+      None with a `budget`.
+    method: As in `prune_low_saliency`.
+    input_range: As in `prune_low_saliency`.
+    seed: Of the method's random choices.
+    step_sparsity: The fraction removed between two refreshes of bounds and
+      saliencies.
+    verbose: 1 shows a progress bar, 0 does not.
+    scope: As in `prune_low_saliency`.
+    cost: As in `prune_low_saliency`.
+    floor: As in `prune_low_saliency`.
+    calibration_data: As in `run_schedule`.
+    prior: As in `run_schedule`.
+    distillation: Whether, or how, the pruned model is trained at the end to
+      answer as `model` does, by `distill`. None: where the method fits on
+      inputs, and the outputs are classes.
+    budget: What the model may take on a device, in place of a sparsity; see
+      `prune_to_budget`.
+    input_shape: As in `prune_low_saliency`.
+
+  Returns:
+    A smaller tf_keras model of the same structure and layer names; of a
+    Keras 3 model too, for which `to_keras3` is the way back.
+
+  Raises:
+    TypeError: `model` is not a Keras model.
+    ValueError: as `prune_low_saliency`, or the budget cannot be met.
+  """
+  if (sparsity is None) == (budget is None):
+    raise ValueError(
+      'Pass either `sparsity` or `budget`, but got '
+      + ('neither.' if budget is None else 'both.')
+    )
+  model = as_tf_keras(model, input_shape)
+  if budget is not None:
+    return prune_to_budget(
+      model,
+      budget,
+      method,
+      input_range,
+      seed,
+      step_sparsity,
+      verbose,
+      cost,
+      floor,
+      calibration_data,
+      prior,
+      distillation,
+    ).model
+  if isinstance(sparsity, Mapping):
+    schedule = {
+      name: ProgressiveSparsity(
+        check_sparsity(value, f'sparsity[{name!r}]'), step_sparsity
+      )
+      for name, value in sparsity.items()
+    }
+  else:
+    schedule = ProgressiveSparsity(
+      check_sparsity(sparsity, 'sparsity'), step_sparsity
+    )
+  model = as_tf_keras(model)
+  check_model(model)
+  input_range = resolve_with_data(model, input_range, calibration_data)
+  wrapped = prune_low_saliency(
+    model,
+    schedule,
+    method,
+    input_range,
+    seed,
+    scope=scope,
+    cost=cost,
+    floor=floor,
+  )
+  if distillation is None:
+    distillation = _distills(model, method)
+  if distillation and calibration_data is None:
+    # Recalled once, for the fits and for distillation.
+    calibration_data = recalled_samples(
+      wrapped, input_range, seed, prior, verbose
+    )
+  _run(wrapped, None, verbose, calibration_data, prior, is_checked=True)
+  small = compact_quietly(compat.strip_pruning(wrapped))
+  if not distillation:
+    return small
+  return distill(
+    small,
+    model,
+    input_range,
+    seed,
+    calibration_data,
+    prior,
+    distillation if isinstance(distillation, DistillSettings) else None,
+    verbose,
+  )
+
+
+def prune_to_budget(
+  model: keras.Model,
+  budget: Budget,
+  method: str | Mapping[str, Any] | Method = DEFAULT_METHOD,
+  input_range: Any = None,
+  seed: int = 0,
+  step_sparsity: float = 0.1,
+  verbose: int = 1,
+  cost: str = 'parameters',
+  floor: float = 0.1,
+  calibration_data: Any = None,
+  prior: Any = None,
+  distillation: bool | DistillSettings | None = None,
+  input_shape: Any = None,
+) -> Fitted:
+  """Prunes a model to what a device has.
+
+  Each limit is measured on converted files. The cut is spread over the layers
+  in up to three ways (the same fraction of each; the fraction of all units that
+  `method` would choose; for an arena, only where memory peaks), the model is
+  pruned in each of these ways to the least that meets every limit, and the one
+  whose answers are nearest to the original's is returned.
+
+  Args:
+    model: As in `prune`.
+    budget: The limits, and how the file is converted.
+    method: As in `prune`; so are the following.
+    input_range: The range of the inputs; None as in `prune_low_saliency`.
+    seed: The only source of chance.
+    step_sparsity: The fraction removed between two refreshes.
+    verbose: 1 shows progress bars, 0 does not.
+    cost: What a fraction of all units is weighed against.
+    floor: What it leaves of each layer.
+    calibration_data: Unlabelled inputs, if you have some.
+    prior: Where inputs come from otherwise.
+    distillation: Whether, or how, the model is trained at the end.
+    input_shape: The sizes that the model leaves open, as in `count_macs`; the
+      pruned model has them too.
+
+  Returns:
+    The compact model, its .tflite, and what that takes.
+
+  Raises:
+    BudgetError: the budget cannot be met; the message says how near it came.
+    ImportError: an arena is limited, and tflite-micro is not installed.
+    TypeError: `model` is not a Keras model.
+    ValueError: as `prune_low_saliency`; or the model leaves sizes open.
+  """
+  model = with_input_shape(as_tf_keras(model), input_shape)
+  check_sizes(model)
+  budget.check_extras()
+  _check_distillation(distillation)
+  ProgressiveSparsity(0.0, step_sparsity)  # raises for a bad step
+  input_range = resolve_with_data(model, input_range, calibration_data)
+  # Before inputs are recalled, which takes a while: bad settings show here.
+  wrapped = prune_low_saliency(
+    model,
+    ProgressiveSparsity(0.0),
+    method,
+    input_range,
+    seed,
+    scope='global',
+    cost=cost,
+    floor=floor,
+  )
+  fit = FitSettings()
+  samples = draw_samples(
+    model,
+    input_range,
+    fit.count(graph_macs(build_graph(model))),
+    seed,
+    calibration_data,
+    prior,
+    verbose,
+  )
+  if calibration_data is None and get_method(method).needs_samples:
+    # Recalled once, for all attempts; priors are drawn by each as it needs.
+    calibration_data = samples if recalls(model, prior) else None
+
+  def pruned(sparsity: Mapping[str, float], **settings: Any) -> keras.Model:
+    options = {
+      'method': method,
+      'step_sparsity': step_sparsity,
+      'verbose': verbose,
+      **settings,
+    }
+    with warnings.catch_warnings():
+      # What is measured is the file, whatever rounding left of a trial.
+      warnings.simplefilter('ignore', RoundingWarning)
+      return prune(
+        model,
+        sparsity,
+        input_range=input_range,
+        seed=seed,
+        calibration_data=calibration_data,
+        prior=prior,
+        distillation=False,
+        **options,
+      )
+
+  def cut(sparsity: Mapping[str, float]) -> keras.Model:
+    return pruned(sparsity, method='l1', step_sparsity=1.0, verbose=0)
+
+  def polish(small: keras.Model) -> keras.Model:
+    wanted = distillation
+    if wanted is None:
+      wanted = _distills(model, method)
+    if not wanted:
+      return small
+    settings = wanted if isinstance(wanted, DistillSettings) else None
+    return distill(
+      small,
+      model,
+      input_range,
+      seed,
+      calibration_data,
+      prior,
+      settings,
+      verbose,
+    )
+
+  driver = Driver(
+    wrapped, bounded=False, calibration_data=calibration_data, prior=prior
+  )
+  return fit_budget(
+    model,
+    budget,
+    pruned,
+    polish,
+    cut,
+    driver.allocated,
+    samples,
+    input_range,
+    seed,
+    verbose,
+    samples if calibration_data is not None else None,
+  )
+
+
+def _check_distillation(wanted: Any) -> None:
+  if wanted is not None and not isinstance(wanted, (bool, DistillSettings)):
+    raise ValueError(
+      '`distillation` must be None, True, False or a DistillSettings, but got '
+      f'{wanted!r}.'
+    )
+
+
+def _distills(
+  model: keras.Model, method: str | Mapping[str, Any] | Method
+) -> bool:
+  """Whether to distill where nobody says.
+
+  Autoencoders and regressors come out better without.
+  """
+  heads = heads_of(build_graph(as_tf_keras(model)))
+  return get_method(method).needs_samples and any(
+    head.is_classes for head in heads
+  )
+
+
+def _progress(history: History) -> list[tuple[str, float]]:
+  if not history.step:
+    return []
+  return [('sparsity', history.sparsity[-1]), ('bound', history.bound[-1])]
+
+
+def _checked_allocation(
+  scope: str, cost: str, floor: float, schedule: Any
+) -> Allocation:
+  """The allocation, if it goes with the schedule.
+
+  Raises:
+    ValueError: it does not, or a setting is not as described.
+  """
+  allocation = Allocation(scope, cost, floor)
+  if scope != 'global':
+    return allocation
+  if isinstance(schedule, Mapping):
+    raise ValueError(
+      "scope='global' spreads one sparsity over all layers by itself: pass one "
+      'schedule or fraction, or scope="local" with a dict.'
+    )
+  final = getattr(schedule, 'final_sparsity', 0.0)
+  if final > 1 - floor:
+    raise ValueError(
+      f'A sparsity of {final} cannot be reached while a floor of {floor} of '
+      f'every group stays. Pass a `floor` of at most {1 - final:.3g}.'
+    )
+  return allocation
+
+
+def _check_seed(seed: Any) -> None:
+  if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+    raise ValueError(f'`seed` must be an integer of at least 0, got {seed!r}.')
+
+
+def _allowed_groups(
+  graph: Graph, policy: compat.PruningPolicy | None
+) -> list[Group]:
+  """The groups that may be pruned.
+
+  Raises:
+    ValueError: there is none.
+  """
+  grouping = find_groups(graph)
+  left_alone = dict(grouping.left_alone)
+  allowed = []
+  for group in grouping.groups:
+    excluded = [
+      path
+      for path in group.paths
+      if policy is not None and not policy.allow_pruning(graph.layers[path])
+    ]
+    if excluded:
+      left_alone[group.name] = (
+        f'pruning_policy excludes layer {"/".join(excluded[0])!r}'
+      )
+    else:
+      allowed.append(group)
+  if not allowed:
+    reasons = '; '.join(
+      f'{"/".join(path)}: {why}' for path, why in left_alone.items()
+    )
+    raise ValueError(
+      'The model has no units that can be pruned. '
+      + (
+        f'Left alone: {reasons}.' if reasons else 'It has no layer with units.'
+      )
+    )
+  return allowed
+
+
+def _schedule_by_group(
+  graph: Graph,
+  groups: Sequence[Group],
+  schedule: compat.PruningSchedule | Mapping[str, Any] | None,
+) -> dict[Path, compat.PruningSchedule]:
+  """Each group's schedule, by the path of its first producer.
+
+  Raises:
+    ValueError: a dict names a layer that is unknown or cannot be pruned.
+  """
+  if schedule is None:
+    schedule = ProgressiveSparsity(0.5)
+  if not isinstance(schedule, Mapping):
+    check_schedule(schedule)
+    return {group.layer: schedule for group in groups}
+  producers = {
+    '/'.join(member.node.path): group.layer
+    for group in groups
+    for member in group.producers
+  }
+  for name in schedule:
+    if name not in producers:
+      known = {'/'.join(path) for path in graph.layers}
+      what = 'cannot be pruned' if name in known else 'does not exist'
+      raise ValueError(
+        f'Layer {name!r} {what}. Layers whose units can be pruned: '
+        f'{", ".join(sorted(producers))}.'
+      )
+  chosen: dict[Path, tuple[str, Any]] = {}
+  for name, one in schedule.items():
+    check_schedule(one)
+    earlier, other = chosen.setdefault(producers[name], (name, one))
+    if other.get_config() != one.get_config():
+      raise ValueError(
+        f'The units of layers {earlier!r} and {name!r} are tied, since they '
+        'meet in the network. Give both the same sparsity, or name one.'
+      )
+  never = ProgressiveSparsity(0.0)
+  return {
+    group.layer: chosen.get(group.layer, ('', never))[1] for group in groups
+  }

@@ -1,0 +1,97 @@
+"""What a model was before its first unit went, for runs that are resumed.
+
+Fits compare with the original, and inputs are recalled from it. Neither can be
+worked out from a model that is pruned in part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from typing import Any
+
+import numpy as np
+
+from tfmot_paoding.compat import keras
+from tfmot_paoding.keras3.model import as_tf_keras
+from tfmot_paoding.network.cloning import plain_copy
+from tfmot_paoding.network.graph import build_graph, read_params
+from tfmot_paoding.ops import Params
+
+
+class Origin:
+  """The original of a wrapped model, held by one of its wrappers.
+
+  It lives as long as the wrapped model does and is not saved with it.
+
+  Attributes:
+    model: A copy of the model before pruning.
+  """
+
+  def __init__(self, model: keras.Model):
+    self.model = model
+    self._left = b''
+
+  def note(self, params: Params) -> None:
+    """Remembers the weights that a run has left."""
+    self._left = _digest(params)
+
+  def belongs_to(self, params: Params) -> bool:
+    """Whether nobody has changed the weights since."""
+    return self._left == _digest(params)
+
+
+def find_origin(
+  wrapped: keras.Model, held: Origin | None, removed: int, original: Any
+) -> Origin:
+  """The original that a run on a wrapped model goes by.
+
+  Args:
+    wrapped: The wrapped model.
+    held: What an earlier run of it went by, if there was one here.
+    removed: How many of its units are gone.
+    original: The model before pruning, if the user has passed it.
+
+  Raises:
+    TypeError: `original` is no Keras model.
+    ValueError: `original` is not what was wrapped.
+  """
+  params = read_params(build_graph(wrapped))
+  if original is not None:
+    found = Origin(_checked(as_tf_keras(original), params))
+  elif held is not None and held.belongs_to(params):
+    return held
+  else:
+    if removed and held is None:
+      warnings.warn(
+        f'{removed} units are gone already, and what the model was before is '
+        'not known here, since files of wrapped models do not hold it: fits go '
+        'by the model as it is, which is another run than one that was never '
+        'interrupted. Pass the model before pruning, '
+        'run_schedule(wrapped, original=model).',
+        stacklevel=5,
+      )
+    found = Origin(plain_copy(wrapped))
+  found.note(params)
+  return found
+
+
+def _checked(original: keras.Model, params: Params) -> keras.Model:
+  theirs = read_params(build_graph(original))
+  shapes, ours = (
+    {ref: value.shape for ref, value in known.items()}
+    for known in (theirs, params)
+  )
+  if shapes != ours:
+    raise ValueError(
+      '`original` has other layers or shapes than the wrapped model. Pass the '
+      'model that was given to prune_low_saliency.'
+    )
+  return original
+
+
+def _digest(params: Params) -> bytes:
+  found = hashlib.blake2b(digest_size=16)
+  for ref in sorted(params):
+    found.update(np.asarray(params[ref], np.float32).tobytes())
+  return found.digest()

@@ -1,0 +1,89 @@
+"""What a report says, as plain data."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tfmot_paoding.network.agreement import Verdict
+from tfmot_paoding.tflite.comparison import Comparison
+from tfmot_paoding.tflite.profile import TFLiteProfile
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerWidth:
+  """One layer's units before and after.
+
+  Attributes:
+    name: The layer's path.
+    before: Units in the original.
+    after: Units in the pruned model.
+  """
+
+  name: str
+  before: int
+  after: int
+
+
+@dataclasses.dataclass(frozen=True)
+class FileReport:
+  """One model's .tflite.
+
+  Attributes:
+    parameters: Of the Keras model.
+    profile: What the file takes.
+    conversion: How the file answers beside its Keras model.
+    accuracy: Of the file on labelled test data; None without any.
+  """
+
+  parameters: int
+  profile: TFLiteProfile
+  conversion: Comparison
+  accuracy: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class CurvePoint:
+  """One sparsity of a trade-off curve.
+
+  Attributes:
+    sparsity: The fraction of units removed.
+    bytes: Of the .tflite.
+    macs: Multiply-accumulates.
+    agreement: The fraction of inputs with the original's answers.
+    accuracy: On labelled test data; None without any.
+  """
+
+  sparsity: float
+  bytes: int
+  macs: int
+  agreement: float
+  accuracy: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+  """All of it.
+
+  Attributes:
+    title: The model's name.
+    layers: Widths before and after.
+    left_alone: The reason for each layer whose units cannot be pruned.
+    original: The original's file.
+    pruned: The pruned model's.
+    verdict: How the pruned Keras model answers beside the original, on inputs
+      that no label or sample of the training data went into.
+    bound: The largest sound bound on the change of any output over the whole
+      input range; NaN where a layer has no known bounds.
+    curve: The trade-off over sparsity.
+    input_range: The range of each input and who says so, by name.
+  """
+
+  title: str
+  layers: tuple[LayerWidth, ...]
+  left_alone: dict[str, str]
+  original: FileReport
+  pruned: FileReport
+  verdict: Verdict
+  bound: float
+  curve: tuple[CurvePoint, ...] = ()
+  input_range: dict[str, str] = dataclasses.field(default_factory=dict)

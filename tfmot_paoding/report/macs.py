@@ -1,0 +1,33 @@
+"""Multiply-accumulates of a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfmot_paoding.compat import keras
+from tfmot_paoding.keras3.model import as_tf_keras
+from tfmot_paoding.network.costs import graph_macs
+from tfmot_paoding.network.graph import build_graph
+from tfmot_paoding.network.input_shapes import check_sizes, with_input_shape
+
+
+def count_macs(model: keras.Model, input_shape: Any = None) -> int:
+  """Multiply-accumulates of one inference for one sample.
+
+  Counted are products and convolutions, as is usual, and those of recurrent
+  layers at every step of time. Other layers that stay as they are, such as
+  attention, count nothing.
+
+  Args:
+    model: A model that `prune_low_saliency` takes.
+    input_shape: The sizes that the model leaves open, without the batch axis,
+      such as (224, 224, 3); a dict by input name for several inputs.
+
+  Raises:
+    TypeError: `model` is not a tf_keras model.
+    ValueError: it is subclassed or not built, leaves sizes open, or
+      `input_shape` does not fit it.
+  """
+  model = with_input_shape(as_tf_keras(model), input_shape)
+  check_sizes(model)
+  return graph_macs(build_graph(model))

@@ -1,0 +1,219 @@
+"""What pruning did to a model, for people and for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tfmot_paoding.bounds.deviation import largest_deviation
+from tfmot_paoding.compaction.left_whole import (
+  check_unwrapped,
+  warn_of_same_widths,
+)
+from tfmot_paoding.compat import keras
+from tfmot_paoding.files import write_files
+from tfmot_paoding.inputs.ranges import input_boxes, resolve_range
+from tfmot_paoding.inputs.samples import draw_samples
+from tfmot_paoding.network.agreement import Verdict, judge
+from tfmot_paoding.network.graph import Graph, build_graph
+from tfmot_paoding.network.groups import find_groups
+from tfmot_paoding.ops import Product
+from tfmot_paoding.report.data import CurvePoint, FileReport, LayerWidth, Report
+from tfmot_paoding.report.page import report_page
+from tfmot_paoding.tflite.comparison import clipped, compare_tflite
+from tfmot_paoding.tflite.litert import run_tflite
+from tfmot_paoding.tflite.micro import require_micro
+from tfmot_paoding.tflite.profile import profile_tflite
+
+Array = np.ndarray
+
+_SAMPLES = 256
+_COMPARED = 64
+
+
+def make_report(
+  original: keras.Model,
+  pruned: keras.Model,
+  files: tuple[bytes, bytes],
+  input_range: Any = None,
+  test_data: tuple[Array, Array] | None = None,
+  samples: Sequence[Array] | None = None,
+  seed: int = 0,
+  micro: bool = True,
+  title: str = '',
+  curve: Sequence[CurvePoint] = (),
+  verdict: Verdict | None = None,
+) -> Report:
+  """Measures a pruned model beside its original.
+
+  Args:
+    original: The model before pruning.
+    pruned: The compact model.
+    files: The .tflite of each, converted likewise.
+    input_range: The range of the inputs; None as in `prune_low_saliency`.
+    test_data: Inputs and classes that no method has seen, if there are any.
+    samples: Unlabelled inputs to compare answers on, one array an input of the
+      model; None to recall or draw them.
+    seed: Of inputs that are drawn.
+    micro: Whether to run tflite-micro (the extra `[micro]`).
+    title: What the report is called; '' for the model's name.
+    curve: Points of a trade-off curve, as `curve_point` gives them.
+    verdict: How the pruned model's answers compare, where that has been
+      measured, as in `Fitted.verdict`; None to compare them on `samples`.
+
+  Raises:
+    ImportError: `micro` without tflite-micro.
+    ValueError: the models or the data do not fit each other, or a model is
+      still wrapped for pruning.
+
+  Warns where the pruned model is as wide as the original.
+  """
+  if micro:
+    require_micro()
+  check_unwrapped(original, 'original', 'the model as it was before wrapping')
+  check_unwrapped(pruned, 'pruned', 'compact(strip_pruning(pruned))')
+  input_range = resolve_range(original, input_range)
+  if samples is None:
+    samples = draw_samples(original, input_range, _SAMPLES, seed)
+  graph = build_graph(original)
+  shapes = [graph.shapes[value] for value in graph.inputs]
+  boxes = input_boxes(original, input_range, shapes)
+  samples = clipped(samples, boxes)
+  left_alone = find_groups(graph).left_alone
+  widths = _widths(graph, build_graph(pruned))
+  warn_of_same_widths(
+    sum(layer.before for layer in widths), sum(layer.after for layer in widths)
+  )
+  reports = [
+    _file_report(model, data, other, samples, test_data, micro)
+    for model, data, other in (
+      (original, files[0], None),
+      (pruned, files[1], files[0]),
+    )
+  ]
+  return Report(
+    title or original.name,
+    tuple(widths),
+    {'/'.join(path): reason for path, reason in left_alone.items()},
+    *reports,
+    verdict or judge(original, pruned, samples),
+    largest_deviation(original, pruned, input_range),
+    tuple(curve),
+    input_range.described(),
+  )
+
+
+def curve_point(
+  original: keras.Model,
+  pruned: keras.Model,
+  data: bytes,
+  sparsity: float,
+  samples: Sequence[Array],
+  test_data: tuple[Array, Array] | None = None,
+) -> CurvePoint:
+  """One point of a trade-off curve.
+
+  Args:
+    original: The model before pruning.
+    pruned: The compact model at this sparsity.
+    data: Its .tflite.
+    sparsity: The fraction of units removed.
+    samples: Inputs to compare answers on, one array an input of the model.
+    test_data: Inputs and classes, if there are any.
+  """
+  profile = profile_tflite(data, micro=False, latency=False)
+  return CurvePoint(
+    sparsity,
+    profile.bytes,
+    profile.macs,
+    judge(original, pruned, samples).agreement,
+    _accuracy(pruned, data, test_data),
+  )
+
+
+def write_report(report: Report, path: str) -> tuple[str, str]:
+  """Writes `path`.html, which needs no other file, and `path`.json.
+
+  Args:
+    report: What to write.
+    path: Of the two files without an extension; '.html' is left out.
+
+  Returns:
+    The paths of both.
+
+  Raises:
+    ImportError: the report has a curve, and matplotlib is not installed.
+    OSError: the folder cannot be written to; neither file is then.
+  """
+  page, data = report_paths(path)
+  text = json.dumps(_finite(dataclasses.asdict(report)), indent=1)
+  write_files({page: report_page(report).encode(), data: text.encode()})
+  return page, data
+
+
+def report_paths(path: str) -> tuple[str, str]:
+  """Where `write_report` writes its two files."""
+  stem = path.removesuffix('.html').removesuffix('.json')
+  return stem + '.html', stem + '.json'
+
+
+def _file_report(
+  model: keras.Model,
+  data: bytes,
+  reference: bytes | None,
+  samples: Sequence[Array],
+  test_data: tuple[Array, Array] | None,
+  micro: bool,
+) -> FileReport:
+  inputs = {
+    name: x[:_COMPARED]
+    for name, x in zip(model.input_names, samples, strict=True)
+  }
+  return FileReport(
+    model.count_params(),
+    profile_tflite(data, reference, micro=micro),
+    compare_tflite(model, data, inputs),
+    _accuracy(model, data, test_data),
+  )
+
+
+def _accuracy(
+  model: keras.Model, data: bytes, test_data: tuple[Array, Array] | None
+) -> float | None:
+  """Of the file, by its first output's largest entry."""
+  if test_data is None:
+    return None
+  x, y = test_data
+  outputs = model.output_names[:1]
+  (found,) = run_tflite(data, {model.input_names[0]: x}, outputs)
+  return float(np.mean(found.argmax(-1) == np.ravel(y)))
+
+
+def _widths(before: Graph, after: Graph) -> list[LayerWidth]:
+  """Every layer that makes units, in the order of computation."""
+  found: dict[str, LayerWidth] = {}
+  for one, two in zip(before.nodes, after.nodes, strict=True):
+    if isinstance(one.op, Product) or one.op.makes_units:
+      name = '/'.join(one.path)
+      sizes = [
+        graph.shapes[node.outputs[0]][-1]
+        for graph, node in ((before, one), (after, two))
+      ]
+      found[name] = LayerWidth(name, *sizes)
+  return list(found.values())
+
+
+def _finite(value: Any) -> Any:
+  """The same with None for NaN and infinity, which JSON does not have."""
+  if isinstance(value, dict):
+    return {key: _finite(item) for key, item in value.items()}
+  if isinstance(value, (list, tuple)):
+    return [_finite(item) for item in value]
+  if isinstance(value, float) and not math.isfinite(value):
+    return None
+  return value

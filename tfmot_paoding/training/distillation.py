@@ -1,0 +1,319 @@
+"""Distillation: the pruned network learns the original's answers, without data.
+
+The teacher is the original, the inputs are what `samples` has: no label and no
+sample of the training data is needed. Inputs that were kept apart judge the
+result; if it does not come nearer to the original on them, nothing changes.
+
+Reference: Hinton et al. 2015, arXiv 1503.02531; on logits: Ba and Caruana 2014,
+arXiv 1312.6184.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_paoding.compat import keras
+from tfmot_paoding.inputs.ranges import resolve_with_data
+from tfmot_paoding.inputs.recall import has_statistics
+from tfmot_paoding.inputs.samples import draw_samples
+from tfmot_paoding.keras3.model import as_tf_keras
+from tfmot_paoding.network.agreement import outputs_of
+from tfmot_paoding.network.cloning import (
+  clone_with,
+  copy_weights,
+  fresh_layer,
+  has_state,
+  plain_copy,
+)
+from tfmot_paoding.network.costs import graph_macs
+from tfmot_paoding.network.graph import build_graph, check_model
+from tfmot_paoding.network.outputs import Head, heads_of
+from tfmot_paoding.registry import Configurable
+
+Array = np.ndarray
+
+# Logits this near, in units of their variance, leave nothing to learn.
+_ALIKE = 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class DistillSettings(Configurable):
+  """How to distill.
+
+  Attributes:
+    steps: Of the optimizer; None for as many as a network's size allows in
+      some ten seconds.
+    batch_size: Inputs a step.
+    learning_rate: Adam's at the start; it falls to 0 by a cosine. None: 1e-3,
+      and 3e-4 for networks with batch normalization.
+    samples: How many inputs, an eighth of which is kept apart to judge by;
+      None for as many as there are, up to 8192.
+  """
+
+  steps: int | None = None
+  batch_size: int = 128
+  learning_rate: float | None = None
+  samples: int | None = None
+
+  def __post_init__(self):
+    for name in ('steps', 'batch_size', 'samples'):
+      value = getattr(self, name)
+      if value is None and name != 'batch_size':
+        continue
+      if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(
+          f'`{name}` must be an integer of at least 1, but got {value!r}.'
+        )
+    if self.learning_rate is not None and not self.learning_rate > 0:
+      raise ValueError(
+        f'`learning_rate` must be positive, but got {self.learning_rate!r}.'
+      )
+
+  def count(self, macs: int) -> int:
+    """How many inputs, for a network of so many multiply-accumulates."""
+    if self.samples is not None:
+      return self.samples
+    return int(np.clip(1e10 / max(macs, 1), 256, 8192))
+
+  def rate(self, normalized: bool) -> float:
+    """The learning rate, for a network with batch normalization or not."""
+    if self.learning_rate is not None:
+      return self.learning_rate
+    return 3e-4 if normalized else 1e-3
+
+  def length(self, macs: int) -> int:
+    """How many steps."""
+    if self.steps is not None:
+      return self.steps
+    return int(np.clip(3e9 / max(macs, 1), 100, 2000))
+
+
+def distill(
+  pruned: keras.Model,
+  original: keras.Model,
+  input_range: Any = None,
+  seed: int = 0,
+  data: Any = None,
+  prior: Any = None,
+  settings: DistillSettings | None = None,
+  verbose: int = 1,
+) -> keras.Model:
+  """Trains a pruned model to answer as the original does.
+
+  Removed units stay removed: weights of matrices and kernels that are zero
+  stay so. Layers with `trainable=False` stay as they are, batch normalization
+  keeps its statistics, dropout is off.
+
+  Args:
+    pruned: A compact or stripped model, not changed.
+    original: The model that it was pruned from, not changed.
+    input_range: The range of the inputs, as in `prune_low_saliency`.
+    seed: Of inputs and batches.
+    data: Unlabelled inputs, if you have some, as `calibration_data` in
+      `run_schedule`.
+    prior: Where inputs come from otherwise, as in `run_schedule`; 'varied'
+      takes the place of 'smooth' where it is None.
+    settings: Of the optimization.
+    verbose: 1 shows a progress bar, 0 does not.
+
+  Returns:
+    A model of the same structure as `pruned`; with the weights of `pruned` if
+    training brought its answers no nearer on the inputs kept apart, or if
+    they were alike already. An interrupt ends training early.
+
+  Raises:
+    TypeError: an argument is no Keras model.
+    ValueError: the models' inputs or outputs differ, `pruned` is still wrapped,
+      or another argument is not as described.
+  """
+  settings = settings or DistillSettings()
+  pruned, original = as_tf_keras(pruned), as_tf_keras(original)
+  check_model(pruned)
+  check_model(original)
+  _check_pair(pruned, original)
+  input_range = resolve_with_data(original, input_range, data)
+  student = plain_copy(pruned)
+  if not student.trainable_variables:
+    return _with_state(student, pruned)
+  graph = build_graph(original)
+  macs = graph_macs(graph)
+  samples = draw_samples(
+    original,
+    input_range,
+    settings.count(macs),
+    seed,
+    data,
+    prior,
+    verbose,
+    otherwise='varied',
+  )
+  teacher = plain_copy(original) if has_state(original) else original
+  lesson = _Lesson(teacher, samples, heads_of(graph), settings.batch_size)
+  before = lesson.distance(student)
+  if before < _ALIKE:
+    return _with_state(student, pruned)
+  best = student.get_weights()
+  with contextlib.suppress(KeyboardInterrupt):  # what is learned so far counts
+    rate = settings.rate(has_statistics(graph))
+    _train(student, lesson, rate, settings.length(macs), seed, verbose)
+  if not lesson.distance(student) < before:
+    student.set_weights(best)
+  return _with_state(student, pruned)
+
+
+def _with_state(student: keras.Model, pruned: keras.Model) -> keras.Model:
+  """The student as `pruned` is called, in batches of its size."""
+  if not has_state(pruned):
+    return student
+  found = clone_with(pruned, lambda layer, _: fresh_layer(layer))
+  copy_weights(build_graph(student), build_graph(found))
+  return found
+
+
+class _Lesson:
+  """The inputs and the teacher's logits, a part of both kept apart.
+
+  Attributes:
+    batch_size: Inputs a step.
+    size: How many inputs there are to learn from.
+  """
+
+  def __init__(
+    self,
+    teacher: keras.Model,
+    samples: list[Array],
+    heads: list[Head],
+    batch_size: int,
+  ):
+    self._heads = heads
+    self.batch_size = batch_size
+    count = len(samples[0])
+    if count < 2:
+      raise ValueError(
+        f'Distillation needs at least 2 inputs, but there is {count}.'
+      )
+    self.size = count - max(1, count // 8)
+    self._x = samples
+    self._logits = self._answers(teacher, slice(None))
+    self._scale = [
+      head.variance(z).astype(np.float32)
+      for head, z in zip(heads, self._logits, strict=True)
+    ]
+
+  def batch(self, chosen: Array) -> tuple[list[Array], list[Array]]:
+    """Inputs and the teacher's logits."""
+    return [x[chosen] for x in self._x], [z[chosen] for z in self._logits]
+
+  def loss(self, model: keras.Model, x: list, logits: list) -> tf.Tensor:
+    """Squared distance of logits, in units of the teacher's variance."""
+    outputs = outputs_of(model, x)
+    loss = tf.zeros([])
+    for head, output, goal, scale in zip(
+      self._heads, outputs, logits, self._scale, strict=True
+    ):
+      gap = tf.square(head.logits(output) - goal)
+      loss += tf.reduce_mean(gap / scale)
+    return loss
+
+  def distance(self, model: keras.Model) -> float:
+    """The loss on the inputs kept apart."""
+    apart = slice(self.size, None)
+    found = self._answers(model, apart)
+    return float(
+      sum(
+        np.mean(np.square(a - b[apart]) / scale)
+        for a, b, scale in zip(found, self._logits, self._scale, strict=True)
+      )
+    )
+
+  def _answers(self, model: keras.Model, part: slice) -> list[Array]:
+    x = [x[part] for x in self._x]
+    found = []
+    for start in range(0, len(x[0]), self.batch_size):
+      outputs = outputs_of(
+        model, [a[start : start + self.batch_size] for a in x]
+      )
+      found.append(
+        [
+          head.logits(output).numpy()
+          for head, output in zip(self._heads, outputs, strict=True)
+        ]
+      )
+    return [np.concatenate(parts) for parts in zip(*found, strict=True)]
+
+
+def _train(
+  student: keras.Model,
+  lesson: _Lesson,
+  learning_rate: float,
+  steps: int,
+  seed: int,
+  verbose: int,
+) -> None:
+  variables = student.trainable_variables
+  held = [_held(variable) for variable in variables]
+  optimizer = keras.optimizers.Adam(
+    keras.optimizers.schedules.CosineDecay(learning_rate, steps),
+    jit_compile=False,
+  )
+  optimizer.build(variables)
+
+  @tf.function
+  def step(x: list[tf.Tensor], logits: list[tf.Tensor]) -> None:
+    with tf.GradientTape() as tape:
+      loss = lesson.loss(student, x, logits)
+    gradients = tape.gradient(loss, variables)
+    pairs = [
+      (gradient if mask is None else gradient * mask, variable)
+      for gradient, mask, variable in zip(
+        gradients, held, variables, strict=True
+      )
+      if gradient is not None
+    ]
+    optimizer.apply_gradients(pairs)
+
+  rng = np.random.default_rng([seed, 2])
+  size = min(lesson.batch_size, lesson.size)
+  bar = keras.utils.Progbar(steps, verbose=verbose, unit_name='step')
+  order = np.zeros(0, int)
+  for _ in range(steps):
+    if len(order) < size:
+      order = rng.permutation(lesson.size)
+    chosen, order = order[:size], order[size:]
+    x, logits = lesson.batch(chosen)
+    step([tf.constant(a) for a in x], [tf.constant(z) for z in logits])
+    bar.add(1)
+
+
+def _held(variable: tf.Variable) -> tf.Tensor | None:
+  """A mask of the entries that may move; None if all may.
+
+  What a removed unit of a stripped model has left are zeros in matrices; with
+  these held, its bias moves nothing and gets no gradient.
+  """
+  value = variable.numpy()
+  if value.ndim < 2 or np.all(value != 0):
+    return None
+  return tf.constant(value != 0, variable.dtype)
+
+
+def _check_pair(pruned: keras.Model, original: keras.Model) -> None:
+  if build_graph(pruned).wrappers:
+    raise ValueError(
+      '`pruned` is still wrapped for pruning. Call strip_pruning first.'
+    )
+  for name in ('inputs', 'outputs'):
+    ours, theirs = (
+      [tuple(tensor.shape) for tensor in getattr(model, name)]
+      for model in (pruned, original)
+    )
+    if ours != theirs:
+      raise ValueError(
+        f'The {name} of `pruned` have shapes {ours}, those of `original` '
+        f'{theirs}. Pass a model and what pruning made of it.'
+      )
