@@ -45,7 +45,7 @@ def deviation_bound(
   epsilon: float = 0.0,
   method: str = 'ibp',
   batch_size: int = 32,
-  verbose: int = 0,
+  verbose: int | str = 0,
 ) -> Array | list[Array]:
   """A sound bound on |pruned(z) - original(z)|: for every z, or near samples.
 
@@ -66,7 +66,8 @@ def deviation_bound(
     method: 'ibp', 'crown-ibp' or 'crown'; see `robustness.output_bounds`.
       Linear bounds take more time, and pay in small balls.
     batch_size: How many samples are worked on at once.
-    verbose: 1 shows a progress bar, 0 does not.
+    verbose: 'auto' shows a progress bar on a terminal and in a notebook, 1
+      anywhere, 0 nowhere.
 
   Returns:
     The bound for each output, of the output's shape without the batch axis,
@@ -116,7 +117,7 @@ def _in_boxes(
   boxes: Sequence[Interval],
   method: str,
   batch_size: int,
-  verbose: int,
+  verbose: int | str,
 ) -> list[Array]:
   """A bound a box and output, position by position."""
   graph, outputs = pair.graph, pair.graph.outputs

@@ -24,9 +24,9 @@ from tfmot_paoding.bounds.coefficients import (
 )
 from tfmot_paoding.bounds.program import Program
 from tfmot_paoding.bounds.steps import AffineStep, CurvedStep, HeldLines, Step
-from tfmot_paoding.compat import keras
 from tfmot_paoding.numerics import intervals
 from tfmot_paoding.numerics.intervals import Interval
+from tfmot_paoding.progress import progress_bar
 
 Array = np.ndarray
 
@@ -355,11 +355,11 @@ def walks(
   method: str,
   alpha: AlphaSettings | None,
   batch_size: int,
-  verbose: int,
+  verbose: int | str,
 ) -> Iterator[tuple[slice, Walk]]:
   """A walk for each batch of boxes, and which samples it is of."""
   count = len(boxes[0].low)
-  bar = keras.utils.Progbar(count, verbose=verbose, unit_name='sample')
+  bar = progress_bar(count, verbose, 'sample')
   for start in range(0, count, batch_size):
     part = slice(start, min(start + batch_size, count))
     some = [Interval(box.low[part], box.high[part]) for box in boxes]

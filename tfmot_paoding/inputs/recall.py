@@ -30,6 +30,7 @@ from tfmot_paoding.network.graph import (
 )
 from tfmot_paoding.network.outputs import heads_of
 from tfmot_paoding.numerics.intervals import Interval
+from tfmot_paoding.progress import progress_bar
 from tfmot_paoding.registry import Configurable
 
 Array = np.ndarray
@@ -79,7 +80,7 @@ def recall_inputs(
   seed: int = 0,
   task: str | None = None,
   settings: RecallSettings | None = None,
-  verbose: int = 1,
+  verbose: int | str = 'auto',
 ) -> Array | list[Array]:
   """Inputs that a trained model takes for its own, without any data.
 
@@ -98,7 +99,8 @@ def recall_inputs(
       behind a softmax or sigmoid are classes, and so are vectors of two or
       more linear outputs that are not shaped like an input.
     settings: Of the optimization.
-    verbose: 1 shows a progress bar, 0 does not.
+    verbose: 'auto' shows a progress bar on a terminal and in a notebook, 1
+      anywhere, 0 nowhere.
 
   Returns:
     Shape (count, ...), float32, inside the range; a list of these, in the
@@ -157,7 +159,7 @@ class _Recall:
     self._whole = [bool(mask.all()) for mask in self._masks]
     self._judge = _Judge(copy, graph, self._heads, settings)
 
-  def inputs(self, count: int, verbose: int) -> list[Array]:
+  def inputs(self, count: int, verbose: int | str) -> list[Array]:
     """So many inputs, one array an input of the model."""
     classes = any(head.is_classes for head in self._heads)
     if all(self._whole) or not (self._judge.norms or classes):
@@ -167,9 +169,7 @@ class _Recall:
       ]
     size = min(self._settings.batch_size, max(count, 64))
     batches = -(-count // size)
-    bar = keras.utils.Progbar(
-      batches * self._settings.steps, verbose=verbose, unit_name='step'
-    )
+    bar = progress_bar(batches * self._settings.steps, verbose, 'step')
     descent = _Descent(self._judge, self._boxes, self._whole, size)
     found = []
     for _ in range(batches):

@@ -50,7 +50,7 @@ def draw_samples(
   seed: int = 0,
   data: Any = None,
   prior: Any = None,
-  verbose: int = 0,
+  verbose: int | str = 0,
   otherwise: str = 'smooth',
 ) -> list[Array]:
   """Inputs for a model, one array an input of the model.
@@ -65,7 +65,8 @@ def draw_samples(
       to `Prior`. None: 'recalled' for models of up to 6e7 multiply-accumulates
       that have batch normalization, `otherwise` for others.
     otherwise: See `prior`.
-    verbose: 1 shows a progress bar where inputs are recalled.
+    verbose: Whether to show a progress bar where inputs are recalled: 'auto'
+      (on a terminal and in a notebook), 1 or 0.
 
   Returns:
     One array an input, samples first; for inputs of whole numbers, such as
@@ -185,7 +186,7 @@ def recalled_samples(
   input_range: Any,
   seed: int = 0,
   prior: Any = None,
-  verbose: int = 0,
+  verbose: int | str = 0,
   count: int = _MOST_RECALLED,
 ) -> list[Array] | None:
   """Recalled inputs, if `prior` asks for them; see `draw_samples`."""

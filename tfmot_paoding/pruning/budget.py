@@ -20,6 +20,7 @@ from tfmot_paoding.network.agreement import Verdict, judge
 from tfmot_paoding.network.graph import build_graph
 from tfmot_paoding.network.groups import find_groups
 from tfmot_paoding.network.memory_peaks import activation_peaks
+from tfmot_paoding.progress import finish, progress_bar
 from tfmot_paoding.registry import Configurable
 from tfmot_paoding.tflite.comparison import clipped
 from tfmot_paoding.tflite.convert import (
@@ -154,7 +155,7 @@ def fit_budget(
   samples: Sequence[Array],
   input_range: Any,
   seed: int = 0,
-  verbose: int = 1,
+  verbose: int | str = 'auto',
   representative: Sequence[Array] | None = None,
 ) -> Fitted:
   """Finds the least pruning that meets a budget.
@@ -170,7 +171,8 @@ def fit_budget(
     samples: Inputs to judge answers on, one array an input of the model.
     input_range: The range of its inputs.
     seed: Of the conversion.
-    verbose: 1 shows a progress bar, 0 does not.
+    verbose: 'auto' shows a progress bar on a terminal and in a notebook, 1
+      anywhere, 0 nowhere.
     representative: Inputs that integer files take their ranges from; None for
       what `convert_to_tflite` draws.
 
@@ -181,18 +183,12 @@ def fit_budget(
   fitter = _Fitter(
     model, budget, cut, input_range, seed, verbose, representative
   )
-  if budget.is_met(fitter.profile_of({})):
+  try:
+    found = _cuts(fitter, budget, allocated)
+  finally:
+    fitter.end_search()
+  if not found:
     return fitter.finished(model, {}, 'uniform', samples)
-  names = fitter.names
-  most = fitter.profile_of(dict.fromkeys(names, _MOST))
-  if not budget.is_met(most):
-    raise BudgetError(_shortfall(budget, most), most)
-  spreads = {'uniform': lambda part: dict.fromkeys(names, _MOST * part)}
-  if allocated is not None:
-    spreads['global'] = lambda part: allocated(_MOST * part)
-  found = {name: fitter.least(spread) for name, spread in spreads.items()}
-  if budget.arena_bytes is not None:
-    found['peaks'] = fitter.least_with_caps()
   tried = [
     (name, sparsity, prune(sparsity))
     for name, sparsity in found.items()
@@ -204,7 +200,32 @@ def fit_budget(
     # Files of one shape may differ by some bytes, and latency is measured.
     if budget.is_met(one.profile):
       return one
+  most = fitter.profile_of(dict.fromkeys(fitter.names, _MOST))
   raise BudgetError(_shortfall(budget, most), most)
+
+
+def _cuts(
+  fitter: _Fitter,
+  budget: Budget,
+  allocated: Callable[[float], Sparsities] | None,
+) -> dict[str, Sparsities | None]:
+  """The least cut that does, by how it is spread; none where none is needed.
+
+  Raises:
+    BudgetError: no pruning meets the budget.
+  """
+  if budget.is_met(fitter.profile_of({})):
+    return {}
+  most = fitter.profile_of(dict.fromkeys(fitter.names, _MOST))
+  if not budget.is_met(most):
+    raise BudgetError(_shortfall(budget, most), most)
+  spreads = {'uniform': lambda part: dict.fromkeys(fitter.names, _MOST * part)}
+  if allocated is not None:
+    spreads['global'] = lambda part: allocated(_MOST * part)
+  found = {name: fitter.least(spread) for name, spread in spreads.items()}
+  if budget.arena_bytes is not None:
+    found['peaks'] = fitter.least_with_caps()
+  return found
 
 
 class _Fitter:
@@ -217,7 +238,7 @@ class _Fitter:
     cut: Callable[[Sparsities], keras.Model],
     input_range: Any,
     seed: int,
-    verbose: int,
+    verbose: int | str,
     representative: Sequence[Array] | None,
   ):
     self._model = model
@@ -238,9 +259,9 @@ class _Fitter:
       self._representative = clipped(representative, boxes)
     self._reference: bytes | None = None
     self._known: dict[tuple, TFLiteProfile] = {}
-    self._bar = keras.utils.Progbar(
-      None, verbose=verbose, unit_name='file', stateful_metrics=['limits']
-    )
+    self._bar = progress_bar(None, verbose, 'file', ['limits'])
+    self._files = 0
+    self._searches = True
 
   def profile_of(self, sparsity: Sparsities) -> TFLiteProfile:
     """What a model of these widths takes."""
@@ -266,9 +287,16 @@ class _Fitter:
       latency=timed,
       seconds=_SECONDS,
     )
-    share = max(self._budget.taken(profile).values())
-    self._bar.add(1, [('limits', share)])
+    if self._searches:  # later, bars of pruning stand in between
+      share = max(self._budget.taken(profile).values())
+      self._bar.add(1, [('limits', share)])
+      self._files += 1
     return profile
+
+  def end_search(self) -> None:
+    """Shows no more of what is measured, and ends the line."""
+    self._searches = False
+    finish(self._bar, self._files)
 
   def least(
     self, spread: Callable[[float], Sparsities], halvings: int = _HALVINGS

@@ -126,7 +126,8 @@ class Driver:
     refresh: Whether batch norm's statistics follow the fits; training moves
       them itself.
     prior: Where inputs to fit on come from otherwise, as in `draw_samples`.
-    verbose: 1 shows a progress bar where inputs are recalled.
+    verbose: Whether to show a progress bar where inputs are recalled: 'auto'
+      (on a terminal and in a notebook), 1 or 0.
     resumes: Whether it goes on where an earlier run on the same model, or on
       one loaded from a file, was interrupted.
     original: The model before pruning, for that; see `find_origin`.
@@ -142,7 +143,7 @@ class Driver:
     calibration_data: Any = None,
     refresh: bool = True,
     prior: Any = None,
-    verbose: int = 0,
+    verbose: int | str = 0,
     resumes: bool = False,
     original: Any = None,
   ):

@@ -32,6 +32,7 @@ from tfmot_paoding.network.graph import (
 from tfmot_paoding.network.groups import Group, find_groups
 from tfmot_paoding.network.input_shapes import check_sizes, with_input_shape
 from tfmot_paoding.network.outputs import heads_of
+from tfmot_paoding.progress import progress_bar
 from tfmot_paoding.pruning.budget import Budget, Fitted, fit_budget
 from tfmot_paoding.pruning.driver import Driver, History
 from tfmot_paoding.pruning.masked_weights import masked_names
@@ -165,7 +166,7 @@ def prune_low_saliency(
 def run_schedule(
   wrapped: keras.Model,
   end_step: int | None = None,
-  verbose: int = 1,
+  verbose: int | str = 'auto',
   calibration_data: Any = None,
   prior: Any = None,
   original: Any = None,
@@ -181,7 +182,8 @@ def run_schedule(
     wrapped: What `prune_low_saliency` returned, changed in place.
     end_step: The last training step to act out, for schedules that do not say
       when they end.
-    verbose: 1 shows a progress bar, 0 does not.
+    verbose: 'auto' shows a progress bar on a terminal and in a notebook, 1
+      anywhere, 0 nowhere.
     calibration_data: Unlabelled inputs, if you have some: an array, a list or
       dict of arrays for several inputs, or a batched `tf.data.Dataset`. Methods
       that fit (`'reconstruction'`) use them in place of their prior; the
@@ -211,7 +213,7 @@ def run_schedule(
 def _run(
   wrapped: keras.Model,
   end_step: int | None,
-  verbose: int,
+  verbose: int | str,
   calibration_data: Any,
   prior: Any,
   is_checked: bool = False,
@@ -235,12 +237,7 @@ def _run(
       for step in pruning_steps(schedule, end_step)
     }
   )
-  bar = keras.utils.Progbar(
-    len(steps),
-    verbose=verbose,
-    unit_name='step',
-    stateful_metrics=['sparsity', 'bound'],  # the latest, not the mean
-  )
+  bar = progress_bar(len(steps), verbose, 'step', ['sparsity', 'bound'])
   for step in steps:
     driver.step(step)
     bar.add(1, _progress(driver.history))
@@ -257,7 +254,7 @@ def prune(
   input_range: Any = None,
   seed: int = 0,
   step_sparsity: float = 0.025,
-  verbose: int = 1,
+  verbose: int | str = 'auto',
   scope: str = 'local',
   cost: str = 'parameters',
   floor: float = 0.1,
@@ -282,7 +279,8 @@ def prune(
     seed: Of the method's random choices.
     step_sparsity: The fraction removed between two refreshes of bounds and
       saliencies.
-    verbose: 1 shows a progress bar, 0 does not.
+    verbose: 'auto' shows a progress bar on a terminal and in a notebook, 1
+      anywhere, 0 nowhere.
     scope: As in `prune_low_saliency`.
     cost: As in `prune_low_saliency`.
     floor: As in `prune_low_saliency`.
@@ -378,7 +376,7 @@ def prune_to_budget(
   input_range: Any = None,
   seed: int = 0,
   step_sparsity: float = 0.1,
-  verbose: int = 1,
+  verbose: int | str = 'auto',
   cost: str = 'parameters',
   floor: float = 0.1,
   calibration_data: Any = None,
@@ -401,7 +399,8 @@ def prune_to_budget(
     input_range: The range of the inputs; None as in `prune_low_saliency`.
     seed: The only source of chance.
     step_sparsity: The fraction removed between two refreshes.
-    verbose: 1 shows progress bars, 0 does not.
+    verbose: 'auto' shows progress bars on a terminal and in a notebook, 1
+      anywhere, 0 nowhere.
     cost: What a fraction of all units is weighed against.
     floor: What it leaves of each layer.
     calibration_data: Unlabelled inputs, if you have some.

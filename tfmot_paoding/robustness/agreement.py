@@ -46,7 +46,7 @@ def certified_agreement(
   method: str = 'crown',
   *,
   batch_size: int = 32,
-  verbose: int = 0,
+  verbose: int | str = 0,
 ) -> Agreement:
   """Where the pruned model provably answers as the original, in each ball.
 
@@ -62,7 +62,8 @@ def certified_agreement(
     input_range: The range of the inputs; None as in `prune_low_saliency`.
     method: 'ibp', 'crown-ibp' or 'crown'; see `output_bounds`.
     batch_size: How many samples are worked on at once.
-    verbose: 1 shows a progress bar, 0 does not.
+    verbose: 'auto' shows a progress bar on a terminal and in a notebook, 1
+      anywhere, 0 nowhere.
 
   Returns:
     What is proved.

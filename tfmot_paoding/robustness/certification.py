@@ -39,7 +39,7 @@ def output_bounds(
   *,
   alpha: AlphaSettings | None = None,
   batch_size: int = BATCH,
-  verbose: int = 0,
+  verbose: int | str = 0,
 ) -> tuple[Array, Array] | list[tuple[Array, Array]]:
   """Sound bounds of a model's outputs in a ball around each sample.
 
@@ -59,7 +59,8 @@ def output_bounds(
       below optimised for every output (Xu et al. 2021).
     alpha: Settings of 'alpha-crown'.
     batch_size: How many samples are worked on at once.
-    verbose: 1 shows a progress bar, 0 does not.
+    verbose: 'auto' shows a progress bar on a terminal and in a notebook, 1
+      anywhere, 0 nowhere.
 
   Returns:
     (low, high), each (batch, *output shape); a list of pairs for a model with
@@ -106,7 +107,7 @@ def certified(
   *,
   alpha: AlphaSettings | None = None,
   batch_size: int = BATCH,
-  verbose: int = 0,
+  verbose: int | str = 0,
 ) -> Array:
   """Which samples are provably answered right in the whole ball.
 
@@ -158,7 +159,7 @@ def margins(
   *,
   alpha: AlphaSettings | None = None,
   batch_size: int = BATCH,
-  verbose: int = 0,
+  verbose: int | str = 0,
 ) -> Array:
   """Lower bounds of the label's lead over the next class in each ball.
 

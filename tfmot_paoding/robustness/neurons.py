@@ -52,7 +52,7 @@ def neuron_stability(
   method: str = 'crown-ibp',
   *,
   batch_size: int = 32,
-  verbose: int = 0,
+  verbose: int | str = 0,
 ) -> list[LayerStability]:
   """Counts neurons whose activation is no line under given bounds.
 
@@ -67,7 +67,8 @@ def neuron_stability(
     method: The bounds: 'ibp' (and 'crown-ibp', the same in front of
       activations) or 'crown'.
     batch_size: How many samples are worked on at once.
-    verbose: 1 shows a progress bar, 0 does not.
+    verbose: 'auto' shows a progress bar on a terminal and in a notebook, 1
+      anywhere, 0 nowhere.
 
   Returns:
     One entry for each piecewise linear activation, inputs first; none for a

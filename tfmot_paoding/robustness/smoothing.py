@@ -16,6 +16,7 @@ import tensorflow as tf
 from tfmot_paoding.bounds.balls import as_inputs
 from tfmot_paoding.compat import keras
 from tfmot_paoding.keras3.model import as_tf_keras
+from tfmot_paoding.progress import progress_bar
 from tfmot_paoding.robustness.scores import scores_of
 
 Array = np.ndarray
@@ -52,7 +53,7 @@ def smoothed(
   failure: float = 0.001,
   seed: int = 0,
   batch_size: int = 1024,
-  verbose: int = 0,
+  verbose: int | str = 0,
 ) -> Smoothed:
   """Certifies the majority answer under Gaussian noise.
 
@@ -67,7 +68,8 @@ def smoothed(
     failure: The accepted probability of a wrong certificate, a sample.
     seed: Of the noise.
     batch_size: Noisy inputs run at once.
-    verbose: 1 shows a progress bar, 0 does not.
+    verbose: 'auto' shows a progress bar on a terminal and in a notebook, 1
+      anywhere, 0 nowhere.
 
   Returns:
     Answers and radii.
@@ -88,7 +90,7 @@ def smoothed(
       raise ValueError(f'`{name}` must be at least 1, but got {value!r}.')
   rng = np.random.default_rng(seed)
   answers, radii = np.full(len(x), -1), np.zeros(len(x))
-  bar = keras.utils.Progbar(len(x), verbose=verbose, unit_name='sample')
+  bar = progress_bar(len(x), verbose, 'sample')
   run = _Votes(model, scores.is_binary, scores.classes, sigma, rng, batch_size)
   for k, sample in enumerate(x):
     guess = int(run(sample, guesses).argmax())

@@ -79,7 +79,7 @@ def convert_to_tflite(
   float_io: bool = False,
   sparse: bool | None = None,
   prior: Any = None,
-  verbose: int = 0,
+  verbose: int | str = 0,
   input_shape: Any = None,
 ) -> bytes:
   """Converts a model to TFLite and checks the result by running it.
@@ -109,7 +109,8 @@ def convert_to_tflite(
       loads.
     prior: Where inputs come from without `representative_data`, as in
       `run_schedule`; 'varied' takes the place of 'smooth' where it is None.
-    verbose: 1 shows a progress bar where inputs are recalled.
+    verbose: Whether to show a progress bar where inputs are recalled: 'auto'
+      (on a terminal and in a notebook), 1 or 0.
     input_shape: The sizes that the model leaves open, as in `count_macs`.
 
   Returns:

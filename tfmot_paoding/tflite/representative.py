@@ -55,7 +55,7 @@ def representative(
   seed: int,
   data: Any = None,
   prior: Any = None,
-  verbose: int = 0,
+  verbose: int | str = 0,
   coarse: bool = True,
 ) -> Representative:
   """Inputs that span what a model may see.
@@ -73,7 +73,8 @@ def representative(
     seed: The only source of chance.
     data: Inputs that the user has.
     prior: Where others come from, as in `draw_samples`.
-    verbose: 1 shows a progress bar where inputs are recalled.
+    verbose: Whether to show a progress bar where inputs are recalled: 'auto'
+      (on a terminal and in a notebook), 1 or 0.
     coarse: Whether the integers are so few that wide ranges cost answers.
 
   Raises:

@@ -33,6 +33,7 @@ from tfmot_paoding.network.cloning import (
 from tfmot_paoding.network.costs import graph_macs
 from tfmot_paoding.network.graph import build_graph, check_model
 from tfmot_paoding.network.outputs import Head, heads_of
+from tfmot_paoding.progress import progress_bar
 from tfmot_paoding.registry import Configurable
 
 Array = np.ndarray
@@ -101,7 +102,7 @@ def distill(
   data: Any = None,
   prior: Any = None,
   settings: DistillSettings | None = None,
-  verbose: int = 1,
+  verbose: int | str = 'auto',
 ) -> keras.Model:
   """Trains a pruned model to answer as the original does.
 
@@ -119,7 +120,8 @@ def distill(
     prior: Where inputs come from otherwise, as in `run_schedule`; 'varied'
       takes the place of 'smooth' where it is None.
     settings: Of the optimization.
-    verbose: 1 shows a progress bar, 0 does not.
+    verbose: 'auto' shows a progress bar on a terminal and in a notebook, 1
+      anywhere, 0 nowhere.
 
   Returns:
     A model of the same structure as `pruned`; with the weights of `pruned` if
@@ -253,7 +255,7 @@ def _train(
   learning_rate: float,
   steps: int,
   seed: int,
-  verbose: int,
+  verbose: int | str,
 ) -> None:
   variables = student.trainable_variables
   held = [_held(variable) for variable in variables]
@@ -279,7 +281,7 @@ def _train(
 
   rng = np.random.default_rng([seed, 2])
   size = min(lesson.batch_size, lesson.size)
-  bar = keras.utils.Progbar(steps, verbose=verbose, unit_name='step')
+  bar = progress_bar(steps, verbose, 'step')
   order = np.zeros(0, int)
   for _ in range(steps):
     if len(order) < size:
