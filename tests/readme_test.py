@@ -1,26 +1,62 @@
-"""README's Python runs as it stands, and its commands name what exists."""
+"""The documentation runs as it stands, and its commands can be given.
+
+Python between fences is run, of README, of the pages of figures and of the
+docstrings of packages. Commands name scripts and flags that exist.
+"""
 
 from __future__ import annotations
 
+import ast
+import functools
 import pathlib
 import re
+import shlex
 
 import numpy as np
 import pytest
 import tf_keras
 
 import tfmot_paoding as paoding
-from tests import testing
+from tests import imports, testing
 from tfmot_paoding.layers import base
 from tfmot_paoding.methods.criteria import criteria
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
-_TEXT = (_ROOT / 'README.md').read_text(encoding='utf-8')
+_README = _ROOT / 'README.md'
+_SCRIPT = re.compile(r'(?:examples|\.ci)/[\w/]+\.py')
+
+
+def text_of(path: pathlib.Path) -> str:
+  """What a page says; of a module, its docstring."""
+  text = path.read_text(encoding='utf-8')
+  if path.suffix == '.py':
+    text = ast.get_docstring(ast.parse(text)) or ''
+  return text
+
+
+def pages() -> list[pathlib.Path]:
+  """README, the pages of figures, and all that has a docstring of its own."""
+  return [
+    _README,
+    *sorted((_ROOT / 'examples').rglob('*.md')),
+    *sorted((_ROOT / 'examples').rglob('*.py')),
+    *sorted((_ROOT / 'tfmot_paoding').rglob('*.py')),
+  ]
+
+
+def blocks(path: pathlib.Path) -> list[str]:
+  """The Python of a page."""
+  return re.findall(r'```python\n(.*?)```', text_of(path), re.DOTALL)
+
+
+def named(path: pathlib.Path) -> str:
+  """A page's name among the tests."""
+  return str(path.relative_to(_ROOT))
 
 
 @pytest.fixture
 def clean():
-  """Takes back what README registers."""
+  """Takes back what the documentation registers."""
   handlers, classes = dict(base._HANDLERS), dict(criteria._classes)
   yield
   base._HANDLERS.clear()
@@ -29,27 +65,57 @@ def clean():
   criteria._classes.update(classes)
 
 
-def test_python_blocks_run(tmp_path, monkeypatch, clean):
+@pytest.fixture
+def names(tmp_path, monkeypatch, clean) -> dict:
+  """What a page may take for granted: a model, pruned, and samples."""
   monkeypatch.chdir(tmp_path)
-  names = {'model': testing.mlp((5, 8, 6, 3)), 'tf_keras': tf_keras}
-  blocks = re.findall(r'```python\n(.*?)```', _TEXT, re.DOTALL)
-  assert len(blocks) >= 5
-  for block in blocks:
-    exec(compile(block, 'README.md', 'exec'), names)
-  assert (tmp_path / 'small.tflite').stat().st_size == len(names['data'])
+  model = testing.mlp((5, 8, 6, 3))
+  x = testing.samples((5,), 8).astype(np.float32) * 0.1 + 0.5
+  return {
+    'paoding': paoding,
+    'tf_keras': tf_keras,
+    'model': model,
+    'small': paoding.prune(model, 0.5, 'l1', (0.0, 1.0), verbose=0),
+    'x': x,
+    'y': model(x).numpy().argmax(-1),
+  }
+
+
+def run(path: pathlib.Path, names: dict) -> None:
+  """Runs a page's Python, block after block."""
+  for block in blocks(path):
+    exec(compile(block, named(path), 'exec'), names)
+
+
+def test_readme_runs(tmp_path, names):
+  assert len(blocks(_README)) >= 3
+  for name in set(names) - {'model'}:
+    del names[name]
+  run(_README, names)
   assert str(len(names['tiny'])) in (tmp_path / 'g_model.h').read_text()
   assert names['fitted'].profile.bytes <= 40_000
   assert names['small'].layers[0].units == 4
-  own = paoding.Method('weakest')
-  small = paoding.prune(names['model'], 0.5, own, verbose=0)
-  assert small.layers[1].units == 3
-  layer = names['Projection'](6)
+
+
+def test_readme_is_one_page():
+  assert len(_README.read_text(encoding='utf-8').split()) <= 1000
+
+
+@pytest.mark.parametrize(
+  'path', [p for p in pages()[1:] if blocks(p)], ids=named
+)
+def test_other_pages_run(path, names):
+  run(path, names)
+
+
+def test_a_layer_of_ones_own(names):
+  run(_ROOT / 'tfmot_paoding/layers/__init__.py', names)
   made = testing.fill(
     tf_keras.Sequential(
       [
         tf_keras.Input((5,)),
         tf_keras.layers.Dense(4),
-        layer,
+        names['Projection'](6),
         tf_keras.layers.Dense(2),
       ]
     )
@@ -60,6 +126,96 @@ def test_python_blocks_run(tmp_path, monkeypatch, clean):
   assert np.all(np.isfinite(halved(np.ones((1, 5), np.float32))))
 
 
-def test_commands_name_files_that_exist():
-  for path in re.findall(r'(?:examples|\.ci)/[\w/]+\.py', _TEXT):
-    assert (_ROOT / path).is_file(), path
+def test_a_criterion_of_ones_own(names):
+  run(_ROOT / 'tfmot_paoding/methods/__init__.py', names)
+  assert [layer.units for layer in names['small'].layers] == [4, 3, 3]
+
+
+@functools.cache
+def flags_of(path: pathlib.Path) -> set[str]:
+  """The flags that a script defines, and those of what it imports.
+
+  Modules of the package count for those that define flags at all.
+  """
+  found = {'help', 'verbosity'}
+  for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+    called = node.func if isinstance(node, ast.Call) else None
+    if getattr(called, 'attr', '').startswith('DEFINE_'):
+      found.add(ast.literal_eval(node.args[0]))
+  for name in imports.siblings(path):
+    found |= flags_of(path.with_name(f'{name}.py'))
+  files = imports.module_files(_ROOT)
+  for name in imports.package_imports(path, set(files)):
+    if 'DEFINE_' in files[name].read_text(encoding='utf-8'):
+      found |= flags_of(files[name])
+  return found
+
+
+def commands(text: str) -> list[list[str]]:
+  """Commands that run a script of the repository: its path, and what follows.
+
+  A command ends with its line, unless that goes on, or with its backtick.
+  """
+  found = []
+  for line in text.replace('\\\n', ' ').splitlines():
+    for match in re.finditer(rf'python3? ({_SCRIPT.pattern})([^`]*)', line):
+      rest = shlex.split(match[2], comments=True)
+      found.append([match[1], *rest])
+  return found
+
+
+@pytest.mark.parametrize(
+  'path', [p for p in pages() if _SCRIPT.search(text_of(p))], ids=named
+)
+def test_commands_can_be_given(path):
+  for script in _SCRIPT.findall(text_of(path)):
+    assert (_ROOT / script).is_file(), script
+  for script, *rest in commands(text_of(path)):
+    known = flags_of(_ROOT / script)
+    for word in rest:
+      if word.startswith('--'):
+        name = word.removeprefix('--').split('=')[0]
+        assert name in known or name.removeprefix('no') in known, (script, word)
+
+
+def test_commands_are_found():
+  text = 'x `python examples/a.py --b=1 \\\n --c` or\n  python examples/d.py\n'
+  assert commands(text) == [
+    ['examples/a.py', '--b=1', '--c'],
+    ['examples/d.py'],
+  ]
+
+
+def test_links_and_extras_exist():
+  setup = (_ROOT / 'setup.py').read_text(encoding='utf-8')
+  known = re.findall(r"^    '(\w+)': \[", setup, re.MULTILINE)
+  for path in pages():
+    text = text_of(path)
+    for link in re.findall(r'\]\(([^)#:\s]+)\)', text):
+      assert (path.parent / link).exists(), (path, link)
+    for extra in re.findall(r"(?:tfmot_paoding|'\.)\[(\w+)\]", text):
+      assert extra in known, (path, extra)
+
+
+def test_every_page_of_figures_is_a_scripts_and_linked():
+  figures = _ROOT / 'examples/figures'
+  readme = text_of(_README)
+  for page in figures.glob('*.md'):
+    assert page.stem == 'paoding' or page.with_suffix('.py').is_file(), page
+    assert f'(examples/figures/{page.name})' in readme
+    assert commands(text_of(page)), page
+
+
+def test_the_map_names_every_folder_in_the_order_of_imports():
+  lines = re.findall(r'^\* (`.*?):', paoding.__doc__, re.MULTILINE)
+  order = [name for line in lines for name in re.findall(r'`(\w+)`', line)]
+  package = _ROOT / 'tfmot_paoding'
+  folders = {path.parent.name for path in package.glob('*/__init__.py')}
+  assert folders <= set(order) <= folders | {p.stem for p in package.iterdir()}
+  files = imports.module_files(_ROOT)
+  for module, path in files.items():
+    here = module.split('.')[1:2]
+    for other in imports.package_imports(path, set(files)):
+      there = other.split('.')[1:2]
+      if here and here[0] in order and there[0] in order:
+        assert order.index(there[0]) <= order.index(here[0]), (module, other)

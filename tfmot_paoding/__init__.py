@@ -2,6 +2,33 @@
 
 Removes whole units of a trained Keras model without one training sample, in
 TFMOT's own terms, and makes the model physically smaller. See README.md.
+
+The way through the package, from what stands on nothing to what stands on all;
+what is asked of a folder is its first sentence:
+
+* `compat`, `registry`, `files`: Keras and TFMOT as they are, names for classes,
+  files that are written whole.
+* `numerics`: intervals, and how activations act on them.
+* `ops`: what each operation does to units and to bounds.
+* `layers`: which operations a Keras layer is. A new layer is one handler here.
+* `network`: a model as a graph of operations, the units that live and die
+  together, and what it costs and answers.
+* `functional`, `keras3`: subclassed and Keras 3 models as functional tf_keras
+  ones, and back.
+* `inputs`: the range of the inputs, and samples that are recalled or drawn.
+* `bounds`: what is proved of activations, and of the change of outputs.
+* `methods`: which units go, and how the kept ones make up for them. A new
+  criterion, selection or compensation is one class here, or in yours.
+* `compaction`: the same function in smaller layers.
+* `robustness`, `training`: attacks and proofs, and objectives that train.
+* `tflite`: files for devices, what they take and what they answer.
+* `pruning`: TFMOT's side: wrappers, schedules, callbacks, one call, budgets.
+* `report`: what pruning did, on one page.
+* `loading`: model files of any age, without running code from them.
+
+`python .ci/make_build.py` writes this down for Bazel, a target a module, and a
+test holds it against what the modules import. Figures come from the scripts of
+`examples/figures`.
 """
 
 import importlib

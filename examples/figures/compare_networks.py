@@ -19,7 +19,8 @@ the mean and the standard deviation are shown; the ceiling runs once. Inputs are
 recalled once a seed, and their seconds count for every row that uses them;
 rivals prune in one step, as they were published. With `--output` the rows are
 written as JSON after every measurement; called again with the same file, an
-interrupted run goes on from there. `--plot` draws accuracy over sparsity.
+interrupted run goes on from there. `--plot` draws accuracy over
+sparsity, of the methods of `--drawn`.
 """
 
 from __future__ import annotations
@@ -27,14 +28,13 @@ from __future__ import annotations
 import dataclasses
 import errno
 import functools
-import io
 import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
+import panels
 import tensorflow as tf
 from absl import app, flags, logging
 
@@ -66,6 +66,9 @@ _EPSILONS = flags.DEFINE_list(
 )
 _OUTPUT = flags.DEFINE_string('output', None, 'Where to write JSON rows.')
 _PLOT = flags.DEFINE_string('plot', None, 'Where to draw a .png.')
+_DRAWN = flags.DEFINE_list(
+  'drawn', ['ceiling', 'reconstruction', 'l1'], 'Methods that --plot shows.'
+)
 _STEP = flags.DEFINE_float(
   'step_sparsity', 0.025, 'The fraction removed between two refreshes.'
 )
@@ -383,82 +386,39 @@ def robustness(rows: list[Row]) -> str:
   return table([*heads, *[f'FGSM {e}' for e in _EPSILONS.value]], lines)
 
 
-def load_pyplot() -> Any:
-  """matplotlib.pyplot, drawing to files.
-
-  Raises:
-    ImportError: matplotlib is missing.
-  """
-  try:
-    import matplotlib
-  except ImportError:
-    raise ImportError(
-      "--plot needs matplotlib: pip install 'tfmot_paoding[examples]'."
-    ) from None
-  matplotlib.use('Agg')
-  from matplotlib import pyplot
-
-  return pyplot
-
-
 def plot(rows: list[Row], path: str) -> None:
-  """Draws the score over the sparsity, one picture a network.
+  """Draws the score over the sparsity, one panel a network.
 
   Raises:
     ImportError: matplotlib is missing.
+    ValueError: `--drawn` names no method that ran, or too many.
   """
-  pyplot = load_pyplot()
-  networks = list(dict.fromkeys(row.network for row in rows))
-  # A method has one colour in every picture; a ceiling has its method's.
-  plain = dict.fromkeys(_drawn_as(row.method) for row in rows)
-  plain.pop('original', None)
-  colours = {name: f'C{k}' for k, name in enumerate(plain)}
-  columns = min(3, len(networks))
-  lines = -(-len(networks) // columns)
-  figure, axes = pyplot.subplots(
-    lines, columns, figsize=(5 * columns, 4 * lines), squeeze=False
-  )
-  for axis in axes.ravel()[len(networks) :]:
-    axis.set_visible(False)
-  for axis, network in zip(axes.ravel(), networks, strict=False):
-    own = [row for row in rows if row.network == network]
-    original = next(row.score for row in own if row.method == 'original')
-    axis.axhline(original, color='grey', linestyle=':', label='original')
-    for method in dict.fromkeys(row.method for row in own):
-      points = sorted(
-        (row.sparsity, row.score, row.spread)
-        for row in own
-        if row.method == method and row.sparsity
-      )
-      if points:
-        x, y, spread = zip(*points, strict=True)
-        axis.errorbar(
-          x,
-          y,
-          spread,
-          label=method,
-          linestyle='--' if method.startswith('ceiling') else '-',
-          marker='o',
-          color=colours[_drawn_as(method)],
-        )
-    axis.set(title=network, xlabel='fraction of units removed')
-    axis.set_ylabel('accuracy' if original < 1 else 'error over original')
-    axis.grid(alpha=0.3)
-  axes[0, 0].legend(fontsize='small')
-  figure.tight_layout()
-  save_figure(figure, path)
+  drawn = [m for m in _DRAWN.value if any(row.method == m for row in rows)]
+  if not drawn:
+    raise ValueError(
+      f'None of --drawn={",".join(_DRAWN.value)} is among --methods.'
+    )
+  found = [
+    panel([row for row in rows if row.network == network], drawn)
+    for network in dict.fromkeys(row.network for row in rows)
+  ]
+  panels.draw(found, path, 'units removed from every layer', percent=True)
 
 
-def save_figure(figure: Any, path: str) -> None:
-  """Writes a figure as .png, whole or not at all."""
-  image = io.BytesIO()
-  figure.savefig(image, format='png', dpi=80)
-  paoding.files.write_file(path, image.getvalue())
-
-
-def _drawn_as(method: str) -> str:
-  """The method whose colour a line has."""
-  return method.replace('ceiling', 'reconstruction')
+def panel(own: list[Row], drawn: list[str]) -> panels.Panel:
+  """A network's lines, each from the score before pruning."""
+  original = next(row for row in own if row.method == 'original')
+  lines = []
+  for method in drawn:
+    points = [original, *(row for row in own if row.method == method)]
+    points.sort(key=lambda row: row.sparsity)
+    x, y, spread = zip(
+      *[(row.sparsity, row.score, row.spread) for row in points], strict=True
+    )
+    lines.append(panels.Line(method, x, y, spread))
+  error = original.agreement != original.agreement  # NaN: an autoencoder
+  y_label = 'error over original' if error else 'accuracy'
+  return panels.Panel(original.network, lines, y_label)
 
 
 def sizes(rows: list[Row]) -> str:
@@ -499,7 +459,7 @@ def main(argv: list[str]) -> None:
   check_writable(filter(None, [_OUTPUT.value, _PLOT.value]))
   check_networks(_NETWORKS.value)
   if _PLOT.value:
-    load_pyplot()
+    panels.load_pyplot()
   rows, known = [], load_rows()
   for row in all_rows(known):
     rows.append(row)

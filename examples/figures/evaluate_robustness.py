@@ -33,6 +33,7 @@ from collections.abc import Callable, Iterator
 
 import compare_networks
 import numpy as np
+import panels
 from absl import app, flags, logging
 
 import tfmot_paoding as paoding
@@ -274,36 +275,26 @@ def _short(value: float) -> str:
 
 
 def plot(rows: list[Row], path: str) -> None:
-  """Draws accuracy over epsilon, one picture a form.
+  """Draws accuracy over epsilon, one panel a form.
 
   Raises:
     ImportError: matplotlib is missing.
   """
-  pyplot = compare_networks.load_pyplot()
-  kinds = list(dict.fromkeys((row.network, row.form) for row in rows))
-  columns = min(3, len(kinds))
-  lines = -(-len(kinds) // columns)
-  figure, axes = pyplot.subplots(
-    lines, columns, figsize=(5 * columns, 4 * lines), squeeze=False
-  )
-  for axis in axes.ravel()[len(kinds) :]:
-    axis.set_visible(False)
-  for axis, kind in zip(axes.ravel(), kinds, strict=False):
+  found = []
+  for kind in dict.fromkeys((row.network, row.form) for row in rows):
     own = [row for row in rows if (row.network, row.form) == kind]
     own.sort(key=lambda row: float(row.epsilon))
     radii = [float(row.epsilon) for row in own]
-    for name in ('clean', 'fgsm', 'pgd'):
-      values = [getattr(row, name) for row in own]
-      axis.plot(radii, values, marker='o', label=name)
-    for by in _BY.value:
-      values = [row.certified.get(by, np.nan) for row in own]
-      axis.plot(radii, values, '--', marker='s', label=f'certified, {by}')
-    axis.set(title=' '.join(kind), xlabel='epsilon', ylabel='accuracy')
-    axis.set_ylim(0, 1.02)
-    axis.grid(alpha=0.3)
-  axes[0, 0].legend(fontsize='small')
-  figure.tight_layout()
-  compare_networks.save_figure(figure, path)
+    by = _BY.value[-1]
+    lines = [
+      panels.Line('not attacked', radii, [row.clean for row in own]),
+      panels.Line('attacked by PGD', radii, [row.pgd for row in own]),
+      panels.Line(
+        f'proved by {by}', radii, [row.certified.get(by, np.nan) for row in own]
+      ),
+    ]
+    found.append(panels.Panel(' '.join(kind), lines))
+  panels.draw(found, path, 'epsilon')
 
 
 def read_rows(path: str | None) -> list[Row]:
@@ -321,7 +312,7 @@ def main(argv: list[str]) -> None:
   check_writable(filter(None, [output, flags.FLAGS.plot]))
   compare_networks.check_networks(flags.FLAGS.network or ())
   if flags.FLAGS.plot:
-    compare_networks.load_pyplot()
+    panels.load_pyplot()
   rows: list[Row] = []
   for row in all_rows(read_rows(output)):
     rows.append(row)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import compare_networks
 import evaluate_robustness
 import numpy as np
+import panels
 from absl import app, flags
 
 import tfmot_paoding as paoding
@@ -98,25 +99,26 @@ def measured(
 
 
 def plot(rows: list[tuple[float, ...]], total: int, path: str) -> None:
-  """Draws every column, as a fraction, over what is removed."""
-  pyplot = compare_networks.load_pyplot()
-  figure, axis = pyplot.subplots(figsize=(6, 4))
-  columns = np.array(rows).T
-  for name, column in zip(_HEADS[1:], columns[1:], strict=True):
-    share = column / total if column.max() > 1 else column
-    axis.plot(columns[0], share, marker='o', label=name)
-  axis.set(xlabel='fraction of units removed', ylabel='fraction of samples')
-  axis.grid(alpha=0.3)
-  axis.legend(fontsize='small')
-  figure.tight_layout()
-  compare_networks.save_figure(figure, path)
+  """Draws accuracy and robustness, as fractions, over what is removed."""
+  removed, accuracy, robust, _, _, same = np.array(rows).T
+  lines = [
+    panels.Line('right', removed, accuracy),
+    panels.Line('right under attack', removed, robust / total),
+    panels.Line('answer provably the same', removed, same),
+  ]
+  panels.draw(
+    [panels.Panel('along the schedule', lines, 'share of the samples')],
+    path,
+    'units removed',
+    percent=True,
+  )
 
 
 def main(argv: list[str]) -> None:
   """Prints the table, and draws it."""
   del argv
   if flags.FLAGS.plot:
-    compare_networks.load_pyplot()
+    panels.load_pyplot()
     check_writable([flags.FLAGS.plot])
   texts = flags.FLAGS.network
   network = (

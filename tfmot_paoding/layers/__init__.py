@@ -1,4 +1,75 @@
-"""One handler a layer family; importing this registers them all."""
+"""One handler a layer family; importing this registers them all.
+
+Sequential and functional models, nested ones too, with several inputs and
+outputs, are made of these:
+
+* units of these leave: Dense, Conv1D/2D/3D (strides, dilation, causal, groups),
+  their transposes, SeparableConv1D/2D, Embedding, TimeDistributed around these;
+* these carry units, exactly: DepthwiseConv1D/2D, BatchNormalization, PReLU,
+  activations, all pooling, ZeroPadding, Cropping, UpSampling, Resizing,
+  Rescaling, Flatten, Reshape, Permute, Dropout and its kin; slices, `tf.split`,
+  `tf.concat`, `tf.reshape`, `tf.transpose`;
+* these tie units, which live or die together: Add, Subtract, Average, Maximum,
+  Minimum, Multiply (squeeze-and-excite too), `x + y` and `x * y`; blocks of a
+  grouped convolution; channels that a reshape divides among positions; all
+  calls of a shared layer;
+* Concatenate sets units side by side: they keep their offsets;
+* units of and behind these stay: a softmax, LayerNormalization,
+  GroupNormalization, recurrent and attention layers, Lambda, layers nobody
+  taught it, the model's outputs.
+
+`history.left_alone` says why for each layer whose units stay. Bounds are per
+channel, one for all positions. A unit without incoming weights is a constant,
+and moves into the next biases where that is exact: not under the padding of a
+'same' convolution. A layer class of yours that keeps the `call` of a known one
+is that one. Subclassed models are traced; where `call` depends on the data, the
+statement is named.
+
+Teach it your own layer by saying which operations it is and how its config
+shrinks. Here is one with weights; if you know TFMOT, it is a `PrunableLayer`:
+
+```python
+import tensorflow as tf
+import tensorflow_model_optimization as tfmot
+import tf_keras
+
+from tfmot_paoding.layers import LayerHandler, register_handler
+from tfmot_paoding.numerics.activations import rectifier
+from tfmot_paoding.ops import Elementwise, MatMul, WeightRef
+
+
+class Projection(tf_keras.layers.Layer, tfmot.sparsity.keras.PrunableLayer):
+  def __init__(self, width, **kwargs):
+    super().__init__(**kwargs)
+    self.width = width
+
+  def build(self, shape):
+    self.matrix = self.add_weight('matrix', (shape[-1], self.width))
+    self.shift = self.add_weight('shift', (self.width,))
+
+  def call(self, x):
+    return tf.nn.relu(x @ self.matrix + self.shift)
+
+  def get_prunable_weights(self):
+    return [self.matrix]
+
+  def get_config(self):
+    return {**super().get_config(), 'width': self.width}
+
+
+@register_handler(Projection)
+class ProjectionHandler(LayerHandler):
+  def lower(self, layer, path, in_shapes, out_shape):
+    product = MatMul(WeightRef(path, 'matrix'), WeightRef(path, 'shift'))
+    return [product, Elementwise(rectifier())]
+
+  def resize(self, layer, config, out_shape):
+    return {**config, 'width': out_shape[-1]}
+```
+
+The operations are in `tfmot_paoding.ops`; one of your own is a subclass of `Op`
+that says what it does to bounds and to units.
+"""
 
 from tfmot_paoding.layers import (
   activation,

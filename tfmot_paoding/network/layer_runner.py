@@ -234,8 +234,11 @@ def _taken_off(graph: Graph) -> dict[Path, Callable]:
       continue
     product, last = (node.op for node in call.nodes[-2:])
     core = inner_layer(graph.layers[call.path])
-    if isinstance(product, Product) and isinstance(
-      last, (Elementwise, Softmax)
+    # A layer that somebody taught may compute its own, inside its `call`.
+    if (
+      isinstance(product, Product)
+      and isinstance(last, (Elementwise, Softmax))
+      and callable(getattr(core, 'activation', None))
     ):
       found[call.path] = core.activation
       core.activation = keras.activations.linear

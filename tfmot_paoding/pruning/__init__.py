@@ -1,4 +1,59 @@
-"""Units leave: wrappers and schedules, one call, and budgets."""
+"""Units leave: wrappers and schedules, one call, and budgets.
+
+`prune` is one call. `sparsity` is the fraction of units removed from *every*
+hidden layer, or a dict of layer name to fraction; with `scope='global'` it is
+the fraction of *all* units, and those go first whose removal moves the outputs
+least for what it saves (`cost='parameters'` or 'macs'), while `floor` of each
+layer stays. `input_range` is the range of the inputs that the model was trained
+on: two numbers, or two arrays with one entry a feature, or a dict of input name
+to such a pair. Left out, it is what the first layers say (`Rescaling` or
+`x / 255.`, `Normalization`, `Embedding`, batch normalization), with a warning
+that names it, and (0, 1) where they say nothing.
+
+Inside a TFMOT workflow, with data that trains while units leave:
+
+```python
+import tensorflow_model_optimization as tfmot
+
+import tfmot_paoding as paoding
+
+wrapped = paoding.prune_low_saliency(
+  model,
+  pruning_schedule=paoding.ProgressiveSparsity(0.5, step_sparsity=0.25),
+  method='impact',
+  input_range=(0.0, 1.0),
+)
+wrapped.compile('sgd', 'mse')
+wrapped.fit(
+  x,
+  model(x),
+  batch_size=2,
+  verbose=0,
+  callbacks=[paoding.UpdatePruningStep()],
+)
+stripped = tfmot.sparsity.keras.strip_pruning(wrapped)
+small = paoding.compact(stripped)
+```
+
+TFMOT's `PolynomialDecay` and `ConstantSparsity` serve as schedules too,
+`PruningSummaries` (which needs TensorBoard) and a `pruning_policy` work, and
+wrapped models load from .h5, .keras and SavedModel without a scope and prune on
+where they stopped. Removed units stay removed in `fit`: every weight of theirs
+carries a mask, on both sides. TFMOT's own `UpdatePruningStep` prunes as well,
+at the end of each epoch, and so do training loops of your own, and layers that
+`clone_model` wraps in `PruneLowSaliency` one by one, as long as all layers that
+a group of units passes are wrapped. Keras masks, call arguments, activity
+penalties and the precision of each layer pass through the wrappers.
+`History.layers` says what was asked of each group and what was removed. Blocks
+and m-by-n sparsity come after units:
+`prune_low_magnitude(small, schedule, sparsity_m_by_n=(2, 4))`. Stripped models
+have zeros in tensors of the old shape: only `compact` makes files smaller.
+
+If you know what the device has rather than a sparsity, `prune_to_budget` finds
+the least pruning whose converted file meets every limit, spread over the layers
+in the way that keeps the answers best, or says how near it came
+(`prune(model, budget=...)` gives the model alone).
+"""
 
 from tfmot_paoding.pruning.budget import Budget, BudgetError, Fitted
 from tfmot_paoding.pruning.callbacks import UpdatePruningStep

@@ -1,4 +1,43 @@
-"""What runs on devices: conversion, the interpreters, and what files cost."""
+"""What runs on devices: conversion, the interpreters, and what files cost.
+
+```python
+import tfmot_paoding as paoding
+
+data = paoding.convert_to_tflite(small, 'int8')  # integers throughout, no data
+profile = paoding.profile_tflite(data, micro=False)  # micro: needs [micro]
+print(profile.bytes, profile.macs, profile.peak_activation_bytes)
+paoding.write_c_array(data, 'g_net', arena_bytes=16384)  # g_net.cc, g_net.h
+```
+
+`quantization` is None, 'dynamic', 'float16', 'int8' or 'int16x8'. The integer
+modes need ranges of activations, and so inputs: these are recalled from the
+model or drawn from a prior, unless you have some (`representative_data=`).
+
+Every conversion is run beside the Keras model and refused if it differs by more
+than quantization explains; `compare_tflite` gives the differences. Stripped
+models that were not compacted are stored sparsely where that makes a float32
+file smaller and it loads.
+
+A batch may have any size where that costs nothing; models whose operators would
+have to work it out (Dense on sequences, attention, reshaping and recurrent
+layers) take one sample a call, without the operators that tflite-micro lacks.
+LSTM converts to int8 as well and runs in tflite-micro (reset the interpreter's
+variables before each sequence: an LSTM remembers the last one); GRU and
+SimpleRNN have no integers, and no end in tflite-micro when they return
+sequences.
+
+`pip install 'tfmot_paoding[micro]'` brings the interpreters that run on
+devices, LiteRT and tflite-micro (a pre-release). With it, `profile_tflite`
+measures the tensor arena, names the operators that tflite-micro lacks, and
+`write_c_array` recommends an arena.
+
+TFMOT's other tools work on the stripped or compact model, and removed units
+stay removed: quantization-aware training (`quantize_model`),
+sparsity-preserving quantization-aware training
+(`Default8BitPrunePreserveQuantizeScheme`) and sparsity-preserving clustering.
+TFMOT cannot quantize a wrapped model: strip it first. Plain `quantize_model` on
+a stripped model lets zeros grow back; take the compact one, which has none.
+"""
 
 from __future__ import annotations
 
