@@ -18,6 +18,12 @@ Array = np.ndarray
 _BATCH = 128
 
 
+# Where the original gives nearly always one class, agreement tells nothing.
+_ONE_ANSWER = 0.9
+# Of values: a variance below it is none.
+_NOTHING = 1e-12
+
+
 @dataclasses.dataclass(frozen=True)
 class Verdict:
   """How alike two models answer.
@@ -28,10 +34,48 @@ class Verdict:
       of different units.
     agreement: The fraction of inputs with the same answers; NaN for outputs
       that are no classes.
+    explained: The least share of an output's variance that the other model
+      keeps, of outputs that are numbers, and of logits where the inputs hardly
+      tell; NaN where there are none.
+    commonest: How often the original gives its commonest answer; NaN as
+      `agreement`.
+    inputs: Whose inputs this speaks of, in words; '' where nobody said.
   """
 
   distance: float
   agreement: float
+  explained: float = float('nan')
+  commonest: float = float('nan')
+  inputs: str = ''
+
+  @property
+  def kept(self) -> float:
+    """The share of what the original says that is left, at most 1.
+
+    Of classes the same answers, of numbers the variance explained; the smaller
+    one where a model gives both.
+    """
+    return float(np.fmin(self.agreement, self.explained))
+
+  @property
+  def is_blind(self) -> bool:
+    """Whether the inputs hardly tell: nearly all have one answer."""
+    return self.commonest > _ONE_ANSWER
+
+  def __str__(self) -> str:
+    """A sentence with the figures, and whose inputs they are of."""
+    parts = []
+    if self.agreement == self.agreement:
+      parts.append(f'the same answers as the original on {self.agreement:.1%}')
+    if self.explained == self.explained:
+      parts.append(f"{self.explained:.1%} of its outputs' variance")
+    said = ' and '.join(parts) + f' of {self.inputs or "the inputs compared"}'
+    if self.is_blind:
+      said += (
+        f' (of which it answers {self.commonest:.0%} alike itself, so that '
+        'this tells little)'
+      )
+    return said
 
 
 def judge(
@@ -46,12 +90,32 @@ def judge(
   """
   heads = heads_of(build_graph(original))
   ours, theirs = (_outputs(model, samples) for model in (original, other))
-  distance, alike = 0.0, []
+  distance, alike, explained, commonest = 0.0, [], [], []
   for head, a, b in zip(heads, ours, theirs, strict=True):
-    distance += head.distance(head.logits(a), head.logits(b))
+    before, after = (np.asarray(head.logits(x), np.float64) for x in (a, b))
+    gap = head.distance(before, after)
+    distance += gap
     if head.is_classes:
-      alike.append(np.mean(head.answers(a) == head.answers(b)))
-  return Verdict(distance, float(np.mean(alike)) if alike else float('nan'))
+      answers = head.answers(a)
+      alike.append(np.mean(answers == head.answers(b)))
+      commonest.append(_commonest(answers))
+      if commonest[-1] > _ONE_ANSWER:
+        # Not by what lies between classes, which is what makes them so sure.
+        spread = max(float(before.var(0).mean()), _NOTHING)
+        explained.append(1.0 - float(np.square(after - before).mean()) / spread)
+    else:
+      explained.append(1.0 - gap)
+  return Verdict(
+    distance,
+    float(np.mean(alike)) if alike else float('nan'),
+    max(0.0, min(explained)) if explained else float('nan'),
+    max(commonest, default=float('nan')),
+  )
+
+
+def _commonest(answers: Array) -> float:
+  """How often the commonest answer comes."""
+  return float(np.unique(answers, return_counts=True)[1].max() / answers.size)
 
 
 def outputs_of(model: keras.Model, x: Sequence[Array]) -> list[tf.Tensor]:

@@ -58,6 +58,7 @@ in the way that keeps the answers best, or says how near it came
 from tfmot_paoding.pruning.budget import Budget, BudgetError, Fitted
 from tfmot_paoding.pruning.callbacks import UpdatePruningStep
 from tfmot_paoding.pruning.driver import History
+from tfmot_paoding.pruning.few_answers import FewAnswersWarning, compare_answers
 from tfmot_paoding.pruning.one_call import (
   prune,
   prune_low_saliency,
@@ -71,6 +72,7 @@ from tfmot_paoding.pruning.wrapper import PruneLowSaliency, prune_scope
 __all__ = [
   'Budget',
   'BudgetError',
+  'FewAnswersWarning',
   'Fitted',
   'History',
   'LayerShare',
@@ -78,6 +80,7 @@ __all__ = [
   'PruneLowSaliency',
   'RoundingWarning',
   'UpdatePruningStep',
+  'compare_answers',
   'prune',
   'prune_low_saliency',
   'prune_scope',

@@ -24,6 +24,7 @@ from tfmot_paoding.methods.plan import (
   unit_masks,
   units_to_remove,
 )
+from tfmot_paoding.network.agreement import Verdict
 from tfmot_paoding.network.costs import graph_macs
 from tfmot_paoding.network.graph import Graph, build_graph, read_params
 from tfmot_paoding.network.groups import (
@@ -58,6 +59,9 @@ class History:
     input_range: The range of each input and who says so, by name.
     layers: What was asked of each group of units and what was removed, by the
       name of its first layer; rounding down makes the difference.
+    verdict: How the pruned model answers beside the original, and on whose
+      inputs; None in `fit`, where weights train as well, and for a run that
+      was resumed where the original is not known.
   """
 
   step: list[int] = dataclasses.field(default_factory=list)
@@ -69,6 +73,7 @@ class History:
   left_alone: dict[str, str] = dataclasses.field(default_factory=dict)
   input_range: dict[str, str] = dataclasses.field(default_factory=dict)
   layers: dict[str, LayerShare] = dataclasses.field(default_factory=dict)
+  verdict: Verdict | None = None
 
 
 def prunable(graph: Graph, grouping: Grouping) -> tuple[list[Group], dict]:
@@ -132,6 +137,9 @@ class Driver:
       one loaded from a file, was interrupted.
     original: The model before pruning, for that; see `find_origin`.
 
+  Attributes:
+    samples: What the method fits on, one array an input; None if it does not.
+
   Raises:
     ValueError: no group of the model can be pruned, or the data do not fit it.
   """
@@ -181,7 +189,7 @@ class Driver:
       for group in self.groups
       if (found := self._wrapper(group).masses.get('/'.join(group.name)))
     }
-    self._fitting, self._origin = None, None
+    self._fitting, self._origin, self.samples = None, None, None
     if self._method.needs_samples:
       fit, source = FitSettings(refresh=refresh), wrapped
       if resumes:
@@ -190,7 +198,7 @@ class Driver:
           wrapped, wrapper.origin, self.removed, original
         )
         source = self._origin.model
-      samples = draw_samples(
+      samples = self.samples = draw_samples(
         source,
         self.input_range,
         fit.count(graph_macs(self.graph)),
@@ -218,6 +226,23 @@ class Driver:
             f'with different `{name}`: {wanted[name]!r} and {config[name]!r}. '
             'One model is pruned in one way: pass the same to all wrappers.'
           )
+
+  @property
+  def original(self) -> keras.Model | None:
+    """The model before pruning, where it is known."""
+    if self._origin is None or not self._origin.is_whole:
+      return None
+    return self._origin.model
+
+  @property
+  def fits(self) -> bool:
+    """Whether the method fits what is left on samples."""
+    return self._method.needs_samples
+
+  @property
+  def seed(self) -> int:
+    """Of the random choices."""
+    return self._seed
 
   @property
   def schedules(self) -> list:

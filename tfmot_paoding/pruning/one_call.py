@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tfmot_paoding import compat
@@ -21,7 +22,13 @@ from tfmot_paoding.layers.base import Path
 from tfmot_paoding.methods.allocation import Allocation
 from tfmot_paoding.methods.consumer_fits import FitSettings
 from tfmot_paoding.methods.named import DEFAULT_METHOD, Method, get_method
-from tfmot_paoding.network.cloning import clone_with, copy_weights, fresh_layer
+from tfmot_paoding.network.agreement import Verdict
+from tfmot_paoding.network.cloning import (
+  clone_with,
+  copy_weights,
+  fresh_layer,
+  plain_copy,
+)
 from tfmot_paoding.network.costs import graph_macs
 from tfmot_paoding.network.graph import (
   Graph,
@@ -35,7 +42,14 @@ from tfmot_paoding.network.outputs import heads_of
 from tfmot_paoding.progress import progress_bar
 from tfmot_paoding.pruning.budget import Budget, Fitted, fit_budget
 from tfmot_paoding.pruning.driver import Driver, History
+from tfmot_paoding.pruning.few_answers import (
+  compare_answers,
+  inputs_in_words,
+  judged,
+  warn_of_few_answers,
+)
 from tfmot_paoding.pruning.masked_weights import masked_names
+from tfmot_paoding.pruning.origin import checked_original
 from tfmot_paoding.pruning.schedule import (
   ProgressiveSparsity,
   check_schedule,
@@ -45,6 +59,9 @@ from tfmot_paoding.pruning.schedule import (
 from tfmot_paoding.pruning.shares import RoundingWarning, warn_of_rounding
 from tfmot_paoding.pruning.wrapper import PruneLowSaliency, check_blocks
 from tfmot_paoding.training.distillation import DistillSettings, distill
+
+# Recalled inputs that answers are compared on.
+_JUDGED = 256
 
 
 def prune_low_saliency(
@@ -205,22 +222,30 @@ def run_schedule(
       `original` is not what was wrapped.
   """
   check_model(wrapped)
-  return _run(
-    wrapped, end_step, verbose, calibration_data, prior, original=original
-  )
+  if original is not None:
+    original = checked_original(original, wrapped)
+  driver = _driver(wrapped, verbose, calibration_data, prior, original)
+  warn_outside(driver.input_range, wrapped, calibration_data, stacklevel=3)
+  before = driver.original if original is None else original
+  if before is None and not driver.removed:
+    before = plain_copy(wrapped)
+  history = _run(driver, wrapped, end_step, verbose)
+  if before is not None:
+    history.verdict = _verdict(
+      driver, before, wrapped, calibration_data, prior, verbose
+    )
+    warn_of_few_answers(history.verdict, stacklevel=2, fits=driver.fits)
+  return history
 
 
-def _run(
+def _driver(
   wrapped: keras.Model,
-  end_step: int | None,
   verbose: int | str,
   calibration_data: Any,
   prior: Any,
-  is_checked: bool = False,
   original: Any = None,
-) -> History:
-  """`run_schedule`, for data that may have been held against the range."""
-  driver = Driver(
+) -> Driver:
+  return Driver(
     wrapped,
     calibration_data=calibration_data,
     prior=prior,
@@ -228,8 +253,12 @@ def _run(
     resumes=True,
     original=original,
   )
-  if not is_checked:
-    warn_outside(driver.input_range, wrapped, calibration_data, stacklevel=4)
+
+
+def _run(
+  driver: Driver, wrapped: keras.Model, end_step: int | None, verbose: int | str
+) -> History:
+  """Carries all steps of the schedules out."""
   steps = sorted(
     {
       step
@@ -245,6 +274,23 @@ def _run(
     keras.backend.set_value(wrapper.pruning_step, steps[-1])
   warn_of_rounding(driver.history.layers, stacklevel=4)
   return driver.history
+
+
+def _verdict(
+  driver: Driver,
+  original: keras.Model,
+  pruned: keras.Model,
+  data: Any,
+  prior: Any,
+  verbose: int | str,
+) -> Verdict:
+  """How the pruned model answers; recalled inputs are not recalled twice."""
+  if driver.samples is not None and data is None and recalls(original, prior):
+    samples = [x[:_JUDGED] for x in driver.samples]
+    return judged(original, pruned, samples, None, prior)
+  return compare_answers(
+    original, pruned, driver.input_range, driver.seed + 1, data, prior, verbose
+  )
 
 
 def prune(
@@ -322,6 +368,41 @@ def prune(
       prior,
       distillation,
     ).model
+  small, verdict, distilled = _prune(
+    model,
+    sparsity,
+    method,
+    input_range,
+    seed,
+    step_sparsity,
+    verbose,
+    scope,
+    cost,
+    floor,
+    calibration_data,
+    prior,
+    distillation,
+  )
+  warn_of_few_answers(verdict(), 2, distilled, get_method(method).needs_samples)
+  return small
+
+
+def _prune(
+  model: keras.Model,
+  sparsity: float | Mapping[str, float],
+  method: str | Mapping[str, Any] | Method,
+  input_range: Any,
+  seed: int,
+  step_sparsity: float,
+  verbose: int | str,
+  scope: str,
+  cost: str,
+  floor: float,
+  calibration_data: Any,
+  prior: Any,
+  distillation: bool | DistillSettings | None,
+) -> tuple[keras.Model, Callable[[], Verdict], bool]:
+  """The compact model, what gives its verdict, and whether it was distilled."""
   if isinstance(sparsity, Mapping):
     schedule = {
       name: ProgressiveSparsity(
@@ -348,25 +429,29 @@ def prune(
   )
   if distillation is None:
     distillation = _distills(model, method)
-  if distillation and calibration_data is None:
-    # Recalled once, for the fits and for distillation.
-    calibration_data = recalled_samples(
-      wrapped, input_range, seed, prior, verbose
-    )
-  _run(wrapped, None, verbose, calibration_data, prior, is_checked=True)
+  samples = calibration_data
+  if distillation and samples is None:
+    # Recalled once, for the fits, for distillation and for the verdict.
+    samples = recalled_samples(wrapped, input_range, seed, prior, verbose)
+  driver = _driver(wrapped, verbose, samples, prior)
+  _run(driver, wrapped, None, verbose)
   small = compact_quietly(compat.strip_pruning(wrapped))
-  if not distillation:
-    return small
-  return distill(
-    small,
-    model,
-    input_range,
-    seed,
-    calibration_data,
-    prior,
-    distillation if isinstance(distillation, DistillSettings) else None,
-    verbose,
-  )
+  if distillation:
+    small = distill(
+      small,
+      model,
+      input_range,
+      seed,
+      samples,
+      prior,
+      distillation if isinstance(distillation, DistillSettings) else None,
+      verbose,
+    )
+
+  def verdict() -> Verdict:
+    return _verdict(driver, model, small, calibration_data, prior, verbose)
+
+  return small, verdict, bool(distillation)
 
 
 def prune_to_budget(
@@ -435,6 +520,7 @@ def prune_to_budget(
     cost=cost,
     floor=floor,
   )
+  given = calibration_data
   fit = FitSettings()
   samples = draw_samples(
     model,
@@ -459,16 +545,19 @@ def prune_to_budget(
     with warnings.catch_warnings():
       # What is measured is the file, whatever rounding left of a trial.
       warnings.simplefilter('ignore', RoundingWarning)
-      return prune(
+      return _prune(
         model,
         sparsity,
         input_range=input_range,
         seed=seed,
+        scope='local',
+        cost=cost,
+        floor=floor,
         calibration_data=calibration_data,
         prior=prior,
         distillation=False,
         **options,
-      )
+      )[0]
 
   def cut(sparsity: Mapping[str, float]) -> keras.Model:
     return pruned(sparsity, method='l1', step_sparsity=1.0, verbose=0)
@@ -494,7 +583,7 @@ def prune_to_budget(
   driver = Driver(
     wrapped, bounded=False, calibration_data=calibration_data, prior=prior
   )
-  return fit_budget(
+  fitted = fit_budget(
     model,
     budget,
     pruned,
@@ -507,6 +596,13 @@ def prune_to_budget(
     verbose,
     samples if calibration_data is not None else None,
   )
+  whose = inputs_in_words(model, len(samples[0]), given, prior)
+  verdict = dataclasses.replace(fitted.verdict, inputs=whose)
+  wanted = _distills(model, method) if distillation is None else distillation
+  warn_of_few_answers(
+    verdict, 2, bool(wanted), get_method(method).needs_samples
+  )
+  return dataclasses.replace(fitted, verdict=verdict)
 
 
 def _check_distillation(wanted: Any) -> None:

@@ -25,11 +25,14 @@ class Origin:
   It lives as long as the wrapped model does and is not saved with it.
 
   Attributes:
-    model: A copy of the model before pruning.
+    model: A copy of the model before pruning, or of what was left of it where
+      that is not known.
+    is_whole: Whether nothing of it was gone.
   """
 
-  def __init__(self, model: keras.Model):
+  def __init__(self, model: keras.Model, is_whole: bool = True):
     self.model = model
+    self.is_whole = is_whole
     self._left = b''
 
   def note(self, params: Params) -> None:
@@ -58,7 +61,7 @@ def find_origin(
   """
   params = read_params(build_graph(wrapped))
   if original is not None:
-    found = Origin(_checked(as_tf_keras(original), params))
+    found = Origin(checked_original(original, wrapped))
   elif held is not None and held.belongs_to(params):
     return held
   else:
@@ -71,16 +74,22 @@ def find_origin(
         'run_schedule(wrapped, original=model).',
         stacklevel=5,
       )
-    found = Origin(plain_copy(wrapped))
+    found = Origin(plain_copy(wrapped), is_whole=not removed)
   found.note(params)
   return found
 
 
-def _checked(original: keras.Model, params: Params) -> keras.Model:
-  theirs = read_params(build_graph(original))
+def checked_original(original: Any, wrapped: keras.Model) -> keras.Model:
+  """The model before pruning that the user has passed, as tf_keras.
+
+  Raises:
+    TypeError: it is no Keras model.
+    ValueError: it is not what was wrapped.
+  """
+  original = as_tf_keras(original)
   shapes, ours = (
-    {ref: value.shape for ref, value in known.items()}
-    for known in (theirs, params)
+    {ref: value.shape for ref, value in read_params(build_graph(model)).items()}
+    for model in (original, wrapped)
   )
   if shapes != ours:
     raise ValueError(
