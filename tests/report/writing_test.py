@@ -14,6 +14,7 @@ import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding.compat import keras
 from tfmot_paoding.report import page as report_page
+from tfmot_paoding.report.data import Limit
 
 RANGE = (-1.0, 1.0)
 
@@ -167,3 +168,95 @@ def test_a_missing_extra_is_named(report, monkeypatch):
     report_page.report_page(report)
   without = dataclasses.replace(report, curve=())
   assert 'Trade-off' not in report_page.report_page(without)
+
+
+def lead(text: str) -> str:
+  """What a page says before its first table."""
+  return text[: text.index('<table')]
+
+
+def test_the_page_leads_with_the_budget_and_the_answers(report):
+  limits = (Limit('flash_bytes', 4096, 2500), Limit('macs', 900, 800))
+  met = dataclasses.replace(report, limits=limits)
+  text = lead(report_page.report_page(met))
+  assert '<p class="good"><b>Budget met.</b> 2,500 of 4,096 bytes of' in text
+  over = (*limits, Limit('arena_bytes', 1000, 1200))
+  missed = dataclasses.replace(report, limits=over)
+  text = lead(report_page.report_page(missed))
+  assert '<p class="poor"><b>Budget not met.</b>' in text
+  assert '1,200 of 1,000 bytes of tensor arena: too many' in text
+  unknown = dataclasses.replace(
+    report, limits=(Limit('arena_bytes', 1000, None),)
+  )
+  assert 'not measured' in lead(report_page.report_page(unknown))
+  assert 'Budget' not in lead(report_page.report_page(report))
+
+
+@pytest.mark.parametrize(
+  ('agreement', 'kind'), [(0.99, 'good'), (0.9, 'fair'), (0.5, 'poor')]
+)
+def test_answers_are_told_in_colour_and_of_whose_inputs(
+  report, agreement, kind
+):
+  verdict = paoding.report.Verdict(0.1, agreement, inputs='7 drawn inputs')
+  text = lead(
+    report_page.report_page(dataclasses.replace(report, verdict=verdict))
+  )
+  assert f'<p class="{kind}"><b>' in text
+  assert (
+    f'The same answers as the original on {agreement:.1%} of 7 drawn' in text
+  )
+  assert f'test data {report.pruned.accuracy:.1%} in place of' in text
+
+
+def test_inputs_hardly_telling_are_no_good_news(report):
+  verdict = paoding.report.Verdict(0.0, 1.0, 1.0, 0.99, '7 inputs')
+  text = lead(
+    report_page.report_page(dataclasses.replace(report, verdict=verdict))
+  )
+  assert '<p class="fair">' in text
+  assert 'tells little' in text
+
+
+def test_it_says_whose_inputs(report, pair):
+  assert 'without data' in report.verdict.inputs
+  model, small, files = pair
+  samples = paoding.inputs.draw_samples(model, RANGE, 20)
+  given = paoding.report.make_report(
+    model, small, files, RANGE, samples=samples, micro=False
+  )
+  assert given.verdict.inputs == '20 unlabelled inputs that were passed'
+
+
+def test_a_bound_wider_than_the_outputs_is_not_printed(report):
+  wide = dataclasses.replace(report, bound=54321.0, output_range=7.0)
+  text = report_page.report_page(wide)
+  assert '5.432e+04' not in text
+  assert 'wider than the range of the outputs' in text
+  tight = dataclasses.replace(report, bound=0.4321, output_range=7.0)
+  assert '<td>0.4321</td>' in report_page.report_page(tight)
+
+
+def test_limits_are_those_of_a_budget(report, pair):
+  model, small, files = pair
+  budget = paoding.Budget(flash_bytes=10, macs=10**6)
+  x = paoding.inputs.draw_samples(model, RANGE, 20)
+  found = paoding.report.make_report(
+    model,
+    small,
+    files,
+    RANGE,
+    samples=np.clip(x, *RANGE),
+    micro=False,
+    limits=budget.limits,
+  )
+  assert [(x.name, x.taken, x.met) for x in found.limits] == [
+    ('flash_bytes', len(files[1]), False),
+    ('macs', found.pruned.profile.macs, True),
+  ]
+  outputs = model(np.clip(x[0], *RANGE)).numpy()
+  assert found.output_range == pytest.approx(np.ptp(outputs, 0).max(), rel=1e-5)
+  with pytest.raises(ValueError, match='flash_bytes'):
+    paoding.report.make_report(
+      model, small, files, RANGE, micro=False, limits={'flash': 10}
+    )

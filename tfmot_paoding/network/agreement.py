@@ -89,7 +89,7 @@ def judge(
     samples: One array an input of the model, with a batch axis.
   """
   heads = heads_of(build_graph(original))
-  ours, theirs = (_outputs(model, samples) for model in (original, other))
+  ours, theirs = (all_outputs(model, samples) for model in (original, other))
   distance, alike, explained, commonest = 0.0, [], [], []
   for head, a, b in zip(heads, ours, theirs, strict=True):
     before, after = (np.asarray(head.logits(x), np.float64) for x in (a, b))
@@ -125,7 +125,8 @@ def outputs_of(model: keras.Model, x: Sequence[Array]) -> list[tf.Tensor]:
   return tf.nest.flatten(made)
 
 
-def _outputs(model: keras.Model, samples: Sequence[Array]) -> list[Array]:
+def all_outputs(model: keras.Model, samples: Sequence[Array]) -> list[Array]:
+  """Every output for all samples, at inference, as from a fresh state."""
   if has_state(model):
     model = plain_copy(model)
   found = []

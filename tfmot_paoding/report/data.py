@@ -61,6 +61,26 @@ class CurvePoint:
 
 
 @dataclasses.dataclass(frozen=True)
+class Limit:
+  """What a budget allows, and what the pruned file takes of it.
+
+  Attributes:
+    name: As in `Budget`: flash_bytes, arena_bytes, macs or latency_ratio.
+    most: What is allowed.
+    taken: What the file takes; None where that was not measured.
+  """
+
+  name: str
+  most: float
+  taken: float | None
+
+  @property
+  def met(self) -> bool | None:
+    """Whether the file stays within it; None where nobody knows."""
+    return None if self.taken is None else self.taken <= self.most
+
+
+@dataclasses.dataclass(frozen=True)
 class Report:
   """All of it.
 
@@ -76,6 +96,10 @@ class Report:
       input range; NaN where a layer has no known bounds.
     curve: The trade-off over sparsity.
     input_range: The range of each input and who says so, by name.
+    limits: What a budget allows, if there is one.
+    output_range: The largest difference between two values of one entry of
+      the original's outputs, on the inputs that answers were compared on; a
+      bound that is wider says nothing. NaN where that is not known.
   """
 
   title: str
@@ -87,3 +111,5 @@ class Report:
   bound: float
   curve: tuple[CurvePoint, ...] = ()
   input_range: dict[str, str] = dataclasses.field(default_factory=dict)
+  limits: tuple[Limit, ...] = ()
+  output_range: float = float('nan')

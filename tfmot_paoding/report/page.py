@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tfmot_paoding.report import headline
 from tfmot_paoding.report.data import CurvePoint, LayerWidth, Report
 
 _STYLE = """
@@ -26,6 +27,9 @@ td.wide { width: 45%; }
 svg { height: auto; max-width: 100%; background: #fff; }
 """
 
+# Colour, marker and style of lines that the colour-blind tell apart.
+_LOOKS = (('#0072B2', 'o', '-'), ('#D55E00', 's', '--'), ('#009E73', '^', ':'))
+
 
 def report_page(report: Report) -> str:
   """One HTML page that needs no other file.
@@ -35,6 +39,7 @@ def report_page(report: Report) -> str:
   """
   parts = [
     f'<h1>{html.escape(report.title)}: pruned</h1>',
+    headline.headline(report),
     _summary(report),
     '<h2>What the files take</h2>',
     _table(['', 'original', 'pruned', 'ratio'], _costs(report)),
@@ -64,7 +69,7 @@ def report_page(report: Report) -> str:
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{html.escape(report.title)}: pruned</title>
-<style>{_STYLE}</style></head>
+<style>{_STYLE}{headline.STYLE}</style></head>
 <body>
 {body}
 </body></html>
@@ -158,9 +163,20 @@ def _answers(report: Report) -> list[list[str]]:
       f'{two.conversion.mean:.2g}',
     ]
   )
-  bound = 'not bounded' if math.isnan(report.bound) else f'{report.bound:.4g}'
-  rows.append(['no output moves by more than', '', bound])
+  rows.append(_bound(report))
   return rows
+
+
+def _bound(report: Report) -> list[str]:
+  """What is proved of the change, where that is less than outputs differ by."""
+  told = 'no output moves by more than, over the whole input range (proved)'
+  if report.bound < report.output_range:
+    return [told, '', f'{report.bound:.4g}']
+  if math.isnan(report.bound):
+    why = 'a layer has no known bounds'
+  else:
+    why = 'the bound is wider than the range of the outputs'
+  return [f'{told}: nothing, since {why}', '', '']
 
 
 def _curve_row(point: CurvePoint) -> list[str]:
@@ -232,7 +248,7 @@ def _drawing(curve: Sequence[CurvePoint]) -> str:
   from matplotlib.backends.backend_svg import FigureCanvasSVG
   from matplotlib.figure import Figure
 
-  figure = Figure(figsize=(8, 4))
+  figure = Figure(figsize=(8, 4), layout='constrained')
   axis = figure.add_subplot()
   points = sorted(curve, key=lambda point: point.sparsity)
   x = [point.sparsity for point in points]
@@ -243,15 +259,17 @@ def _drawing(curve: Sequence[CurvePoint]) -> str:
       point.bytes / max(p.bytes for p in points) for point in points
     ],
   }
-  for name, values in series.items():
+  looks = zip(series.items(), _LOOKS, strict=True)
+  for (name, values), (colour, marker, style) in looks:
     known = [v is not None and math.isfinite(v) for v in values]
     if any(known):
       shown = [v if ok else np.nan for v, ok in zip(values, known, strict=True)]
-      axis.plot(x, shown, marker='o', label=name)
+      axis.plot(
+        x, shown, color=colour, marker=marker, linestyle=style, label=name
+      )
   axis.set(xlabel='fraction of units removed', ylim=(0, 1.02))
   axis.grid(alpha=0.3)
-  axis.legend()
-  figure.tight_layout()
+  figure.legend(loc='outside upper center', ncols=len(series), frameon=False)
   text = io.StringIO()
   with matplotlib.rc_context({'svg.hashsalt': 'report'}):
     FigureCanvasSVG(figure).print_svg(text, metadata={'Date': None})

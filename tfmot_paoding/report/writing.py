@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,16 +19,23 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.files import write_files
 from tfmot_paoding.inputs.ranges import input_boxes, resolve_range
 from tfmot_paoding.inputs.samples import draw_samples
-from tfmot_paoding.network.agreement import Verdict, judge
+from tfmot_paoding.network.agreement import Verdict, all_outputs, judge
 from tfmot_paoding.network.graph import Graph, build_graph
 from tfmot_paoding.network.groups import find_groups
 from tfmot_paoding.ops import Product
-from tfmot_paoding.report.data import CurvePoint, FileReport, LayerWidth, Report
+from tfmot_paoding.pruning.few_answers import judged
+from tfmot_paoding.report.data import (
+  CurvePoint,
+  FileReport,
+  LayerWidth,
+  Limit,
+  Report,
+)
 from tfmot_paoding.report.page import report_page
 from tfmot_paoding.tflite.comparison import clipped, compare_tflite
 from tfmot_paoding.tflite.litert import run_tflite
 from tfmot_paoding.tflite.micro import require_micro
-from tfmot_paoding.tflite.profile import profile_tflite
+from tfmot_paoding.tflite.profile import TFLiteProfile, profile_tflite
 
 Array = np.ndarray
 
@@ -48,6 +55,8 @@ def make_report(
   title: str = '',
   curve: Sequence[CurvePoint] = (),
   verdict: Verdict | None = None,
+  *,
+  limits: Mapping[str, float] | None = None,
 ) -> Report:
   """Measures a pruned model beside its original.
 
@@ -65,6 +74,8 @@ def make_report(
     curve: Points of a trade-off curve, as `curve_point` gives them.
     verdict: How the pruned model's answers compare, where that has been
       measured, as in `Fitted.verdict`; None to compare them on `samples`.
+    limits: What the file may take, as `Budget.limits`; the page begins with
+      whether it does. None where there is no budget.
 
   Raises:
     ImportError: `micro` without tflite-micro.
@@ -78,6 +89,7 @@ def make_report(
   check_unwrapped(original, 'original', 'the model as it was before wrapping')
   check_unwrapped(pruned, 'pruned', 'compact(strip_pruning(pruned))')
   input_range = resolve_range(original, input_range)
+  given = samples
   if samples is None:
     samples = draw_samples(original, input_range, _SAMPLES, seed)
   graph = build_graph(original)
@@ -101,10 +113,12 @@ def make_report(
     tuple(widths),
     {'/'.join(path): reason for path, reason in left_alone.items()},
     *reports,
-    verdict or judge(original, pruned, samples),
+    verdict or judged(original, pruned, samples, given, None),
     largest_deviation(original, pruned, input_range),
     tuple(curve),
     input_range.described(),
+    _limits(limits or {}, reports[1].profile),
+    _output_range(original, samples),
   )
 
 
@@ -192,6 +206,33 @@ def _accuracy(
   outputs = model.output_names[:1]
   (found,) = run_tflite(data, {model.input_names[0]: x}, outputs)
   return float(np.mean(found.argmax(-1) == np.ravel(y)))
+
+
+def _limits(
+  limits: Mapping[str, float], profile: TFLiteProfile
+) -> tuple[Limit, ...]:
+  """What a file takes of each limit.
+
+  Raises:
+    ValueError: a limit has no such name.
+  """
+  taken = {
+    'flash_bytes': profile.bytes,
+    'arena_bytes': profile.arena_bytes,
+    'macs': profile.macs,
+    'latency_ratio': profile.latency_ratio,
+  }
+  if not limits.keys() <= taken.keys():
+    raise ValueError(
+      f'`limits` are of {sorted(taken)}, but got {sorted(limits)}. Pass '
+      '`Budget(...).limits`.'
+    )
+  return tuple(Limit(name, most, taken[name]) for name, most in limits.items())
+
+
+def _output_range(model: keras.Model, samples: Sequence[Array]) -> float:
+  """How far apart two values of one output entry lie, at most."""
+  return max(float(np.ptp(x, 0).max()) for x in all_outputs(model, samples))
 
 
 def _widths(before: Graph, after: Graph) -> list[LayerWidth]:
