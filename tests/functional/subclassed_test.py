@@ -118,10 +118,11 @@ def test_blocks_are_opened():
   model = built(ResNet(), x)
   traced = check(model, x)
   assert traced.get_layer('block1').get_layer('wide').filters == 6
-  small = paoding.prune(model, 0.5, verbose=0)
+  small = paoding.prune(model, 0.5, 'saliency', verbose=0)
   for name in ('block0', 'block1'):
     assert small.get_layer(name).get_layer('wide').filters == 3
-  wrapped = paoding.prune_low_saliency(model, paoding.ProgressiveSparsity(0.5))
+  schedule = paoding.ProgressiveSparsity(0.5)
+  wrapped = paoding.prune_low_saliency(model, schedule, 'saliency')
   paoding.run_schedule(wrapped, verbose=0)
   stripped = paoding.compat.strip_pruning(wrapped)
   np.testing.assert_allclose(stripped(x), small(x), rtol=1e-4, atol=1e-5)
@@ -375,3 +376,54 @@ def test_compiled_state_stays():
   assert int(model.optimizer.iterations) == step
   model.fit(x, data(8, 2), verbose=0)
   assert [m.name for m in model.metrics] == ['loss', 'mae']
+
+
+class WithLosses(keras.Model):
+  """Adds a loss and a metric in its `call`, one of them in training alone."""
+
+  def __init__(self):
+    super().__init__(name='sparse')
+    self.hidden = L.Dense(
+      6, activity_regularizer='l2', kernel_regularizer='l2', name='hidden'
+    )
+    self.out = L.Dense(3, name='out')
+
+  def call(self, x, training=False):
+    x = self.hidden(x)
+    if training:
+      self.add_loss(tf.reduce_mean(x**2))
+    self.add_metric(tf.reduce_mean(x), name='mean')
+    return self.out(x)
+
+
+def test_losses_that_a_call_adds_are_told_of():
+  model = built(WithLosses(), data(2, 4))
+  with pytest.warns(UserWarning, match=r"'sparse' adds.*add_") as caught:
+    made = paoding.from_subclassed(model)
+  (text,) = (str(w.message) for w in caught if "'sparse'" in str(w.message))
+  assert 'add_metric, add_loss' in text
+  # Regularizers are the layers' own, and come along.
+  made(data(2, 4))
+  assert len(made.losses) == 2
+  # It can be called as before.
+  model(data(2, 4), training=True)
+  assert len(model.losses) == 3
+
+
+class Penalty(L.Layer):
+  """Opened, as it has no weights but its layers'."""
+
+  def __init__(self):
+    super().__init__(name='penalty')
+    self.inner = L.Dense(6, name='inner')
+
+  def call(self, x):
+    x = self.inner(x)
+    self.add_loss(tf.reduce_mean(x**2))
+    return x
+
+
+def test_so_are_those_of_layers_that_are_opened():
+  model = built(Doubled([Penalty(), L.Dense(2)]), data(2, 4))
+  with pytest.warns(UserWarning, match=r"'penalty' adds.*add_loss"):
+    paoding.from_subclassed(model)

@@ -183,3 +183,21 @@ def test_weights_outside_of_layers_are_named():
   model(data(2, 4))
   with pytest.raises(ValueError, match="weight '.*loose' outside"):
     paoding.from_keras3(model)
+
+
+def test_losses_that_a_call_adds_are_told_of():
+  class Sparse(keras.Model):
+    def __init__(self):
+      super().__init__(name='sparse')
+      self.hidden, self.out = L.Dense(6), L.Dense(2)
+
+    def call(self, x):
+      x = self.hidden(x)
+      self.add_loss(keras.ops.mean(x**2))
+      return self.out(x)
+
+  model = Sparse()
+  model(data(2, 4))
+  with pytest.warns(UserWarning, match=r"'sparse' adds.*add_loss"):
+    made = paoding.from_keras3(model)
+  np.testing.assert_allclose(made(data(2, 4)), model(data(2, 4)), atol=1e-5)

@@ -53,6 +53,9 @@ def from_subclassed(model: keras.Model, input_shape: Any = None) -> keras.Model:
     TypeError: `model` is no subclassed tf_keras model.
     ValueError: the shape is not known, or `call` cannot be traced; with the
       statement that cannot be.
+
+  Warns of losses and metrics that `call` adds, and of weights that it does not
+  come by: the functional model is without them.
   """
   if not is_subclassed(model):
     raise TypeError(
@@ -95,12 +98,13 @@ class _Tracer:
 
   def inside(self, owner: Any, arguments: dict[str, Any]) -> keras.Model:
     """What a model or layer does in its `call`, as a functional model."""
-    traced = self._traced(owner, arguments, None)
-    if tracing.is_told(owner, arguments):
-      other = self._traced(owner, arguments, tracing.IN_TRAINING)
-      if _calls(other) != _calls(traced):
-        self.in_training.append(owner)
-        traced = other
+    with tracing.noting_losses(owner):
+      traced = self._traced(owner, arguments, None)
+      if tracing.is_told(owner, arguments):
+        other = self._traced(owner, arguments, tracing.IN_TRAINING)
+        if _calls(other) != _calls(traced):
+          self.in_training.append(owner)
+          traced = other
     made = self._replay(traced, owner.name)
     self.pairs.append((owner, made))
     return made

@@ -6,7 +6,9 @@ import ast
 import inspect
 import textwrap
 import traceback
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import tensorflow as tf
@@ -23,6 +25,7 @@ TRACE_ERRORS = (
   ValueError,
   tf.errors.OpError,
 )
+_ADDERS = ('add_loss', 'add_metric')
 _LIBRARIES = frozenset(
   {'tf_keras', 'keras', 'tensorflow', 'tfmot_paoding', 'numpy', 'optree'}
 )
@@ -50,6 +53,39 @@ def is_told(owner: Any, arguments: Mapping[str, Any]) -> bool:
   return takes(owner.call, 'training') and not isinstance(
     arguments.get('training'), bool
   )
+
+
+@contextmanager
+def noting_losses(owner: Any) -> Iterator[None]:
+  """Warns of losses and metrics that a `call` adds, which no trace holds.
+
+  Layers that are taken over whole keep theirs, and their regularizers.
+
+  Args:
+    owner: The model or layer whose `call` is traced.
+  """
+  lost: dict[str, None] = {}
+
+  def noting(adder: str) -> Callable[..., None]:
+    return lambda *args, **kwargs: lost.setdefault(adder)
+
+  for name in _ADDERS:
+    vars(owner)[name] = noting(name)  # found before the method of the class
+  try:
+    yield
+  finally:
+    for name in _ADDERS:
+      del vars(owner)[name]
+  if lost:
+    warnings.warn(
+      f'The `call` of {owner.name!r} adds to the training objective or to its '
+      f'metrics ({", ".join(lost)}), which is no part of what it answers: the '
+      'traced model is without that, and trains on the compiled loss alone. '
+      'For it to count, add it to the model that comes out, '
+      'model.add_loss(...), or put it into a layer of its own that has a '
+      '`get_config`.',
+      stacklevel=2,
+    )
 
 
 def call_with(

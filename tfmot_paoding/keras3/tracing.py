@@ -83,12 +83,13 @@ class Traced:
   """
 
   def __init__(self, owner: Any, arguments: dict[str, Any]):
-    self.graph = _traced(owner, arguments, None)
     self.in_training = False
-    if tracing.is_told(owner, arguments):
-      other = _traced(owner, arguments, tracing.IN_TRAINING)
-      if _calls(other) != _calls(self.graph):
-        self.graph, self.in_training = other, True
+    with tracing.noting_losses(owner):
+      self.graph = _traced(owner, arguments, None)
+      if tracing.is_told(owner, arguments):
+        other = _traced(owner, arguments, tracing.IN_TRAINING)
+        if _calls(other) != _calls(self.graph):
+          self.graph, self.in_training = other, True
 
 
 @contextmanager
