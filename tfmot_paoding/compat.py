@@ -220,6 +220,19 @@ def output_structure(model: keras.Model) -> Any:
   return model._nested_outputs
 
 
+def added_to_training(model: Any) -> list[str]:
+  """Names of what `add_loss` and `add_metric` made of a functional model.
+
+  Of those inside it as well.
+  """
+  found = []
+  for layer in model.layers if is_graph_model(model) else []:
+    if isinstance(layer, (base_layer.AddLoss, base_layer.AddMetric)):
+      found.append(layer.name)
+    found += added_to_training(layer)
+  return found
+
+
 def ordered_nodes(model: keras.Model) -> Iterator[Any]:
   """The nodes that lead to the model's outputs, inputs first."""
   by_depth = model._nodes_by_depth

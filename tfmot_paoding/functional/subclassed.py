@@ -21,6 +21,7 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.functional import answers, tracing
 from tfmot_paoding.functional.input_specs import call_specs
 from tfmot_paoding.functional.layer_names import name_apart
+from tfmot_paoding.functional.own_training import warn_of_own_training
 from tfmot_paoding.network.cloning import fresh_layer, set_weights
 
 
@@ -54,8 +55,9 @@ def from_subclassed(model: keras.Model, input_shape: Any = None) -> keras.Model:
     ValueError: the shape is not known, or `call` cannot be traced; with the
       statement that cannot be.
 
-  Warns of losses and metrics that `call` adds, and of weights that it does not
-  come by: the functional model is without them.
+  Warns of losses and metrics that `call` adds, of a `train_step` of the class's
+  own, and of weights that `call` does not come by: the functional model is
+  without them.
   """
   if not is_subclassed(model):
     raise TypeError(
@@ -352,6 +354,7 @@ def _compare(
 
 def _warn(model: keras.Model, tracer: _Tracer) -> None:
   """Says what is not as it was in the model."""
+  warn_of_own_training(model)
   if tracer.renamed:
     warnings.warn(
       f'Layers of {model.name!r} share names; some go by others now: '

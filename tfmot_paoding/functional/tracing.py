@@ -31,6 +31,12 @@ _LIBRARIES = frozenset(
 )
 
 
+def is_of_a_library(function: Any) -> bool:
+  """Whether a function is Keras's, or there is none."""
+  module = getattr(function, '__module__', None) or 'keras'
+  return module.split('.')[0] in _LIBRARIES
+
+
 class TrainingFlag(int):
   """A `training=True` that can be told from one in the user's own code."""
 

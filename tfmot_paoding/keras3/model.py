@@ -15,6 +15,7 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.functional import answers, tracing
 from tfmot_paoding.functional.input_specs import known_shape
 from tfmot_paoding.functional.layer_names import SafeNames, name_apart
+from tfmot_paoding.functional.own_training import warn_of_own_training
 from tfmot_paoding.functional.subclassed import (
   from_subclassed,
   is_subclassed,
@@ -164,6 +165,7 @@ class _Replay:
 
   def warn(self, model: Any) -> None:
     """Says what is other in the tf_keras model than in the Keras 3 one."""
+    warn_of_own_training(model)
     self._names.warn(model.name)
     if self._training:
       warnings.warn(

@@ -63,7 +63,7 @@ def clone_with(
     if input_dtype is not None:
       dtypes = [input_dtype(path, tensor) for tensor in inside.inputs]
     return keras.models.clone_model(
-      inside,
+      _answering(inside),
       input_tensors=_inputs_of(inside, shapes, dtypes)
       if shapes or dtypes
       else None,
@@ -71,6 +71,20 @@ def clone_with(
     )
 
   return clone_model(model, ())
+
+
+def _answering(model: keras.Model) -> keras.Model:
+  """The model without losses and metrics that were added to it.
+
+  TFMOT's strip_pruning cannot copy what has them.
+  """
+  if not compat.added_to_training(model):
+    return model
+  return keras.Model(
+    compat.input_structure(model),
+    compat.output_structure(model),
+    name=model.name,
+  )
 
 
 def _inputs_of(

@@ -10,6 +10,7 @@ from typing import Any
 from tfmot_paoding import compat
 from tfmot_paoding.compaction.dead_units import compact_quietly
 from tfmot_paoding.compat import keras
+from tfmot_paoding.functional.own_training import warn_of_own_training
 from tfmot_paoding.inputs.ranges import (
   input_boxes,
   resolve_range,
@@ -132,6 +133,7 @@ def prune_low_saliency(
   check_blocks(blocks, 'prune_low_saliency')
   to_prune = as_tf_keras(to_prune, input_shape)
   check_model(to_prune)
+  warn_of_own_training(to_prune)
   graph = build_graph(to_prune)
   if graph.wrappers:
     raise ValueError(
