@@ -135,7 +135,7 @@ def test_a_criterion_of_ones_own(names):
 def flags_of(path: pathlib.Path) -> set[str]:
   """The flags that a script defines, and those of what it imports.
 
-  Modules of the package count for those that define flags at all.
+  Of the package's modules only those of its command define any.
   """
   found = {'help', 'verbosity'}
   for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
@@ -146,7 +146,7 @@ def flags_of(path: pathlib.Path) -> set[str]:
     found |= flags_of(path.with_name(f'{name}.py'))
   files = imports.module_files(_ROOT)
   for name in imports.package_imports(path, set(files)):
-    if 'DEFINE_' in files[name].read_text(encoding='utf-8'):
+    if name.startswith('tfmot_paoding.command') and files[name] != path:
       found |= flags_of(files[name])
   return found
 
