@@ -9,6 +9,7 @@ import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs import samples as lib
+from tfmot_paoding.inputs.leaves import LeavesPrior
 from tfmot_paoding.inputs.prior import Prior, VariedPrior
 
 
@@ -73,7 +74,7 @@ def test_each_input_may_have_a_prior_of_its_own():
 @pytest.mark.parametrize(
   ('prior', 'message'),
   [
-    ('rough', "`prior` must be 'smooth', 'varied', 'recalled'"),
+    ('rough', "`prior` must be 'recalled', one of smooth, varied"),
     (3, '`prior` must be'),
     ({'a': 'smooth'}, r"names the inputs \['a'\], but the model has"),
     ({'a': 'smooth', 'b': None}, '`prior` must be'),
@@ -125,3 +126,36 @@ def test_rows_of_a_table_are_whole_numbers_whatever_their_type(prior):
   (x,) = lib.draw_samples(model, (0, 49), 200, prior=prior)
   np.testing.assert_array_equal(x, np.rint(x))
   assert set(np.unique(x)) == set(range(50))
+
+
+def test_a_classifier_chooses_among_leaves():
+  model = testing.fill(
+    keras.Sequential(
+      [
+        keras.Input((8, 8, 1)),
+        keras.layers.Conv2D(4, 3, activation='relu'),
+        keras.layers.Flatten(),
+        keras.layers.Dense(3),
+      ]
+    )
+  )
+  (chosen,) = lib.draw_samples(model, (0, 1), 60, prior='leaves')
+  assert chosen.shape == (60, 8, 8, 1)
+  (again,) = lib.draw_samples(model, (0, 1), 60, prior='leaves')
+  np.testing.assert_array_equal(chosen, again)
+  (drawn,) = lib.draw_samples(model, (0, 1), 240, prior=_AllLeaves())
+  gaps = [
+    np.ptp(np.sort(model(x).numpy())[:, -2:], 1).mean() for x in (drawn, chosen)
+  ]
+  assert gaps[1] > gaps[0]
+
+
+class _AllLeaves(LeavesPrior):
+  """Leaves that nobody chooses among."""
+
+  is_chosen = False
+
+
+def test_an_unknown_prior_is_told_what_there_is():
+  with pytest.raises(ValueError, match=r"'recalled', one of .*leaves"):
+    lib.draw_samples(testing.mlp((5, 8, 3)), (0, 1), 4, prior='nonsense')

@@ -1,15 +1,57 @@
-"""What goes into a model: its range, and inputs where there are none."""
+"""What goes into a model: its range, and inputs where there are none.
 
-from tfmot_paoding.inputs.prior import GaussianPrior, Prior
+Where you have no data, fits, distillation, comparison and the ranges of
+integers need inputs all the same. `prior=` says where they come from: a name
+of `NAMED_PRIORS`, 'recalled' (from the statistics that batch normalization
+stored), or an object, each a frozen dataclass:
+
+- `Prior`, `VariedPrior`: smooth Gaussians; for vectors independent features;
+- `LeavesPrior`: dead leaves, which have the statistics of photographs; in few
+  on an empty ground, blobs; along one axis, steps and ramps;
+- `SpectralPrior`: noise that falls with frequency, as sounds do;
+- `StrokesPrior`: glyphs; an explicit choice, for it knows what inputs are;
+- `MixturePrior`: several of these; 'mixed' is one;
+- `GaussianPrior`: the mean and covariance of data of your own.
+
+Of families with many kinds of sample a classifier keeps those that it is surest
+of, evenly over its classes (`choose_samples`). `draw_sheet` shows what a
+network was shown:
+
+    samples = paoding.inputs.draw_samples(model, (0, 1), 64, prior='leaves')
+    paoding.inputs.draw_sheet(samples[0], 'leaves.png')
+"""
+
+from tfmot_paoding.inputs.leaves import LeavesPrior
+from tfmot_paoding.inputs.mixture import MixturePrior
+from tfmot_paoding.inputs.named_priors import NAMED_PRIORS
+from tfmot_paoding.inputs.prior import (
+  GaussianPrior,
+  InputPrior,
+  Prior,
+  VariedPrior,
+)
 from tfmot_paoding.inputs.ranges import InputRange
 from tfmot_paoding.inputs.recall import RecallSettings, recall_inputs
 from tfmot_paoding.inputs.samples import draw_samples
+from tfmot_paoding.inputs.sheet import draw_sheet
+from tfmot_paoding.inputs.spectra import SpectralPrior
+from tfmot_paoding.inputs.strokes import StrokesPrior
+from tfmot_paoding.inputs.teacher_choice import choose_samples
 
 __all__ = [
+  'NAMED_PRIORS',
   'GaussianPrior',
+  'InputPrior',
   'InputRange',
+  'LeavesPrior',
+  'MixturePrior',
   'Prior',
   'RecallSettings',
+  'SpectralPrior',
+  'StrokesPrior',
+  'VariedPrior',
+  'choose_samples',
   'draw_samples',
+  'draw_sheet',
   'recall_inputs',
 ]

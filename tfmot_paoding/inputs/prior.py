@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -21,7 +21,15 @@ Array = np.ndarray
 
 
 class InputPrior(Configurable):
-  """What inputs may look like; subclasses are frozen dataclasses."""
+  """What inputs may look like; subclasses are frozen dataclasses.
+
+  Attributes:
+    is_chosen: Whether more are drawn than asked for, of which a classifier
+      keeps those that it is surest of. It suits families of many kinds of
+      sample; of one kind, the surest would all be alike.
+  """
+
+  is_chosen: ClassVar[bool] = False
 
   def sample(
     self, box: Interval, count: int, rng: np.random.Generator

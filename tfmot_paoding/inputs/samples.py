@@ -15,12 +15,8 @@ import tensorflow as tf
 
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.first_layers import whole_entries
-from tfmot_paoding.inputs.prior import (
-  InputPrior,
-  Prior,
-  VariedPrior,
-  prior_samples,
-)
+from tfmot_paoding.inputs.named_priors import NAMED_PRIORS
+from tfmot_paoding.inputs.prior import InputPrior, prior_samples
 from tfmot_paoding.inputs.ranges import (
   InputRange,
   input_boxes,
@@ -28,6 +24,7 @@ from tfmot_paoding.inputs.ranges import (
   resolve_with_data,
 )
 from tfmot_paoding.inputs.recall import has_statistics, recall_inputs
+from tfmot_paoding.inputs.teacher_choice import choose_samples
 from tfmot_paoding.inputs.user_data import calibration_samples
 from tfmot_paoding.network.costs import graph_macs
 from tfmot_paoding.network.graph import build_graph
@@ -40,7 +37,8 @@ Array = np.ndarray
 _MOST_MACS = 6e7
 _MOST_RECALLED = 768
 _BATCH = 256
-_NAMED = {'smooth': Prior(), 'varied': VariedPrior()}
+# How many times too many samples are drawn where a classifier chooses.
+_CHOICE = 4
 
 
 def draw_samples(
@@ -61,9 +59,10 @@ def draw_samples(
     count: How many at most; recalled ones are fewer.
     seed: The only source of chance.
     data: Inputs that the user has, as in `calibration_samples`.
-    prior: 'smooth', 'varied', 'recalled', a `Prior`, or a dict of input name
-      to `Prior`. None: 'recalled' for models of up to 6e7 multiply-accumulates
-      that have batch normalization, `otherwise` for others.
+    prior: 'recalled', a name of `inputs.NAMED_PRIORS` such as 'smooth' or
+      'leaves', an object such as `Prior`, or a dict of input name to one.
+      None: 'recalled' for models of up to 6e7 multiply-accumulates that have
+      batch normalization, `otherwise` for others.
     otherwise: See `prior`.
     verbose: Whether to show a progress bar where inputs are recalled: 'auto'
       (on a terminal and in a notebook), 1 or 0.
@@ -155,18 +154,19 @@ def _of_prior(
   boxes = input_boxes(model, input_range, shapes)
   rng = np.random.default_rng([seed, 1])
   middles = input_range.middles(model.input_names)
+  times = _CHOICE if any(one.is_chosen for one in priors) else 1
   found = []
   for whole, one, box, shape, middle in zip(
     whole_entries(model, graph), priors, boxes, shapes, middles, strict=True
   ):
     if whole.all():
-      found.append(_whole_numbers(box, shape, count, rng))
+      found.append(_whole_numbers(box, shape, times * count, rng))
       continue
-    (x,) = prior_samples(one, [box], [shape], count, rng, [middle])
+    (x,) = prior_samples(one, [box], [shape], times * count, rng, [middle])
     if whole.any():
-      x = np.where(whole, _whole_numbers(box, shape, count, rng), x)
+      x = np.where(whole, _whole_numbers(box, shape, times * count, rng), x)
     found.append(x)
-  return found
+  return choose_samples(model, found, count) if times > 1 else found
 
 
 def _whole_numbers(
@@ -227,11 +227,12 @@ def _priors(prior: Any, names: list[str]) -> list[InputPrior]:
         f'{sorted(names)}.'
       )
     return [_priors(prior[name], [name])[0] for name in names]
-  if isinstance(prior, str) and prior in _NAMED:
-    prior = _NAMED[prior]
+  if isinstance(prior, str) and prior in NAMED_PRIORS:
+    prior = NAMED_PRIORS[prior]
   if not isinstance(prior, InputPrior):
     raise ValueError(
-      "`prior` must be 'smooth', 'varied', 'recalled', a tfmot_paoding.Prior "
-      f'or a dict of input name to one, but got {prior!r}.'
+      f"`prior` must be 'recalled', one of {', '.join(NAMED_PRIORS)}, an "
+      'object such as tfmot_paoding.inputs.Prior, or a dict of input name to '
+      f'one, but got {prior!r}.'
     )
   return [prior] * len(names)

@@ -1,0 +1,21 @@
+"""Priors by name."""
+
+from __future__ import annotations
+
+from tfmot_paoding.inputs.leaves import BLOBS, LeavesPrior
+from tfmot_paoding.inputs.mixture import MixturePrior
+from tfmot_paoding.inputs.prior import InputPrior, Prior, VariedPrior
+from tfmot_paoding.inputs.spectra import SpectralPrior
+from tfmot_paoding.inputs.strokes import StrokesPrior
+
+# What `prior=` may say beside 'recalled'.
+NAMED_PRIORS: dict[str, InputPrior] = {
+  'smooth': Prior(),
+  'varied': VariedPrior(),
+  'leaves': LeavesPrior(),
+  'blobs': BLOBS,
+  'spectral': SpectralPrior(),
+  'strokes': StrokesPrior(),
+  # Families that have little in common: the network chooses among them.
+  'mixed': MixturePrior((VariedPrior(), LeavesPrior(), BLOBS, StrokesPrior())),
+}
