@@ -9,6 +9,7 @@ import numpy as np
 from tfmot_paoding import compat
 from tfmot_paoding.bounds.whole_range import propagate_constants
 from tfmot_paoding.compaction.left_whole import warn_if_whole
+from tfmot_paoding.compaction.standing import standings, warn_if_short
 from tfmot_paoding.compat import keras
 from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.layers import handler_of
@@ -59,11 +60,13 @@ def compact(model: keras.Model) -> keras.Model:
     ValueError: it is subclassed or unbuilt, holds NaN or infinite weights, or
       wrappers that a SavedModel was loaded without.
 
-  Warns where there was nothing to remove, and says what to do.
+  Warns where there was nothing to remove, or less than the schedule asks for,
+  and says what to do.
   """
   model = as_tf_keras(model)
   small, removed = _without_dead_units(model)
   warn_if_whole(model, removed)
+  warn_if_short(model.name, standings(model), stacklevel=2)
   return small
 
 

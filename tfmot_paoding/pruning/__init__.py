@@ -55,6 +55,7 @@ in the way that keeps the answers best, or says how near it came
 (`prune(model, budget=...)` gives the model alone).
 """
 
+from tfmot_paoding.compaction.standing import UnfinishedWarning
 from tfmot_paoding.pruning.budget import Budget, BudgetError, Fitted
 from tfmot_paoding.pruning.callbacks import UpdatePruningStep
 from tfmot_paoding.pruning.driver import History
@@ -79,6 +80,7 @@ __all__ = [
   'ProgressiveSparsity',
   'PruneLowSaliency',
   'RoundingWarning',
+  'UnfinishedWarning',
   'UpdatePruningStep',
   'compare_answers',
   'prune',

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tfmot_paoding import compat
+from tfmot_paoding.compaction.standing import warn_if_short
 from tfmot_paoding.pruning.driver import History
 from tfmot_paoding.pruning.following import Follower
 from tfmot_paoding.pruning.shares import warn_of_rounding
@@ -99,12 +100,17 @@ class UpdatePruningStep(compat.UpdatePruningStep):
     super().on_epoch_end(batch, logs)
 
   def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-    """Masks what an optimizer's average or a callback wrote at the end."""
+    """Masks what an optimizer's average or a callback wrote at the end.
+
+    Warns where training has ended before the schedule.
+    """
     super().on_train_end(logs)
     self._settle()
     super().on_epoch_end(-1, logs)
     if self.follower is not None:
       warn_of_rounding(self.follower.history.layers, stacklevel=2)
+      name = self.model.name
+      warn_if_short(name, self.follower.standings, stacklevel=2)
 
   def _catch_up(self) -> None:
     if self.follower is not None:

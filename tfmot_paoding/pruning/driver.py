@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tfmot_paoding.bounds.deviation import ChangeBound
+from tfmot_paoding.compaction.standing import Standing, note, noted
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.ranges import InputRange, input_boxes, resolve_range
 from tfmot_paoding.inputs.samples import draw_samples
@@ -35,7 +36,11 @@ from tfmot_paoding.network.groups import (
 )
 from tfmot_paoding.ops import Params, WeightRef
 from tfmot_paoding.pruning.origin import find_origin
-from tfmot_paoding.pruning.schedule import passed_steps, sparsity_at
+from tfmot_paoding.pruning.schedule import (
+  final_sparsity,
+  passed_steps,
+  sparsity_at,
+)
 from tfmot_paoding.pruning.shares import LayerShare
 from tfmot_paoding.pruning.unit_wrapper import UnitWrapper, mask_variables
 
@@ -260,6 +265,7 @@ class Driver:
     targets = self._targets(step, alive)
     self.history.layers = self._shares(alive)
     if all(targets.get(n, 0) <= (~a).sum() for n, a in alive.items()):
+      self._note_standing(step)
       return False
     params = read_params(self.graph)
     gone = sum(int((~units).sum()) for units in alive.values())
@@ -282,6 +288,7 @@ class Driver:
         self._note_merge(name, unit, absorber)
     self._apply(plan, params, unit_masks(self.groups, alive, params))
     self._keep_masses()
+    self._note_standing(step)
     gone = sum(int((~units).sum()) for units in alive.values())
     self.history.layers = self._shares(alive)
     self.history.step.append(step)
@@ -290,6 +297,25 @@ class Driver:
     self.history.bound.append(self._bound(plan.params))
     self.history.seconds.append(time.perf_counter() - began)
     return True
+
+  def standings(self, step: int) -> dict[str, Standing]:
+    """How far each group has come by a training step, by its first layer."""
+    found = {}
+    for group in self.groups:
+      wrapper = self._wrapper(group)
+      final = final_sparsity(wrapper.pruning_schedule)
+      if final is not None:
+        nothing = Standing(step, 0.0, final)
+        found['/'.join(group.layer)] = noted(wrapper.layer) or nothing
+    return found
+
+  def _note_standing(self, step: int) -> None:
+    """Notes what was asked of each group by now, where its layer keeps it."""
+    for group in self.groups:
+      schedule = self._wrapper(group).pruning_schedule
+      asked, final = sparsity_at(schedule, step), final_sparsity(schedule)
+      if asked is not None and final is not None:
+        note(self._wrapper(group).layer, Standing(step, asked, final))
 
   def _shares(self, alive: Mapping[Path, Array]) -> dict[str, LayerShare]:
     return {

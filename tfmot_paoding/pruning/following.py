@@ -10,6 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfmot_paoding import compat
+from tfmot_paoding.compaction.standing import Standing
 from tfmot_paoding.compat import keras
 from tfmot_paoding.network.graph import Graph
 from tfmot_paoding.pruning.driver import Driver, History
@@ -64,6 +65,11 @@ class Follower:
   def history(self) -> History:
     """What was pruned since training began."""
     return self._driver.history
+
+  @property
+  def standings(self) -> dict[str, Standing]:
+    """How far each group has come, by its first layer."""
+    return self._driver.standings(self._last)
 
   def catch_up(self) -> int:
     """Carries out what the schedule asks for since the last call.

@@ -124,6 +124,17 @@ def sparsity_at(schedule: PruningSchedule, step: int) -> float | None:
   return float(sparsity) if bool(should_prune) else None
 
 
+def final_sparsity(schedule: PruningSchedule) -> float | None:
+  """What a schedule asks for in the end; None where it has no end.
+
+  Not its own `final_sparsity`, which it may have no step for.
+  """
+  if getattr(schedule, 'end_step', None) is None:
+    return None
+  last = max(pruning_steps(schedule), default=None)
+  return None if last is None else sparsity_at(schedule, last)
+
+
 def pruning_steps(
   schedule: PruningSchedule, end_step: int | None = None
 ) -> Iterator[int]:

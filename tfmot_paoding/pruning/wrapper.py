@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_paoding import compat
+from tfmot_paoding.compaction.standing import Standing, note, noted
 from tfmot_paoding.compat import keras, register_serializable
 from tfmot_paoding.inputs.ranges import InputRange, range_config
 from tfmot_paoding.layers import is_known
@@ -111,6 +112,8 @@ class PruneLowSaliency(UnitWrapper, compat.PruneLowMagnitude):
       registry says.
     masses: How many units each stands for that folding has left, by the name
       of the group; the driver keeps it, so that saved models go on rightly.
+    standing: How far pruning has come; the driver keeps it, so that whoever
+      compacts or exports a model too early is told.
     **kwargs: As for a Keras layer. `block_size`, `block_pooling_type` and
       `sparsity_m_by_n` of `PruneLowMagnitude` are refused: they speak of single
       weights, and here whole units go. For both, remove units first, then
@@ -139,6 +142,7 @@ class PruneLowSaliency(UnitWrapper, compat.PruneLowMagnitude):
     masked_weights: Sequence[str] | None = None,
     masses: Mapping[str, Sequence[float]] | None = None,
     range_notes: Mapping[str, Any] | None = None,
+    standing: Mapping[str, Any] | None = None,
     **kwargs: Any,
   ):
     check_blocks({n: kwargs[n] for n in _BLOCKS if n in kwargs}, 'the wrapper')
@@ -162,6 +166,7 @@ class PruneLowSaliency(UnitWrapper, compat.PruneLowMagnitude):
     # global one first would round them, and lose their mask.
     kwargs.update(dtype=layer.dtype_policy, autocast=False)
     super().__init__(layer, pruning_schedule, **kwargs)
+    note(layer, None if standing is None else Standing(**standing))
     self.supports_masking = layer.supports_masking
     self.stateful = layer.stateful
 
@@ -266,7 +271,7 @@ class PruneLowSaliency(UnitWrapper, compat.PruneLowMagnitude):
 
   def get_config(self) -> dict[str, Any]:
     """The wrapper's settings and the layer's."""
-    config = super().get_config()
+    config, standing = super().get_config(), noted(self.layer)
     config.update(
       method=self.method.get_config(),
       input_range=self.input_range,
@@ -275,6 +280,7 @@ class PruneLowSaliency(UnitWrapper, compat.PruneLowMagnitude):
       allocation=self.allocation.get_config(),
       masked_weights=self.masked_weights,
       masses=self.masses,
+      standing=standing and standing.get_config(),
     )
     return config
 

@@ -14,6 +14,7 @@ import tensorflow as tf
 from tfmot_paoding import compat
 from tfmot_paoding.compaction.dead_units import dead_units
 from tfmot_paoding.compaction.left_whole import warn_of_full_size
+from tfmot_paoding.compaction.standing import standings, warn_if_short
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.ranges import input_boxes, resolve_range, warn_coarse
 from tfmot_paoding.inputs.user_data import calibration_samples
@@ -136,6 +137,7 @@ def convert_to_tflite(
   check_model(model)
   if not sparse:
     warn_of_full_size(model, dead_units(model))
+    warn_if_short(model.name, standings(model), stacklevel=2)
   if compat.collect_prunable_layers(model):
     model = compat.strip_pruning(model)
   model = with_input_shape(model, input_shape)
