@@ -219,3 +219,46 @@ def test_the_map_names_every_folder_in_the_order_of_imports():
       there = other.split('.')[1:2]
       if here and here[0] in order and there[0] in order:
         assert order.index(there[0]) <= order.index(here[0]), (module, other)
+
+
+def rows(text: str, columns: int) -> list[list[str]]:
+  """The rows of a page's tables that have so many columns, without heads."""
+  lines = [
+    [cell.strip() for cell in line.strip('|').split('|')]
+    for line in text.splitlines()
+    if line.startswith('|')
+  ]
+  return [x for x in lines if len(x) == columns and '---' not in x[0]]
+
+
+def test_figures_of_readme_are_those_measured():
+  figures = _ROOT / 'examples/figures'
+  tree = ast.parse((figures / 'plot_accuracy.py').read_text(encoding='utf-8'))
+  (titles,) = (
+    ast.literal_eval(node.value)
+    for node in tree.body
+    if isinstance(node, ast.Assign) and node.targets[0].id == '_TITLES'
+  )
+  text = text_of(figures / 'compare_networks.md')
+  measured = {}
+  heads = None
+  for row in rows(text, 8) + rows(text, 9):
+    if row[0] == 'network':
+      heads = row
+      continue
+    for head, cell in zip(heads[2:6], row[2:6], strict=True):
+      measured[titles[row[0]], row[1], head] = cell.split()[0].lstrip('0')
+  shown = rows(text_of(_README), 6)[1:]
+  assert len(shown) == 6
+  for network, *cells in shown:
+    wanted = [
+      measured[network, method, head]
+      for method, head in (
+        ('original', '50%'),
+        ('reconstruction', '25%'),
+        ('reconstruction', '50%'),
+        ('l1', '50%'),
+        ('ceiling', '50%'),
+      )
+    ]
+    assert cells == wanted, network
