@@ -23,6 +23,9 @@ setuptools.setup(
     include=['tfmot_paoding', 'tfmot_paoding.*']
   ),
   package_data={'tfmot_paoding': ['py.typed']},
+  entry_points={
+    'console_scripts': ['tfmot-paoding = tfmot_paoding.command.main:main']
+  },
   install_requires=[
     'tensorflow>=2.16',
     'tf_keras>=2.16',

@@ -55,6 +55,8 @@ def test_quickstart_prints_every_method_and_writes_the_best(tmp_path):
   output = tmp_path / 'digits.tflite'
   done = run('quickstart.py', '--epochs=3', f'--output={output}')
   assert done.returncode == 0, done.stderr
+  assert 'warning' not in done.stderr.lower() or 'few answers' in done.stderr
+  assert 'I0000' not in done.stderr
   rows = {
     line.split()[0]: line.split()
     for line in done.stdout.splitlines()
@@ -64,7 +66,7 @@ def test_quickstart_prints_every_method_and_writes_the_best(tmp_path):
   for method in ('impact', 'l1', 'saliency', 'stochastic'):
     assert int(rows[method][2]) * 2 == int(rows['original'][2])
     assert int(rows[method][4]) < int(rows['original'][4])
-    assert float(rows[method][5]) > 0
+    assert 0 < float(rows[method][5]) <= 1  # of the original's answers
   best = max(
     float(row[1])
     for name, row in rows.items()
@@ -95,26 +97,18 @@ def test_prune_model_writes_a_smaller_file(tmp_path, model_path):
   assert after == output.stat().st_size < before
 
 
-@pytest.mark.parametrize(
-  ('flags', 'message'),
-  [
-    (['--input_range=1,0'], 'low < high'),
-    (['--input_range=1'], 'two numbers'),
-    (['--input_range=0,nan'], 'finite'),
-    (['--sparsity=1.5'], 'sparsity'),
-    (['--method=magic'], 'impact'),
-    (['--model=nowhere.h5'], 'nowhere.h5'),
-    (['--output=no_such_folder/out.tflite'], 'no_such_folder'),
-  ],
-)
-def test_prune_model_explains_bad_flags(tmp_path, model_path, flags, message):
+def test_fit_budget_writes_what_fits(tmp_path, model_path):
   output = tmp_path / 'out.tflite'
-  given = [f'--model={model_path}', f'--output={output}', *flags]
-  done = run('prune_model.py', *given)
-  assert done.returncode != 0
-  assert message in done.stderr
-  assert 'Traceback' not in done.stderr
-  assert list(tmp_path.iterdir()) == []
+  done = run(
+    'fit_budget.py',
+    f'--model={model_path}',
+    f'--output={output}',
+    '--method=saliency',
+    '--quantization=none',
+    '--macs=150',
+  )
+  assert done.returncode == 0, done.stderr
+  assert paoding.profile_tflite(output.read_bytes(), micro=False).macs <= 150
 
 
 def _numbers(text: str, label: str) -> tuple[int, int]:
@@ -240,115 +234,6 @@ def test_compare_networks_prints_both_tables(network_path):
   sizes = [line for line in lines if '| local |' in line]
   before, after = [int(line.split('|')[4]) for line in sizes]
   assert after < before
-
-
-@pytest.fixture(scope='module')
-def conv_path(network_path) -> str:
-  """The convolutional network's file."""
-  return network_path[0]
-
-
-def test_prune_model_for_a_microcontroller(tmp_path, conv_path):
-  """All that it can write, in one run."""
-  pytest.importorskip('tflite_micro', reason='tflite-micro is not installed')
-  x = np.random.default_rng(0).uniform(size=(20, 6, 6, 1)).astype(np.float32)
-  np.savez(tmp_path / 'test.npz', x=x, y=np.arange(20) % 3)
-  done = run(
-    'prune_model.py',
-    f'--model={conv_path}',
-    f'--output={tmp_path / "out.tflite"}',
-    '--quantization=int8',
-    '--method=reconstruction',
-    '--step_sparsity=0.25',
-    f'--c_array={tmp_path / "net"}',
-    f'--report={tmp_path / "report"}',
-    f'--test_data={tmp_path / "test.npz"}',
-    f'--calibration_data={tmp_path / "test.npz"}',
-    '--curve=0.25',
-  )
-  assert done.returncode == 0, done.stderr
-  assert {path.name for path in tmp_path.iterdir()} == {
-    'test.npz',
-    'out.tflite',
-    'net.cc',
-    'net.h',
-    'report.html',
-    'report.json',
-  }
-  report = json.loads((tmp_path / 'report.json').read_text())
-  size = (tmp_path / 'out.tflite').stat().st_size
-  assert report['pruned']['profile']['bytes'] == size
-  assert [point['sparsity'] for point in report['curve']] == [0.0, 0.25]
-  assert report['pruned']['accuracy'] is not None
-  assert f'a TensorFlow Lite model of {size} bytes'.lower() in (
-    (tmp_path / 'net.h').read_text().lower()
-  )
-
-
-@pytest.mark.parametrize('script', ['prune_model.py', 'fit_budget.py'])
-def test_a_dry_run_prints_the_plan_and_writes_nothing(
-  script, tmp_path, conv_path
-):
-  limit = ['--macs=1000'] if script == 'fit_budget.py' else []
-  done = run(
-    script, f'--model={conv_path}', '--dry_run', '--input_range=0,1', *limit
-  )
-  assert done.returncode == 0, done.stderr
-  assert 'group: ' in done.stdout
-  assert 'left alone: ' in done.stdout
-  assert not list(tmp_path.iterdir())
-
-
-def test_fit_budget_meets_it(tmp_path, conv_path):
-  limit = paoding.report.count_macs(paoding.load_model(conv_path)) // 2
-  output = tmp_path / 'out.tflite'
-  done = run(
-    'fit_budget.py',
-    f'--model={conv_path}',
-    f'--output={output}',
-    '--method=saliency',
-    '--quantization=none',
-    f'--macs={limit}',
-    f'--report={tmp_path / "page"}',
-  )
-  assert done.returncode == 0, done.stderr
-  told = json.loads((tmp_path / 'page.json').read_text())['verdict']
-  assert f'on drawn inputs: {told["agreement"]:.3f}' in done.stdout
-  found = paoding.profile_tflite(output.read_bytes(), micro=False)
-  assert 0 < found.macs <= limit
-  assert 'the cut is spread over layers by' in done.stdout
-
-
-@pytest.mark.parametrize(
-  ('limits', 'message'),
-  [
-    (['--flash_bytes=100'], 'cannot be met'),
-    (['--flash_bytes=0'], 'must be positive'),
-    ([], 'needs a limit'),
-    (['--macs=1000', '--calibration_data=nowhere.npz'], 'nowhere.npz'),
-  ],
-)
-def test_fit_budget_says_what_is_wrong(limits, message, tmp_path, conv_path):
-  output = tmp_path / 'out.tflite'
-  given = [f'--model={conv_path}', f'--output={output}', '--method=l1']
-  done = run('fit_budget.py', *given, '--quantization=none', *limits)
-  assert done.returncode == 1
-  assert message in done.stderr
-  assert not list(tmp_path.iterdir())
-
-
-def test_prune_model_on_a_convolutional_network(network_path, tmp_path):
-  output = tmp_path / 'out.tflite'
-  done = run(
-    'prune_model.py',
-    f'--model={network_path[0]}',
-    f'--output={output}',
-    '--scope=global',
-    '--floor=0.25',
-  )
-  assert done.returncode == 0, done.stderr
-  assert 'units:        14 -> 7' in done.stdout
-  assert output.stat().st_size > 0
 
 
 def test_fuzz_models_reports_what_it_found():
@@ -650,32 +535,6 @@ class TestTraining:
 class TestBeforeAnyWork:
   """What could only fail at the end is said at the start."""
 
-  @pytest.fixture
-  def bare(self, tmp_path, monkeypatch) -> None:
-    """A Python without tflite-micro, in processes that a test starts."""
-    folder = tmp_path / 'site'
-    folder.mkdir()
-    (folder / 'sitecustomize.py').write_text(
-      "import sys\nsys.modules['tflite_micro'] = None\n"
-    )
-    monkeypatch.setenv('WITHOUT', f'{folder}{os.pathsep}')
-
-  @pytest.mark.parametrize(
-    ('flags', 'message'),
-    [
-      (['--c_array=net', '--macs=2000'], 'tfmot_paoding[micro]'),
-      (['--arena_bytes=2000'], 'tfmot_paoding[micro]'),
-    ],
-  )
-  def test_a_missing_extra(self, tmp_path, bare, conv_path, flags, message):
-    output = tmp_path / 'out.tflite'
-    done = run(
-      'fit_budget.py', f'--model={conv_path}', f'--output={output}', *flags
-    )
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert not output.exists()
-
   def test_a_second_network_that_is_missing(self, tmp_path, network_path):
     model, data = network_path
     output = tmp_path / 'rows.json'
@@ -688,41 +547,3 @@ class TestBeforeAnyWork:
     assert done.returncode
     assert 'nowhere.h5' in done.stderr
     assert not output.exists()
-
-  def test_a_report_leaves_out_what_cannot_be_measured(
-    self, tmp_path, bare, model_path
-  ):
-    done = run(
-      'fit_budget.py',
-      f'--model={model_path}',
-      f'--output={tmp_path}/out.tflite',
-      f'--report={tmp_path}/report',
-      '--method=l1',
-      '--quantization=none',
-      '--macs=150',
-    )
-    assert done.returncode == 0, done.stderr
-    assert 'the report leaves out the arena' in done.stdout
-    found = json.loads((tmp_path / 'report.json').read_text())
-    assert found['pruned']['profile']['arena_bytes'] is None
-
-  @pytest.mark.parametrize(
-    ('flags', 'message'),
-    [
-      (['--c_array=2net'], 'C identifier'),
-      (['--curve=5', '--report=r'], 'sparsities in [0, 1)'),
-      (['--test_data={model}'], 'is no .npz'),
-      (['--calibration_data={narrow}'], 'must have that shape'),
-      (['--test_data={narrow}'], '--test_data must hold'),
-    ],
-  )
-  def test_bad_paths_and_data(self, tmp_path, model_path, flags, message):
-    narrow = tmp_path / 'narrow.npz'
-    np.savez(narrow, x=np.zeros((4, 5)), y=np.zeros(4))
-    flags = [flag.format(model=model_path, narrow=narrow) for flag in flags]
-    output = tmp_path / 'out.tflite'
-    given = [f'--model={model_path}', f'--output={output}', '--method=l1']
-    done = run('prune_model.py', *given, *flags)
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert os.listdir(tmp_path) == ['narrow.npz']

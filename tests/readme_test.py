@@ -15,9 +15,11 @@ import shlex
 import numpy as np
 import pytest
 import tf_keras
+from absl import flags
 
 import tfmot_paoding as paoding
 from tests import imports, testing
+from tfmot_paoding.command.subcommands import SUBCOMMANDS
 from tfmot_paoding.layers import base
 from tfmot_paoding.methods.criteria import criteria
 
@@ -132,6 +134,14 @@ def test_a_criterion_of_ones_own(names):
 
 
 @functools.cache
+def flags_of_command(name: str) -> set[str]:
+  """The flags of a sub-command of `tfmot-paoding`."""
+  values = flags.FlagValues()
+  SUBCOMMANDS[name].define(values)
+  return {'help', *values}
+
+
+@functools.cache
 def flags_of(path: pathlib.Path) -> set[str]:
   """The flags that a script defines, and those of what it imports.
 
@@ -142,6 +152,11 @@ def flags_of(path: pathlib.Path) -> set[str]:
     called = node.func if isinstance(node, ast.Call) else None
     if getattr(called, 'attr', '').startswith('DEFINE_'):
       found.add(ast.literal_eval(node.args[0]))
+  if 'tfmot_paoding.command.main' in imports.imported_names(path):
+    # A thin one: its sub-command stands in it by name.
+    text = path.read_text(encoding='utf-8')
+    for name in SUBCOMMANDS:
+      found |= flags_of_command(name) if f"'{name}'" in text else set()
   for name in imports.siblings(path):
     found |= flags_of(path.with_name(f'{name}.py'))
   files = imports.module_files(_ROOT)
@@ -176,6 +191,19 @@ def test_commands_can_be_given(path):
       if word.startswith('--'):
         name = word.removeprefix('--').split('=')[0]
         assert name in known or name.removeprefix('no') in known, (script, word)
+
+
+@pytest.mark.parametrize(
+  'path', [p for p in pages() if 'tfmot-paoding ' in text_of(p)], ids=named
+)
+def test_the_installed_command_can_be_given(path):
+  text = text_of(path).replace('\\\n', ' ')
+  for name, rest in re.findall(r'tfmot-paoding (\w+)([^`\n]*)', text):
+    assert name in SUBCOMMANDS, (path, name)
+    for word in rest.split():
+      if word.startswith('--'):
+        flag = word.removeprefix('--').split('=')[0].rstrip('.,;)')
+        assert flag in flags_of_command(name), (path, word)
 
 
 def test_commands_are_found():

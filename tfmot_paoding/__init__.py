@@ -25,6 +25,7 @@ what is asked of a folder is its first sentence:
 * `pruning`: TFMOT's side: wrappers, schedules, callbacks, one call, budgets.
 * `report`: what pruning did, on one page.
 * `loading`: model files of any age, without running code from them.
+* `command`: all of it from a shell, as `tfmot-paoding`.
 
 `python .ci/make_build.py` writes this down for Bazel, a target a module, and a
 test holds it against what the modules import. Figures come from the scripts of
@@ -33,6 +34,12 @@ test holds it against what the modules import. Figures come from the scripts of
 
 import importlib
 import warnings
+
+from tfmot_paoding.command import starting
+
+# The command reads its flags before TensorFlow is loaded, which takes seconds;
+# in any other program this does nothing.
+starting.start()
 
 # TFMOT comes first: importing it before `tf.keras` is touched makes
 # `tf.keras` resolve to tf_keras, which TFMOT needs.

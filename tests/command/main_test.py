@@ -1,0 +1,322 @@
+"""The command: what it prints and writes, and how it fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+import sys
+
+import numpy as np
+import pytest
+
+import tfmot_paoding as paoding
+from tests import testing
+from tfmot_paoding.command.main import run
+from tfmot_paoding.compat import keras
+from tfmot_paoding.files import write_file
+from tfmot_paoding.report import count_macs
+
+
+@pytest.fixture(scope='module')
+def model_path(tmp_path_factory) -> str:
+  """A small untrained network in a file."""
+  path = str(tmp_path_factory.mktemp('model') / 'in.h5')
+  testing.mlp((6, 16, 8, 3)).save(path)
+  return path
+
+
+@pytest.fixture(scope='module')
+def conv_path(tmp_path_factory) -> str:
+  """A small convolutional network in a file."""
+  keras.utils.set_random_seed(0)
+  model = keras.Sequential(
+    [
+      keras.layers.Conv2D(8, 3, activation='relu', input_shape=(6, 6, 1)),
+      keras.layers.BatchNormalization(),
+      keras.layers.GlobalAveragePooling2D(),
+      keras.layers.Dense(6, activation='relu'),
+      keras.layers.Dense(3),
+    ]
+  )
+  path = tmp_path_factory.mktemp('network') / 'net.keras'
+  model.save(path)
+  return str(path)
+
+
+@pytest.fixture
+def bare(monkeypatch) -> None:
+  """No tflite-micro."""
+  monkeypatch.setitem(sys.modules, 'tflite_micro', None)
+
+
+def arrow(text: str, label: str) -> tuple[int, int]:
+  """The two numbers of a line `label 1 -> 2`."""
+  before, after = re.search(rf'{label}:? +(\d+) -> (\d+)', text).groups()
+  return int(before), int(after)
+
+
+def share(text: str) -> float:
+  """The share of answers that are the original's."""
+  (found,) = re.findall(r'same answers as the original on ([\d.]+)%', text)
+  return float(found) / 100
+
+
+class TestPrune:
+  def test_it_writes_a_smaller_file_and_says_whose_answers(
+    self, tmp_path, model_path, capsys
+  ):
+    output, kept = tmp_path / 'out.tflite', tmp_path / 'small.keras'
+    code = run(
+      [
+        'prune',
+        f'--model={model_path}',
+        f'--output={output}',
+        f'--save={kept}',
+        '--method=stochastic',
+        '--input_range=-1,1',
+      ]
+    )
+    assert code == 0
+    said = capsys.readouterr().out
+    assert arrow(said, 'units') == (24, 12)
+    before, after = arrow(said, 'tflite bytes')
+    assert after == output.stat().st_size < before
+    assert 0 <= share(said) <= 1
+    assert "drawn from the prior 'smooth', without data" in said
+    small = paoding.load_model(str(kept))
+    assert [layer.units for layer in small.layers] == [8, 4, 3]
+
+  def test_all_that_it_can_write(self, tmp_path, conv_path, capsys):
+    pytest.importorskip('tflite_micro', reason='tflite-micro is not installed')
+    x = np.random.default_rng(0).uniform(size=(20, 6, 6, 1)).astype(np.float32)
+    np.savez(tmp_path / 'test.npz', x=x, y=np.arange(20) % 3)
+    code = run(
+      [
+        'prune',
+        f'--model={conv_path}',
+        f'--output={tmp_path / "out.tflite"}',
+        f'--save={tmp_path / "small.h5"}',
+        '--quantization=int8',
+        '--method=saliency',
+        '--step_sparsity=0.25',
+        f'--c_array={tmp_path / "net"}',
+        f'--report={tmp_path / "report"}',
+        f'--test_data={tmp_path / "test.npz"}',
+        f'--calibration_data={tmp_path / "test.npz"}',
+        '--curve=0.25',
+      ]
+    )
+    said = capsys.readouterr()
+    assert code == 0, said.err
+    assert {path.name for path in tmp_path.iterdir()} == {
+      'test.npz',
+      'out.tflite',
+      'small.h5',
+      'net.cc',
+      'net.h',
+      'report.html',
+      'report.json',
+    }
+    assert f'of 20 inputs of {tmp_path / "test.npz"}' in said.out
+    report = json.loads((tmp_path / 'report.json').read_text())
+    size = (tmp_path / 'out.tflite').stat().st_size
+    assert report['pruned']['profile']['bytes'] == size
+    assert [point['sparsity'] for point in report['curve']] == [0.0, 0.25]
+    assert report['pruned']['accuracy'] is not None
+    assert report['verdict']['agreement'] == share(said.out)
+    assert f'a TensorFlow Lite model of {size} bytes'.lower() in (
+      (tmp_path / 'net.h').read_text().lower()
+    )
+
+  def test_units_of_all_layers(self, tmp_path, conv_path, capsys):
+    output = tmp_path / 'out.tflite'
+    flags = ['--method=impact', '--scope=global', '--floor=0.25']
+    given = [f'--model={conv_path}', f'--output={output}', *flags]
+    assert run(['prune', *given]) == 0
+    assert arrow(capsys.readouterr().out, 'units') == (14, 7)
+    assert output.stat().st_size > 0
+
+  def test_too_few_answers_are_a_failure(self, tmp_path, capsys):
+    path, output = str(tmp_path / 'wide.h5'), tmp_path / 'out.tflite'
+    testing.mlp((6, 16, 16, 8), seed=1).save(path)
+    given = [f'--model={path}', f'--output={output}', '--method=l1']
+    with pytest.warns(UserWarning, match='few answers'):
+      code = run(['prune', *given, '--sparsity=0.8', '--min_agreement=0.99'])
+    assert code == 1
+    said = capsys.readouterr().err
+    assert 'less than --min_agreement=0.99. Nothing was written.' in said
+    for remedy in ('--sparsity=0.8', '--method=reconstruction', '--data'):
+      assert remedy in said
+    assert not output.exists()
+    assert run(['prune', *given, '--sparsity=0', '--min_agreement=1']) == 0
+
+  def test_outputs_that_are_numbers_may_be_asked_for_too(
+    self, tmp_path, capsys
+  ):
+    path, output = str(tmp_path / 'numbers.h5'), tmp_path / 'out.tflite'
+    testing.mlp((6, 16, 1)).save(path)
+    given = [f'--model={path}', f'--output={output}', '--min_agreement=0.999']
+    assert run(['prune', *given, '--method=l1', '--sparsity=.75']) == 1
+    assert "of its outputs' variance" in capsys.readouterr().err
+
+  def test_a_bound_is_printed_where_it_says_something(
+    self, tmp_path, capsys, monkeypatch
+  ):
+    model = testing.mlp((6, 16, 8, 3))
+    weights = model.get_weights()
+    weights[0][:, 1], weights[1][1] = weights[0][:, 0], weights[1][0]
+    model.set_weights(weights)  # a twin, which goes without a trace
+    path = str(tmp_path / 'twins.h5')
+    model.save(path)
+    given = [f'--model={path}', f'--output={tmp_path}/x', '--method=saliency']
+    assert run(['prune', *given, '--sparsity=0.0625']) == 0
+    assert 'no output moves by more than' in capsys.readouterr().out
+    assert run(['prune', *given, '--sparsity=0.75']) == 0
+    said = capsys.readouterr().out
+    assert 'no output moves' not in said
+
+
+class TestBudget:
+  @pytest.mark.parametrize('name', ['prune', 'budget'])
+  def test_a_dry_run_prints_the_plan_and_writes_nothing(
+    self, name, tmp_path, conv_path, capsys, monkeypatch
+  ):
+    monkeypatch.chdir(tmp_path)
+    limit = ['--macs=1000'] if name == 'budget' else []
+    given = [f'--model={conv_path}', '--dry_run', '--input_range=0,1', *limit]
+    assert run([name, *given]) == 0
+    said = capsys.readouterr().out
+    assert 'group: ' in said
+    assert 'left alone: ' in said
+    assert not list(tmp_path.iterdir())
+
+  def test_it_is_met(self, tmp_path, model_path, capsys):
+    limit = count_macs(paoding.load_model(model_path)) // 2
+    output = tmp_path / 'out.tflite'
+    given = [
+      f'--model={model_path}',
+      f'--output={output}',
+      '--method=impact',
+      '--quantization=none',
+      f'--macs={limit}',
+      f'--report={tmp_path / "page"}',
+    ]
+    assert run(['budget', *given]) == 0
+    said = capsys.readouterr().out
+    told = json.loads((tmp_path / 'page.json').read_text())['verdict']
+    # One figure, of the same inputs, in both.
+    assert f'on {told["agreement"]:.1%}' in said
+    assert told['inputs'] in said
+    found = paoding.profile_tflite(output.read_bytes(), micro=False)
+    assert 0 < found.macs <= limit
+    assert 'the cut is spread over layers by' in said
+
+  @pytest.mark.parametrize(
+    ('limits', 'message'),
+    [
+      (['--flash_bytes=100'], 'cannot be met'),
+      (['--flash_bytes=0'], 'must be positive'),
+      ([], 'needs a limit'),
+      (['--macs=1000', '--calibration_data=nowhere.npz'], 'nowhere.npz'),
+    ],
+  )
+  def test_it_says_what_is_wrong(
+    self, limits, message, tmp_path, conv_path, capsys
+  ):
+    output = tmp_path / 'out.tflite'
+    given = [f'--model={conv_path}', f'--output={output}', '--method=l1']
+    assert run(['budget', *given, '--quantization=none', *limits]) == 1
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+  @pytest.mark.parametrize('flag', ['--c_array=net', '--arena_bytes=2000'])
+  def test_a_missing_extra(self, flag, tmp_path, bare, conv_path, capsys):
+    output = tmp_path / 'out.tflite'
+    given = [f'--model={conv_path}', f'--output={output}', '--macs=2000']
+    assert run(['budget', *given, flag]) == 1
+    assert 'tfmot_paoding[micro]' in capsys.readouterr().err
+    assert not output.exists()
+
+  def test_a_report_leaves_out_what_cannot_be_measured(
+    self, tmp_path, bare, model_path, capsys
+  ):
+    given = [
+      f'--model={model_path}',
+      f'--output={tmp_path}/out.tflite',
+      f'--report={tmp_path}/report',
+      '--method=l1',
+      '--quantization=none',
+      '--macs=150',
+    ]
+    assert run(['budget', *given]) == 0
+    assert 'the report leaves out the arena' in capsys.readouterr().out
+    found = json.loads((tmp_path / 'report.json').read_text())
+    assert found['pruned']['profile']['arena_bytes'] is None
+
+
+class TestReport:
+  def test_it_measures_what_prune_saved(self, tmp_path, model_path, capsys):
+    model = paoding.load_model(model_path)
+    paoding.prune(model, 0.5, 'impact').save(tmp_path / 'small.keras')
+    given = [f'--model={model_path}', f'--pruned={tmp_path / "small.keras"}']
+    assert run(['report', *given, f'--output={tmp_path}/page']) == 0
+    said = capsys.readouterr().out
+    found = json.loads((tmp_path / 'page.json').read_text())
+    assert found['verdict']['agreement'] == pytest.approx(share(said), abs=1e-3)
+    assert [layer['after'] for layer in found['layers']] == [8, 4, 3]
+    code = run(
+      ['report', *given, f'--output={tmp_path}/no', '--min_agreement=1']
+    )
+    assert code == 1
+    assert not (tmp_path / 'no.html').exists()
+
+  def test_models_that_do_not_fit(
+    self, tmp_path, model_path, conv_path, capsys
+  ):
+    given = [f'--model={model_path}', f'--pruned={conv_path}']
+    assert run(['report', *given, f'--output={tmp_path}/page']) == 1
+    assert capsys.readouterr().err.startswith('error: ')
+    assert not list(tmp_path.iterdir())
+
+
+class TestBadFiles:
+  @pytest.mark.parametrize(
+    ('flags', 'message'),
+    [
+      (['--input_range=1,0'], 'low < high'),
+      (['--input_range=0,nan'], 'finite'),
+      (['--model=nowhere.h5'], 'nowhere.h5'),
+      (['--model={broken}'], 'broken.h5'),
+      (['--output=no_such_folder/out.tflite'], 'no_such_folder'),
+      (['--c_array=2net'], 'C identifier'),
+      (['--test_data={model}'], 'is no .npz'),
+      (['--calibration_data={narrow}'], 'must have that shape'),
+      (['--test_data={narrow}'], '--test_data must hold'),
+    ],
+  )
+  def test_one_line(self, tmp_path, model_path, capsys, flags, message):
+    files = tmp_path / 'in'
+    files.mkdir()
+    np.savez(files / 'narrow.npz', x=np.zeros((4, 5)), y=np.zeros(4))
+    write_file(str(files / 'broken.h5'), b'no model')
+    flags = [
+      flag.format(
+        model=model_path,
+        narrow=files / 'narrow.npz',
+        broken=files / 'broken.h5',
+      )
+      for flag in flags
+    ]
+    given = [f'--model={model_path}', f'--output={tmp_path}/out.tflite']
+    assert run(['prune', *given, '--method=l1', *flags]) == 1
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count('\n') == 1
+    assert os.listdir(tmp_path) == ['in']
+
+  def test_a_folder_in_place_of_a_file(self, tmp_path, model_path, capsys):
+    given = [f'--model={model_path}', f'--output={tmp_path}']
+    assert run(['prune', *given]) == 1
+    assert pathlib.Path(tmp_path).name in capsys.readouterr().err

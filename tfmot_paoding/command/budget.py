@@ -1,0 +1,101 @@
+"""`tfmot-paoding budget`: prunes a model by the least that fits a device."""
+
+from __future__ import annotations
+
+from absl import flags
+
+from tfmot_paoding.command import answers, printing, result_files
+from tfmot_paoding.command.model_files import (
+  quantization_of,
+  read_data,
+  read_model,
+  read_range,
+)
+from tfmot_paoding.pruning import Budget, prune_to_budget
+from tfmot_paoding.tflite import (
+  TFLiteProfile,
+  convert_to_tflite,
+  profile_tflite,
+)
+
+
+def run(given: flags.FlagValues) -> None:
+  """Loads, fits, tells and writes.
+
+  Args:
+    given: The flags.
+
+  Raises:
+    ImportError: a limit needs an extra that is not installed.
+    OSError: a file cannot be read or written.
+    ValueError: the budget cannot be met, a flag or the model does not fit, or
+      too few answers stay.
+  """
+  budget = Budget(
+    flash_bytes=given.flash_bytes,
+    arena_bytes=given.arena_bytes,
+    macs=given.macs,
+    latency_ratio=given.latency_ratio,
+    quantization=quantization_of(given),
+  )
+  budget.check_extras()
+  if not given.dry_run:
+    result_files.check_results(given)
+  model = read_model(given.model, given, needs_sizes=True)
+  settled = read_range(model, given)
+  before = convert_to_tflite(
+    model,
+    budget.quantization,
+    input_range=settled,
+    seed=given.seed,
+    representative_data=read_data(given),
+    verbose='auto',
+  )
+  result_files.check_device(before, given)
+  if given.dry_run:
+    printing.print_plan(model, None)
+    _print_shares(
+      budget,
+      profile_tflite(
+        before,
+        before,
+        micro=given.arena_bytes is not None,
+        latency=given.latency_ratio is not None,
+      ),
+    )
+    return
+  fitted = prune_to_budget(
+    model,
+    budget,
+    method=given.method,
+    input_range=settled,
+    seed=given.seed,
+    step_sparsity=given.step_sparsity,
+    calibration_data=read_data(given),
+  )
+  verdict = answers.verdict_of(
+    model, fitted.model, settled, given, fitted.verdict
+  )
+  printing.print_left_alone(model)
+  for layer, sparsity in fitted.sparsity.items():
+    print(f'pruned: {layer}: {sparsity:.1%}')
+  print(f'the cut is spread over layers by: {fitted.spread}')
+  _print_shares(budget, fitted.profile)
+  print(f'tflite bytes: {len(before)} -> {len(fitted.data)}')
+  print(f'answers: {verdict}')
+  answers.check_min_agreement(verdict, given)
+  result_files.write_results(
+    model,
+    fitted.model,
+    (before, fitted.data),
+    settled,
+    verdict,
+    answers.samples_of(model, settled, given),
+    given,
+  )
+
+
+def _print_shares(budget: Budget, profile: TFLiteProfile) -> None:
+  """Prints what a file takes of each limit."""
+  for name, share in budget.taken(profile).items():
+    print(f'{name}: {share:.1%} of {budget.limits[name]:g}')

@@ -1,0 +1,307 @@
+"""The flags of each sub-command, and which values of them are wrong."""
+
+from __future__ import annotations
+
+import re
+
+from absl import flags
+
+from tfmot_paoding.command.choices import METHODS, QUANTIZATIONS
+
+__all__ = ['budget_flags', 'prune_flags', 'report_flags']
+
+
+def prune_flags(values: flags.FlagValues) -> None:
+  """Defines the flags of `prune`."""
+  _model_flag(values)
+  _tflite_flag(values)
+  _pruning_flags(values, step=0.025)
+  flags.DEFINE_float(
+    'sparsity',
+    0.5,
+    'Fraction of units to remove; of what, --scope says.',
+    lower_bound=0.0,
+    flag_values=values,
+  )
+  flags.DEFINE_enum(
+    'scope',
+    'local',
+    ['local', 'global'],
+    'local: the same fraction of every layer; global: the fraction of all '
+    'units, those first that the outputs feel least for what they cost.',
+    flag_values=values,
+  )
+  flags.DEFINE_enum(
+    'cost',
+    'parameters',
+    ['parameters', 'macs'],
+    'What --scope=global saves.',
+    flag_values=values,
+  )
+  flags.DEFINE_float(
+    'floor',
+    0.1,
+    'Fraction of every layer that --scope=global leaves.',
+    flag_values=values,
+  )
+  flags.DEFINE_list(
+    'curve',
+    [],
+    "Further sparsities for the report's trade-off curve, such as .25,.75.",
+    flag_values=values,
+  )
+  _conversion_flag(values, 'none')
+  _float_io_flag(values)
+  _input_flags(values)
+  _result_flags(values)
+  flags.register_validator(
+    'sparsity',
+    lambda value: value < 1,
+    message='--sparsity must lie in [0, 1); for 50 % pass 0.5.',
+    flag_values=values,
+  )
+  flags.register_validator(
+    'curve',
+    lambda texts: all(re.fullmatch(r'0?\.\d+|0', x.strip()) for x in texts),
+    message='--curve takes sparsities in [0, 1) such as .25,.5.',
+    flag_values=values,
+  )
+  flags.register_multi_flags_validator(
+    ['curve', 'report'],
+    lambda given: given['report'] or not given['curve'],
+    message='--curve is drawn in the report: give --report as well.',
+    flag_values=values,
+  )
+
+
+def budget_flags(values: flags.FlagValues) -> None:
+  """Defines the flags of `budget`."""
+  _model_flag(values)
+  _tflite_flag(values)
+  flags.DEFINE_integer(
+    'flash_bytes',
+    None,
+    'The most bytes that the .tflite may have.',
+    flag_values=values,
+  )
+  flags.DEFINE_integer(
+    'arena_bytes',
+    None,
+    "The most bytes of tflite-micro's tensor arena.",
+    flag_values=values,
+  )
+  flags.DEFINE_integer(
+    'macs',
+    None,
+    'The most multiply-accumulates of one inference.',
+    flag_values=values,
+  )
+  flags.DEFINE_float(
+    'latency_ratio',
+    None,
+    'The longest inference on one thread, as a fraction of that of the '
+    'unpruned model, timed on this machine.',
+    flag_values=values,
+  )
+  _pruning_flags(values, step=0.1)
+  _conversion_flag(values, 'int8')
+  _input_flags(values)
+  _result_flags(values)
+
+
+def report_flags(values: flags.FlagValues) -> None:
+  """Defines the flags of `report`."""
+  _model_flag(values)
+  flags.DEFINE_string(
+    'pruned',
+    None,
+    'The pruned model: an .h5 or .keras file or a SavedModel, such as '
+    '`prune --save` writes.',
+    flag_values=values,
+  )
+  flags.DEFINE_string(
+    'output',
+    None,
+    'Where to write the report: this path with .html and .json at its end.',
+    flag_values=values,
+  )
+  _conversion_flag(values, 'none')
+  _float_io_flag(values)
+  _input_flags(values)
+  flags.mark_flags_as_required(['pruned', 'output'], flag_values=values)
+
+
+def _model_flag(values: flags.FlagValues) -> None:
+  flags.DEFINE_string(
+    'model',
+    None,
+    'The trained model: an .h5 or .keras file of either Keras, or the folder '
+    'of a SavedModel of tf_keras. Nothing in it runs as code.',
+    flag_values=values,
+  )
+  flags.mark_flag_as_required('model', flag_values=values)
+
+
+def _input_flags(values: flags.FlagValues) -> None:
+  """What a model's inputs are, and what is measured on them."""
+  flags.DEFINE_list(
+    'input_range',
+    [],
+    'Lowest and highest value of the inputs that the model was trained on, '
+    'such as 0,255. Left out, what its first layers say (Rescaling, '
+    'Normalization, Embedding, x / 255. and the like), and 0,1 where they say '
+    'nothing.',
+    flag_values=values,
+  )
+  flags.DEFINE_list(
+    'input_shape',
+    None,
+    'Sizes of the inputs, without the batch, where the model leaves them open: '
+    'height,width,channels.',
+    flag_values=values,
+  )
+  flags.DEFINE_string(
+    'data',
+    None,
+    'An .npz with unlabelled inputs `x`, as the model takes them, to fit on in '
+    'place of drawn ones.',
+    flag_values=values,
+  )
+  flags.DEFINE_alias('calibration_data', 'data', flag_values=values)
+  flags.DEFINE_string(
+    'test_data',
+    None,
+    'An .npz with inputs `x`, as the model takes them, and classes `y`, to '
+    'measure agreement and accuracy on; nothing else looks at them.',
+    flag_values=values,
+  )
+  flags.DEFINE_float(
+    'min_agreement',
+    None,
+    'The least fraction of inputs that the pruned model must answer as the '
+    'original does (of outputs that are numbers, of their variance that it '
+    'must explain); below it nothing is written, and the exit code is 1.',
+    lower_bound=0.0,
+    upper_bound=1.0,
+    flag_values=values,
+  )
+  flags.DEFINE_integer(
+    'seed',
+    0,
+    'Seed of all random choices.',
+    lower_bound=0,
+    flag_values=values,
+  )
+  flags.DEFINE_bool(
+    'allow_code',
+    False,
+    'Load Lambda layers and pickled functions. Only for files that you trust: '
+    'their code runs with your rights.',
+    flag_values=values,
+  )
+  flags.register_validator(
+    'input_range',
+    lambda texts: not texts or _are_numbers(texts, 2),
+    message='--input_range must be two numbers such as 0,1.',
+    flag_values=values,
+  )
+  flags.register_validator(
+    'input_shape',
+    lambda texts: texts is None or all(x.strip().isdecimal() for x in texts),
+    message='--input_shape must be whole numbers such as 96,96,3.',
+    flag_values=values,
+  )
+
+
+def _pruning_flags(values: flags.FlagValues, step: float) -> None:
+  """How a model is pruned."""
+  flags.DEFINE_enum(
+    'method',
+    'reconstruction',
+    METHODS,
+    'How units are chosen and made up for.',
+    flag_values=values,
+  )
+  flags.DEFINE_float(
+    'step_sparsity',
+    step,
+    'Fraction removed between two refreshes of what is known of the network.',
+    flag_values=values,
+  )
+
+
+def _result_flags(values: flags.FlagValues) -> None:
+  """Which further files are written."""
+  flags.DEFINE_string(
+    'save',
+    None,
+    'Also write the pruned Keras model: an .h5 or .keras file of tf_keras.',
+    flag_values=values,
+  )
+  flags.DEFINE_string(
+    'c_array',
+    None,
+    'Also write the model as C++ source for tflite-micro: this path with .cc '
+    'and .h at its end.',
+    flag_values=values,
+  )
+  flags.DEFINE_string(
+    'report',
+    None,
+    'Also write what pruning did: this path with .html and .json at its end.',
+    flag_values=values,
+  )
+  flags.register_validator(
+    'save',
+    lambda path: path is None or path.endswith(('.h5', '.keras')),
+    message='--save must end in .h5 or .keras.',
+    flag_values=values,
+  )
+
+
+def _tflite_flag(values: flags.FlagValues) -> None:
+  flags.DEFINE_string(
+    'output', None, 'Where to write the .tflite.', flag_values=values
+  )
+  flags.DEFINE_bool(
+    'dry_run',
+    False,
+    'Print which units would be pruned, and what is left alone and why; write '
+    'nothing.',
+    flag_values=values,
+  )
+  flags.register_multi_flags_validator(
+    ['output', 'dry_run'],
+    lambda given: given['output'] or given['dry_run'],
+    message='--output must be given, unless --dry_run is.',
+    flag_values=values,
+  )
+
+
+def _conversion_flag(values: flags.FlagValues, quantization: str) -> None:
+  """How a .tflite is made."""
+  flags.DEFINE_enum(
+    'quantization',
+    quantization,
+    QUANTIZATIONS,
+    'none: float32; dynamic: int8 weights; float16: float16 weights; int8: '
+    'integers throughout, for microcontrollers; int16x8: int16 activations.',
+    flag_values=values,
+  )
+
+
+def _float_io_flag(values: flags.FlagValues) -> None:
+  flags.DEFINE_bool(
+    'float_io',
+    False,
+    'Real inputs and outputs for int8 and int16x8.',
+    flag_values=values,
+  )
+
+
+def _are_numbers(texts: list[str], count: int) -> bool:
+  """Whether there are so many numbers."""
+  try:
+    return len([float(text) for text in texts]) == count
+  except ValueError:
+    return False

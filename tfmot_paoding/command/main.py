@@ -1,0 +1,59 @@
+"""Runs the command `tfmot-paoding`."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+
+from absl import logging
+
+from tfmot_paoding.command import subcommands
+
+__all__ = ['main', 'run']
+
+_FAILED, _INTERRUPTED = 1, 130  # exit codes
+
+
+def main() -> None:
+  """The program.
+
+  Raises:
+    SystemExit: 0 when all was written, 1 with a line that says why not, 2 where
+      flags are wrong.
+  """
+  logging.set_verbosity(logging.ERROR)
+  warnings.showwarning = _show
+  try:
+    sys.exit(run(sys.argv[1:]))
+  except KeyboardInterrupt:
+    sys.exit(_INTERRUPTED)
+
+
+def run(arguments: Sequence[str]) -> int:
+  """Does what arguments say; the exit code.
+
+  Args:
+    arguments: A sub-command and its flags.
+
+  Raises:
+    SystemExit: the flags are wrong, or ask for help.
+  """
+  subcommand, given = subcommands.parse(arguments)
+  # Not before the flags are right: they load TensorFlow.
+  from tfmot_paoding.command import budget, prune, report
+
+  module = {'budget': budget, 'prune': prune, 'report': report}[subcommand.name]
+  try:
+    module.run(given)
+  except (ImportError, OSError, TypeError, ValueError) as error:
+    sys.stdout.flush()
+    print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
+    return _FAILED
+  return 0
+
+
+def _show(message, category, filename, lineno, file=None, line=None) -> None:
+  """Shows a warning as a user reads it: no place in the source."""
+  del category, filename, lineno, line
+  print(f'warning: {" ".join(str(message).split())}', file=file or sys.stderr)

@@ -1,0 +1,155 @@
+"""Reads what flags name: models and arrays. Checks where files will go."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+
+import numpy as np
+from absl import flags
+
+from tfmot_paoding.compat import keras
+from tfmot_paoding.files import check_writable
+from tfmot_paoding.inputs.ranges import InputRange, resolve_with_data
+from tfmot_paoding.inputs.user_data import calibration_samples
+from tfmot_paoding.keras3.model import as_tf_keras
+from tfmot_paoding.loading import load_model
+from tfmot_paoding.network.input_shapes import open_inputs, with_input_shape
+
+Array = np.ndarray
+
+
+def read_model(
+  path: str, given: flags.FlagValues, needs_sizes: bool = False
+) -> keras.Model:
+  """A model of a file; --data and --test_data are held against it.
+
+  Args:
+    path: The file.
+    given: The flags.
+    needs_sizes: Whether a size that the model leaves open is an error.
+
+  Raises:
+    OSError: a file cannot be read.
+    ValueError: a flag does not fit the model.
+  """
+  shape = given.input_shape and [int(size) for size in given.input_shape]
+  model = as_tf_keras(load_model(path, given.allow_code))
+  model = with_input_shape(model, shape)
+  if needs_sizes:
+    for name, sizes in open_inputs(model).items():
+      raise ValueError(
+        f'The model leaves sizes of its input {name!r} open: {sizes}. Pass '
+        'those that it will be used with, such as --input_shape=96,96,3.'
+      )
+  data, test = read_data(given), read_arrays(given.test_data, 'x', 'y')
+  if data is not None:
+    calibration_samples(model, data, 2)
+  if test is not None:
+    _check_test_data(model, *test)
+  return model
+
+
+def read_range(model: keras.Model, given: flags.FlagValues) -> InputRange:
+  """The range of --input_range, or what the model says; printed.
+
+  Raises:
+    ValueError: the flag or --data do not fit the model.
+  """
+  pair = tuple(float(text) for text in given.input_range) or None
+  settled = resolve_with_data(model, pair, read_data(given))
+  for name, text in settled.described().items():
+    print(f'range of input {name!r}: {text}')
+  return settled
+
+
+def read_data(given: flags.FlagValues) -> Array | None:
+  """The inputs of --data.
+
+  Raises:
+    OSError: the file cannot be read.
+    ValueError: it holds no inputs.
+  """
+  arrays = read_arrays(given.data, 'x')
+  return None if arrays is None else arrays[0]
+
+
+def read_arrays(path: str | None, *names: str) -> tuple[Array, ...] | None:
+  """Arrays of an .npz; None without a path.
+
+  Raises:
+    OSError: the file cannot be read.
+    ValueError: an array is missing.
+  """
+  if path is None:
+    return None
+  try:
+    with np.load(path) as file:
+      held = {name: file[name] for name in file}
+  except (
+    AttributeError,
+    EOFError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+  ) as error:
+    raise ValueError(
+      f'{path} is no .npz of numbers that can be read. Write it with '
+      'numpy.savez.'
+    ) from error
+  missing = [name for name in names if name not in held]
+  if missing:
+    raise ValueError(
+      f'{path} has no array {missing[0]!r}; it holds {sorted(held)}.'
+    )
+  x, *others = (held[name] for name in names)
+  return (x.astype(np.float32), *others)
+
+
+def quantization_of(given: flags.FlagValues) -> str | None:
+  """--quantization as functions take it."""
+  return None if given.quantization == 'none' else given.quantization
+
+
+def saved_bytes(model: keras.Model, path: str) -> bytes:
+  """A model as a file of the kind that a path's end names."""
+  with tempfile.TemporaryDirectory() as folder:
+    inner = os.path.join(folder, 'model' + os.path.splitext(path)[1])
+    model.save(inner)
+    with open(inner, 'rb') as file:
+      return file.read()
+
+
+def check_paths(paths: list[str | None]) -> None:
+  """Raises what would keep files from being written in the end.
+
+  Args:
+    paths: Where to; None for no file.
+
+  Raises:
+    OSError: a file cannot be written.
+    ValueError: two of them are one file.
+  """
+  check_writable(path for path in paths if path)
+
+
+def _check_test_data(model: keras.Model, x: Array, y: Array) -> None:
+  """Raises unless --test_data fit the model.
+
+  Raises:
+    ValueError: they do not.
+  """
+  if len(model.inputs) > 1:
+    raise ValueError(
+      f'--test_data has one input `x`, but the model takes {model.input_names}.'
+    )
+  shape = (None, *model.inputs[0].shape[1:])
+  fits = x.ndim == len(shape) and all(
+    size in (None, got) for size, got in zip(shape, x.shape, strict=True)
+  )
+  if not fits or len(np.ravel(y)) != len(x):
+    raise ValueError(
+      f'--test_data must hold `x` of shape {shape} and a class `y` for each, '
+      f'but got shapes {x.shape} and {y.shape}.'
+    )

@@ -1,0 +1,137 @@
+"""`tfmot-paoding prune`: removes a fraction of a model's units, and exports."""
+
+from __future__ import annotations
+
+from absl import flags
+
+from tfmot_paoding.command import answers, printing, result_files
+from tfmot_paoding.command.model_files import (
+  quantization_of,
+  read_arrays,
+  read_data,
+  read_model,
+  read_range,
+)
+from tfmot_paoding.compat import keras
+from tfmot_paoding.inputs.ranges import InputRange
+from tfmot_paoding.network.input_shapes import open_inputs
+from tfmot_paoding.pruning import prune
+from tfmot_paoding.report import CurvePoint, count_macs, curve_point
+from tfmot_paoding.report.page import require_matplotlib
+from tfmot_paoding.tflite import convert_to_tflite
+
+
+def run(given: flags.FlagValues) -> None:
+  """Loads, prunes, tells and writes.
+
+  Args:
+    given: The flags.
+
+  Raises:
+    ImportError: a flag needs an extra that is not installed.
+    OSError: a file cannot be read or written.
+    ValueError: a flag or the model does not fit, or too few answers stay.
+  """
+  if given.curve:
+    require_matplotlib()
+  if not given.dry_run:
+    result_files.check_results(given)
+  model = read_model(given.model, given, bool(given.c_array or given.report))
+  settled = read_range(model, given)
+  if given.dry_run:
+    known = given.sparsity if given.scope == 'local' else None
+    printing.print_plan(model, known)
+    return
+  before = converted(model, settled, given)
+  result_files.check_device(before, given)
+  small = pruned(model, given.sparsity, settled, given)
+  after = converted(small, settled, given)
+  samples = answers.samples_of(model, settled, given)
+  verdict = answers.verdict_of(model, small, settled, given)
+  _tell(model, small, before, after)
+  print(f'answers:      {verdict}')
+  told = answers.bound_told(model, small, settled, samples)
+  if told:
+    print(told)
+  answers.check_min_agreement(verdict, given)
+  points = curve(model, settled, given, samples)
+  result_files.write_results(
+    model,
+    small,
+    (before, after),
+    settled,
+    verdict,
+    samples,
+    given,
+    points,
+  )
+
+
+def pruned(
+  model: keras.Model,
+  sparsity: float,
+  settled: InputRange,
+  given: flags.FlagValues,
+) -> keras.Model:
+  """The compact model at a sparsity."""
+  return prune(
+    model,
+    sparsity,
+    method=given.method,
+    input_range=settled,
+    seed=given.seed,
+    step_sparsity=given.step_sparsity,
+    scope=given.scope,
+    cost=given.cost,
+    floor=given.floor,
+    calibration_data=read_data(given),
+  )
+
+
+def converted(
+  model: keras.Model, settled: InputRange, given: flags.FlagValues
+) -> bytes:
+  """The .tflite of a model."""
+  return convert_to_tflite(
+    model,
+    quantization_of(given),
+    input_range=settled,
+    seed=given.seed,
+    representative_data=read_data(given),
+    float_io=given.float_io,
+    verbose='auto',
+  )
+
+
+def curve(
+  model: keras.Model,
+  settled: InputRange,
+  given: flags.FlagValues,
+  samples: list,
+) -> list[CurvePoint]:
+  """The points of --curve."""
+  if not given.curve:
+    return []
+  test = read_arrays(given.test_data, 'x', 'y')
+  found = []
+  for sparsity in sorted({0.0, *map(float, given.curve)}):
+    small = pruned(model, sparsity, settled, given) if sparsity else model
+    data = converted(small, settled, given)
+    found.append(curve_point(model, small, data, sparsity, samples, test))
+  return found
+
+
+def _tell(
+  model: keras.Model, small: keras.Model, before: bytes, after: bytes
+) -> None:
+  """Prints what the pruning saved."""
+  units = [printing.count_units(form) for form in (model, small)]
+  if open_inputs(model):
+    macs = ['depends on sizes that are open'] * 2  # --input_shape fixes them
+  else:
+    macs = [count_macs(form) for form in (model, small)]
+  printing.print_left_alone(model)
+  print(f'units:        {units[0]} -> {units[1]}')
+  print(f'parameters:   {model.count_params()} -> {small.count_params()}')
+  print(f'tflite bytes: {len(before)} -> {len(after)}')
+  print(f'MACs:         {macs[0]} -> {macs[1]}')

@@ -1,0 +1,144 @@
+"""Writes what a run made: .tflite, C++ source, Keras model and report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from absl import flags
+
+from tfmot_paoding.command.model_files import (
+  check_paths,
+  read_arrays,
+  saved_bytes,
+)
+from tfmot_paoding.compat import keras
+from tfmot_paoding.files import write_files
+from tfmot_paoding.inputs.ranges import InputRange
+from tfmot_paoding.network.agreement import Verdict
+from tfmot_paoding.report import CurvePoint, make_report, write_report
+from tfmot_paoding.report.writing import report_paths
+from tfmot_paoding.tflite import write_c_array
+from tfmot_paoding.tflite.c_array import array_name
+from tfmot_paoding.tflite.micro import check_micro, has_micro, require_micro
+
+
+def check_results(given: flags.FlagValues) -> None:
+  """Raises what would keep the files from being written in the end.
+
+  Raises:
+    ImportError: an extra is not installed.
+    OSError: a file cannot be written.
+    ValueError: a path is no good.
+  """
+  paths = [given.output, given.save]
+  if given.c_array:
+    require_micro()
+    stem, _ = array_name(given.c_array)
+    paths += [f'{stem}.cc', f'{stem}.h']
+  if given.report:
+    paths += report_paths(given.report)
+  check_paths(paths)
+
+
+def check_device(data: bytes, given: flags.FlagValues) -> None:
+  """Raises where --c_array asks for what tflite-micro would not run.
+
+  Args:
+    data: The unpruned model's .tflite, of the same operators.
+    given: The flags.
+
+  Raises:
+    ValueError: it does not run there.
+  """
+  if given.c_array:
+    check_micro(data)
+
+
+def write_results(
+  model: keras.Model,
+  small: keras.Model,
+  files: tuple[bytes, bytes],
+  settled: InputRange,
+  verdict: Verdict,
+  samples: Sequence,
+  given: flags.FlagValues,
+  curve: Sequence[CurvePoint] = (),
+) -> None:
+  """Writes all that the flags ask for, and says so.
+
+  Args:
+    model: The original.
+    small: The compact model.
+    files: The .tflite of each.
+    settled: The range of the inputs.
+    verdict: How answers compare.
+    samples: On these inputs, one array an input.
+    given: The flags.
+    curve: Points of the report's curve.
+
+  Raises:
+    OSError: a file cannot be written.
+  """
+  whole = {given.output: files[1]}
+  if given.save:
+    whole[given.save] = saved_bytes(small, given.save)
+  write_files(whole)
+  for path in whole:
+    print(f'wrote {path}')
+  if given.c_array:
+    source, header = write_c_array(files[1], given.c_array, model=small)
+    print(f'wrote {source} and {header}')
+  if given.report:
+    write_page(
+      given.report, model, small, files, settled, verdict, samples, given, curve
+    )
+
+
+def write_page(
+  path: str,
+  model: keras.Model,
+  small: keras.Model,
+  files: tuple[bytes, bytes],
+  settled: InputRange,
+  verdict: Verdict,
+  samples: Sequence,
+  given: flags.FlagValues,
+  curve: Sequence[CurvePoint] = (),
+) -> None:
+  """Writes a report, and says so.
+
+  Args:
+    path: Where to, without .html and .json.
+    model: The original.
+    small: The compact model.
+    files: The .tflite of each.
+    settled: The range of the inputs.
+    verdict: How answers compare.
+    samples: On these inputs, one array an input.
+    given: The flags.
+    curve: Points of the report's curve.
+
+  Raises:
+    OSError: a file cannot be written.
+  """
+  if not has_micro():
+    print(
+      'the report leaves out the arena: it takes tflite-micro, '
+      "pip install 'tfmot_paoding[micro]'"
+    )
+  report = make_report(
+    model,
+    small,
+    files,
+    input_range=settled,
+    test_data=read_arrays(given.test_data, 'x', 'y'),
+    samples=samples,
+    seed=given.seed,
+    micro=has_micro(),
+    title=os.path.basename(given.model.rstrip('/')),
+    curve=curve,
+    verdict=verdict,
+  )
+  page, data = write_report(report, path)
+  print(f'wrote {page} and {data}')
