@@ -13,26 +13,25 @@ from tfmot_paoding.methods.consumer_fits import FitSettings, Fitting
 from tfmot_paoding.methods.group_view import GroupView, NetworkView
 from tfmot_paoding.network.graph import build_graph, read_params
 from tfmot_paoding.network.groups import find_groups
+from tfmot_paoding.numerics import activations
 from tfmot_paoding.numerics.intervals import Interval
 
 # What float64 sums in another order may differ by, relative to their terms.
 ROUNDING = 1e-9
 
-ACTIVATIONS = (
-  'linear',
-  'relu',
-  'relu6',
-  'elu',
-  'selu',
-  'gelu',
-  'silu',
-  'tanh',
-  'sigmoid',
-  'hard_sigmoid',
-  'softplus',
-  'softsign',
-  'exponential',
-)
+
+def _keras_knows(name: str) -> bool:
+  try:
+    keras.activations.get(name)
+  except ValueError:
+    return False
+  return True
+
+
+# What a layer's `activation` may be named.
+ACTIVATIONS = [name for name in activations.names() if _keras_knows(name)]
+# Those that networks of several layers stay finite with.
+TAME = [name for name in ACTIVATIONS if not activations.by_name(name).overflows]
 
 
 def fill(model: keras.Model, seed: int = 0, scale: float = 1.0) -> keras.Model:

@@ -15,9 +15,8 @@ from tfmot_paoding.ops import MatMul, WeightRef
 
 
 def models():
-  for name in testing.ACTIVATIONS:
-    if name != 'exponential':
-      yield testing.mlp((5, 7, 6, 3), name, seed=3)
+  for name in testing.TAME:
+    yield testing.mlp((5, 7, 6, 3), name, seed=3)
   yield testing.mlp((5, 7, 3), 'exponential', seed=3)
   yield testing.with_batch_norm(True, 'relu')
   yield testing.with_batch_norm(False, 'gelu')

@@ -12,8 +12,6 @@ from tfmot_paoding.compat import keras, strip_pruning
 _layers = keras.layers
 X = testing.samples((5,), 100).astype(np.float32)
 
-_NAMES = [n for n in testing.ACTIVATIONS if n != 'exponential']
-
 
 def as_layers(activation):
   """Activations as layers, dropout and batch normalization between."""
@@ -74,7 +72,7 @@ def hidden(model):
   return [x.units for x in model.layers if isinstance(x, _layers.Dense)][:-1]
 
 
-@pytest.mark.parametrize('activation', _NAMES)
+@pytest.mark.parametrize('activation', testing.TAME)
 @pytest.mark.parametrize('build', BUILDERS)
 def test_wrapped_stripped_and_compact_agree(build, activation):
   model = BUILDERS[build](activation)

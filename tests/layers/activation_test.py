@@ -14,7 +14,7 @@ from tfmot_paoding.network.graph import build_graph, read_params
 from tfmot_paoding.ops import Elementwise, Opaque, Softmax
 
 _layers = keras.layers
-_NAMES = [*testing.ACTIVATIONS, 'swish', 'leaky_relu', 'softmax']
+_NAMES = [*testing.ACTIVATIONS, 'swish', 'softmax']
 _FUNCTIONS = [
   tf.nn.relu,
   tf.nn.relu6,

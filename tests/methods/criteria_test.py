@@ -28,8 +28,10 @@ ALL = {
   'impact, paper': lib.IntervalImpact(alpha=0.75, beta=0.25, squash=True),
 }
 
-# Those that score units by themselves, not in pairs.
-_SINGLE = ('norm', 'norm 2', 'reconstruction')
+
+def those(trait: str) -> list[str]:
+  """The criteria whose class claims this of itself."""
+  return [name for name in ALL if getattr(ALL[name], trait)]
 
 
 def everyone(view):
@@ -86,9 +88,7 @@ def test_order_of_units_does_not_matter(name):
   np.testing.assert_allclose(a, b, rtol=1e-7)
 
 
-@pytest.mark.parametrize(
-  'name', [n for n in ALL if n not in _SINGLE and 'paper' not in n]
-)
+@pytest.mark.parametrize('name', those('twins_are_free'))
 @pytest.mark.parametrize('bias', [0.0, 0.3])
 def test_identical_units_cost_exactly_nothing(name, bias):
   rng = np.random.default_rng(3)
@@ -101,9 +101,7 @@ def test_identical_units_cost_exactly_nothing(name, bias):
   assert found[1, 6] == found[6, 1] == 0
 
 
-@pytest.mark.parametrize(
-  'name', [n for n in ALL if n not in _SINGLE and 'paper' not in n]
-)
+@pytest.mark.parametrize('name', those('twins_are_free'))
 @pytest.mark.parametrize(
   'between',
   [
@@ -263,12 +261,12 @@ def test_units_read_step_by_step_are_scored(name):
     found = found.min(1)
   assert np.all(np.isfinite(found))
   # Only a criterion that sees dead units may have them for nothing.
-  free = view.silent if name == 'stability' else np.zeros(8, bool)
+  free = view.silent if ALL[name].silent_are_free else np.zeros(8, bool)
   assert np.all(found[~free] > 0)
 
 
-@pytest.mark.parametrize('name', [name for name in ALL if name != 'ward'])
-def test_units_that_feed_nothing_cost_nothing_in_pairs(name):
+@pytest.mark.parametrize('name', ALL)
+def test_units_that_feed_nothing_cost_nothing_where_that_is_said(name):
   rng = np.random.default_rng(3)
   outgoing = rng.normal(size=(8, 3))
   outgoing[[2, 5]] = 0.0
@@ -278,13 +276,33 @@ def test_units_that_feed_nothing_cost_nothing_in_pairs(name):
     testing.two_layer(incoming, rng.normal(size=8), outgoing)
   )
   found = ALL[name].scores(view, everyone(view))
-  if found.ndim == 1:
-    assert found[5] == 0
-    return
-  np.fill_diagonal(found, np.inf)
   assert not np.any(np.isnan(found))
-  if 'paper' not in name:  # sigmoid(0) is not 0
-    assert found[2].min() == found[5].min() == 0
+  if found.ndim == 2:
+    np.fill_diagonal(found, np.inf)
+    found = found.min(1)
+  if ALL[name].unread_are_free:
+    assert found[2] == found[5] == 0
+
+
+@pytest.mark.parametrize('name', those('silent_are_free'))
+def test_units_that_are_always_off_cost_nothing_where_that_is_said(name):
+  rng = np.random.default_rng(3)
+  bias = rng.normal(size=8)
+  bias[[2, 5]] = -100.0
+  view = testing.group_view(
+    testing.two_layer(rng.normal(size=(5, 8)), bias, rng.normal(size=(8, 3)))
+  )
+  assert view.silent[[2, 5]].all()
+  found = ALL[name].scores(view, everyone(view))
+  assert not found[[2, 5]].any()
+
+
+def test_norms_of_units_without_weights_are_0():
+  view = testing.group_view(
+    testing.two_layer([[3, 0], [-4, 0]], [9, 9], [[1], [0]])
+  )
+  for order in (1, 2):
+    assert lib.Norm(order).scores(view, everyone(view))[1] == 0
 
 
 @pytest.mark.parametrize(

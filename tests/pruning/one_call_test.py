@@ -239,7 +239,7 @@ class TestPrune:
     )
     run(wrapped)
     long = paoding.compact(strip_pruning(wrapped))
-    if method == 'reconstruction':
+    if paoding.methods.get_method(method).needs_samples:
       long = paoding.training.distill(long, model, seed=3, verbose=0)
     for one, two in zip(small.get_weights(), long.get_weights(), strict=True):
       np.testing.assert_array_equal(one, two)
@@ -296,8 +296,8 @@ class TestPrune:
     small = paoding.prune(model, 0.5, method, verbose=0)
     assert np.all(np.isfinite(small.predict(X, verbose=0)))
     assert small.count_params() < model.count_params()
-    # The ridge of 'lbyl' keeps it from being exact.
-    if case == 'duplicates' and method not in ('l1', 'lbyl'):
+    exact = paoding.methods.get_method(method).twins_are_exact
+    if case == 'duplicates' and exact:
       np.testing.assert_allclose(small(X), model(X), rtol=1e-4, atol=1e-5)
 
 

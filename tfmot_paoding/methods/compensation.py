@@ -13,11 +13,20 @@ from tfmot_paoding.registry import Configurable, Registry
 class Compensation(Configurable):
   """A rule; subclasses are frozen dataclasses.
 
+  What a class says of itself below is what is asked of it: the tests run over
+  the registry and hold each class to its word. Nothing said, nothing claimed.
+
   Attributes:
     needs_samples: Whether it looks at `view.fits`.
+    twins_are_exact: Whether the network's function stays what it was where a
+      removed unit equals one that is kept.
+    moves_units: Whether kept units are changed themselves: their incoming
+      weights and statistics, not their outgoing weights alone.
   """
 
   needs_samples = False
+  twins_are_exact = False
+  moves_units = False
 
   def absorb(self, view: GroupView, removed: int, kept: int) -> int:
     """Changes the kept units' outgoing weights before a unit is taken out.
@@ -66,6 +75,8 @@ class Merge(Compensation):
   Reference: Srinivas and Babu 2015, arXiv 1507.06149.
   """
 
+  twins_are_exact = True
+
   def absorb(self, view: GroupView, removed: int, kept: int) -> int:
     """The partner's outgoing weights grow by the removed unit's."""
     if kept < 0:
@@ -101,6 +112,8 @@ class ScaledMerge(Compensation):
   """
 
   threshold: float = 0.45
+
+  twins_are_exact = True
 
   def __post_init__(self):
     if not -1 <= self.threshold <= 1:
@@ -159,6 +172,9 @@ class Folding(Compensation):
   Reference: Wang et al. 2025 (model folding), arXiv 2502.10216.
   """
 
+  twins_are_exact = True
+  moves_units = True
+
   def absorb(self, view: GroupView, removed: int, kept: int) -> int:
     """The partner moves and takes over."""
     if kept < 0:
@@ -193,6 +209,7 @@ class LeastSquares(Compensation):
   """
 
   needs_samples = True
+  twins_are_exact = True
 
   def absorb(self, view: GroupView, removed: int, kept: int) -> int:
     """Every consumer is re-fitted; no one unit stands for the removed one."""

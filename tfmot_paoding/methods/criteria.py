@@ -21,11 +21,20 @@ Array = np.ndarray
 class Criterion(Configurable):
   """A cost of removal; subclasses are frozen dataclasses.
 
+  What a class says of itself below is what is asked of it: the tests run over
+  the registry and hold each class to its word. Nothing said, nothing claimed.
+
   Attributes:
     needs_samples: Whether it looks at `view.fits`.
+    twins_are_free: Whether it costs exactly 0 to merge units of like weights.
+    unread_are_free: Whether units that feed nothing cost exactly 0.
+    silent_are_free: Whether units that give 0 for every input cost exactly 0.
   """
 
   needs_samples = False
+  twins_are_free = False
+  unread_are_free = False
+  silent_are_free = False
 
   def scores(self, view: GroupView, units: Array) -> Array:
     """What removing each of `units` costs, lower is better.
@@ -37,7 +46,8 @@ class Criterion(Configurable):
     Returns:
       Shape (k,): the cost of each by itself; or (k, n): the cost of each if
       the unit of the column absorbs it, infinite where it shall not. Columns
-      of the unit itself and of units that are gone are ignored.
+      of the unit itself and of units that are gone are ignored. Costs are at
+      least 0, and 0 is for removals that cost nothing.
     """
     raise NotImplementedError
 
@@ -88,6 +98,9 @@ class PairSaliency(Criterion):
 
   bias_aware: bool = True
 
+  twins_are_free = True
+  unread_are_free = True
+
   def scores(self, view: GroupView, units: Array) -> Array:
     """Shape (k, n)."""
     distances = view.pair_distances[units]
@@ -108,6 +121,8 @@ class Ward(Criterion):
 
   Reference: Ward 1963; Wang et al. 2025, arXiv 2502.10216, cluster likewise.
   """
+
+  twins_are_free = True
 
   def scores(self, view: GroupView, units: Array) -> Array:
     """Shape (k, n)."""
@@ -163,6 +178,13 @@ class IntervalImpact(Criterion):
         raise ValueError(
           f'`{name}` must lie in [0, 1], but got {getattr(self, name)}.'
         )
+
+  @property
+  def twins_are_free(self) -> bool:
+    """Unless squashed: the sigmoid of 0 is not 0."""
+    return not self.squash
+
+  unread_are_free = twins_are_free
 
   def scores(self, view: GroupView, units: Array) -> Array:
     """Shape (k, n), infinite outside the pool."""
@@ -238,6 +260,10 @@ class Stability(Criterion):
 
   weight: float = 0.5
 
+  twins_are_free = True
+  unread_are_free = True
+  silent_are_free = True
+
   def __post_init__(self):
     if not 0 <= self.weight <= 1:
       raise ValueError(f'`weight` must lie in [0, 1], but got {self.weight}.')
@@ -266,6 +292,7 @@ class Reconstruction(Criterion):
   """
 
   needs_samples = True
+  unread_are_free = True
 
   def scores(self, view: GroupView, units: Array) -> Array:
     """Shape (k,)."""

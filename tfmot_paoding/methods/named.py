@@ -49,6 +49,18 @@ class Method:
       or self.alternatives
     )
 
+  @property
+  def twins_are_exact(self) -> bool:
+    """Whether units that equal kept ones go without changing the function."""
+    return self.compensation.twins_are_exact
+
+  @property
+  def moves_units(self) -> bool:
+    """Whether kept units may be changed themselves, by any alternative."""
+    return self.compensation.moves_units or any(
+      method.moves_units for method in self.alternatives
+    )
+
   def get_config(self) -> dict[str, Any]:
     """The three parts, each `{'class_name': ..., 'config': ...}`."""
     config: dict[str, Any] = {

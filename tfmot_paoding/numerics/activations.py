@@ -31,6 +31,7 @@ class Activation:
     bends: Points where f' changes direction.
     kinks: (point, left slope, right slope) where f' jumps.
     below: The slope below zero of what is z above it; None for any other.
+    overflows: Whether large arguments take it beyond float64.
   """
 
   name: str
@@ -40,6 +41,7 @@ class Activation:
   bends: tuple[float, ...] = ()
   kinks: tuple[tuple[float, float, float], ...] = ()
   below: float | None = None
+  overflows: bool = False
 
   def value_range(self, low: Array, high: Array) -> tuple[Array, Array]:
     """Smallest and largest value on [low, high], elementwise."""
@@ -141,53 +143,61 @@ def elu(alpha: float = 1.0, scale: float = 1.0) -> Activation:
   )
 
 
-@functools.cache
+# By Keras's names; what is added here is tested with the others.
+_NAMED = {
+  'linear': Activation('linear', lambda z: z, _ones),
+  'relu': rectifier(),
+  'relu6': rectifier(max_value=6.0),
+  'leaky_relu': rectifier(0.2),
+  'elu': elu(),
+  'selu': elu(_SELU_ALPHA, _SELU_SCALE),
+  'sigmoid': Activation('sigmoid', _sigmoid, _sigmoid_slope, bends=(0.0,)),
+  'tanh': Activation(
+    'tanh', np.tanh, lambda z: 1 - np.tanh(z) ** 2, bends=(0.0,)
+  ),
+  'hard_sigmoid': Activation(
+    'hard_sigmoid',
+    lambda z: np.clip(0.2 * z + 0.5, 0, 1),
+    lambda z: np.where(np.abs(z) > 2.5, 0.0, 0.2),
+    kinks=((-2.5, 0.0, 0.2), (2.5, 0.2, 0.0)),
+  ),
+  'softplus': Activation('softplus', lambda z: np.logaddexp(0, z), _sigmoid),
+  'softsign': Activation(
+    'softsign',
+    lambda z: z / (1 + np.abs(z)),
+    lambda z: 1 / (1 + np.abs(z)) ** 2,
+    bends=(0.0,),
+  ),
+  'exponential': Activation('exponential', np.exp, np.exp, overflows=True),
+  'gelu': Activation(
+    'gelu',
+    lambda z: z * _normal_cdf(z),
+    lambda z: _normal_cdf(z) + np.clip(z, -1e3, 1e3) * _normal_pdf(z),
+    turns=(-0.7517915246935644,),
+    bends=(-np.sqrt(2), np.sqrt(2)),
+  ),
+  'gelu_tanh': Activation(
+    'gelu_tanh',
+    _gelu_tanh,
+    _gelu_tanh_slope,
+    turns=(-0.7524614220710162,),
+    bends=(-1.4185040088105438, 1.4185040088105438),
+  ),
+  'silu': Activation(
+    'silu',
+    lambda z: z * _sigmoid(z),
+    _silu_slope,
+    turns=(-1.2784645427610737,),
+    bends=(-2.3993572805154684, 2.3993572805154684),
+  ),
+}
+
+
 def by_name(name: str) -> Activation | None:
   """The activation of a Keras name, or None for one not known here."""
-  return {
-    'linear': Activation('linear', lambda z: z, _ones),
-    'relu': rectifier(),
-    'relu6': rectifier(max_value=6.0),
-    'leaky_relu': rectifier(0.2),
-    'elu': elu(),
-    'selu': elu(_SELU_ALPHA, _SELU_SCALE),
-    'sigmoid': Activation('sigmoid', _sigmoid, _sigmoid_slope, bends=(0.0,)),
-    'tanh': Activation(
-      'tanh', np.tanh, lambda z: 1 - np.tanh(z) ** 2, bends=(0.0,)
-    ),
-    'hard_sigmoid': Activation(
-      'hard_sigmoid',
-      lambda z: np.clip(0.2 * z + 0.5, 0, 1),
-      lambda z: np.where(np.abs(z) > 2.5, 0.0, 0.2),
-      kinks=((-2.5, 0.0, 0.2), (2.5, 0.2, 0.0)),
-    ),
-    'softplus': Activation('softplus', lambda z: np.logaddexp(0, z), _sigmoid),
-    'softsign': Activation(
-      'softsign',
-      lambda z: z / (1 + np.abs(z)),
-      lambda z: 1 / (1 + np.abs(z)) ** 2,
-      bends=(0.0,),
-    ),
-    'exponential': Activation('exponential', np.exp, np.exp),
-    'gelu': Activation(
-      'gelu',
-      lambda z: z * _normal_cdf(z),
-      lambda z: _normal_cdf(z) + np.clip(z, -1e3, 1e3) * _normal_pdf(z),
-      turns=(-0.7517915246935644,),
-      bends=(-np.sqrt(2), np.sqrt(2)),
-    ),
-    'gelu_tanh': Activation(
-      'gelu_tanh',
-      _gelu_tanh,
-      _gelu_tanh_slope,
-      turns=(-0.7524614220710162,),
-      bends=(-1.4185040088105438, 1.4185040088105438),
-    ),
-    'silu': Activation(
-      'silu',
-      lambda z: z * _sigmoid(z),
-      _silu_slope,
-      turns=(-1.2784645427610737,),
-      bends=(-2.3993572805154684, 2.3993572805154684),
-    ),
-  }.get(name)
+  return _NAMED.get(name)
+
+
+def names() -> list[str]:
+  """The names that `by_name` knows."""
+  return list(_NAMED)
