@@ -218,15 +218,20 @@ def network_path(tmp_path_factory) -> tuple[str, str]:
   return str(folder / 'net.keras'), str(folder / 'data.npz')
 
 
-def test_compare_networks_prints_both_tables(network_path):
+def test_compare_networks_prints_both_tables_and_draws(network_path, tmp_path):
+  pytest.importorskip('matplotlib')
   model, data = network_path
+  picture = tmp_path / 'accuracy.png'
   done = run(
     'figures/compare_networks.py',
     f'--network={model},{data},0.00392,0,0,1',
     '--methods=l1,saliency/global/macs',
     '--sparsities=0.5',
+    f'--plot={picture}',
+    '--plotted=l1,saliency/global/macs,impact',
   )
   assert done.returncode == 0, done.stderr
+  assert picture.read_bytes()[1:4] == b'PNG'
   lines = done.stdout.splitlines()
   (row,) = [line for line in lines if line.startswith('| net') and 'l1' in line]
   cells = [cell.strip() for cell in row.strip('| ').split('|')]

@@ -20,7 +20,7 @@ recalled once a seed, and their seconds count for every row that uses them;
 rivals prune in one step, as they were published. With `--output` the rows are
 written as JSON after every measurement; called again with the same file, an
 interrupted run goes on from there. `--plot` draws accuracy over
-sparsity, of the methods of `--drawn`.
+sparsity, of the methods of `--plotted`.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ _EPSILONS = flags.DEFINE_list(
 )
 _OUTPUT = flags.DEFINE_string('output', None, 'Where to write JSON rows.')
 _PLOT = flags.DEFINE_string('plot', None, 'Where to draw a .png.')
-_DRAWN = flags.DEFINE_list(
-  'drawn', ['ceiling', 'reconstruction', 'l1'], 'Methods that --plot shows.'
+_PLOTTED = flags.DEFINE_list(
+  'plotted', ['ceiling', 'reconstruction', 'l1'], 'Methods that --plot shows.'
 )
 _STEP = flags.DEFINE_float(
   'step_sparsity', 0.025, 'The fraction removed between two refreshes.'
@@ -386,18 +386,28 @@ def robustness(rows: list[Row]) -> str:
   return table([*heads, *[f'FGSM {e}' for e in _EPSILONS.value]], lines)
 
 
+def plotted() -> list[str]:
+  """The methods that `--plot` shows.
+
+  Raises:
+    ValueError: none of them runs.
+  """
+  found = [method for method in _PLOTTED.value if method in _METHODS.value]
+  if not found:
+    raise ValueError(
+      f'None of --plotted={",".join(_PLOTTED.value)} is among --methods.'
+    )
+  return found
+
+
 def plot(rows: list[Row], path: str) -> None:
   """Draws the score over the sparsity, one panel a network.
 
   Raises:
     ImportError: matplotlib is missing.
-    ValueError: `--drawn` names no method that ran, or too many.
+    ValueError: there are more methods than can be told apart.
   """
-  drawn = [m for m in _DRAWN.value if any(row.method == m for row in rows)]
-  if not drawn:
-    raise ValueError(
-      f'None of --drawn={",".join(_DRAWN.value)} is among --methods.'
-    )
+  drawn = plotted()
   found = [
     panel([row for row in rows if row.network == network], drawn)
     for network in dict.fromkeys(row.network for row in rows)
@@ -459,7 +469,7 @@ def main(argv: list[str]) -> None:
   check_writable(filter(None, [_OUTPUT.value, _PLOT.value]))
   check_networks(_NETWORKS.value)
   if _PLOT.value:
-    panels.load_pyplot()
+    panels.check_labels(plotted())
   rows, known = [], load_rows()
   for row in all_rows(known):
     rows.append(row)

@@ -70,18 +70,30 @@ def load_pyplot() -> Any:
   return pyplot
 
 
+def check_labels(labels: Sequence[str]) -> None:
+  """Raises what would keep lines of these labels from being drawn.
+
+  Raises:
+    ImportError: matplotlib is missing.
+    ValueError: there are more labels than colours.
+  """
+  load_pyplot()
+  if len(labels) > len(_COLOURS):
+    raise ValueError(
+      f'A picture has at most {len(_COLOURS)} lines that can be told apart, '
+      f'but got {len(labels)}: {list(labels)}. Draw fewer.'
+    )
+
+
 def looks(panels: Sequence[Panel]) -> dict[str, dict[str, str]]:
   """Colour, marker and line style of every label, in the order of appearance.
 
   Raises:
+    ImportError: matplotlib is missing.
     ValueError: there are more labels than colours.
   """
   labels = list(dict.fromkeys(x.label for p in panels for x in p.lines))
-  if len(labels) > len(_COLOURS):
-    raise ValueError(
-      f'A picture has at most {len(_COLOURS)} lines that can be told apart, '
-      f'but got {len(labels)}: {labels}. Draw fewer.'
-    )
+  check_labels(labels)
   return {
     label: {'color': colour, 'marker': marker, 'linestyle': style}
     for label, colour, marker, style in zip(
