@@ -19,13 +19,16 @@ from absl import flags
 
 import tfmot_paoding as paoding
 from tests import imports, testing
-from tfmot_paoding.command.subcommands import SUBCOMMANDS
+from tfmot_paoding.command import subcommands
 from tfmot_paoding.layers import base
 from tfmot_paoding.methods.criteria import criteria
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 _README = _ROOT / 'README.md'
 _SCRIPT = re.compile(r'(?:examples|\.ci)/[\w/]+\.py')
+_COMMAND = re.compile(
+  rf'(python3? {_SCRIPT.pattern}|{subcommands.PROGRAM}(?= \w+ --))([^`]*)'
+)
 
 
 def text_of(path: pathlib.Path) -> str:
@@ -134,83 +137,83 @@ def test_a_criterion_of_ones_own(names):
 
 
 @functools.cache
-def flags_of_command(name: str) -> set[str]:
-  """The flags of a sub-command of `tfmot-paoding`."""
-  values = flags.FlagValues()
-  SUBCOMMANDS[name].define(values)
-  return {'help', *values}
+def own_flags(path: pathlib.Path) -> frozenset[str]:
+  """The flags that a file defines itself."""
+  calls = [
+    node
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8')))
+    if isinstance(node, ast.Call)
+    and getattr(node.func, 'attr', '').startswith('DEFINE_')
+  ]
+  return frozenset(ast.literal_eval(call.args[0]) for call in calls)
 
 
 @functools.cache
-def flags_of(path: pathlib.Path) -> set[str]:
+def flags_of(path: pathlib.Path) -> frozenset[str]:
   """The flags that a script defines, and those of what it imports.
 
-  Of the package's modules only those of its command define any.
+  Of the package only its command defines any.
   """
-  found = {'help', 'verbosity'}
-  for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
-    called = node.func if isinstance(node, ast.Call) else None
-    if getattr(called, 'attr', '').startswith('DEFINE_'):
-      found.add(ast.literal_eval(node.args[0]))
+  found = own_flags(path) | {'help', 'verbosity'}
+  for name in imports.siblings(path):
+    found |= flags_of(path.with_name(f'{name}.py'))
   if 'tfmot_paoding.command.main' in imports.imported_names(path):
     # A thin one: its sub-command stands in it by name.
     text = path.read_text(encoding='utf-8')
-    for name in SUBCOMMANDS:
-      found |= flags_of_command(name) if f"'{name}'" in text else set()
-  for name in imports.siblings(path):
-    found |= flags_of(path.with_name(f'{name}.py'))
-  files = imports.module_files(_ROOT)
-  for name in imports.package_imports(path, set(files)):
-    if name.startswith('tfmot_paoding.command') and files[name] != path:
-      found |= flags_of(files[name])
+    for name, subcommand in subcommands.SUBCOMMANDS.items():
+      if f"'{name}'" in text:
+        values = flags.FlagValues()
+        subcommand.define(values)
+        found |= set(values)
   return found
 
 
+def test_no_script_defines_a_flag_of_what_it_imports():
+  for path in (_ROOT / 'examples').rglob('*.py'):
+    for name in imports.siblings(path):
+      twice = own_flags(path) & flags_of(path.with_name(f'{name}.py'))
+      assert not twice, (path, name)
+
+
 def commands(text: str) -> list[list[str]]:
-  """Commands that run a script of the repository: its path, and what follows.
+  """Commands of a page: a script or the package's program, and what follows.
 
   A command ends with its line, unless that goes on, or with its backtick.
   """
   found = []
   for line in text.replace('\\\n', ' ').splitlines():
-    for match in re.finditer(rf'python3? ({_SCRIPT.pattern})([^`]*)', line):
+    for match in _COMMAND.finditer(line):
       rest = shlex.split(match[2], comments=True)
-      found.append([match[1], *rest])
+      found.append([match[1].split()[-1], *rest])
   return found
 
 
 @pytest.mark.parametrize(
-  'path', [p for p in pages() if _SCRIPT.search(text_of(p))], ids=named
+  'path', [p for p in pages() if _COMMAND.search(text_of(p))], ids=named
 )
 def test_commands_can_be_given(path):
   for script in _SCRIPT.findall(text_of(path)):
     assert (_ROOT / script).is_file(), script
-  for script, *rest in commands(text_of(path)):
-    known = flags_of(_ROOT / script)
+  for program, *rest in commands(text_of(path)):
+    if program == subcommands.PROGRAM:
+      subcommands.parse(rest)
+      continue
+    known = flags_of(_ROOT / program)
     for word in rest:
       if word.startswith('--'):
         name = word.removeprefix('--').split('=')[0]
-        assert name in known or name.removeprefix('no') in known, (script, word)
-
-
-@pytest.mark.parametrize(
-  'path', [p for p in pages() if 'tfmot-paoding ' in text_of(p)], ids=named
-)
-def test_the_installed_command_can_be_given(path):
-  text = text_of(path).replace('\\\n', ' ')
-  for name, rest in re.findall(r'tfmot-paoding (\w+)([^`\n]*)', text):
-    assert name in SUBCOMMANDS, (path, name)
-    for word in rest.split():
-      if word.startswith('--'):
-        flag = word.removeprefix('--').split('=')[0].rstrip('.,;)')
-        assert flag in flags_of_command(name), (path, word)
+        assert name in known or name.removeprefix('no') in known, word
 
 
 def test_commands_are_found():
-  text = 'x `python examples/a.py --b=1 \\\n --c` or\n  python examples/d.py\n'
+  text = (
+    'x `python examples/a.py --b=1 \\\n --c` or\n  python examples/d.py\n'
+    'the command `tfmot-paoding prune`, bin/tfmot-paoding prune --model=x\n'
+  )
   assert commands(text) == [
     ['examples/a.py', '--b=1', '--c'],
     ['examples/d.py'],
+    ['tfmot-paoding', 'prune', '--model=x'],
   ]
 
 
