@@ -23,6 +23,7 @@ import numpy as np
 from absl import app, flags, logging
 
 import tfmot_paoding as paoding
+from tfmot_paoding.command.one_line import in_one_line
 from tfmot_paoding.compat import keras
 
 _WIDTHS = flags.DEFINE_list('widths', ['128', '512'], 'Widths to time.')
@@ -119,4 +120,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-  app.run(main)
+  app.run(in_one_line(main))

@@ -34,6 +34,7 @@ from absl import app, flags, logging
 
 import tfmot_paoding as paoding
 from tfmot_paoding import robustness, training
+from tfmot_paoding.command.one_line import in_one_line
 from tfmot_paoding.compat import keras, strip_pruning
 
 _ROUNDS = flags.DEFINE_integer('rounds', 8, 'Rounds of magnitude pruning.')
@@ -267,4 +268,4 @@ def table(rows: dict[tuple[str, str, str], list[dict[str, float]]]) -> str:
 
 
 if __name__ == '__main__':
-  app.run(main)
+  app.run(in_one_line(main))

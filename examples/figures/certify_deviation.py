@@ -22,6 +22,7 @@ from absl import app, flags
 
 import tfmot_paoding as paoding
 from tfmot_paoding import robustness
+from tfmot_paoding.command.one_line import in_one_line
 from tfmot_paoding.compat import keras
 
 _SAMPLES = flags.DEFINE_integer('samples', 100, 'Test samples to look at.')
@@ -107,4 +108,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-  app.run(main)
+  app.run(in_one_line(main))

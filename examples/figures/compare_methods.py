@@ -26,6 +26,7 @@ import tensorflow as tf
 from absl import app, flags, logging
 
 import tfmot_paoding as paoding
+from tfmot_paoding.command.one_line import in_one_line
 from tfmot_paoding.compat import keras, strip_pruning
 from tfmot_paoding.files import check_writable
 
@@ -317,4 +318,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == '__main__':
   flags.mark_flags_as_required(['models', 'data'])
-  app.run(main)
+  app.run(in_one_line(main))

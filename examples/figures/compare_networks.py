@@ -39,6 +39,7 @@ import tensorflow as tf
 from absl import app, flags, logging
 
 import tfmot_paoding as paoding
+from tfmot_paoding.command.one_line import in_one_line
 from tfmot_paoding.compat import keras
 from tfmot_paoding.files import check_writable
 from tfmot_paoding.inputs.samples import recalled_samples
@@ -487,4 +488,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == '__main__':
   flags.mark_flag_as_required('network')
-  app.run(main)
+  app.run(in_one_line(main))

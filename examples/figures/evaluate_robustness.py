@@ -38,6 +38,7 @@ from absl import app, flags, logging
 
 import tfmot_paoding as paoding
 from tfmot_paoding import robustness
+from tfmot_paoding.command.one_line import in_one_line
 from tfmot_paoding.compat import keras
 from tfmot_paoding.files import check_writable
 
@@ -326,4 +327,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-  app.run(main)
+  app.run(in_one_line(main))

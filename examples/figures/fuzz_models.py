@@ -24,6 +24,7 @@ from absl import app, flags
 import tfmot_paoding as paoding
 from tfmot_paoding.bounds import NoRelaxationError
 from tfmot_paoding.bounds.whole_range import propagate, propagate_constants
+from tfmot_paoding.command.one_line import in_one_line
 from tfmot_paoding.compat import keras, strip_pruning
 from tfmot_paoding.inputs.ranges import input_boxes
 from tfmot_paoding.network.graph import build_graph, read_params
@@ -487,4 +488,4 @@ def main(argv):
 
 
 if __name__ == '__main__':
-  app.run(main)
+  app.run(in_one_line(main))

@@ -29,6 +29,9 @@ from absl import app, flags, logging
 
 import tfmot_paoding as paoding
 from tfmot_paoding import robustness
+from tfmot_paoding.command.downloads import downloaded_images
+from tfmot_paoding.command.model_files import read_arrays
+from tfmot_paoding.command.one_line import in_one_line
 from tfmot_paoding.compat import keras
 
 _DATA = flags.DEFINE_string(
@@ -74,13 +77,14 @@ class Images:
 
 
 def load_images() -> Images:
-  """The images of the file, or Keras's."""
-  if _DATA.value:
-    with np.load(_DATA.value) as file:
-      parts = [file[k] for k in ('x_train', 'y_train', 'x_test', 'y_test')]
-  else:
-    (a, b), (c, d) = keras.datasets.mnist.load_data()
-    parts = [a, b, c, d]
+  """The images of the file, or Keras's.
+
+  Raises:
+    OSError: the file cannot be read, or nothing can be downloaded.
+    ValueError: the file holds no images.
+  """
+  names = ('x_train', 'y_train', 'x_test', 'y_test')
+  parts = read_arrays(_DATA.value, *names) or downloaded_images('mnist')
   x_train, y_train, x_test, y_test = parts
   scaled = [x.astype(np.float32) / 255 for x in (x_train, x_test)]
   return Images(scaled[0], y_train, scaled[1], y_test)
@@ -212,4 +216,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-  app.run(main)
+  app.run(in_one_line(main))

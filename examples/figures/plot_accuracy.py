@@ -15,6 +15,7 @@ import re
 import panels
 from absl import app, flags
 
+from tfmot_paoding.command.one_line import in_one_line
 from tfmot_paoding.files import check_writable
 
 _TABLES = pathlib.Path(__file__).with_name('compare_networks.md')
@@ -98,4 +99,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == '__main__':
   flags.mark_flag_as_required('output')
-  app.run(main)
+  app.run(in_one_line(main))

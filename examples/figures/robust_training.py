@@ -35,9 +35,17 @@ from absl import app, flags, logging
 
 import tfmot_paoding as paoding
 from tfmot_paoding import compat, robustness, training
+from tfmot_paoding.command.downloads import downloaded_images
+from tfmot_paoding.command.model_files import read_arrays
+from tfmot_paoding.command.one_line import in_one_line
 from tfmot_paoding.compat import keras, strip_pruning
 
-_DATA = flags.DEFINE_string('data', 'digits', 'What to train on.')
+_DATA = flags.DEFINE_string(
+  'data',
+  'digits',
+  'What to train on: digits, mnist, cifar10, or an .npz of x_train, y_train, '
+  'x_test and y_test.',
+)
 _NETWORK = flags.DEFINE_enum('network', 'mlp', ['mlp', 'cnn'], 'What trains.')
 _WIDTHS = flags.DEFINE_list('widths', ['128', '64'], "An MLP's hidden widths.")
 _OBJECTIVE = flags.DEFINE_list(
@@ -95,6 +103,8 @@ def load_images() -> Images:
 
   Raises:
     ImportError: the digits' package is missing.
+    OSError: the file cannot be read, or nothing can be downloaded.
+    ValueError: the file holds no images.
   """
   if _DATA.value == 'digits':
     try:
@@ -108,13 +118,13 @@ def load_images() -> Images:
     order = np.random.default_rng(0).permutation(len(x))
     x, y = (x[order] / 16).reshape(-1, 8, 8, 1), y[order]
     parts = x[:1297], y[:1297], x[1297:], y[1297:]
-  elif _DATA.value in ('mnist', 'cifar10'):
-    module = getattr(keras.datasets, _DATA.value)
-    (a, b), (c, d) = module.load_data()
-    parts = a / 255, b.ravel(), c / 255, d.ravel()
   else:
-    with np.load(_DATA.value) as file:
-      a, b, c, d = (file[k] for k in ('x_train', 'y_train', 'x_test', 'y_test'))
+    names = ('x_train', 'y_train', 'x_test', 'y_test')
+    a, b, c, d = (
+      downloaded_images(_DATA.value)
+      if _DATA.value in ('mnist', 'cifar10')
+      else read_arrays(_DATA.value, *names)
+    )
     parts = a / 255, b.ravel(), c / 255, d.ravel()
   x, y, x_test, y_test = parts
   if x.ndim == 3:
@@ -480,4 +490,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-  app.run(main)
+  app.run(in_one_line(main))

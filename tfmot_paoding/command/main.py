@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from absl import logging
 
 from tfmot_paoding.command import subcommands
+from tfmot_paoding.command.one_line import in_one_line
 
 __all__ = ['main', 'run']
 
-_FAILED, _INTERRUPTED = 1, 130  # exit codes
+_INTERRUPTED = 130  # the exit code
 
 
 def main() -> None:
@@ -44,13 +45,7 @@ def run(arguments: Sequence[str]) -> int:
   from tfmot_paoding.command import budget, prune, report
 
   module = {'budget': budget, 'prune': prune, 'report': report}[subcommand.name]
-  try:
-    module.run(given)
-  except (ImportError, OSError, TypeError, ValueError) as error:
-    sys.stdout.flush()
-    print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
-    return _FAILED
-  return 0
+  return in_one_line(module.run)(given)
 
 
 def _show(message, category, filename, lineno, file=None, line=None) -> None:
