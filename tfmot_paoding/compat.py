@@ -22,6 +22,7 @@ from tensorflow_model_optimization.python.core.quantization.keras import (
   quantize_annotate,
 )
 from tensorflow_model_optimization.python.core.sparsity.keras import (
+  prune_registry,
   pruning_impl,
   pruning_wrapper,
 )
@@ -75,7 +76,6 @@ PruningSchedule = tfmot.sparsity.keras.PruningSchedule
 PruningPolicy = tfmot.sparsity.keras.PruningPolicy
 UpdatePruningStep = tfmot.sparsity.keras.UpdatePruningStep
 ConstantSparsity = tfmot.sparsity.keras.ConstantSparsity
-prune_low_magnitude = tfmot.sparsity.keras.prune_low_magnitude
 # The end of a schedule under which masks never change.
 NEVER = 2**31 - 1
 strip_pruning = tfmot.sparsity.keras.strip_pruning
@@ -231,6 +231,12 @@ def added_to_training(model: Any) -> list[str]:
       found.append(layer.name)
     found += added_to_training(layer)
   return found
+
+
+def is_registered(layer: Any) -> bool:
+  """Whether TFMOT's `prune_low_magnitude` takes a layer."""
+  registry = prune_registry.PruneRegistry
+  return hasattr(layer, 'get_prunable_weights') or registry.supports(layer)
 
 
 def ordered_nodes(model: keras.Model) -> Iterator[Any]:

@@ -51,6 +51,39 @@ def test_masks_stay_through_training():
     assert kernel[mask].all()
 
 
+@pytest.mark.parametrize('kind', ['masking', 'embedding'])
+def test_keras_masks_pass_through(kind):
+  layers = keras.layers
+  rng = np.random.default_rng(0)
+  if kind == 'masking':
+    inputs = keras.Input((5, 4))
+    y = layers.Masking()(inputs)
+    x = rng.normal(size=(6, 5, 4)).astype(np.float32)
+  else:
+    inputs = keras.Input((5,))
+    y = layers.Embedding(9, 4, mask_zero=True)(inputs)
+    x = rng.integers(1, 9, (6, 5))
+  x[:, 3:] = 0
+  y = layers.Dense(8, 'relu')(y)
+  y = layers.LSTM(4, return_sequences=True)(y)
+  y = layers.Dense(2)(layers.GlobalAveragePooling1D()(y))
+  model = testing.fill(keras.Model(inputs, y))
+  wrapped = training.with_fixed_masks(model)
+  np.testing.assert_allclose(wrapped(x), model(x), rtol=1e-5, atol=1e-6)
+  masks = training.masks_of(wrapped)
+  # The table of the embedding, a kernel, two of the recurrence, a kernel.
+  assert len(masks) == 4 + (kind == 'embedding')
+
+
+def test_layers_that_are_not_masked_are_named():
+  inputs = keras.Input((5,))
+  x = keras.layers.PReLU(name='slope')(keras.layers.Dense(4)(inputs))
+  model = keras.Model(inputs, 2.0 * keras.layers.Dense(2)(x))
+  with pytest.warns(UserWarning, match="No weight of .*: 'slope'"):
+    wrapped = training.with_fixed_masks(model)
+  assert len(training.masks_of(wrapped)) == 2
+
+
 def test_magnitude_masks_by_hand():
   wrapped = training.with_fixed_masks(testing.mlp((2, 2, 2)))
   values = [np.array([[1.0, -5], [2, 0.5]]), np.array([[-4.0, 3], [0.1, 6]])]

@@ -28,7 +28,7 @@ def warn_if_whole(model: keras.Model, dead: int) -> None:
   if dead:
     return
   zeros = _zeros(model)
-  if any(type(x) is not compat.PruneLowMagnitude for x in _wrappers(model)):
+  if any(getattr(x, 'removes_units', False) for x in _wrappers(model)):
     why = (
       'its wrappers have removed no unit yet. Call run_schedule first, or fit '
       'with the callback UpdatePruningStep.'

@@ -27,7 +27,10 @@ class UnitWrapper:
     origin: What the model was before pruning, as long as it lives; or None.
     pruning_vars: (weight, mask, threshold) of each weight that has a mask.
     pruning_step: The variable that counts training steps.
+    removes_units: True, which tells it from wrappers that mask single weights.
   """
+
+  removes_units = True
 
   layer: Any
   pruning_schedule: compat.PruningSchedule

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from tfmot_paoding import compat
@@ -17,6 +15,7 @@ from tfmot_paoding.inputs.ranges import InputRange, range_config
 from tfmot_paoding.layers import is_known
 from tfmot_paoding.methods.allocation import Allocation
 from tfmot_paoding.methods.named import DEFAULT_METHOD, Method, get_method
+from tfmot_paoding.network.layer_wrapper import LayerWrapper
 from tfmot_paoding.pruning.following import attend
 from tfmot_paoding.pruning.masked_weights import names_of
 from tfmot_paoding.pruning.schedule import ProgressiveSparsity
@@ -69,7 +68,7 @@ class _HeldMasks(compat.Pruning):
 
 
 @register_serializable(package='tfmot_paoding')
-class PruneLowSaliency(UnitWrapper, compat.PruneLowMagnitude):
+class PruneLowSaliency(UnitWrapper, LayerWrapper):
   """Wraps a layer whose units are pruned by what they mean to the network.
 
   It is a `PruneLowMagnitude`, so that all of TFMOT takes it for one, but its
@@ -162,13 +161,8 @@ class PruneLowSaliency(UnitWrapper, compat.PruneLowMagnitude):
       _offer_weights(layer, self._mask_owners, masked_weights is None)
     if pruning_schedule is None:
       pruning_schedule = ProgressiveSparsity(0.5)
-    # The layer casts its inputs itself, by its own policy: a cast to the
-    # global one first would round them, and lose their mask.
-    kwargs.update(dtype=layer.dtype_policy, autocast=False)
     super().__init__(layer, pruning_schedule, **kwargs)
     note(layer, None if standing is None else Standing(**standing))
-    self.supports_masking = layer.supports_masking
-    self.stateful = layer.stateful
 
   def build(self, input_shape: Any) -> None:
     """Builds the layer and masks of ones."""
@@ -206,59 +200,6 @@ class PruneLowSaliency(UnitWrapper, compat.PruneLowMagnitude):
   @pruning_step.setter
   def pruning_step(self, variable: Any) -> None:
     self.__dict__['_pruning_step'] = variable  # `add_weight` has tracked it
-
-  def call(
-    self,
-    inputs: Any,
-    *args: Any,
-    training: Any = None,
-    mask: Any = None,
-    **kwargs: Any,
-  ) -> Any:
-    """What the layer makes of the same arguments, its weights masked.
-
-    TFMOT's wrapper reaches for the layer's `call`, which drops Keras masks,
-    activity regularization and the layer's own precision; here the layer is
-    called as a layer.
-    """
-    if isinstance(compat.calling_layer(), compat.QuantizeAnnotate):
-      raise ValueError(
-        f'quantize_model was given a model whose layer {self.layer.name!r} is '
-        'still wrapped for pruning. Finish pruning first: '
-        'quantize_model(paoding.compact(strip_pruning(wrapped))).'
-      )
-    if training is None:
-      training = keras.backend.learning_phase()
-    compat.smart_cond(training, self._count_step, lambda: tf.no_op('no_update'))
-    self.pruning_obj.weight_mask_op()
-    offered = {'training': training, 'mask': mask}
-    spec = inspect.getfullargspec(self.layer.call)
-    names = [name for name in spec.args if name != 'self']
-    for name, value in offered.items():
-      taken = spec.varkw or name in names[len(args) + 1 :] + spec.kwonlyargs
-      if taken and value is not None:
-        kwargs[name] = value
-    return self.layer(inputs, *args, **kwargs)
-
-  def _count_step(self) -> Any:
-    """Counts a training step, if the callback is there that prunes."""
-    step = self.pruning_step.assign(self.pruning_step + 1)
-    with tf.control_dependencies(
-      [
-        tf.debugging.assert_greater_equal(
-          step, np.int64(1), message=self._PRUNE_CALLBACK_ERROR_MSG
-        )
-      ]
-    ):
-      return tf.no_op('update')
-
-  def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-    """The layer's."""
-    return self.layer.compute_mask(inputs, mask)
-
-  def reset_states(self, states: Any = None) -> None:
-    """The layer's, where it keeps states."""
-    self.layer.reset_states(states)
 
   def add_weight(self, name: str | None = None, *args: Any, **kwargs: Any):
     """Adds a weight; masks get names of their own, since .h5 needs them."""

@@ -2,13 +2,14 @@
 
 Iterative magnitude pruning with rewinding (Frankle and Carbin 2019, arXiv
 1803.03635); its tickets are certified ones where training and what is measured
-are robust (Li et al. 2022, arXiv 2206.07311). Masks live in TFMOT's own
-wrappers, under a schedule that never changes them.
+are robust (Li et al. 2022, arXiv 2206.07311). Masks live in wrappers of TFMOT's
+kind, under a schedule that never changes them.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -16,10 +17,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_paoding import compat
-from tfmot_paoding.compat import keras
+from tfmot_paoding.compat import keras, register_serializable
 from tfmot_paoding.keras3.model import as_tf_keras
+from tfmot_paoding.layers.base import Path
 from tfmot_paoding.network.cloning import clone_with, copy_weights, fresh_layer
 from tfmot_paoding.network.graph import build_graph, check_model
+from tfmot_paoding.network.layer_wrapper import LayerWrapper
 from tfmot_paoding.training.ticket_files import TicketFiles
 
 Array = np.ndarray
@@ -42,8 +45,17 @@ class Ticket:
   masks: list[Array]
 
 
+@register_serializable(package='tfmot_paoding')
+class FixedMasks(LayerWrapper):
+  """A wrapper of single weights whose masks stay as they are set."""
+
+
 def with_fixed_masks(model: keras.Model) -> keras.Model:
-  """A copy of a model in TFMOT wrappers whose masks stay as they are set.
+  """A copy of a model in wrappers whose masks stay as they are set.
+
+  Layers that TFMOT's `prune_low_magnitude` takes are wrapped; with all masks 1
+  the copy is the same function, Keras masks and all. Warns of other layers that
+  have weights: none of those is masked.
 
   Args:
     model: A model that `prune_low_saliency` takes; it is not changed.
@@ -57,9 +69,27 @@ def with_fixed_masks(model: keras.Model) -> keras.Model:
   """
   model = as_tf_keras(model)
   check_model(model)
-  copy = _copy(model)
   schedule = compat.ConstantSparsity(0.5, compat.NEVER - 1, compat.NEVER)
-  return compat.prune_low_magnitude(copy, schedule)
+  left: list[str] = []
+
+  def make_layer(layer: Any, _: Path) -> Any:
+    fresh = fresh_layer(layer)
+    if compat.is_registered(fresh):
+      return FixedMasks(fresh, schedule)
+    if layer.trainable_weights:
+      left.append(layer.name)
+    return fresh
+
+  wrapped = clone_with(model, make_layer)
+  if left:
+    warnings.warn(
+      f'No weight of these layers is masked, since TFMOT knows none to mask: '
+      f'{", ".join(map(repr, left))}. Give their classes a '
+      '`get_prunable_weights` that names them.',
+      stacklevel=2,
+    )
+  copy_weights(build_graph(model), build_graph(wrapped))
+  return wrapped
 
 
 def masks_of(wrapped: keras.Model) -> list[Array]:
