@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_model_optimization as tfmot
 
-from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.ranges import resolve_range
 
@@ -223,7 +223,7 @@ def test_other_models_keep_the_default(model, recwarn):
 
 def test_pruning_wrappers_are_looked_through():
   model = net(L.Embedding(30, 4), L.Flatten(), L.Dense(3), shape=(5,))
-  wrapped = compat.prune_low_magnitude(model)
+  wrapped = tfmot.sparsity.keras.prune_low_magnitude(model)
   assert ends(wrapped) == (0.0, 29.0)
 
 

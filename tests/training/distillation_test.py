@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfmot_paoding as paoding
 from tests import testing
@@ -172,3 +173,18 @@ def test_wrapped_and_unlike_models_are_refused():
 def test_bad_settings_are_named(setting, name):
   with pytest.raises(ValueError, match=f'`{name}` must be'):
     paoding.training.DistillSettings(**setting)
+
+
+def test_models_of_other_rows_than_their_inputs_have():
+  inputs = keras.Input((6, 2))
+  x = tf.reshape(inputs, (-1, 2))
+  x = keras.layers.Dense(8, 'relu', name='hidden')(x)
+  model = testing.fill(
+    keras.Model(inputs, keras.layers.Dense(3, activation='softmax')(x))
+  )
+  settings = {'input_range': (-1.0, 1.0), 'verbose': 0}
+  with pytest.warns(UserWarning, match='without distillation.*rows of answers'):
+    small = paoding.prune(model, 0.5, **settings)
+  assert small.get_layer('hidden').units == 4
+  with pytest.raises(ValueError, match='rows of answers for .* inputs'):
+    paoding.prune(model, 0.5, distillation=True, **settings)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tfmot_paoding.arguments import check_whole
 from tfmot_paoding.bounds import Walk, build_difference, in_front, walks
 from tfmot_paoding.bounds.balls import balls
 from tfmot_paoding.bounds.walks import check_method
@@ -82,6 +83,13 @@ def deviation_bound(
   """
   original, pruned = as_tf_keras(original), as_tf_keras(pruned)
   check_method(method)
+  check_whole('batch_size', batch_size, 1)
+  if x is None and epsilon:
+    raise ValueError(
+      f'`epsilon` is the radius of balls around samples, but there are none: '
+      f'pass `x` as well, or leave `epsilon` ({epsilon!r}) out for a bound in '
+      'the whole range.'
+    )
   pair = pair_models(original, pruned)
   graph = pair.graph
   shapes = [graph.shapes[value] for value in graph.inputs]

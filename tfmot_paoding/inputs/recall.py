@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfmot_paoding.arguments import check_whole
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.first_layers import whole_entries
 from tfmot_paoding.inputs.prior import Prior, prior_samples
@@ -61,7 +62,7 @@ class RecallSettings(Configurable):
 
   def __post_init__(self):
     for name in ('steps', 'batch_size'):
-      _check_whole(name, getattr(self, name), 1)
+      check_whole(name, getattr(self, name), 1)
     if not self.learning_rate > 0:
       raise ValueError(
         f'`learning_rate` must be positive, but got {self.learning_rate!r}.'
@@ -115,11 +116,15 @@ def recall_inputs(
   Reference: Yin et al. 2020, arXiv 1912.08795; class impressions without batch
   normalization: Nayak et al. 2019, arXiv 1905.08114.
   """
-  _check_whole('count', count, 1)
-  _check_whole('seed', seed, 0)
+  check_whole('count', count, 1)
+  check_whole('seed', seed, 0)
   model = as_tf_keras(model)
   check_model(model)
-  settings = settings or RecallSettings()
+  settings = RecallSettings() if settings is None else settings
+  if not isinstance(settings, RecallSettings):
+    raise ValueError(
+      f'`settings` must be None or a RecallSettings, but got {settings!r}.'
+    )
   input_range = resolve_range(model, input_range)
   recall = _Recall(model, input_range, seed, task, settings)
   found = recall.inputs(count, verbose)
@@ -372,10 +377,3 @@ def _check_sizes(model: keras.Model) -> None:
         f'Input {tensor.name!r} has shape {tuple(tensor.shape)}: a size that '
         'is not known. Build the model with a fixed input shape.'
       )
-
-
-def _check_whole(name: str, value: Any, least: int) -> None:
-  if isinstance(value, bool) or not isinstance(value, int) or value < least:
-    raise ValueError(
-      f'`{name}` must be an integer of at least {least}, but got {value!r}.'
-    )

@@ -86,6 +86,36 @@ def draw_samples(
   return with_answers(model, found)
 
 
+def check_source(
+  model: keras.Model, data: Any, prior: Any, stacklevel: int = 2
+) -> None:
+  """Raises where inputs cannot come from where the user says.
+
+  Args:
+    model: The model, wrapped or not.
+    data: Inputs that the user has, or None.
+    prior: As in `draw_samples`.
+    stacklevel: Of the warning.
+
+  Raises:
+    ValueError: the data or the prior do not fit the model.
+
+  Warns where both are given.
+  """
+  if data is not None:
+    calibration_samples(model, data, 2)
+  if prior is None:
+    return
+  if not recalls(model, prior):
+    _priors(prior, list(model.input_names))
+  if data is not None:
+    warnings.warn(
+      f'`prior` ({prior!r}) has no effect, since `calibration_data` are given: '
+      'leave one of the two out.',
+      stacklevel=stacklevel + 1,
+    )
+
+
 def with_answers(
   model: keras.Model, samples: list[Array], given: str | None = None
 ) -> list[Array]:

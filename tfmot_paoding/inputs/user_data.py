@@ -36,10 +36,22 @@ def calibration_samples(
     found = _of_dataset(model, data, count)
   else:
     found = _by_input(model, data)
-  found = [np.asarray(x)[:count].astype(np.float32) for x in found]
+  found = [_first(x, count) for x in found]
   for x, tensor in zip(found, model.inputs, strict=True):
     _check(x, tensor)
   return found
+
+
+def _first(x: Any, count: int) -> Array:
+  """The first samples, real numbers."""
+  x = np.asarray(x)
+  if x.dtype.kind not in 'fiub' or not x.ndim:
+    raise ValueError(
+      '`calibration_data` must be an array of inputs, samples first, a list or '
+      f'dict of such, or a tf.data.Dataset, but got {x.dtype} of shape '
+      f'{x.shape}.'
+    )
+  return x[:count].astype(np.float32)
 
 
 def _of_dataset(

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tfmot_paoding.arguments import is_number
 from tfmot_paoding.layers.base import Path
 from tfmot_paoding.methods.consumer_fits import Fitting
 from tfmot_paoding.methods.criteria import IntervalImpact, PairSaliency
@@ -50,8 +51,10 @@ class Allocation(Configurable):
           f'`{name}` must be one of {", ".join(map(repr, options))}, but got '
           f'{getattr(self, name)!r}.'
         )
-    if isinstance(self.floor, bool) or not 0 <= self.floor < 1:
-      raise ValueError(f'`floor` must lie in [0, 1), but got {self.floor!r}.')
+    if not is_number(self.floor) or not 0 <= self.floor < 1:
+      raise ValueError(
+        f'`floor` must be a number in [0, 1), but got {self.floor!r}.'
+      )
 
   def most(self, size: int) -> int:
     """How many of a group's units may go."""

@@ -64,11 +64,11 @@ def compare_answers(
   """
   macs = max(1, graph_macs(build_graph(original)))
   count = int(np.clip(_MULTIPLY_ACCUMULATES / macs, 16, _MOST))
-  drawn = (input_range, count, seed, data)
+  source = 'smooth' if prior is None and data is None else prior
   samples = draw_samples(
-    original, *drawn, prior or ('smooth' if data is None else None), verbose
+    original, input_range, count, seed, data, source, verbose
   )
-  found = judged(original, pruned, samples, data, prior or 'smooth')
+  found = judged(original, pruned, samples, data, source)
   if data is not None or prior is not None or not found.is_blind:
     return found
   if not (has_statistics(build_graph(original)) and recalls(original)):
@@ -109,7 +109,7 @@ def inputs_in_words(
     return f'{count} inputs recalled from the model, without data'
   if all(whole.all() for whole in whole_entries(model, build_graph(model))):
     return f'{count} inputs drawn evenly from their range, without data'
-  name = prior or 'smooth'
+  name = 'smooth' if prior is None else prior
   if isinstance(name, Configurable):
     name = type(name).__name__
   named = f' {name!r}' if isinstance(name, str) else ''

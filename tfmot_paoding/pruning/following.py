@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfmot_paoding import compat
 from tfmot_paoding.compaction.standing import Standing
 from tfmot_paoding.compat import keras
+from tfmot_paoding.inputs.samples import check_source
 from tfmot_paoding.network.graph import Graph
 from tfmot_paoding.pruning.driver import Driver, History
 from tfmot_paoding.pruning.schedule import passed_steps
@@ -47,6 +48,15 @@ class Follower:
     self._driver = Driver(
       _trained_graph(model), False, calibration_data, refresh=False, prior=prior
     )
+    check_source(model, calibration_data, prior, stacklevel=4)
+    given = calibration_data is not None or prior is not None
+    if given and not self._driver.fits:
+      warnings.warn(
+        '`calibration_data` and `prior` have no effect in fit, since the '
+        "method that the model was wrapped for does not fit: 'reconstruction' "
+        'does.',
+        stacklevel=5,
+      )
     self._counter = _counter(self._driver.graph)
     for wrapper in compat.collect_prunable_layers(model):
       if keras.backend.get_value(wrapper.pruning_step) == -1:

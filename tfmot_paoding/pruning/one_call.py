@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tfmot_paoding import compat
+from tfmot_paoding.arguments import check_seed
 from tfmot_paoding.compaction.dead_units import compact_quietly
 from tfmot_paoding.compat import keras
 from tfmot_paoding.functional.own_training import warn_of_own_training
@@ -17,7 +18,12 @@ from tfmot_paoding.inputs.ranges import (
   resolve_with_data,
   warn_outside,
 )
-from tfmot_paoding.inputs.samples import draw_samples, recalled_samples, recalls
+from tfmot_paoding.inputs.samples import (
+  check_source,
+  draw_samples,
+  recalled_samples,
+  recalls,
+)
 from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.layers.base import Path
 from tfmot_paoding.methods.allocation import Allocation
@@ -59,7 +65,11 @@ from tfmot_paoding.pruning.schedule import (
 )
 from tfmot_paoding.pruning.shares import RoundingWarning, warn_of_rounding
 from tfmot_paoding.pruning.wrapper import PruneLowSaliency, check_blocks
-from tfmot_paoding.training.distillation import DistillSettings, distill
+from tfmot_paoding.training.distillation import (
+  DistillSettings,
+  RowsError,
+  distill,
+)
 
 # Recalled inputs that answers are compared on.
 _JUDGED = 256
@@ -141,13 +151,18 @@ def prune_low_saliency(
       'already. Pass the plain model, or call strip_pruning first.'
     )
   method = get_method(method)
-  _check_seed(seed)
+  check_seed(seed)
   allocation = _checked_allocation(scope, cost, floor, pruning_schedule)
   shapes = [graph.shapes[value] for value in graph.inputs]
   input_range = resolve_range(to_prune, input_range)
   input_boxes(to_prune, input_range, shapes)
   read_params(graph)
   if pruning_policy is not None:
+    if not isinstance(pruning_policy, compat.PruningPolicy):
+      raise ValueError(
+        '`pruning_policy` must be a TFMOT PruningPolicy, but got '
+        f'{pruning_policy!r}.'
+      )
     pruning_policy.ensure_model_supports_pruning(to_prune)
   groups = _allowed_groups(graph, pruning_policy)
   schedules = _schedule_by_group(graph, groups, pruning_schedule)
@@ -226,6 +241,7 @@ def run_schedule(
   check_model(wrapped)
   if original is not None:
     original = checked_original(original, wrapped)
+  check_source(wrapped, calibration_data, prior)
   driver = _driver(wrapped, verbose, calibration_data, prior, original)
   warn_outside(driver.input_range, wrapped, calibration_data, stacklevel=3)
   before = driver.original if original is None else original
@@ -354,6 +370,11 @@ def prune(
       'Pass either `sparsity` or `budget`, but got '
       + ('neither.' if budget is None else 'both.')
     )
+  if budget is not None and scope != 'local':
+    raise ValueError(
+      f'`scope` is {scope!r}, but a `budget` finds by itself how to spread the '
+      'cut over layers: leave `scope` out.'
+    )
   model = as_tf_keras(model, input_shape)
   if budget is not None:
     return prune_to_budget(
@@ -418,6 +439,8 @@ def _prune(
     )
   model = as_tf_keras(model)
   check_model(model)
+  wanted = _wanted(distillation, model, method)
+  check_source(model, calibration_data, prior, stacklevel=3)
   input_range = resolve_with_data(model, input_range, calibration_data)
   wrapped = prune_low_saliency(
     model,
@@ -429,31 +452,78 @@ def _prune(
     cost=cost,
     floor=floor,
   )
-  if distillation is None:
-    distillation = _distills(model, method)
   samples = calibration_data
-  if distillation and samples is None:
+  if wanted and samples is None:
     # Recalled once, for the fits, for distillation and for the verdict.
     samples = recalled_samples(wrapped, input_range, seed, prior, verbose)
   driver = _driver(wrapped, verbose, samples, prior)
   _run(driver, wrapped, None, verbose)
   small = compact_quietly(compat.strip_pruning(wrapped))
-  if distillation:
-    small = distill(
-      small,
-      model,
-      input_range,
-      seed,
-      samples,
-      prior,
-      distillation if isinstance(distillation, DistillSettings) else None,
-      verbose,
-    )
+  small, distilled = _polished(
+    small,
+    model,
+    input_range,
+    seed,
+    samples,
+    prior,
+    wanted,
+    verbose,
+    by_default=distillation is None,
+  )
 
   def verdict() -> Verdict:
     return _verdict(driver, model, small, calibration_data, prior, verbose)
 
-  return small, verdict, bool(distillation)
+  return small, verdict, distilled
+
+
+def _wanted(
+  distillation: Any, model: keras.Model, method: Any
+) -> bool | DistillSettings:
+  """Whether, or how, to distill at the end.
+
+  Raises:
+    ValueError: it is none of what it may be.
+  """
+  if distillation is None:
+    return _distills(model, method)
+  if not isinstance(distillation, (bool, DistillSettings)):
+    raise ValueError(
+      '`distillation` must be None, True, False or a DistillSettings, but got '
+      f'{distillation!r}.'
+    )
+  return distillation
+
+
+def _polished(
+  small: keras.Model,
+  model: keras.Model,
+  input_range: Any,
+  seed: int,
+  data: Any,
+  prior: Any,
+  wanted: bool | DistillSettings,
+  verbose: int | str,
+  by_default: bool,
+) -> tuple[keras.Model, bool]:
+  """The pruned model, distilled if that is wanted, and whether it was.
+
+  Raises:
+    RowsError: it was asked for, and cannot be done.
+  """
+  if not wanted:
+    return small, False
+  settings = wanted if isinstance(wanted, DistillSettings) else None
+  try:
+    made = distill(
+      small, model, input_range, seed, data, prior, settings, verbose
+    )
+  except RowsError as error:
+    if not by_default:
+      raise
+    warnings.warn(f'Pruned without distillation. {error}', stacklevel=4)
+    return small, False
+  return made, True
 
 
 def prune_to_budget(
@@ -507,8 +577,11 @@ def prune_to_budget(
   """
   model = with_input_shape(as_tf_keras(model), input_shape)
   check_sizes(model)
+  if not isinstance(budget, Budget):
+    raise ValueError(f'`budget` must be a Budget, but got {budget!r}.')
   budget.check_extras()
-  _check_distillation(distillation)
+  wanted = _wanted(distillation, model, method)
+  check_source(model, calibration_data, prior)
   ProgressiveSparsity(0.0, step_sparsity)  # raises for a bad step
   input_range = resolve_with_data(model, input_range, calibration_data)
   # Before inputs are recalled, which takes a while: bad settings show here.
@@ -553,8 +626,8 @@ def prune_to_budget(
         input_range=input_range,
         seed=seed,
         scope='local',
-        cost=cost,
-        floor=floor,
+        cost='parameters',
+        floor=0.1,
         calibration_data=calibration_data,
         prior=prior,
         distillation=False,
@@ -565,22 +638,17 @@ def prune_to_budget(
     return pruned(sparsity, method='l1', step_sparsity=1.0, verbose=0)
 
   def polish(small: keras.Model) -> keras.Model:
-    wanted = distillation
-    if wanted is None:
-      wanted = _distills(model, method)
-    if not wanted:
-      return small
-    settings = wanted if isinstance(wanted, DistillSettings) else None
-    return distill(
+    return _polished(
       small,
       model,
       input_range,
       seed,
       calibration_data,
       prior,
-      settings,
+      wanted,
       verbose,
-    )
+      by_default=distillation is None,
+    )[0]
 
   driver = Driver(
     wrapped, bounded=False, calibration_data=calibration_data, prior=prior
@@ -600,19 +668,10 @@ def prune_to_budget(
   )
   whose = inputs_in_words(model, len(samples[0]), given, prior)
   verdict = dataclasses.replace(fitted.verdict, inputs=whose)
-  wanted = _distills(model, method) if distillation is None else distillation
   warn_of_few_answers(
     verdict, 2, bool(wanted), get_method(method).needs_samples
   )
   return dataclasses.replace(fitted, verdict=verdict)
-
-
-def _check_distillation(wanted: Any) -> None:
-  if wanted is not None and not isinstance(wanted, (bool, DistillSettings)):
-    raise ValueError(
-      '`distillation` must be None, True, False or a DistillSettings, but got '
-      f'{wanted!r}.'
-    )
 
 
 def _distills(
@@ -644,6 +703,12 @@ def _checked_allocation(
   """
   allocation = Allocation(scope, cost, floor)
   if scope != 'global':
+    if allocation != Allocation(scope):
+      raise ValueError(
+        f"`cost` ({cost!r}) and `floor` ({floor!r}) say how scope='global' "
+        f'spreads a sparsity, but `scope` is {scope!r}: leave them out, or '
+        "pass scope='global'."
+      )
     return allocation
   if isinstance(schedule, Mapping):
     raise ValueError(
@@ -657,11 +722,6 @@ def _checked_allocation(
       f'every group stays. Pass a `floor` of at most {1 - final:.3g}.'
     )
   return allocation
-
-
-def _check_seed(seed: Any) -> None:
-  if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-    raise ValueError(f'`seed` must be an integer of at least 0, got {seed!r}.')
 
 
 def _allowed_groups(
@@ -720,6 +780,12 @@ def _schedule_by_group(
     for group in groups
     for member in group.producers
   }
+  if not schedule:
+    raise ValueError(
+      'A dict of layer name to sparsity or schedule must name a layer, but it '
+      f'is empty. Layers whose units can be pruned: '
+      f'{", ".join(sorted(producers))}.'
+    )
   for name in schedule:
     if name not in producers:
       known = {'/'.join(path) for path in graph.layers}

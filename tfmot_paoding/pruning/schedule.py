@@ -5,12 +5,12 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-import numbers
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import tensorflow as tf
 
+from tfmot_paoding.arguments import check_whole, is_number
 from tfmot_paoding.compat import (
   PruningSchedule,
   keras,
@@ -47,13 +47,14 @@ class ProgressiveSparsity(PruningSchedule):
     frequency: int = 1,
   ):
     self.final_sparsity = check_sparsity(final_sparsity, 'final_sparsity')
-    if not 0 < step_sparsity <= 1:
+    if not is_number(step_sparsity) or not 0 < step_sparsity <= 1:
       raise ValueError(
-        f'`step_sparsity` must lie in (0, 1], but got {step_sparsity}.'
+        f'`step_sparsity` must be a number in (0, 1], but got '
+        f'{step_sparsity!r}.'
       )
     self.step_sparsity = step_sparsity
-    self.begin_step = begin_step
-    self.frequency = frequency
+    self.begin_step = check_whole('begin_step', begin_step, 0)
+    self.frequency = check_whole('frequency', frequency, 1)
     self._validate_step(begin_step, -1, frequency, True)
 
   @property
@@ -94,7 +95,7 @@ def check_sparsity(value: Any, name: str) -> float:
   Raises:
     ValueError: it is not a number in [0, 1).
   """
-  if isinstance(value, bool) or not isinstance(value, numbers.Real):
+  if not is_number(value):
     raise ValueError(f'`{name}` must be a number in [0, 1), but got {value!r}.')
   if not 0 <= value < 1:
     raise ValueError(
@@ -146,7 +147,8 @@ def pruning_steps(
       not say itself when it ends.
 
   Raises:
-    ValueError: nothing says when the schedule ends.
+    ValueError: nothing says when the schedule ends, or it begins after
+      `end_step`.
   """
   begin = int(getattr(schedule, 'begin_step', 0))
   frequency = int(getattr(schedule, 'frequency', 1))
@@ -161,7 +163,13 @@ def pruning_steps(
       f'{type(schedule).__name__} does not say when it ends. Pass '
       '`end_step`, or give the schedule an `end_step` attribute.'
     )
-  yield from range(begin, int(end_step) + 1, frequency)
+  end_step = check_whole('end_step', end_step, 0)
+  if end_step < begin:
+    raise ValueError(
+      f'{type(schedule).__name__} begins at step {begin}, after the `end_step` '
+      f'{end_step}: there is no step to act out.'
+    )
+  yield from range(begin, end_step + 1, frequency)
 
 
 def passed_steps(

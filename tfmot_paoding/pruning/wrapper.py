@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfmot_paoding import compat
+from tfmot_paoding.arguments import check_seed
 from tfmot_paoding.compaction.standing import Standing, note, noted
 from tfmot_paoding.compat import keras, register_serializable
 from tfmot_paoding.inputs.ranges import InputRange, range_config
@@ -18,7 +19,7 @@ from tfmot_paoding.methods.named import DEFAULT_METHOD, Method, get_method
 from tfmot_paoding.network.layer_wrapper import LayerWrapper
 from tfmot_paoding.pruning.following import attend
 from tfmot_paoding.pruning.masked_weights import names_of
-from tfmot_paoding.pruning.schedule import ProgressiveSparsity
+from tfmot_paoding.pruning.schedule import ProgressiveSparsity, check_schedule
 from tfmot_paoding.pruning.unit_wrapper import UnitWrapper
 
 # TFMOT's settings of single weights, and what stands for none.
@@ -150,17 +151,24 @@ class PruneLowSaliency(UnitWrapper, LayerWrapper):
     if isinstance(input_range, InputRange):
       range_notes = input_range.notes()
     self.range_notes = None if range_notes is None else dict(range_notes)
-    self.seed = seed
+    self.seed = check_seed(seed)
     if not isinstance(allocation, Allocation):
       allocation = Allocation(**(allocation or {}))
     self.allocation = allocation
     self.masses = {name: list(row) for name, row in (masses or {}).items()}
+    if isinstance(masked_weights, str):
+      raise ValueError(
+        '`masked_weights` must be a list of names of attributes, but got '
+        f'{masked_weights!r}.'
+      )
     self.masked_weights = masked_weights and list(masked_weights)
     self._mask_owners = tuple(masked_weights or ())
     if masked_weights is not None or is_known(layer):
       _offer_weights(layer, self._mask_owners, masked_weights is None)
     if pruning_schedule is None:
       pruning_schedule = ProgressiveSparsity(0.5)
+    if not isinstance(pruning_schedule, Mapping):  # a config comes from a file
+      check_schedule(pruning_schedule)
     super().__init__(layer, pruning_schedule, **kwargs)
     note(layer, None if standing is None else Standing(**standing))
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfmot_paoding.arguments import check_seed
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.ranges import resolve_with_data
 from tfmot_paoding.inputs.recall import has_statistics
@@ -131,9 +132,15 @@ def distill(
   Raises:
     TypeError: an argument is no Keras model.
     ValueError: the models' inputs or outputs differ, `pruned` is still wrapped,
-      or another argument is not as described.
+      an output has other rows than the inputs (`RowsError`), or another
+      argument is not as described.
   """
-  settings = settings or DistillSettings()
+  settings = DistillSettings() if settings is None else settings
+  if not isinstance(settings, DistillSettings):
+    raise ValueError(
+      f'`settings` must be None or a DistillSettings, but got {settings!r}.'
+    )
+  check_seed(seed)
   pruned, original = as_tf_keras(pruned), as_tf_keras(original)
   check_model(pruned)
   check_model(original)
@@ -177,6 +184,10 @@ def _with_state(student: keras.Model, pruned: keras.Model) -> keras.Model:
   return found
 
 
+class RowsError(ValueError):
+  """A model does not give one row of answers for one input."""
+
+
 class _Lesson:
   """The inputs and the teacher's logits, a part of both kept apart.
 
@@ -202,6 +213,14 @@ class _Lesson:
     self.size = count - max(1, count // 8)
     self._x = samples
     self._logits = self._answers(teacher, slice(None))
+    for logits in self._logits:
+      if len(logits) != count:
+        raise RowsError(
+          f'The model {teacher.name!r} gives {len(logits)} rows of answers for '
+          f'{count} inputs, so that nobody knows which answer is to which '
+          'input: it cannot be distilled. Pass `distillation=False`, or let '
+          'its outputs keep the batch axis of its inputs.'
+        )
     self._scale = [
       head.variance(z).astype(np.float32)
       for head, z in zip(heads, self._logits, strict=True)
