@@ -212,6 +212,8 @@ class TestBudget:
     found = paoding.profile_tflite(output.read_bytes(), micro=False)
     assert 0 < found.macs <= limit
     assert 'the cut is spread over layers by' in said
+    page = (tmp_path / 'page.html').read_text()
+    assert f'Budget met.</b> {found.macs} of {limit} multiply' in page
 
   @pytest.mark.parametrize(
     ('limits', 'message'),

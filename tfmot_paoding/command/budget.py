@@ -92,6 +92,7 @@ def run(given: flags.FlagValues) -> None:
     verdict,
     answers.samples_of(model, settled, given),
     given,
+    limits=budget.limits,
   )
 
 

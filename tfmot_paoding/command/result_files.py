@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from absl import flags
 
@@ -64,6 +64,7 @@ def write_results(
   samples: Sequence,
   given: flags.FlagValues,
   curve: Sequence[CurvePoint] = (),
+  limits: Mapping[str, float] | None = None,
 ) -> None:
   """Writes all that the flags ask for, and says so.
 
@@ -76,6 +77,7 @@ def write_results(
     samples: On these inputs, one array an input.
     given: The flags.
     curve: Points of the report's curve.
+    limits: Of the budget, if there is one.
 
   Raises:
     OSError: a file cannot be written.
@@ -91,7 +93,16 @@ def write_results(
     print(f'wrote {source} and {header}')
   if given.report:
     write_page(
-      given.report, model, small, files, settled, verdict, samples, given, curve
+      given.report,
+      model,
+      small,
+      files,
+      settled,
+      verdict,
+      samples,
+      given,
+      curve,
+      limits,
     )
 
 
@@ -105,6 +116,7 @@ def write_page(
   samples: Sequence,
   given: flags.FlagValues,
   curve: Sequence[CurvePoint] = (),
+  limits: Mapping[str, float] | None = None,
 ) -> None:
   """Writes a report, and says so.
 
@@ -118,6 +130,7 @@ def write_page(
     samples: On these inputs, one array an input.
     given: The flags.
     curve: Points of the report's curve.
+    limits: Of the budget, if there is one.
 
   Raises:
     OSError: a file cannot be written.
@@ -139,6 +152,7 @@ def write_page(
     title=os.path.basename(given.model.rstrip('/')),
     curve=curve,
     verdict=verdict,
+    limits=limits,
   )
   page, data = write_report(report, path)
   print(f'wrote {page} and {data}')
