@@ -55,7 +55,7 @@ def test_quickstart_prints_every_method_and_writes_the_best(tmp_path):
   output = tmp_path / 'digits.tflite'
   done = run('quickstart.py', '--epochs=3', f'--output={output}')
   assert done.returncode == 0, done.stderr
-  assert 'warning' not in done.stderr.lower() or 'few answers' in done.stderr
+  assert 'warning' not in done.stderr.lower()  # the table says it
   assert 'I0000' not in done.stderr
   rows = {
     line.split()[0]: line.split()
