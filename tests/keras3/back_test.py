@@ -99,6 +99,46 @@ FUNCTIONS = {
   'stacks': lambda x: tf.stack(tf.unstack(x, axis=1), axis=2),
   'casts': lambda x: tf.cast(x > 0.5, tf.float32) * tf.clip_by_value(x, 0, 0.7),
   'choices': lambda x: tf.where(x > 0.5, x, tf.zeros_like(x)),
+  'orders': lambda x: (
+    tf.sort(x, direction='DESCENDING')
+    + tf.reverse(x, [1, 2])
+    + tf.roll(x, [1, 2], [1, 2])
+    + tf.math.top_k(x, 6).values
+    + tf.cast(tf.argsort(x, axis=1, direction='DESCENDING'), tf.float32)
+    + tf.cast(tf.argmax(x, axis=1), tf.float32)[:, None]
+  ),
+  'edges': lambda x: (
+    tf.pad(x, [[0, 0], [1, 2], [0, 1]], constant_values=2.0)
+    + tf.pad(x, [[0, 0], [1, 2], [0, 1]], 'REFLECT')
+  ),
+  'repeats': lambda x: tf.repeat(x, 2, axis=1),
+  'choices of many': lambda x: tf.one_hot(tf.argmax(x, -1), 6),
+  'einsum': lambda x: tf.einsum('bij,bkj->bik', x, x),
+  'tensordot': lambda x: tf.tensordot(x, tf.ones((6, 4, 2)), [[2, 1], [0, 1]]),
+  'bands': lambda x: tf.linalg.band_part(x, 1, 0),
+  'pooling': lambda x: (
+    tf.nn.max_pool1d(x, 2, 1, 'SAME')[:, :2]
+    + tf.nn.avg_pool1d(x, 2, 2, 'VALID')
+  ),
+  'lengths': lambda x: (
+    tf.nn.l2_normalize(x, -1) + tf.norm(x, axis=-1)[..., None]
+  ),
+  'resizing': lambda x: tf.image.resize(x[..., None], (8, 8)),
+  'sizes': lambda x: tf.reshape(x, (tf.shape(x)[0], 24)),
+  'arithmetic of sizes': lambda x: tf.reshape(
+    tf.reshape(x, tf.stack([tf.shape(x)[0] * tf.shape(x)[1], 6])),
+    [tf.shape(x)[0], 8, tf.shape(x)[2] // 2],
+  ),
+  'sizes as numbers': lambda x: (
+    x / tf.cast(tf.shape(x)[-1], tf.float32)
+    + tf.cast(tf.range(tf.shape(x)[-1]), tf.float32)
+  ),
+  'a model a step': lambda x: L2.TimeDistributed(
+    keras2.Sequential(
+      [keras2.Input((6,)), L2.Dense(5, 'relu'), L2.Dense(2)], name='each'
+    ),
+    name='steps',
+  )(x),
   'indices': lambda x: tf.gather(x, [2, 0], axis=2),
   'hard sigmoid': lambda x: L2.Dense(3, 'hard_sigmoid')(4.0 * x - 2.0),
 }
@@ -159,3 +199,39 @@ def test_what_has_no_counterpart_is_named():
     paoding.to_keras3(3)
   model = keras.Sequential([keras.Input((4,)), L.Dense(2)])
   assert paoding.to_keras3(model) is model
+
+
+OPERATIONS = {
+  'log_sigmoid': lambda ops, x: ops.log_sigmoid(x),
+  'norm': lambda ops, x: ops.norm(x, axis=-1),
+  'flip': lambda ops, x: ops.flip(x, axis=1),
+  'pad': lambda ops, x: ops.pad(x, ((0, 0), (1, 1), (0, 0))),
+  'argmax': lambda ops, x: ops.cast(
+    ops.argmax(x, -1, keepdims=True), 'float32'
+  ),
+  'one_hot': lambda ops, x: ops.one_hot(ops.cast(x[:, 0], 'int32'), 3),
+  'tril': lambda ops, x: ops.tril(x),
+  'einsum': lambda ops, x: ops.einsum('bij,bkj->bik', x, x),
+  'top_k': lambda ops, x: ops.top_k(x, 2)[0],
+  'average_pool': lambda ops, x: ops.average_pool(x, 2),
+}
+
+
+@pytest.mark.parametrize('name', OPERATIONS)
+def test_what_operations_of_keras_3_have_become_goes_back(name):
+  inputs = keras.Input((4, 6))
+  model = keras.Model(inputs, OPERATIONS[name](keras.ops, inputs))
+  x = [np.random.default_rng(1).uniform(-1, 1, (3, 4, 6)).astype(np.float32)]
+  agree(model, paoding.to_keras3(paoding.from_keras3(model)), x)
+
+
+@pytest.mark.parametrize(
+  'apply',
+  [
+    lambda x: tf.concat([x, tf.zeros([tf.shape(x)[0], 1, 6])], 1),
+    lambda x: x / tf.cast(tf.shape(x)[0], tf.float32),
+  ],
+)
+def test_what_depends_on_an_open_size_is_refused_by_name(apply):
+  with pytest.raises(ValueError, match='a size that the model leaves open'):
+    paoding.to_keras3(functional(apply))

@@ -19,6 +19,7 @@ from tfmot_paoding.keras3.back_layers import (
   no_keras3_counterpart,
 )
 from tfmot_paoding.keras3.back_operations import keras3_operation
+from tfmot_paoding.keras3.back_sizes import of_sizes, settled
 from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.keras3.tracing import name_apart
 from tfmot_paoding.network.graph import check_model
@@ -148,6 +149,10 @@ class _Replay:
       )
     try:
       if isinstance(layer, compat.FUNCTION_LAYERS):
+        sizes = of_sizes(layer, args, kwargs)
+        if sizes is not None:
+          return sizes
+        args, kwargs = settled(layer, args), settled(layer, kwargs)
         results = keras3_operation(layer)(*args, **kwargs)
         _name_after(results, self._name(layer.name))
         return results
@@ -164,6 +169,12 @@ class _Replay:
     if id(layer) not in self._made:
       if compat.is_graph_model(layer):
         self._made[id(layer)] = self.model(layer)
+      elif _is_around_a_model(layer):
+        import keras as keras3
+
+        self._made[id(layer)] = keras3.layers.TimeDistributed(
+          self.model(layer.layer), name=self._name(layer.name)
+        )
       else:
         made, function = keras3_layer(layer, self._name(layer.name))
         self._made[id(layer)] = function
@@ -185,6 +196,13 @@ class _Replay:
     found = name.replace('/', '_')
     self._renamed[name] = found
     return found
+
+
+def _is_around_a_model(layer: Any) -> bool:
+  """Whether a layer does what a model does, step by step."""
+  return type(layer) is keras.layers.TimeDistributed and compat.is_graph_model(
+    layer.layer
+  )
 
 
 def _as_keras3_calls(
