@@ -1,141 +1,151 @@
-"""BUILD says what the sources import, and the architecture has no cycles."""
+"""Each BUILD says what the sources import, and its tests really run.
+
+Bazel fetches its rules from the net, so that it is not asked here: labels are
+followed, and programs run where nothing is but what they say they need.
+"""
 
 from __future__ import annotations
 
 import ast
+import collections
 import pathlib
+import re
+import runpy
 
 import pytest
 
-from tests import imports
+from tests import bazel, imports
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
-_FILES = imports.module_files(_ROOT)
+_SPACE = bazel.Workspace(_ROOT)
+_SOURCES = imports.source_files(_ROOT)
+_MODULES = {imports.module_name(path, _ROOT): path for path in _SOURCES}
+_RUNNER = '//tests:pytest_main.py'
+_CONFTEST = '//tests:conftest'
 
 
-def targets() -> dict[str, dict]:
-  """BUILD's targets by name: kind, srcs and deps."""
-  found = {}
-  tree = ast.parse((_ROOT / 'BUILD').read_text(encoding='utf-8'))
-  for statement in tree.body:
-    call = statement.value
-    if not isinstance(call, ast.Call) or not call.func.id.startswith('py_'):
-      continue
-    fields = {k.arg: ast.literal_eval(k.value) for k in call.keywords}
-    assert fields['name'] not in found, f'two targets {fields["name"]}'
-    found[fields['name']] = {'kind': call.func.id, 'deps': [], **fields}
+def _owners() -> dict[pathlib.Path, list[bazel.Target]]:
+  """The Python targets that have a source file, by file."""
+  found = collections.defaultdict(list)
+  for target in _SPACE.targets.values():
+    if target.kind.startswith('py_'):
+      for label in target.labels('srcs'):
+        found[_SPACE.file(label)].append(target)
   return found
 
 
-def target_of(source: str) -> dict:
-  """The one target that has a source file."""
-  owners = [t for t in targets().values() if source in t['srcs']]
-  assert len(owners) == 1, f'{source} is in {len(owners)} targets'
-  return owners[0]
+_OWNERS = _owners()
 
 
-@pytest.mark.parametrize('module', sorted(_FILES))
+def label_of(path: pathlib.Path) -> str:
+  """The one target of a file."""
+  (owner,) = _OWNERS[path]
+  return owner.label
+
+
+def test_they_are_what_the_generator_writes():
+  made = runpy.run_path(str(_ROOT / '.ci' / 'make_build.py'))['build_files']()
+  assert set(made) == set(_SPACE.packages.values()), 'run .ci/make_build.py'
+  for path, text in made.items():
+    assert path.read_text(encoding='utf-8') == text, 'run .ci/make_build.py'
+
+
+@pytest.mark.parametrize('module', sorted(_MODULES))
 def test_deps_are_the_imports(module):
-  path = _FILES[module]
-  target = target_of(str(path.relative_to(_ROOT)))
-  assert target['kind'] == 'py_library'
-  inside = imports.package_imports(path, set(_FILES)) - {module}
-  sources = {str(_FILES[m].relative_to(_ROOT)) for m in inside}
-  wanted = {':' + target_of(source)['name'] for source in sources}
+  path = _MODULES[module]
+  if module == 'tests.pytest_main':
+    assert {target.kind for target in _OWNERS[path]} == {'py_test'}
+    return
+  (target,) = _OWNERS[path]
+  local = imports.local_imports(path, set(_MODULES), _ROOT) - {module}
+  wanted = {label_of(_MODULES[name]) for name in local}
   wanted |= {f'@pypi//{name}' for name in imports.third_party_imports(path)}
-  assert set(target['deps']) == wanted
-  assert len(target['deps']) == len(wanted)
+  if path.stem.endswith('_test'):
+    assert target.kind == 'py_test'
+    wanted.add(_CONFTEST)
+  found = target.labels('deps')
+  assert set(found) == wanted
+  assert len(found) == len(wanted)
 
 
-@pytest.mark.parametrize(
-  'source',
-  sorted(
-    str(path.relative_to(_ROOT))
-    for folder in ('examples', 'tests')
-    for path in (_ROOT / folder).rglob('*.py')
-    if path.stem != '__init__'
-  ),
-)
-def test_deps_of_tests_and_examples_are_the_imports(source):
-  path = _ROOT / source
-  names = imports.imported_names(path)
-  sources = {
-    str(_FILES[m].relative_to(_ROOT))
-    for m in imports.package_imports(path, set(_FILES))
-  }
-  sources |= {
-    str(helper.relative_to(_ROOT))
-    for helper in (_ROOT / 'tests').glob('*.py')
-    if f'tests.{helper.stem}' in names
-  }
-  sources |= {
-    str(helper.relative_to(_ROOT))
-    for helper in (_ROOT / 'examples').rglob('*.py')
-    if names & {helper.stem, imports.module_name(helper, _ROOT)}
-  }
-  wanted = {':' + target_of(s)['name'] for s in sources}
-  wanted |= {f'@pypi//{name}' for name in imports.third_party_imports(path)}
-  assert set(target_of(source)['deps']) == wanted
+def test_every_label_leads_somewhere():
+  for target in _SPACE.targets.values():
+    for label in target.labels('srcs', 'deps', 'data', 'main', 'actual'):
+      if label.startswith('@') or label in _SPACE.targets:
+        continue
+      assert _SPACE.file(label) is not None, (target.label, label)
+      package = label.removeprefix('//').partition(':')[0]
+      assert package == target.package or label in _SPACE.exported, label
 
 
-def test_every_source_has_a_target_and_every_target_a_source():
-  sources = [s for t in targets().values() for s in t['srcs']]
-  for source in sources:
-    assert (_ROOT / source).is_file(), source
-  on_disk = {
-    str(path.relative_to(_ROOT))
-    for folder in ('tfmot_paoding', 'examples', 'tests')
-    for path in (_ROOT / folder).rglob('*.py')
-    if not (folder == 'tests' and path.stem == '__init__')
-  }
-  assert set(sources) == on_disk
+def test_nothing_that_is_shipped_needs_tests():
+  for label in _SPACE.reached('//:tfmot_paoding', 'deps', 'data', 'actual'):
+    assert not label.startswith('//tests')
 
 
-def test_tests_are_tests_and_binaries_binaries():
-  for path in (_ROOT / 'tests').rglob('*_test.py'):
-    assert target_of(str(path.relative_to(_ROOT)))['kind'] == 'py_test'
-  for name in ('quickstart', 'prune_model', 'compare_methods'):
-    assert targets()[name]['kind'] == 'py_binary'
-
-
-def test_imports_have_no_cycle():
-  edges = {
-    module: imports.package_imports(path, set(_FILES)) - {module}
-    for module, path in _FILES.items()
+def test_no_target_needs_itself():
+  needs = {
+    label: {d for d in target.labels('deps', 'actual') if d in _SPACE.targets}
+    for label, target in _SPACE.targets.items()
   }
   done: set[str] = set()
-  while len(done) < len(edges):
-    ready = {m for m in edges if m not in done and edges[m] <= done}
-    assert ready, f'a cycle among {sorted(set(edges) - done)}'
+  while len(done) < len(needs):
+    ready = {t for t in needs if t not in done and needs[t] <= done}
+    assert ready, f'a cycle among {sorted(set(needs) - done)}'
     done |= ready
 
 
-def test_only_compat_imports_keras_and_tfmot():
-  for module, path in _FILES.items():
-    outside = imports.third_party_imports(path)
-    private = outside & {'tf_keras', 'tensorflow_model_optimization'}
-    # TensorFlow hands out Keras too, and which one depends on import order.
-    tree = ast.parse(path.read_text(encoding='utf-8'))
-    through_tf = any(
-      isinstance(node, ast.Attribute)
-      and node.attr == 'keras'
-      and isinstance(node.value, ast.Name)
-      and node.value.id in ('tf', 'tensorflow')
-      for node in ast.walk(tree)
-    ) or any(
-      name.split('.')[:2] == ['tensorflow', 'keras']
-      for name in imports.imported_names(path)
-    )
-    assert not (private or through_tf) or module == 'tfmot_paoding.compat'
+def test_the_package_and_its_command_are_for_all_and_hold_all_of_it():
+  reached = set()
+  for label in ('//:tfmot_paoding', '//:tfmot-paoding'):
+    target = _SPACE.targets[label]
+    assert target.fields['visibility'] == ['//visibility:public']
+    reached |= set(_SPACE.reached(label, 'deps', 'actual'))
+  for path in imports.module_files(_ROOT).values():
+    statements = ast.parse(path.read_text(encoding='utf-8')).body
+    if len(statements) > 1:  # more than a docstring
+      assert label_of(path) in reached, path
+
+
+def test_binaries_are_binaries():
+  for name in ('//:quickstart', '//examples/figures:compare_methods'):
+    assert _SPACE.targets[name].kind == 'py_binary'
+
+
+def test_the_lock_file_has_every_distribution():
+  module = (_ROOT / 'MODULE.bazel').read_text(encoding='utf-8')
+  (lock,) = re.findall(r'requirements_lock = "//:(.*)"', module)
+  pins = dict(
+    line.split('==')
+    for line in (_ROOT / lock).read_text(encoding='utf-8').splitlines()
+    if not line.startswith('#')
+  )
+  for target in _SPACE.targets.values():
+    for label in target.labels('deps'):
+      if label.startswith('@pypi//'):
+        name = label.removeprefix('@pypi//').replace('_', '-')
+        assert name in pins, label
 
 
 @pytest.mark.parametrize(
-  'module', ['compaction.dead_units', 'tflite.convert', 'bounds.deviation']
+  ('text', 'code'),
+  [
+    (None, 0),
+    ('def test_it():\n  assert 1 == 2\n', 1),
+    ('import nothing_of_this_name\n', 2),
+    ('', 5),  # no tests at all
+  ],
 )
-def test_what_comes_after_pruning_knows_nothing_of_choosing(module):
-  reached, waiting = set(), {f'tfmot_paoding.{module}'}
-  while waiting:
-    name = waiting.pop()
-    reached.add(name)
-    waiting |= imports.package_imports(_FILES[name], set(_FILES)) - reached
-  assert not {n for n in reached if n.startswith('tfmot_paoding.methods.named')}
+def test_a_test_fails_where_its_tests_do(tmp_path, text, code):
+  texts = {} if text is None else {'registry_test': text}
+  done = _SPACE.run('//tests:registry_test', tmp_path, **texts)
+  assert done.returncode == code, done.stdout + done.stderr
+
+
+def test_a_test_in_a_folder_runs_with_what_it_names(tmp_path):
+  label = '//tests/numerics:intervals_test'
+  done = _SPACE.run(label, tmp_path)
+  assert done.returncode == 0, done.stdout + done.stderr
+  assert 'passed' in done.stdout
+  files = {path.name for path in (tmp_path / 'tfmot_paoding').rglob('*.py')}
+  assert 'prune.py' not in files  # else the run says nothing of its deps

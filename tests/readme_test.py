@@ -237,21 +237,6 @@ def test_every_page_of_figures_is_a_scripts_and_linked():
     assert commands(text_of(page)), page
 
 
-def test_the_map_names_every_folder_in_the_order_of_imports():
-  lines = re.findall(r'^\* (`.*?):', paoding.__doc__, re.MULTILINE)
-  order = [name for line in lines for name in re.findall(r'`(\w+)`', line)]
-  package = _ROOT / 'tfmot_paoding'
-  folders = {path.parent.name for path in package.glob('*/__init__.py')}
-  assert folders <= set(order) <= folders | {p.stem for p in package.iterdir()}
-  files = imports.module_files(_ROOT)
-  for module, path in files.items():
-    here = module.split('.')[1:2]
-    for other in imports.package_imports(path, set(files)):
-      there = other.split('.')[1:2]
-      if here and here[0] in order and there[0] in order:
-        assert order.index(there[0]) <= order.index(here[0]), (module, other)
-
-
 def rows(text: str, columns: int) -> list[list[str]]:
   """The rows of a page's tables that have so many columns, without heads."""
   lines = [

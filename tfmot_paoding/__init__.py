@@ -6,8 +6,8 @@ TFMOT's own terms, and makes the model physically smaller. See README.md.
 The way through the package, from what stands on nothing to what stands on all;
 what is asked of a folder is its first sentence:
 
-* `compat`, `registry`, `files`: Keras and TFMOT as they are, names for classes,
-  files that are written whole.
+* `compat`, `registry`, `files`, `progress`, `version`: Keras and TFMOT as they
+  are, names for classes, files that are written whole, bars, the version.
 * `numerics`: intervals, and how activations act on them.
 * `ops`: what each operation does to units and to bounds.
 * `layers`: which operations a Keras layer is. A new layer is one handler here.
@@ -27,9 +27,10 @@ what is asked of a folder is its first sentence:
 * `loading`: model files of any age, without running code from them.
 * `command`: all of it from a shell, as `tfmot-paoding`.
 
-`python .ci/make_build.py` writes this down for Bazel, a target a module, and a
-test holds it against what the modules import. Figures come from the scripts of
-`examples/figures`.
+Who is listed later may import who is listed before, never the other way round;
+a test holds that. `python .ci/show_imports.py` draws the folders and their
+imports. `python .ci/make_build.py` writes them down for Bazel, a target a
+module. Figures come from the scripts of `examples/figures`.
 """
 
 import importlib
