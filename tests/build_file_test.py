@@ -95,12 +95,23 @@ def test_no_target_needs_itself():
     done |= ready
 
 
-def test_the_package_and_its_command_are_for_all_and_hold_all_of_it():
-  reached = set()
+def test_the_package_and_its_command_are_for_all():
   for label in ('//:tfmot_paoding', '//:tfmot-paoding'):
     target = _SPACE.targets[label]
     assert target.fields['visibility'] == ['//visibility:public']
-    reached |= set(_SPACE.reached(label, 'deps', 'actual'))
+
+
+def test_every_module_is_there_for_the_package_or_a_program():
+  programs = [
+    target.label
+    for target in _SPACE.targets.values()
+    if target.kind in ('alias', 'py_binary') and 'tests' not in target.package
+  ]
+  reached = {
+    label
+    for program in programs
+    for label in _SPACE.reached(program, 'deps', 'actual')
+  }
   for path in imports.module_files(_ROOT).values():
     statements = ast.parse(path.read_text(encoding='utf-8')).body
     if len(statements) > 1:  # more than a docstring

@@ -6,8 +6,9 @@ TFMOT's own terms, and makes the model physically smaller. See README.md.
 The way through the package, from what stands on nothing to what stands on all;
 what is asked of a folder is its first sentence:
 
-* `compat`, `registry`, `files`, `progress`, `version`: Keras and TFMOT as they
-  are, names for classes, files that are written whole, bars, the version.
+* `compat`, `registry`, `arguments`, `files`, `progress`, `version`: Keras and
+  TFMOT as they are, names for classes, checks of arguments, files that are
+  written whole, bars, the version.
 * `numerics`: intervals, and how activations act on them.
 * `ops`: what each operation does to units and to bounds.
 * `layers`: which operations a Keras layer is. A new layer is one handler here.
