@@ -8,7 +8,6 @@ from absl import flags
 from tfmot_paoding.command import choices, subcommands
 from tfmot_paoding.methods import method_names
 from tfmot_paoding.methods.named import DEFAULT_METHOD
-from tfmot_paoding.tflite.convert import QUANTIZATIONS
 
 MODEL = ['--model=in.h5', '--output=out.tflite']
 
@@ -99,6 +98,5 @@ def test_an_old_name_of_a_flag():
 
 def test_choices_are_those_of_the_package():
   assert sorted(choices.METHODS) == sorted(method_names())
-  assert [None, *choices.QUANTIZATIONS[1:]] == list(QUANTIZATIONS)
   _, values = subcommands.parse(['prune', *MODEL])
   assert values.method == DEFAULT_METHOD

@@ -174,7 +174,7 @@ def test_a_layer_that_is_always_zero_is_refused(normalized):
       paoding.convert_to_tflite(made, mode)
   other = paoding.convert_to_tflite(made, 'dynamic')
   # Whichever of the files it is, and whoever made it.
-  data = lib.convert_unchecked(made, 'int8', (0.0, 1.0))
+  data = lib.convert_unchecked(made, 'int8', input_range=(0.0, 1.0))
   with pytest.raises(ValueError, match='for any input that its range'):
     paoding.profile_tflite(other, reference=data, micro=False)
 
@@ -217,7 +217,7 @@ def test_other_objects_are_refused():
 def test_a_conversion_that_differs_is_refused(monkeypatch):
   made, other = model(), testing.mlp((64, 96, 64, 10), seed=9)
   data = paoding.convert_to_tflite(other)
-  monkeypatch.setattr(lib, '_convert', lambda *_, **__: data)
+  monkeypatch.setattr(lib, 'flatbuffer_of', lambda *_, **__: data)
   made.input_names, made.output_names = other.input_names, other.output_names
   with pytest.raises(ValueError, match='differs from the Keras model'):
     paoding.convert_to_tflite(made)
@@ -322,14 +322,14 @@ def test_zeros_are_stored_sparsely_where_that_loads():
 
 
 def test_sparse_files_that_do_not_load_are_not_given(monkeypatch):
-  made, kept = sparse_net(), lib.load_interpreter
+  made, kept = sparse_net(), lib.run_apart
 
-  def load(data, *args):
+  def run(data, *args):
     if len(data) < 30000:
       raise RuntimeError('XNNPACK failed')
     return kept(data, *args)
 
-  monkeypatch.setattr(lib, 'load_interpreter', load)
+  monkeypatch.setattr(lib, 'run_apart', run)
   data = paoding.convert_to_tflite(made)
   assert len(data) > 40000
   with pytest.raises(ValueError, match='sparsely stored model does not run'):

@@ -152,7 +152,7 @@ def test_a_file_run_apart_answers_as_it_does_here():
   model = testing.fill(keras.Model([a, b], [_layers.Dense(2)(x), x]))
   x = {'file': testing.draw((3,)), 'b': testing.draw((4,))}
   for quantization in ('int8', None):
-    data = lib.convert_unchecked(model, quantization, (-1.0, 1.0))
+    data = lib.convert_unchecked(model, quantization, input_range=(-1.0, 1.0))
     for one, two in zip(
       litert.run_apart(data, x, model.output_names),
       paoding.tflite.run_tflite(data, x, model.output_names),

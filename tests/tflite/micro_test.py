@@ -64,6 +64,23 @@ def test_planning_may_take_more_than_is_kept():
     paoding.tflite.run_micro(data, given, model.output_names, arena - 16)
 
 
+@pytest.mark.parametrize('layers', [1, 12])
+def test_no_arena_is_tried_twice(monkeypatch, layers):
+  x = inputs = keras.Input((8,))
+  for _ in range(layers):
+    x = keras.layers.Dense(8, activation='relu')(x)
+  data = paoding.convert_to_tflite(testing.fill(keras.Model(inputs, x)))
+  tried, kept = [], lib._work
+
+  def work(data, arena_bytes, batches):
+    tried.append(arena_bytes)
+    return kept(data, arena_bytes, batches)
+
+  monkeypatch.setattr(lib, '_work', work)
+  assert lib.measure_arena(data) in tried
+  assert len(tried) == len(set(tried))
+
+
 def test_a_smaller_model_needs_a_smaller_arena():
   model = testing.mlp((16, 200, 300, 4))
   small = paoding.prune(model, 0.5, 'l1', verbose=0)

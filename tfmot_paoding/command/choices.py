@@ -1,7 +1,7 @@
 """What flags let one choose from.
 
-The names of the package's registries, which cannot be asked before the flags
-are read: they load TensorFlow. A test holds these lists to them.
+The names of a registry that cannot be asked before the flags are read: it loads
+TensorFlow. A test holds this list to it.
 """
 
 METHODS = (
@@ -15,4 +15,3 @@ METHODS = (
   'stability',
   'stochastic',
 )
-QUANTIZATIONS = ('none', 'dynamic', 'float16', 'int8', 'int16x8')

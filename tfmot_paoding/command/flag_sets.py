@@ -6,7 +6,8 @@ import re
 
 from absl import flags
 
-from tfmot_paoding.command.choices import METHODS, QUANTIZATIONS
+from tfmot_paoding.command.choices import METHODS
+from tfmot_paoding.quantization import quantization_flags, quantization_help
 
 __all__ = ['budget_flags', 'prune_flags', 'report_flags']
 
@@ -283,9 +284,8 @@ def _conversion_flag(values: flags.FlagValues, quantization: str) -> None:
   flags.DEFINE_enum(
     'quantization',
     quantization,
-    QUANTIZATIONS,
-    'none: float32; dynamic: int8 weights; float16: float16 weights; int8: '
-    'integers throughout, for microcontrollers; int16x8: int16 activations.',
+    quantization_flags(),
+    f'{quantization_help()}.',
     flag_values=values,
   )
 
@@ -294,7 +294,7 @@ def _float_io_flag(values: flags.FlagValues) -> None:
   flags.DEFINE_bool(
     'float_io',
     False,
-    'Real inputs and outputs for int8 and int16x8.',
+    'Real inputs and outputs for integers throughout.',
     flag_values=values,
   )
 

@@ -16,6 +16,7 @@ from tfmot_paoding.inputs.user_data import calibration_samples
 from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.loading import load_model
 from tfmot_paoding.network.input_shapes import open_inputs, with_input_shape
+from tfmot_paoding.quantization import quantization_of_flag
 
 Array = np.ndarray
 
@@ -109,7 +110,7 @@ def read_arrays(path: str | None, *names: str) -> tuple[Array, ...] | None:
 
 def quantization_of(given: flags.FlagValues) -> str | None:
   """--quantization as functions take it."""
-  return None if given.quantization == 'none' else given.quantization
+  return quantization_of_flag(given.quantization)
 
 
 def saved_bytes(model: keras.Model, path: str) -> bytes:

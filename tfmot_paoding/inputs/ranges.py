@@ -212,16 +212,17 @@ def warn_outside(
 
 
 def warn_coarse(
-  settled: InputRange, model: keras.Model, steps: int, quantization: str
+  settled: InputRange, model: keras.Model, bits: int, finer: str
 ) -> None:
   """Warns where entries of unlike ranges must share an integer's steps.
 
   Args:
     settled: The range.
     model: The model; inputs that are integers themselves keep their values.
-    steps: How many steps an input has.
-    quantization: As in `convert_to_tflite`, for the message.
+    bits: Of the integers.
+    finer: What to take in place of them, for the message.
   """
+  steps = 2**bits - 1
   found = [
     text
     for name, tensor in zip(model.input_names, model.inputs, strict=True)
@@ -230,9 +231,9 @@ def warn_coarse(
   ]
   if found:
     warnings.warn(
-      f'With `quantization` {quantization!r}, {"; ".join(found)}. Normalize '
-      "the inputs in front of the model in place of in it, or take 'int16x8', "
-      "'dynamic' or None.",
+      f'With integers of {bits} bits, {"; ".join(found)}. Normalize the inputs '
+      'in front of the model in place of in it, or take as `quantization` '
+      f'{finer}.',
       UserWarning,
       stacklevel=3,
     )

@@ -21,13 +21,10 @@ from tfmot_paoding.network.graph import build_graph
 from tfmot_paoding.network.groups import find_groups
 from tfmot_paoding.network.memory_peaks import activation_peaks
 from tfmot_paoding.progress import finish, progress_bar
+from tfmot_paoding.quantization import on_micro, quantization_of
 from tfmot_paoding.registry import Configurable
 from tfmot_paoding.tflite.comparison import clipped
-from tfmot_paoding.tflite.convert import (
-  QUANTIZATIONS,
-  convert_to_tflite,
-  convert_unchecked,
-)
+from tfmot_paoding.tflite.convert import convert_to_tflite, convert_unchecked
 from tfmot_paoding.tflite.micro import require_micro
 from tfmot_paoding.tflite.profile import TFLiteProfile, profile_tflite
 
@@ -71,10 +68,12 @@ class Budget(Configurable):
       number = isinstance(value, (int, float)) and not isinstance(value, bool)
       if not (number and np.isfinite(value) and value > 0):
         raise ValueError(f'`{name}` must be positive, but got {value!r}.')
-    if self.quantization not in QUANTIZATIONS:
+    mode = quantization_of(self.quantization)
+    if self.arena_bytes is not None and not mode.on_micro:
       raise ValueError(
-        f'`quantization` must be one of {QUANTIZATIONS}, but got '
-        f'{self.quantization!r}.'
+        f'`arena_bytes` is of tflite-micro, which does not run files of '
+        f'{mode.text}: `quantization` must be {on_micro()}, but got '
+        f'{mode.name!r}.'
       )
 
   @property
@@ -271,7 +270,10 @@ class _Fitter:
     )
     if key not in self._known:
       model = self._cut(sparsity) if any(key) else self._model
-      data = convert_unchecked(model, *self._settings)
+      quantization, input_range, seed = self._settings
+      data = convert_unchecked(
+        model, quantization, input_range=input_range, seed=seed
+      )
       if self._reference is None:
         self._reference = data
       self._known[key] = self.measured(data)

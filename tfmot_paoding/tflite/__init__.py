@@ -9,8 +9,8 @@ print(profile.bytes, profile.macs, profile.peak_activation_bytes)
 paoding.write_c_array(data, 'g_net', arena_bytes=16384)  # g_net.cc, g_net.h
 ```
 
-`quantization` is None, 'dynamic', 'float16', 'int8' or 'int16x8'. The integer
-modes need ranges of activations, and so inputs: these are recalled from the
+`quantization` is None or another name of `QUANTIZATIONS`, a table that says what
+each is. Integers throughout ('int8', 'int16x8') need ranges of activations, and so inputs: these are recalled from the
 model or drawn from a prior, unless you have some (`representative_data=`).
 
 Every conversion is run beside the Keras model and refused if it differs by more
@@ -41,6 +41,7 @@ a stripped model lets zeros grow back; take the compact one, which has none.
 
 from __future__ import annotations
 
+from tfmot_paoding.quantization import QUANTIZATIONS, Quantization
 from tfmot_paoding.tflite.c_array import write_c_array
 from tfmot_paoding.tflite.comparison import Comparison, compare_tflite
 from tfmot_paoding.tflite.convert import convert_to_tflite
@@ -49,9 +50,11 @@ from tfmot_paoding.tflite.micro import MicroError, run_micro
 from tfmot_paoding.tflite.profile import Latency, TFLiteProfile, profile_tflite
 
 __all__ = [
+  'QUANTIZATIONS',
   'Comparison',
   'Latency',
   'MicroError',
+  'Quantization',
   'TFLiteProfile',
   'compare_tflite',
   'convert_to_tflite',

@@ -2,12 +2,18 @@
 
 TensorFlow's converter does all of that at once, and what it takes from inputs
 that overflow ends the process. Here the file with the ranges written in it is
-looked at before anything is quantized.
+looked at before anything is quantized; and what takes ranges and writes
+integers runs in processes of its own, for what no look foresees. Their start
+takes .1 and .4 seconds of a processor, beside one or more for the conversion
+itself, so that every file has its own two: none are kept for the next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+import os
+import tempfile
+from collections.abc import Mapping
 from typing import Any
 
 import flatbuffers
@@ -15,67 +21,126 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python import convert as lite
 from tensorflow.lite.python import schema_py_generated as schema
-from tensorflow.lite.python.optimize import calibrator
 
+from tfmot_paoding.quantization import Quantization
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile
+from tfmot_paoding.tflite.processes import checked_script
 
 Array = np.ndarray
 
-TYPES = {'int8': tf.int8, 'int16x8': tf.int16}
+_WORKER = os.path.join(os.path.dirname(__file__), 'integers_worker.py')
 # Beyond this the quantizer's own sums overflow, and it ends the process.
 _LARGEST = 1e30
 
 
-def ranged_file(
-  converter: tf.lite.TFLiteConverter,
-  quantization: str,
-  drawn: Mapping[str, Array],
-) -> bytes:
-  """A model's float32 file with the range of every activation in it.
+class PlainConverter(tf.lite.TFLiteConverter):
+  """TensorFlow's converter up to where it would take ranges from inputs."""
+
+  def _quantize(self, result: bytes, *_: Any, **__: Any) -> bytes:
+    return result
+
+
+def plain_file(converter: PlainConverter, mode: Quantization) -> bytes:
+  """A model's file of real numbers, of operators that have integers.
 
   Args:
     converter: Of the model.
-    quantization: 'int8' or 'int16x8'.
-    drawn: The inputs that ranges are taken from, by input name.
-
-  Raises:
-    ValueError: an activation overflows on them.
+    mode: What integers are to come.
   """
-  ops = tf.lite.OpsSet
   converter.optimizations = [tf.lite.Optimize.DEFAULT]
-  converter.representative_dataset = lambda: _one_by_one(drawn)
+  converter.representative_dataset = _not_here
   converter.target_spec.supported_ops = [
-    ops.TFLITE_BUILTINS_INT8
-    if quantization == 'int8'
-    else ops.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+    getattr(tf.lite.OpsSet, mode.operators)
   ]
-  converter._experimental_calibrate_only = True
   return converter.convert()
 
 
-def quantized_file(ranged: bytes, quantization: str, float_io: bool) -> bytes:
+def ranged_file(plain: bytes, drawn: Mapping[str, Array]) -> bytes:
+  """The file with the range of every activation in it.
+
+  Args:
+    plain: What `plain_file` gave.
+    drawn: The inputs that ranges are taken from, by input name.
+
+  Raises:
+    EndedError: the calibrator ended with its process.
+    RuntimeError: it refuses them.
+  """
+  places = TFLiteFile(plain).signature(of_inputs=True)
+  batches = {str(places[name]): x for name, x in drawn.items()}
+  with tempfile.TemporaryDirectory() as folder:
+    given = os.path.join(folder, 'in.npz')
+    np.savez(given, **batches)
+    return _work('range', plain, given, folder)
+
+
+def quantized_file(ranged: bytes, mode: Quantization, float_io: bool) -> bytes:
   """The file of integers for ranges that are known.
 
   Args:
     ranged: What `ranged_file` gave.
-    quantization: 'int8' or 'int16x8'.
+    mode: What integers.
     float_io: Whether it takes and gives real numbers all the same.
+
+  Raises:
+    EndedError: the quantizer ended with its process.
+    RuntimeError: it refuses the file.
   """
-  kind = tf.float32 if float_io else TYPES[quantization]
-  if quantization == 'int8':
-    data = lite.mlir_quantize(
-      ranged, input_data_type=kind, output_data_type=kind
-    )
-  else:
-    numbers = [
-      np.dtype(t.as_numpy_dtype).num for t in (kind, tf.int16, tf.int64)
-    ]
-    # No sample is run: the ranges are those that stand in the file.
-    made = calibrator.Calibrator(ranged)._calibrator
-    data = made.QuantizeModel(
-      numbers[0], numbers[0], False, *numbers[1:], False, False
-    )
+  kind = tf.float32 if float_io else tf.dtypes.as_dtype(mode.activations)
+  job = {
+    'quantizer': mode.quantizer,
+    'arguments': _ARGUMENTS[mode.quantizer](mode, kind),
+  }
+  with tempfile.TemporaryDirectory() as folder:
+    given = os.path.join(folder, 'job.json')
+    with open(given, 'w', encoding='utf-8') as file:
+      json.dump(job, file)
+    data = _work('quantize', ranged, given, folder)
   return bytes(lite.deduplicate_readonly_buffers(data))
+
+
+def _of_mlir(mode: Quantization, kind: tf.DType) -> list[Any]:
+  """Arguments of the converter's own pass, as `lite.mlir_quantize` gives."""
+  number = lite.convert_tensor_tf_type_to_tflite_type
+  steps = number(tf.dtypes.as_dtype(mode.activations))
+  kinds = [steps, number(kind), number(kind)]
+  return [False, False, *kinds, False, False, None, None, False, False, '']
+
+
+def _of_calibrator(mode: Quantization, kind: tf.DType) -> list[Any]:
+  """Arguments of the older quantizer: types by NumPy's numbers."""
+  io, steps, biases = (
+    np.dtype(name).num
+    for name in (kind.as_numpy_dtype, mode.activations, mode.biases)
+  )
+  return [io, io, False, steps, biases, False, False]
+
+
+_ARGUMENTS = {'mlir': _of_mlir, 'calibrator': _of_calibrator}
+
+
+def _work(job: str, data: bytes, given: str, folder: str) -> bytes:
+  """Runs the worker on a file.
+
+  Raises:
+    EndedError: its process was ended.
+    RuntimeError: it raised.
+  """
+  model, output = (os.path.join(folder, name) for name in ('in', 'out'))
+  with open(model, 'wb') as file:
+    file.write(data)
+  checked_script(_WORKER, [job, model, given, output])
+  with open(output, 'rb') as file:
+    return file.read()
+
+
+def _not_here() -> Any:
+  """Raises: the ranges are taken elsewhere.
+
+  Raises:
+    RuntimeError: always.
+  """
+  raise RuntimeError('The converter takes ranges, which it was not to.')
 
 
 def check_ranges(ranged: bytes) -> None:
@@ -110,22 +175,27 @@ def check_ranges(ranged: bytes) -> None:
       )
 
 
-def check_half(data: bytes) -> None:
-  """Raises where a weight of a float16 file was cut to what that holds.
+def check_weights(data: bytes, mode: Quantization) -> None:
+  """Raises where a real weight of a file was cut to what its type holds.
+
+  Args:
+    data: The file.
+    mode: Of its weights.
 
   Raises:
     ValueError: one did.
   """
-  file = TFLiteFile(data).object
+  file, kind = TFLiteFile(data).object, mode.weights
+  number = getattr(schema.TensorType, kind.upper())
   for tensor in file.subgraphs[0].tensors:
     stored = file.buffers[tensor.buffer].data
-    if stored is None or tensor.type != schema.TensorType.FLOAT16:
+    if stored is None or tensor.type != number:
       continue
-    weights = np.abs(np.frombuffer(bytes(stored), np.float16))
-    if not np.all(weights < np.finfo(np.float16).max):
+    weights = np.abs(np.frombuffer(bytes(stored), kind))
+    if not np.all(weights < np.finfo(kind).max):
       raise ValueError(
-        f'A weight of {_last_name(tensor)!r} is beyond what float16 holds '
-        f'({np.finfo(np.float16).max:g}). Use another `quantization`, or scale '
+        f'A weight of {_last_name(tensor)!r} is beyond what {kind} holds '
+        f'({np.finfo(kind).max:g}). Use another `quantization`, or scale '
         'the model down.'
       )
 
@@ -150,11 +220,6 @@ def with_reach(ranged: bytes, reach: Mapping[str, float]) -> bytes:
   builder = flatbuffers.Builder(len(ranged))
   builder.Finish(file.object.Pack(builder), b'TFL3')
   return bytes(builder.Output())
-
-
-def _one_by_one(drawn: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
-  for k in range(len(next(iter(drawn.values())))):
-    yield {name: x[k : k + 1] for name, x in drawn.items()}
 
 
 def _ends(tensor: Any) -> tuple[float, float] | None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 
@@ -18,6 +16,7 @@ from tfmot_paoding.tflite.interpreter_worker import (
   quantized,
   run,
 )
+from tfmot_paoding.tflite.processes import EndedError, checked_script
 from tfmot_paoding.tflite.refusals import check_names, refusals
 
 __all__ = [
@@ -108,7 +107,8 @@ def run_apart(
     ValueError: the interpreter would not run it, or ended with its process.
     RuntimeError: the interpreter refused it.
   """
-  check_runs(TFLiteFile(data))
+  read = TFLiteFile(data)
+  check_runs(read)
   with tempfile.TemporaryDirectory() as folder:
     model, given, made = (
       os.path.join(folder, name) for name in ('m.tflite', 'in.npz', 'out.npz')
@@ -116,23 +116,25 @@ def run_apart(
     with open(model, 'wb') as file:
       file.write(data)
     np.savez(given, **labelled(inputs))
-    done = subprocess.run(
-      [sys.executable, _WORKER, model, given, made],
-      capture_output=True,
-      text=True,
-      errors='replace',
-      check=False,
-    )
-    if done.returncode < 0:
-      raise ValueError(
-        'The interpreter ends with its process (signal '
-        f'{-done.returncode}) on the converted model, as it would on a phone: '
-        'an operator of it breaks down on these integers. Use another '
-        '`quantization`, and see that `input_range` is the range the model was '
-        'trained on.'
-      )
-    if done.returncode:
-      said = [line for line in done.stderr.splitlines() if line.strip()]
-      raise RuntimeError(said[-1] if said else 'it gave no reason.')
+    try:
+      checked_script(_WORKER, [model, given, made])
+    except EndedError as error:
+      raise ValueError(_breakdown(error, read)) from error
     with np.load(made) as file:
       return [file[f'={name}'] for name in outputs]
+
+
+def _breakdown(error: EndedError, file: TFLiteFile) -> str:
+  """What to do where the interpreter's process did not survive a file."""
+  text = (
+    f'The interpreter ends with its process ({error.signal}) on the converted '
+    'model, as it would on a phone: an operator of it breaks down. Use another '
+    '`quantization`'
+  )
+  outputs = [index for op in file.operators for index in op.outputs]
+  if any(file.tensors[index].step for index in outputs):
+    text += (
+      ', and see that `input_range`, which its integers reach over, is the '
+      'range the model was trained on'
+    )
+  return f'{text}.'

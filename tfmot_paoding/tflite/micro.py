@@ -7,7 +7,6 @@ import importlib.util
 import os
 import re
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 
@@ -17,6 +16,7 @@ import numpy as np
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile
 from tfmot_paoding.tflite.litert import dequantized, load_interpreter, quantized
 from tfmot_paoding.tflite.micro_worker import ALLOCATED
+from tfmot_paoding.tflite.processes import run_script, signal_name
 from tfmot_paoding.tflite.refusals import check_names, refusals
 
 Array = np.ndarray
@@ -131,9 +131,12 @@ def measure_arena(data: bytes) -> int:
   steps = -(-int(_TOTAL.search(report).group(1)) // _ALIGNMENT)
   # What is kept is not all: planning takes some memory for a while. And it is
   # sometimes a step too much: how much goes to alignment depends on the arena.
-  fails, works = steps - 1, steps
-  while _runs(data, fails * _ALIGNMENT, inputs):
-    fails, works = fails - 1, fails
+  if _runs(data, steps * _ALIGNMENT, inputs):
+    fails, works = steps - 1, steps
+    while _runs(data, fails * _ALIGNMENT, inputs):
+      fails, works = fails - 1, fails
+    return works * _ALIGNMENT
+  fails, works = steps, steps + 2
   while not _runs(data, works * _ALIGNMENT, inputs):
     fails, works = works, works + 2 * (works - fails)
   while works - fails > 1:
@@ -269,29 +272,24 @@ def _work(
       file.write(data)
     np.savez(inputs, **batches)
     count = len(next(iter(batches.values()))) if batches else 1
-    command = [sys.executable, _WORKER, model, str(arena_bytes)]
-    done = _run([*command, inputs, outputs], _SECONDS * count)
+    arguments = [model, str(arena_bytes), inputs, outputs]
+    done = _run(arguments, _SECONDS * count)
     if done.returncode:
       raise _error(done, arena_bytes)
     with np.load(outputs) as file:
       return done.stderr, [file[name] for name in sorted(file, key=int)]
 
 
-def _run(command: Sequence[str], seconds: float) -> subprocess.CompletedProcess:
-  """Runs a command, and what it prints as text.
+def _run(
+  arguments: Sequence[str], seconds: float
+) -> subprocess.CompletedProcess:
+  """Runs the worker, and what it prints as text.
 
   Raises:
     MicroError: it takes longer than so many seconds.
   """
   try:
-    return subprocess.run(
-      command,
-      capture_output=True,
-      text=True,
-      errors='replace',
-      timeout=seconds,
-      check=False,
-    )
+    return run_script(_WORKER, arguments, seconds)
   except subprocess.TimeoutExpired:
     raise MicroError(
       f'tflite-micro was not through with the model after {seconds} seconds: '
@@ -314,7 +312,9 @@ def _error(done: subprocess.CompletedProcess, arena_bytes: int) -> MicroError:
     for line in done.stderr.splitlines()
     if line.strip() and not line.startswith(('  ', 'Traceback'))
   ]
-  said = ' '.join(lines[-4:]) or f'it broke down ({done.returncode})'
+  said = ' '.join(lines[-4:]) or 'it broke down.'
+  if done.returncode < 0:
+    said = f'{said} ({signal_name(done.returncode)})'
   if done.stdout.startswith(ALLOCATED):
     return MicroError(
       f'tflite-micro allocates the model in an arena of {arena_bytes} bytes, '

@@ -7,18 +7,18 @@ from tfmot_paoding.inputs.first_layers import whole_entries
 from tfmot_paoding.network.cloning import in_float32, with_whole_inputs
 from tfmot_paoding.network.graph import build_graph
 from tfmot_paoding.network.index_inputs import uses_of_inputs
-from tfmot_paoding.tflite.integers import TYPES
+from tfmot_paoding.quantization import Quantization, with_casts
 
 
 def prepared(
-  model: keras.Model, quantization: str | None, float_io: bool
+  model: keras.Model, mode: Quantization, float_io: bool
 ) -> keras.Model:
   """The model that is converted in a model's place: the same answers.
 
   Args:
     model: A plain tf_keras model, not changed.
-    quantization: As in `convert_to_tflite`.
-    float_io: Likewise.
+    mode: What numbers the file shall hold.
+    float_io: Whether integers throughout take and give real numbers.
 
   Raises:
     ValueError: a layer keeps states, or its weights or inputs are such that
@@ -26,8 +26,8 @@ def prepared(
   """
   _check_states(model)
   model = in_float32(model)
-  if quantization in TYPES:
-    model = _with_indices(model, quantization, float_io)
+  if mode.is_calibrated:
+    model = _with_indices(model, mode, float_io)
   return model
 
 
@@ -45,7 +45,7 @@ def _check_states(model: keras.Model) -> None:
 
 
 def _with_indices(
-  model: keras.Model, quantization: str, float_io: bool
+  model: keras.Model, mode: Quantization, float_io: bool
 ) -> keras.Model:
   """The model with whole numbers where it looks them up in tables.
 
@@ -54,7 +54,7 @@ def _with_indices(
   Raises:
     ValueError: an input is looked up, and is a number as well.
   """
-  if float_io and quantization == 'int8':
+  if float_io and mode.casts:
     return model
   graph, names = build_graph(model), []
   for tensor, name, whole, use in zip(
@@ -69,8 +69,8 @@ def _with_indices(
     if use.as_number or not whole.all():
       raise ValueError(
         f'Input {name!r} holds rows of a table and is read as a number too: '
-        f'the steps of {quantization!r} cannot hold both. Give the model an '
-        "int32 input, or pass `float_io=True` with 'int8'."
+        f'the steps of {mode.name!r} cannot hold both. Give the model an '
+        f'int32 input, or pass `float_io=True` with {with_casts()}.'
       )
     names.append(name)
   return with_whole_inputs(model, names) if names else model

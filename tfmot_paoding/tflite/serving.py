@@ -43,12 +43,21 @@ def operations(function: Any) -> set[str]:
   return {node.op for part in parts for node in part}
 
 
-def converter_of(model: keras.Model, function: Any) -> tf.lite.TFLiteConverter:
+def converter_of(
+  model: keras.Model,
+  function: Any,
+  kind: type[tf.lite.TFLiteConverter] = tf.lite.TFLiteConverter,
+) -> tf.lite.TFLiteConverter:
   """A converter of that function.
 
   It has a fraction of the work of `from_keras_model`, which also writes down
   all that training and other calls would need.
+
+  Args:
+    model: Whose weights the function reads.
+    function: What `serving` gave.
+    kind: The converter's class.
   """
   owner = tf.Module()
   owner.held = list(model.variables)
-  return tf.lite.TFLiteConverter.from_concrete_functions([function], owner)
+  return kind.from_concrete_functions([function], owner)

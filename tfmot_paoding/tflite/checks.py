@@ -1,0 +1,111 @@
+"""Whether a .tflite answers as its Keras model does."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from tfmot_paoding.compat import keras
+from tfmot_paoding.inputs.ranges import InputRange, input_boxes
+from tfmot_paoding.quantization import Quantization
+from tfmot_paoding.tflite.comparison import Comparison, compare_tflite
+from tfmot_paoding.tflite.litert import run_apart, run_tflite
+
+Array = np.ndarray
+
+# What is taken for a size that the model leaves open.
+_OPEN_SIZE = 32
+_FEW = 4  # of real numbers, where one wrong operator shows at once
+# The most that a file may be off in units of an output's own deviation (1 is
+# to say nothing), and the most of its answers that may be cut off in silence.
+_APART = 0.5
+_CUT = 0.01
+
+
+def check_answers(
+  model: keras.Model,
+  data: bytes,
+  mode: Quantization,
+  inputs: dict[str, Array],
+  stacklevel: int = 3,
+) -> None:
+  """Raises unless the flatbuffer gives what the Keras model gives.
+
+  Args:
+    model: The Keras model.
+    data: The flatbuffer.
+    mode: What numbers it holds.
+    inputs: What both are run on, by input name.
+    stacklevel: Of warnings.
+
+  Raises:
+    ValueError: it does not, or does not run.
+  """
+  # Kernels of real numbers have brought no process down.
+  run = run_apart if mode.has_steps else run_tflite
+  try:
+    found = compare_tflite(model, data, inputs, run)
+  except RuntimeError as error:
+    raise ValueError(
+      f'The converted model does not run in the interpreter: {error}'
+    ) from error
+  gap = found.mean if mode.is_calibrated else found.largest
+  if not gap <= mode.tolerance:
+    raise ValueError(
+      f'The converted model differs from the Keras model by {gap:.3g} of the '
+      f"outputs' spread, where {mode.name or 'float32'} explains "
+      f'{mode.tolerance:g}. Try another `quantization`, and see that '
+      '`input_range` is the range the model was trained on.'
+    )
+  _check_parts(found, mode, stacklevel + 1)
+
+
+def _check_parts(
+  found: Comparison, mode: Quantization, stacklevel: int
+) -> None:
+  """Raises or warns of what is lost of single outputs, and of their ends.
+
+  Raises:
+    ValueError: an output of numbers has become one and the same.
+  """
+  # Floats are as fine for what is small; steps of integers are not.
+  if mode.has_steps and not found.apart <= _APART:
+    text = (
+      f'The converted model hardly tells the answers of {found.where} apart: '
+      f"they differ from the Keras model's by {found.apart:.2g} of their own "
+      'deviation. One scale holds for a whole output, so that what is small '
+      'beside the rest of it is lost: give that an output layer of its own, '
+      'scale the outputs alike, or use another `quantization`.'
+    )
+    if found.is_number and mode.is_calibrated:
+      raise ValueError(text)
+    # Made-up inputs may all be one to a model whose real ones are not.
+    warnings.warn(text, stacklevel=stacklevel)
+  if found.cut > _CUT:
+    warnings.warn(
+      f'{found.cut:.0%} of the answers lie beyond what the converted model can '
+      'say: its ranges come from inputs that do not reach so far. Pass more of '
+      'them as `representative_data`, or none.',
+      stacklevel=stacklevel,
+    )
+
+
+def few_inputs(
+  model: keras.Model, input_range: InputRange, seed: int
+) -> dict[str, Array]:
+  """A few random inputs in the box, by input name."""
+  rng = np.random.default_rng(seed)
+  shapes = [
+    tuple(size or _OPEN_SIZE for size in tensor.shape[1:])
+    for tensor in model.inputs
+  ]
+  boxes = input_boxes(model, input_range, shapes)
+  return {
+    name: rng.uniform(box.low, box.high, (_FEW, *shape)).astype(
+      tensor.dtype.name
+    )
+    for name, box, shape, tensor in zip(
+      model.input_names, boxes, shapes, model.inputs, strict=True
+    )
+  }

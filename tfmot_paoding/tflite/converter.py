@@ -1,0 +1,135 @@
+"""A model's flatbuffer, by TensorFlow's converter."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import warnings
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+from tfmot_paoding.compat import keras
+from tfmot_paoding.quantization import Quantization, uncalibrated
+from tfmot_paoding.tflite.flatbuffer import TFLiteFile
+from tfmot_paoding.tflite.integers import (
+  PlainConverter,
+  check_ranges,
+  check_weights,
+  plain_file,
+  quantized_file,
+  ranged_file,
+  with_reach,
+)
+from tfmot_paoding.tflite.processes import EndedError
+from tfmot_paoding.tflite.representative import Representative
+from tfmot_paoding.tflite.serving import (
+  LOOPS,
+  converter_of,
+  operations,
+  serving,
+)
+
+
+def flatbuffer_of(
+  model: keras.Model,
+  mode: Quantization,
+  *,
+  drawn: Representative | None = None,
+  float_io: bool = False,
+  sparse: bool = False,
+) -> bytes:
+  """The flatbuffer.
+
+  Args:
+    model: The model, as `prepared` gives it.
+    mode: What numbers it shall hold.
+    drawn: Where the ranges of a calibrated mode come from.
+    float_io: Whether integers throughout take and give real numbers.
+    sparse: Whether to store zeros sparsely.
+
+  Raises:
+    ValueError: TFLite cannot express the model, or not in such numbers.
+  """
+  function = serving(model)
+  if not mode.is_calibrated:
+    with _explained(mode):
+      converter = converter_of(model, function)
+      data = _choose(converter, mode, sparse).convert()
+    if mode.has_narrow_weights:
+      check_weights(data, mode)
+    return data
+  if operations(function) & LOOPS:
+    _check_loops(function, model, mode)
+  with _explained(mode):
+    plain = plain_file(converter_of(model, function, PlainConverter), mode)
+    ranged = ranged_file(plain, drawn.ranging)
+  check_ranges(ranged)
+  ranged = with_reach(ranged, drawn.reach)
+  with _explained(mode):
+    return quantized_file(ranged, mode, float_io)
+
+
+@contextlib.contextmanager
+def _explained(mode: Quantization) -> Iterator[None]:
+  """Raises what the converter does in the words of this package.
+
+  Raises:
+    ValueError: TFLite cannot express the model.
+  """
+  with warnings.catch_warnings():
+    # Of TensorFlow's own use of its interpreter, and of integer modes that
+    # are given no statistics of inputs, which is what they are for.
+    warnings.filterwarnings('ignore', message='.*tf.lite.Interpreter is depr')
+    warnings.filterwarnings('ignore', message='Statistics for quantized inp')
+    try:
+      yield
+    except EndedError as error:
+      raise ValueError(
+        f'TensorFlow breaks down on integers for the model ({error}), as it '
+        'does on values that overflow, and on some operators that have none. '
+        'See that `input_range` is the range the model was trained on, or use '
+        f'{uncalibrated()} as `quantization`.'
+      ) from error
+    except Exception as error:  # the converter raises what it likes
+      raise ValueError(
+        'TFLite cannot express the model with `quantization` '
+        f'{mode.name!r}: {_gist(str(error))}'
+      ) from error
+
+
+def _check_loops(function, model: keras.Model, mode: Quantization) -> None:
+  """Raises where the quantizer would meet a loop: it breaks down on them."""
+  with _explained(mode):
+    plain = converter_of(model, function).convert()
+  if 'WHILE' in TFLiteFile(plain).operator_counts:
+    raise ValueError(
+      'TFLite has no integers for loops, as in GRU and SimpleRNN layers, but '
+      f'`quantization` is {mode.name!r}. Use {uncalibrated()}, or LSTM layers.'
+    )
+
+
+def _choose(
+  converter: tf.lite.TFLiteConverter,
+  mode: Quantization,
+  sparse: bool,
+) -> tf.lite.TFLiteConverter:
+  """Sets what a file of real numbers shall be like."""
+  if mode.name is not None:
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+  if sparse:
+    converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
+  if mode.has_narrow_weights:
+    converter.target_spec.supported_types = [tf.dtypes.as_dtype(mode.weights)]
+  return converter
+
+
+def _gist(text: str) -> str:
+  """What a converter's message says of operators, or its first lines."""
+  lines = [line.strip() for line in text.splitlines() if line.strip()]
+  named = [
+    line
+    for line in lines
+    if re.match(r'(TF Select|Custom|Flex) ops?:|.*neither a custom op', line)
+  ]
+  return ' '.join(named or lines[:3])[:500]
