@@ -9,9 +9,12 @@ print(profile.bytes, profile.macs, profile.peak_activation_bytes)
 paoding.write_c_array(data, 'g_net', arena_bytes=16384)  # g_net.cc, g_net.h
 ```
 
-`quantization` is None or another name of `QUANTIZATIONS`, a table that says what
-each is. Integers throughout ('int8', 'int16x8') need ranges of activations, and so inputs: these are recalled from the
-model or drawn from a prior, unless you have some (`representative_data=`).
+`quantization` is None or another name of `QUANTIZATIONS`, a table that says
+what each is; phones run files of all, microcontrollers those of `on_micro`.
+Integers throughout ('int8', 'int16x8') need ranges of activations, and so
+inputs: these are recalled from the model or drawn from a prior, unless you have
+some (`representative_data=`). What takes the ranges and writes the integers,
+and the interpreter that checks them, run in processes of their own.
 
 Every conversion is run beside the Keras model and refused if it differs by more
 than quantization explains; `compare_tflite` gives the differences. Stripped
@@ -29,7 +32,8 @@ sequences.
 `pip install 'tfmot_paoding[micro]'` brings the interpreters that run on
 devices, LiteRT and tflite-micro (a pre-release). With it, `profile_tflite`
 measures the tensor arena, names the operators that tflite-micro lacks, and
-`write_c_array` recommends an arena.
+`write_c_array` recommends an arena. If you know what the device has rather than
+a sparsity, `paoding.prune_to_budget` finds the least pruning whose file fits.
 
 TFMOT's other tools work on the stripped or compact model, and removed units
 stay removed: quantization-aware training (`quantize_model`),
