@@ -112,3 +112,61 @@ def test_sizes_must_fit(shape):
 def test_several_inputs_are_named():
   with pytest.raises(ValueError, match='as a dict of'):
     paoding.report.count_macs(nested(), (7, 6, 2))
+
+
+@pytest.mark.parametrize(
+  'function',
+  [
+    lambda m: paoding.prune(m, 0.5, verbose=0),
+    lambda m: paoding.prune(m, budget=paoding.Budget(macs=10), verbose=0),
+    lambda m: paoding.run_schedule(paoding.prune_low_saliency(m), verbose=0),
+    lambda m: paoding.recall_inputs(m, 2),
+    lambda m: paoding.inputs.draw_samples(m, (0.0, 1.0), 2),
+    lambda m: paoding.pruning.compare_answers(m, m, (0.0, 1.0)),
+    lambda m: paoding.convert_to_tflite(m, 'int8'),
+    lambda m: paoding.training.distill(m, m, verbose=0),
+    paoding.report.count_macs,
+  ],
+)
+def test_who_needs_sizes_says_how_to_fix_them(function):
+  with pytest.raises(ValueError, match='leaves sizes open') as caught:
+    function(open_sizes())
+  for advice in ('`input_shape=(96, 96, 2)`', 'with_input_shape(model, (96'):
+    assert advice in str(caught.value)
+
+
+def test_samples_of_other_sizes_say_it_too():
+  model = open_sizes()
+  x = np.zeros((2, 9, 8, 2), np.float32)
+  with pytest.raises(ValueError, match='inputs.with_input_shape'):
+    paoding.robustness.fgsm(model, x, [0, 1], 0.1, (0.0, 1.0))
+  fixed = paoding.inputs.with_input_shape(model, (9, 8, 2))
+  found = paoding.robustness.fgsm(fixed, x, [0, 1], 0.1, (0.0, 1.0))
+  assert found.shape == x.shape
+
+
+@pytest.mark.parametrize('method', ['saliency', 'reconstruction'])
+def test_pruning_fixes_sizes(method):
+  settings = {'input_shape': (9, 8, 2), 'input_range': (0.0, 1.0)}
+  small = paoding.prune(
+    open_sizes(), 0.5, method, verbose=0, distillation=False, **settings
+  )
+  assert small.input_shape == (None, 9, 8, 2)
+  wrapped = paoding.prune_low_saliency(open_sizes(), None, method, **settings)
+  assert wrapped.input_shape == (None, 9, 8, 2)
+  with pytest.raises(ValueError, match='`input_shape` must fit'):
+    paoding.prune(open_sizes(), 0.5, verbose=0, input_shape=(9, 8, 3))
+
+
+def test_methods_that_draw_nothing_leave_sizes_open():
+  with pytest.warns(UserWarning, match='nothing could be drawn'):
+    small = paoding.prune(open_sizes(), 0.5, 'saliency', verbose=0)
+  assert small.input_shape == (None, None, None, 2)
+  wrapped = paoding.prune_low_saliency(open_sizes(), None, 'saliency')
+  with pytest.warns(UserWarning, match='nothing could be drawn'):
+    history = paoding.run_schedule(wrapped, verbose=0)
+  assert history.verdict is None
+  x = np.random.default_rng(0).uniform(0, 1, (8, 9, 8, 2)).astype(np.float32)
+  wrapped = paoding.prune_low_saliency(open_sizes())
+  history = paoding.run_schedule(wrapped, verbose=0, calibration_data=x)
+  assert '8 unlabelled inputs' in history.verdict.inputs

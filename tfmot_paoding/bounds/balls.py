@@ -61,7 +61,8 @@ def as_inputs(x: Any, shapes: Sequence[Shape]) -> list[Array]:
     if part.ndim != len(shape) + 1 or part.shape[1:] != tuple(shape):
       raise ValueError(
         f'Samples must have shape (batch, {", ".join(map(str, shape))}), but '
-        f'got {part.shape}.'
+        f'got {part.shape}. Of a model that leaves sizes open, fix them first: '
+        'tfmot_paoding.inputs.with_input_shape(model, shape of a sample).'
       )
     if not np.all(np.isfinite(part)):
       raise ValueError('Samples hold NaN or infinite values.')

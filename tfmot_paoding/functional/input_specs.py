@@ -93,12 +93,3 @@ def unknown_shape(model: Any) -> ValueError:
     '32)}`; of a tf_keras model, or one of one argument, calling it once on a '
     'batch of inputs does as well.'
   )
-
-
-def known_shape(model: Any) -> ValueError:
-  """The error for a shape that is given where a model says its own."""
-  return ValueError(
-    f'`input_shape` is for subclassed models that were not called yet, but '
-    f'{getattr(model, "name", model)!r} is none: leave it away. A Sequential '
-    'model without an input takes model.build((None, *input_shape)).'
-  )

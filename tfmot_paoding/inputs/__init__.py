@@ -37,6 +37,7 @@ from tfmot_paoding.inputs.sheet import draw_sheet
 from tfmot_paoding.inputs.spectra import SpectralPrior
 from tfmot_paoding.inputs.strokes import StrokesPrior
 from tfmot_paoding.inputs.teacher_choice import choose_samples
+from tfmot_paoding.network.input_shapes import with_input_shape
 
 __all__ = [
   'NAMED_PRIORS',
@@ -54,4 +55,5 @@ __all__ = [
   'draw_samples',
   'draw_sheet',
   'recall_inputs',
+  'with_input_shape',
 ]

@@ -29,6 +29,7 @@ from tfmot_paoding.network.graph import (
   check_model,
   unwrapped,
 )
+from tfmot_paoding.network.input_shapes import check_sizes
 from tfmot_paoding.network.outputs import heads_of
 from tfmot_paoding.numerics.intervals import Interval
 from tfmot_paoding.progress import progress_bar
@@ -153,7 +154,7 @@ class _Recall:
     graph = build_graph(copy)
     copy_weights(build_graph(model), graph)
     self._heads = heads_of(graph, task)
-    _check_sizes(copy)
+    check_sizes(copy, 'inputs cannot be recalled without them')
     self._shapes = [graph.shapes[value] for value in graph.inputs]
     self._boxes = [
       Interval(box.low.astype(np.float32), box.high.astype(np.float32))
@@ -368,12 +369,3 @@ def _norms(graph: Graph) -> list[keras.layers.Layer]:
     for layer in graph.layers.values()
     if isinstance(layer, keras.layers.BatchNormalization)
   ]
-
-
-def _check_sizes(model: keras.Model) -> None:
-  for tensor in model.inputs:
-    if None in tensor.shape[1:]:
-      raise ValueError(
-        f'Input {tensor.name!r} has shape {tuple(tensor.shape)}: a size that '
-        'is not known. Build the model with a fixed input shape.'
-      )

@@ -28,6 +28,7 @@ from tfmot_paoding.inputs.teacher_choice import choose_samples
 from tfmot_paoding.inputs.user_data import calibration_samples
 from tfmot_paoding.network.costs import graph_macs
 from tfmot_paoding.network.graph import build_graph
+from tfmot_paoding.network.input_shapes import check_sizes
 from tfmot_paoding.numerics.intervals import Interval
 from tfmot_paoding.ops import Shape
 
@@ -79,6 +80,7 @@ def draw_samples(
       resolve_with_data(model, input_range, data)
     found = calibration_samples(model, data, count)
     return with_answers(model, found, '`calibration_data`')
+  check_sizes(model, 'inputs cannot be drawn without them')
   input_range = resolve_range(model, input_range)
   found = recalled_samples(model, input_range, seed, prior, verbose, count)
   if found is None:

@@ -13,7 +13,6 @@ import tensorflow as tf
 from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
 from tfmot_paoding.functional import answers, tracing
-from tfmot_paoding.functional.input_specs import known_shape
 from tfmot_paoding.functional.layer_names import SafeNames, name_apart
 from tfmot_paoding.functional.own_training import warn_of_own_training
 from tfmot_paoding.functional.subclassed import (
@@ -29,6 +28,7 @@ from tfmot_paoding.keras3.layers import (
   no_counterpart,
 )
 from tfmot_paoding.keras3.operations import convert_operation
+from tfmot_paoding.network.input_shapes import with_input_shape
 
 # What tf_keras and TensorFlow raise at arguments that they do not take.
 _CALL_ERRORS = (TypeError, AttributeError, ValueError, tf.errors.OpError)
@@ -45,7 +45,8 @@ def from_keras3(model: Any, input_shape: Any = None) -> keras.Model:
       a subclassed one whose `call` is made of layers and functions, which is
       traced. A tf_keras model is returned as it is.
     input_shape: Of one sample, where a subclassed model was not built or
-      called yet, as `from_subclassed` takes it.
+      called yet, as `from_subclassed` takes it; the sizes that another one
+      leaves open, which are fixed.
 
   Returns:
     The tf_keras model, not compiled.
@@ -63,8 +64,6 @@ def from_keras3(model: Any, input_shape: Any = None) -> keras.Model:
 
   replay = _Replay()
   if not (isinstance(model, keras3.Model) and keras3_tracing.is_traced(model)):
-    if input_shape is not None:
-      raise known_shape(model)
     with keras3_tracing.undisturbed(model):
       converted = replay.model(model)
     structure = getattr(model, '_functional', model)._inputs_struct
@@ -78,7 +77,9 @@ def from_keras3(model: Any, input_shape: Any = None) -> keras.Model:
   replay.set_trainable()
   replay.warn(model)
   _compare(model, converted, arguments, replay)
-  return converted
+  if keras3_tracing.is_traced(model):
+    return converted
+  return with_input_shape(converted, input_shape)
 
 
 def is_keras3_model(thing: Any) -> bool:
@@ -95,16 +96,19 @@ def as_tf_keras(model: Any, input_shape: Any = None) -> Any:
 
   Keras 3 models converted, subclassed models traced, anything else as it is.
 
+  Args:
+    model: What it was given.
+    input_shape: Of one sample: what a subclassed model takes, or the sizes
+      that another one leaves open, which are fixed.
+
   Raises:
-    ValueError: an input shape is given for a model that says its own.
+    ValueError: the shape does not fit the model.
   """
   if compat.is_keras3(model):
     return from_keras3(model, input_shape)
   if is_subclassed(model):
     return from_subclassed(model, input_shape)
-  if input_shape is not None:
-    raise known_shape(model)
-  return model
+  return model if input_shape is None else with_input_shape(model, input_shape)
 
 
 class _Replay:

@@ -59,17 +59,25 @@ def open_inputs(model: keras.Model) -> dict[str, Shape]:
   }
 
 
-def check_sizes(model: keras.Model) -> None:
+def check_sizes(
+  model: keras.Model, why: str = 'what a model costs depends on them'
+) -> None:
   """Raises where a model leaves sizes open.
+
+  Args:
+    model: The model.
+    why: What cannot be done without them.
 
   Raises:
     ValueError: it does; the message says how to fix them.
   """
   for name, shape in open_inputs(model).items():
     raise ValueError(
-      f'The input {name!r} of shape {shape} leaves sizes open, and what a '
-      'model costs depends on them. Pass the sizes that it will be used '
-      f'with, such as `input_shape={_example(shape)}`.'
+      f'The input {name!r} of shape {shape} leaves sizes open, and {why}. Fix '
+      'those that it will be used with: '
+      f'`input_shape={_example(shape)}` where a function takes it, or '
+      'tfmot_paoding.inputs.with_input_shape(model, '
+      f'{_example(shape)}) before.'
     )
 
 

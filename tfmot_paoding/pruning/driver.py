@@ -66,7 +66,8 @@ class History:
       name of its first layer; rounding down makes the difference.
     verdict: How the pruned model answers beside the original, and on whose
       inputs; None in `fit`, where weights train as well, and for a run that
-      was resumed where the original is not known.
+      was resumed where the original is not known, or whose inputs are of open
+      sizes.
   """
 
   step: list[int] = dataclasses.field(default_factory=list)

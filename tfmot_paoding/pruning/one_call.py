@@ -44,7 +44,10 @@ from tfmot_paoding.network.graph import (
   read_params,
 )
 from tfmot_paoding.network.groups import Group, find_groups
-from tfmot_paoding.network.input_shapes import check_sizes, with_input_shape
+from tfmot_paoding.network.input_shapes import (
+  check_sizes,
+  open_inputs,
+)
 from tfmot_paoding.network.outputs import heads_of
 from tfmot_paoding.progress import progress_bar
 from tfmot_paoding.pruning.budget import Budget, Fitted, fit_budget
@@ -124,7 +127,8 @@ def prune_low_saliency(
       (multiply-accumulates) that a unit takes.
     floor: The fraction of each group's units that 'global' leaves at least.
     input_shape: Of one sample, where a subclassed model was not built or
-      called yet, as `from_subclassed` takes it.
+      called yet, as `from_subclassed` takes it; the sizes that another one
+      leaves open, such as (96, 96, 3), which the result then has.
     **blocks: `block_size`, `block_pooling_type` and `sparsity_m_by_n` of
       TFMOT's function are refused: they speak of single weights, and here whole
       units go. Both go together one after the other: see `PruneLowSaliency`.
@@ -252,7 +256,8 @@ def run_schedule(
     history.verdict = _verdict(
       driver, before, wrapped, calibration_data, prior, verbose
     )
-    warn_of_few_answers(history.verdict, stacklevel=2, fits=driver.fits)
+    if history.verdict is not None:
+      warn_of_few_answers(history.verdict, stacklevel=2, fits=driver.fits)
   return history
 
 
@@ -301,8 +306,19 @@ def _verdict(
   data: Any,
   prior: Any,
   verbose: int | str,
-) -> Verdict:
-  """How the pruned model answers; recalled inputs are not recalled twice."""
+) -> Verdict | None:
+  """How the pruned model answers; recalled inputs are not recalled twice.
+
+  None where the model leaves sizes open and there are no data.
+  """
+  if data is None and open_inputs(original):
+    warnings.warn(
+      f'{original.name!r} leaves sizes of its inputs open, so that nothing '
+      'could be drawn to compare answers on. Pass unlabelled inputs of your '
+      'own (`calibration_data`), or fix the sizes by `input_shape`.',
+      stacklevel=4,
+    )
+    return None
   if driver.samples is not None and data is None and recalls(original, prior):
     samples = [x[:_JUDGED] for x in driver.samples]
     return judged(original, pruned, samples, None, prior)
@@ -406,7 +422,9 @@ def prune(
     prior,
     distillation,
   )
-  warn_of_few_answers(verdict(), 2, distilled, get_method(method).needs_samples)
+  said = verdict()
+  if said is not None:
+    warn_of_few_answers(said, 2, distilled, get_method(method).needs_samples)
   return small
 
 
@@ -424,7 +442,7 @@ def _prune(
   calibration_data: Any,
   prior: Any,
   distillation: bool | DistillSettings | None,
-) -> tuple[keras.Model, Callable[[], Verdict], bool]:
+) -> tuple[keras.Model, Callable[[], Verdict | None], bool]:
   """The compact model, what gives its verdict, and whether it was distilled."""
   if isinstance(sparsity, Mapping):
     schedule = {
@@ -471,7 +489,7 @@ def _prune(
     by_default=distillation is None,
   )
 
-  def verdict() -> Verdict:
+  def verdict() -> Verdict | None:
     return _verdict(driver, model, small, calibration_data, prior, verbose)
 
   return small, verdict, distilled
@@ -575,7 +593,7 @@ def prune_to_budget(
     TypeError: `model` is not a Keras model.
     ValueError: as `prune_low_saliency`; or the model leaves sizes open.
   """
-  model = with_input_shape(as_tf_keras(model), input_shape)
+  model = as_tf_keras(model, input_shape)
   check_sizes(model)
   if not isinstance(budget, Budget):
     raise ValueError(f'`budget` must be a Budget, but got {budget!r}.')

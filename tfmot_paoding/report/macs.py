@@ -8,7 +8,7 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.network.costs import graph_macs
 from tfmot_paoding.network.graph import build_graph
-from tfmot_paoding.network.input_shapes import check_sizes, with_input_shape
+from tfmot_paoding.network.input_shapes import check_sizes
 
 
 def count_macs(model: keras.Model, input_shape: Any = None) -> int:
@@ -28,6 +28,6 @@ def count_macs(model: keras.Model, input_shape: Any = None) -> int:
     ValueError: it is subclassed or not built, leaves sizes open, or
       `input_shape` does not fit it.
   """
-  model = with_input_shape(as_tf_keras(model), input_shape)
+  model = as_tf_keras(model, input_shape)
   check_sizes(model)
   return graph_macs(build_graph(model))
