@@ -10,7 +10,9 @@ import tensorflow as tf
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.prior import Prior, prior_samples
 from tfmot_paoding.methods.consumer_fits import FitSettings, Fitting
-from tfmot_paoding.methods.group_view import GroupView, NetworkView
+from tfmot_paoding.methods.group_edit import GroupEdit
+from tfmot_paoding.methods.group_view import GroupView
+from tfmot_paoding.methods.network_view import NetworkView
 from tfmot_paoding.network.graph import build_graph, read_params
 from tfmot_paoding.network.groups import find_groups
 from tfmot_paoding.numerics import activations
@@ -135,13 +137,18 @@ def assert_inside(values, bounds, axis=0) -> None:
 
 def group_view(model, index=0, low=-1.0, high=1.0) -> GroupView:
   """The view of one group of a model with all its units alive."""
+  return group_edit(model, index, low, high).view
+
+
+def group_edit(model, index=0, low=-1.0, high=1.0) -> GroupEdit:
+  """An edit of one group of a model with all its units alive."""
   graph = build_graph(model)
   group = find_groups(graph).groups[index]
   params, boxes = read_params(graph), box(graph, low, high)
   network = NetworkView(
     graph, params, boxes, fitting=fitting(model, graph, params, boxes)
   )
-  return GroupView(network, group, np.ones(group.size, bool))
+  return GroupEdit(network, group, np.ones(group.size, bool))
 
 
 def fitting(model, graph, params, boxes, **settings) -> Fitting:

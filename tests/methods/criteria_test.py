@@ -15,7 +15,11 @@ from tests import testing
 from tfmot_paoding.bounds.whole_range import propagate, propagate_change
 from tfmot_paoding.compat import keras
 from tfmot_paoding.methods import criteria as lib
+from tfmot_paoding.methods.group_view import view_group
+from tfmot_paoding.methods.memory import Memory
+from tfmot_paoding.methods.network_view import NetworkView
 from tfmot_paoding.network.graph import build_graph, read_params
+from tfmot_paoding.network.groups import find_groups
 from tfmot_paoding.numerics.intervals import Interval
 
 ALL = {
@@ -357,9 +361,10 @@ def test_the_pool_is_the_nearest_partners():
 
 
 def test_removed_units_are_no_partners():
-  view = testing.group_view(testing.mlp((5, 8, 6, 3)))
+  edit = testing.group_edit(testing.mlp((5, 8, 6, 3)))
+  view = edit.view
   nearest = lib.IntervalImpact().scores(view, np.array([0])).argmin()
-  view.remove(int(nearest))
+  edit.remove(int(nearest))
   found = lib.IntervalImpact().scores(view, np.array([0]))
   assert np.isinf(found[0, nearest])
   assert np.isfinite(found).sum() == 1
@@ -434,10 +439,12 @@ def test_ward_is_the_growth_of_the_spread_within_clusters():
     return np.square(points - points.mean(0)).sum()
 
   means = np.array([points.mean(0) for points in clusters])
-  view = testing.group_view(
-    testing.two_layer(means.T, np.zeros(3), np.ones((3, 2)))
-  )
-  view.masses = np.array([1.0, 2.0, 3.0])
+  model = testing.two_layer(means.T, np.zeros(3), np.ones((3, 2)))
+  graph = build_graph(model)
+  (group,) = find_groups(graph).groups
+  memory = Memory({group.name: np.array([1.0, 2.0, 3.0])})
+  network = NetworkView(graph, read_params(graph), testing.box(graph), memory)
+  view = view_group(network, group, np.ones(3, bool))
   found = lib.Ward().scores(view, np.arange(3))
   for i in range(3):
     for j in set(range(3)) - {i}:

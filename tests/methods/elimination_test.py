@@ -302,16 +302,16 @@ def test_groups_of_tied_layers_are_fitted_in_every_consumer():
   x = _layers.Add()([x, y])
   x = _layers.Dense(3, name='end')(_layers.GlobalAveragePooling2D()(x))
   model = testing.fill(keras.Model(inputs, x))
-  view = testing.group_view(model)
+  edit = testing.group_edit(model)
   group = find_groups(build_graph(model)).groups[0]
-  assert len(view.fits) == len(group.consumers) == 2
-  before = view.consumer_kernels()
-  view.eliminate(2)
-  view.remove(2)
-  after = view.consumer_kernels()
+  assert len(edit.view.fits) == len(group.consumers) == 2
+  before = edit.consumer_kernels()
+  edit.eliminate(2)
+  edit.remove(2)
+  after = edit.consumer_kernels()
   for ref in before:
     assert not np.allclose(before[ref], after[ref])
-  assert len(view.consumer_biases()) == 2
+  assert len(edit.consumer_biases()) == 2
 
 
 def test_cheap_networks_are_fitted_on_more_samples():

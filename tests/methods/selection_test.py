@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests import testing
-from tfmot_paoding.methods.compensation import Merge
+from tfmot_paoding.methods.compensation import Compensation, Merge
 from tfmot_paoding.methods.criteria import (
   Criterion,
   IntervalImpact,
@@ -16,12 +16,16 @@ from tfmot_paoding.methods.criteria import (
   PairSaliency,
   criteria,
 )
+from tfmot_paoding.methods.named import Method
+from tfmot_paoding.methods.plan import make_plan
 from tfmot_paoding.methods.selection import (
   Annealing,
   Greedy,
   Ranking,
   selections,
 )
+from tfmot_paoding.network.graph import build_graph, read_params
+from tfmot_paoding.network.groups import find_groups
 
 SELECTIONS = {
   **{name: selections.get(name) for name in selections.names()},
@@ -31,21 +35,22 @@ SELECTIONS = {
 }
 
 
-def view_of(seed=0, size=10):
-  return testing.group_view(testing.mlp((6, size, 5, 3), seed=seed))
+def edit_of(seed=0, size=10):
+  return testing.group_edit(testing.mlp((6, size, 5, 3), seed=seed))
 
 
-def run(selection, criterion, budget, seed=0, view=None):
+def run(selection, criterion, budget, seed=0, edit=None):
   """Carries out what a selection proposes; the removals in order."""
-  view = view_of() if view is None else view
+  edit = edit_of() if edit is None else edit
+  view = edit.view
   rng = np.random.default_rng(seed)
   removed = []
   for unit, partner in selection.propose(view, criterion, budget, rng):
     assert view.alive[unit]
     assert partner == -1 or (view.alive[partner] and partner != unit)
-    view.changed = np.zeros(0, int)
-    Merge().absorb(view, unit, partner)
-    view.remove(unit)
+    edit.begin()
+    Merge().absorb(edit, unit, partner)
+    edit.remove(unit)
     removed.append((unit, partner))
   return removed
 
@@ -67,12 +72,12 @@ def test_same_seed_same_plan(name):
 
 @pytest.mark.parametrize('name', SELECTIONS)
 def test_all_units_alike_still_go(name):
-  model = testing.two_layer(np.ones((3, 6)), np.zeros(6), np.ones((6, 2)))
-  for dead in (False, True):
-    view = testing.group_view(model)
-    if dead:
-      view.outgoing[:] = 0
-    removed = run(SELECTIONS[name], IntervalImpact(), 5, view=view)
+  for weight in (1.0, 0.0):
+    model = testing.two_layer(
+      np.ones((3, 6)), np.zeros(6), np.full((6, 2), weight)
+    )
+    edit = testing.group_edit(model)
+    removed = run(SELECTIONS[name], IntervalImpact(), 5, edit=edit)
     assert len({unit for unit, _ in removed}) == 5
 
 
@@ -82,8 +87,9 @@ def test_configs_make_a_round_trip(name):
   assert selections.get(config) == SELECTIONS[name]
 
 
-def slow_greedy(view, criterion, budget):
+def slow_greedy(edit, criterion, budget):
   """Scores everything again before every removal."""
+  view = edit.view
   removed = []
   for _ in range(budget):
     alive = np.flatnonzero(view.alive)
@@ -97,8 +103,8 @@ def slow_greedy(view, criterion, budget):
         if i != j and scores[j, i] < best[0]:
           best = (scores[j, i], j, i)
     _, unit, partner = best
-    Merge().absorb(view, unit, partner)
-    view.remove(unit)
+    Merge().absorb(edit, unit, partner)
+    edit.remove(unit)
     removed.append((int(unit), int(partner)))
   return removed
 
@@ -108,14 +114,14 @@ def slow_greedy(view, criterion, budget):
 )
 @pytest.mark.parametrize('seed', range(4))
 def test_greedy_matches_scoring_everything_again(criterion, seed):
-  fast = run(Greedy(), criterion, 8, view=view_of(seed))
-  assert fast == slow_greedy(view_of(seed), criterion, 8)
+  fast = run(Greedy(), criterion, 8, edit=edit_of(seed))
+  assert fast == slow_greedy(edit_of(seed), criterion, 8)
 
 
 def test_ties_go_to_the_lowest_number():
   model = testing.two_layer(np.ones((3, 4)), np.zeros(4), np.ones((4, 2)))
-  view = testing.group_view(model)
-  removed = run(Greedy(), PairSaliency(), 3, view=view)
+  edit = testing.group_edit(model)
+  removed = run(Greedy(), PairSaliency(), 3, edit=edit)
   assert removed == [(0, 1), (1, 2), (2, 3)]
 
 
@@ -141,8 +147,9 @@ def test_chance_depends_on_the_seed():
   assert len(plans) > 1
 
 
-def slow_annealing(view, criterion, settings, budget, rng):
+def slow_annealing(edit, criterion, settings, budget, rng):
   """The walk as it is described, everything scored again at every look."""
+  view = edit.view
 
   def lowest(one):
     scores = one.scores(view, np.arange(view.size))
@@ -174,8 +181,8 @@ def slow_annealing(view, criterion, settings, budget, rng):
       rejected.clear()
       unit = min(costs, key=lambda j: (costs[j][0], j))
     last, partner = costs[unit]
-    Merge().absorb(view, unit, partner)
-    view.remove(unit)
+    Merge().absorb(edit, unit, partner)
+    edit.remove(unit)
     removed.append((unit, partner))
   return removed
 
@@ -190,9 +197,9 @@ def test_annealing_matches_the_walk_as_described(
 ):
   for seed in range(3):
     settings = Annealing(candidates, temperature)
-    fast = run(settings, criterion, 8, seed, view_of(seed))
+    fast = run(settings, criterion, 8, seed, edit_of(seed))
     rng = np.random.default_rng(seed)
-    assert fast == slow_annealing(view_of(seed), criterion, settings, 8, rng)
+    assert fast == slow_annealing(edit_of(seed), criterion, settings, 8, rng)
 
 
 @pytest.mark.parametrize('temperature', [0.5, 1.0, 4.0])
@@ -253,11 +260,37 @@ def test_a_negative_temperature_is_refused():
 
 
 def test_a_ranking_knows_who_stays():
-  view = view_of()
+  view = edit_of().view
   scores = Norm().scores(view, np.arange(10))
   order = np.argsort(scores)
+  assert Ranking.at_once
   proposals = Ranking().propose(view, Norm(), 4, np.random.default_rng(0))
   assert [unit for unit, _ in proposals] == order[:4].tolist()
-  np.testing.assert_array_equal(
-    np.flatnonzero(view.staying), np.sort(order[4:])
+
+
+def test_who_stays_is_known_from_the_first_removal_on():
+  """A step by a ranking: compensations see who stays, whatever goes first."""
+  seen = []
+
+  class Watching(Compensation):
+    def absorb(self, edit, removed, kept):
+      seen.append((removed, np.flatnonzero(edit.view.staying).tolist()))
+      return -1
+
+  model = testing.mlp((6, 10, 5, 3))
+  graph = build_graph(model)
+  groups, params = find_groups(graph).groups[:1], read_params(graph)
+  make_plan(
+    graph,
+    groups,
+    params,
+    {groups[0].name: np.ones(10, bool)},
+    {groups[0].name: 4},
+    Method('norm', 'ranking', Watching()),
+    testing.box(graph),
+    np.random.default_rng(0),
   )
+  gone = [unit for unit, _ in seen]
+  assert len(gone) == 4
+  for _, staying in seen:
+    assert staying == sorted(set(range(10)) - set(gone))

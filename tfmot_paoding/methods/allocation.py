@@ -12,7 +12,9 @@ from tfmot_paoding.layers.base import Path
 from tfmot_paoding.methods.consumer_fits import Fitting
 from tfmot_paoding.methods.criteria import IntervalImpact, PairSaliency
 from tfmot_paoding.methods.elimination import combined_costs
-from tfmot_paoding.methods.group_view import GroupView, NetworkView
+from tfmot_paoding.methods.group_view import GroupView, view_group
+from tfmot_paoding.methods.memory import Memory
+from tfmot_paoding.methods.network_view import NetworkView
 from tfmot_paoding.methods.plan import units_to_remove
 from tfmot_paoding.methods.selection import ScoreTable
 from tfmot_paoding.network.costs import COSTS, unit_costs
@@ -69,7 +71,7 @@ def allocate(
   params: Params,
   alive: Mapping[Path, Array],
   boxes: Sequence[Interval],
-  memory: dict | None = None,
+  memory: Memory | None = None,
   fitting: Fitting | None = None,
 ) -> dict[Path, int]:
   """How many units each group shall have lost in all, under a global scope.
@@ -82,7 +84,7 @@ def allocate(
     params: Its current weights.
     alive: Which units each group still has, by group name.
     boxes: Bounds of each input.
-    memory: As in `NetworkView`.
+    memory: What is kept from one step to the next.
     fitting: Moments, for methods that fit: units are then weighed by the
       measured reconstruction error that is left when they are gone.
 
@@ -96,7 +98,7 @@ def allocate(
     return gone
   costs = unit_costs(graph, list(groups), params, alive, allocation.cost)
   network = NetworkView(graph, params, boxes, memory, fitting)
-  views = [GroupView(network, group, alive[group.name]) for group in groups]
+  views = [view_group(network, group, alive[group.name]) for group in groups]
   rooms = [
     min(max(allocation.most(group.size) - gone[group.name], 0), wanted)
     for group in groups

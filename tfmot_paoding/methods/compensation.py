@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from tfmot_paoding.methods.group_edit import GroupEdit
 from tfmot_paoding.methods.group_view import GroupView
 from tfmot_paoding.registry import Configurable, Registry
 
@@ -17,7 +18,7 @@ class Compensation(Configurable):
   the registry and hold each class to its word. Nothing said, nothing claimed.
 
   Attributes:
-    needs_samples: Whether it looks at `view.fits`.
+    needs_samples: Whether it looks at `edit.view.fits`, or re-fits.
     twins_are_exact: Whether the network's function stays what it was where a
       removed unit equals one that is kept.
     moves_units: Whether kept units are changed themselves: their incoming
@@ -28,11 +29,11 @@ class Compensation(Configurable):
   twins_are_exact = False
   moves_units = False
 
-  def absorb(self, view: GroupView, removed: int, kept: int) -> int:
+  def absorb(self, edit: GroupEdit, removed: int, kept: int) -> int:
     """Changes the kept units' outgoing weights before a unit is taken out.
 
     Args:
-      view: The group; change it by `view.absorb`.
+      edit: The group: change it by `edit.absorb`, read `edit.view`.
       removed: The unit that goes.
       kept: The unit that the selection would have absorb it, or -1.
 
@@ -41,11 +42,11 @@ class Compensation(Configurable):
     """
     raise NotImplementedError
 
-  def finish(self, view: GroupView) -> None:
+  def finish(self, edit: GroupEdit) -> None:
     """Called once after the last removal of a step.
 
     Args:
-      view: The group without the removed units.
+      edit: The group without the removed units.
     """
 
 
@@ -58,9 +59,9 @@ register_compensation = compensations.register
 class NoCompensation(Compensation):
   """The removed unit's output is simply missing."""
 
-  def absorb(self, view: GroupView, removed: int, kept: int) -> int:
+  def absorb(self, edit: GroupEdit, removed: int, kept: int) -> int:
     """Nothing changes."""
-    del view, removed, kept
+    del edit, removed, kept
     return -1
 
 
@@ -77,11 +78,11 @@ class Merge(Compensation):
 
   twins_are_exact = True
 
-  def absorb(self, view: GroupView, removed: int, kept: int) -> int:
+  def absorb(self, edit: GroupEdit, removed: int, kept: int) -> int:
     """The partner's outgoing weights grow by the removed unit's."""
     if kept < 0:
-      kept = _nearest(view, removed)
-    view.absorb(removed, kept)
+      kept = _nearest(edit.view, removed)
+    edit.absorb(removed, kept)
     return kept
 
 
@@ -90,11 +91,11 @@ class Merge(Compensation):
 class MergeLive(Merge):
   """`merge`, but a unit that gives 0 for every input just goes: exact."""
 
-  def absorb(self, view: GroupView, removed: int, kept: int) -> int:
+  def absorb(self, edit: GroupEdit, removed: int, kept: int) -> int:
     """As `merge` for units that are not silent."""
-    if view.silent[removed]:
+    if edit.view.silent[removed]:
       return -1
-    return super().absorb(view, removed, kept)
+    return super().absorb(edit, removed, kept)
 
 
 @compensations.register('scaled_merge')
@@ -121,16 +122,17 @@ class ScaledMerge(Compensation):
         f'`threshold` must lie in [-1, 1], but got {self.threshold}.'
       )
 
-  def absorb(self, view: GroupView, removed: int, kept: int) -> int:
+  def absorb(self, edit: GroupEdit, removed: int, kept: int) -> int:
     """The most similar unit's outgoing weights grow."""
     del kept
+    view = edit.view
     cosines = np.where(_partners(view, removed), view.cosines(removed), -2.0)
     kept = int(np.argmax(cosines))
     if cosines[kept] < self.threshold:
       return -1
     sizes = view.point_sizes
     if sizes[kept] > 0:
-      view.absorb(removed, kept, sizes[removed] / sizes[kept])
+      edit.absorb(removed, kept, sizes[removed] / sizes[kept])
     return kept
 
 
@@ -155,10 +157,10 @@ class WeightSpace(Compensation):
     if not self.ridge > 0:
       raise ValueError(f'`ridge` must be positive, but got {self.ridge}.')
 
-  def absorb(self, view: GroupView, removed: int, kept: int) -> int:
+  def absorb(self, edit: GroupEdit, removed: int, kept: int) -> int:
     """Every consumer is re-fitted; no one unit stands for the removed one."""
     del kept
-    view.eliminate_by_weights(removed, self.ridge)
+    edit.eliminate_by_weights(removed, self.ridge)
     return -1
 
 
@@ -175,11 +177,11 @@ class Folding(Compensation):
   twins_are_exact = True
   moves_units = True
 
-  def absorb(self, view: GroupView, removed: int, kept: int) -> int:
+  def absorb(self, edit: GroupEdit, removed: int, kept: int) -> int:
     """The partner moves and takes over."""
     if kept < 0:
-      kept = _nearest(view, removed)
-    view.fold(removed, kept)
+      kept = _nearest(edit.view, removed)
+    edit.fold(removed, kept)
     return kept
 
 
@@ -190,14 +192,14 @@ class FoldLeastSquares(Folding):
 
   needs_samples = True
 
-  def absorb(self, view: GroupView, removed: int, kept: int) -> int:
+  def absorb(self, edit: GroupEdit, removed: int, kept: int) -> int:
     """Folds; after the re-fit no one unit stands for the removed one."""
-    super().absorb(view, removed, kept)
+    super().absorb(edit, removed, kept)
     return -1
 
-  def finish(self, view: GroupView) -> None:
+  def finish(self, edit: GroupEdit) -> None:
     """The re-fit."""
-    view.refit()
+    edit.refit()
 
 
 @compensations.register('least_squares')
@@ -211,10 +213,10 @@ class LeastSquares(Compensation):
   needs_samples = True
   twins_are_exact = True
 
-  def absorb(self, view: GroupView, removed: int, kept: int) -> int:
+  def absorb(self, edit: GroupEdit, removed: int, kept: int) -> int:
     """Every consumer is re-fitted; no one unit stands for the removed one."""
     del kept
-    view.eliminate(removed)
+    edit.eliminate(removed)
     return -1
 
 

@@ -14,8 +14,10 @@ import numpy as np
 
 from tfmot_paoding.layers.base import Path
 from tfmot_paoding.methods.consumer_fits import Fitting
-from tfmot_paoding.methods.group_view import GroupView, NetworkView
+from tfmot_paoding.methods.group_edit import GroupEdit
+from tfmot_paoding.methods.memory import Memory
 from tfmot_paoding.methods.named import Method
+from tfmot_paoding.methods.network_view import NetworkView
 from tfmot_paoding.network.graph import Graph
 from tfmot_paoding.network.groups import Group, along
 from tfmot_paoding.numerics.intervals import Interval
@@ -105,7 +107,7 @@ def make_plan(
   method: Method,
   boxes: Sequence[Interval],
   rng: np.random.Generator,
-  memory: dict | None = None,
+  memory: Memory | None = None,
   fitting: Fitting | None = None,
 ) -> Plan:
   """Plans one step, group after group from the inputs on.
@@ -119,8 +121,7 @@ def make_plan(
     method: How to choose and to make up for them.
     boxes: Bounds of each input.
     rng: The only source of chance.
-    memory: A dict that the caller keeps from one step to the next, for what
-      can be used again; see `NetworkView`.
+    memory: What the caller keeps from one step to the next.
     fitting: Moments, for methods that need samples.
 
   Returns:
@@ -137,7 +138,7 @@ def make_plan(
     chosen = _best_attempt(network, group, units, method, budget, rng)
     removed[group.name] = chosen.removed
     params = chosen.params
-    chosen.view.remember()
+    chosen.edit.remember()
   if fitting is not None and fitting.refreshes and removed:
     params.update(fitting.refreshed(graph, params))
   return Plan(removed, params)
@@ -194,7 +195,7 @@ def _is_finite(network: NetworkView, attempt: _Attempt) -> bool:
 class _Attempt(NamedTuple):
   """What one method would make of one group."""
 
-  view: GroupView
+  edit: GroupEdit
   removed: tuple[tuple[int, int], ...]
   params: dict[WeightRef, Array]
 
@@ -207,24 +208,28 @@ def _attempt(
   budget: int,
   rng: np.random.Generator,
 ) -> _Attempt:
-  view = GroupView(network, group, alive)
-  removed = tuple(_remove(view, method, budget, rng))
-  params = {**network.params, **view.changed_params()}
+  edit = GroupEdit(network, group, alive)
+  removed = tuple(_remove(edit, method, budget, rng))
+  params = {**network.params, **edit.changed_params()}
   # Later groups see producers that are already gone.
-  for ref, index in _removed_entries(group, view.alive):
+  for ref, index in _removed_entries(group, edit.view.alive):
     params[ref] = np.array(params[ref])
     params[ref][index] = 0.0
-  return _Attempt(view, removed, params)
+  return _Attempt(edit, removed, params)
 
 
 def _remove(
-  view: GroupView, method: Method, budget: int, rng: np.random.Generator
+  edit: GroupEdit, method: Method, budget: int, rng: np.random.Generator
 ) -> Iterator[tuple[int, int]]:
   """Carries out what the method proposes; yields (removed, absorber)."""
-  proposals = method.selection.propose(view, method.criterion, budget, rng)
+  selection = method.selection
+  proposals = selection.propose(edit.view, method.criterion, budget, rng)
+  if selection.at_once:
+    proposals = list(proposals)
+    edit.announce(unit for unit, _ in proposals)
   for unit, partner in proposals:
-    view.changed = np.zeros(0, int)
-    absorber = method.compensation.absorb(view, unit, partner)
-    view.remove(unit)
+    edit.begin()
+    absorber = method.compensation.absorb(edit, unit, partner)
+    edit.remove(unit)
     yield unit, absorber
-  method.compensation.finish(view)
+  method.compensation.finish(edit)

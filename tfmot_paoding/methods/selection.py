@@ -21,7 +21,14 @@ Removal = tuple[int, int]
 
 
 class Selection(Configurable):
-  """A strategy; subclasses are frozen dataclasses."""
+  """A strategy; subclasses are frozen dataclasses.
+
+  Attributes:
+    at_once: Whether all removals of a step are known before the first is
+      carried out: no unit then goes into one that goes itself.
+  """
+
+  at_once = False
 
   def propose(
     self,
@@ -33,8 +40,9 @@ class Selection(Configurable):
     """Yields `budget` removals.
 
     Args:
-      view: The group; between two proposals the caller removes the unit and
-        notes in `view.changed` whose outgoing weights that changed.
+      view: The group; between two proposals the caller removes the unit, and
+        `view.changed` tells whose outgoing weights that changed. With `at_once`
+        it stays as it is until all are made.
       criterion: What a removal costs.
       budget: How many units go, less than are alive.
       rng: The only source of chance.
@@ -141,6 +149,8 @@ class Ranking(Selection):
   into one that goes itself.
   """
 
+  at_once = True
+
   def propose(
     self,
     view: GroupView,
@@ -152,8 +162,6 @@ class Ranking(Selection):
     del rng
     best = ScoreTable(view, criterion).best
     order = np.argsort(best, kind='stable')[:budget]
-    view.staying = view.alive.copy()
-    view.staying[order] = False
     for unit in order.tolist():
       yield unit, -1
 

@@ -17,6 +17,7 @@ from tfmot_paoding.inputs.samples import draw_samples
 from tfmot_paoding.layers.base import Path
 from tfmot_paoding.methods.allocation import allocate
 from tfmot_paoding.methods.consumer_fits import FitSettings, Fitting
+from tfmot_paoding.methods.memory import Memory
 from tfmot_paoding.methods.named import get_method
 from tfmot_paoding.methods.plan import (
   Plan,
@@ -190,11 +191,13 @@ class Driver:
       self._bound_of = ChangeBound(
         self.graph, read_params(self.graph), self._boxes
       )
-    self._memory: dict = {
-      (group.name, 'masses'): np.array(found)
-      for group in self.groups
-      if (found := self._wrapper(group).masses.get('/'.join(group.name)))
-    }
+    self._memory = Memory(
+      {
+        group.name: np.array(found)
+        for group in self.groups
+        if (found := self._wrapper(group).masses.get('/'.join(group.name)))
+      }
+    )
     self._fitting, self._origin, self.samples = None, None, None
     if self._method.needs_samples:
       fit, source = FitSettings(refresh=refresh), wrapped
@@ -451,7 +454,7 @@ class Driver:
   def _keep_masses(self) -> None:
     """Notes in the wrappers what a resumed run must know."""
     for group in self.groups:
-      masses = self._memory.get((group.name, 'masses'))
+      masses = self._memory.masses.get(group.name)
       if masses is not None and np.any(masses != 1):
         name = '/'.join(group.name)
         self._wrapper(group).masses[name] = masses.tolist()
