@@ -269,10 +269,11 @@ def prune_scope() -> Any:
   Loading does not need it where this package is imported, since its classes are
   registered; it is here for code that enters a scope by habit, and for TFMOT's
   own wrappers. A process that does not import the package cannot load a wrapped
-  model: Keras then names `tfmot_paoding>PruneLowSaliency` as unknown, or, from
-  a SavedModel, makes layers of traced functions that nothing can strip
-  (`compact` and `convert_to_tflite` refuse them). Import tfmot_paoding there,
-  or save what `strip_pruning` and `compact` return, which is plain Keras.
+  model. Keras then says `Unknown layer` and the wrapper's name (.h5), or that
+  `PruneLowSaliency` is no `instance of class Layer` (.keras); from a SavedModel
+  it makes layers of traced functions that nothing can strip (`compact` and
+  `convert_to_tflite` refuse them). Import tfmot_paoding there, or save what
+  `strip_pruning` and `compact` return, which is plain Keras.
   """
   return keras.utils.custom_object_scope(
     {
