@@ -305,6 +305,6 @@ def test_accuracy_on_a_real_network(shared):
   model = paoding.load_model(shared / 'models' / 'mnist_cnn.h5')
   with np.load(shared / 'data' / 'mnist.npz') as data:
     x, y = data['x_test'][:2000, ..., None] / 255.0, data['y_test'][:2000]
-  small = paoding.prune(model, 0.25, 'saliency', verbose=0)
+  small = paoding.prune(model, 0.25, method='saliency', verbose=0)
   answers = small.predict(x.astype(np.float32), verbose=0).argmax(-1)
   assert (answers == y).mean() > 0.94

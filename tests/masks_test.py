@@ -260,7 +260,12 @@ def test_a_mean_under_a_mask_is_bounded_as_such(make):
   low = np.array([1.0, 1, 0, 0, 0])
   high = np.array([1.0, 4, 4, 4, 4])
   small = paoding.prune(
-    model, 0.5, 'saliency', (low, high), distillation=False, verbose=0
+    model,
+    0.5,
+    method='saliency',
+    input_range=(low, high),
+    distillation=False,
+    verbose=0,
   )
   rng = np.random.default_rng(0)
   x = rng.integers(low.astype(int), high.astype(int) + 1, (200, 5))
@@ -311,12 +316,12 @@ def test_samples_of_masked_steps_alone_are_left_out(make):
   drawn = paoding.inputs.draw_samples(model, (0.0, 1.0), 200)[0]
   assert len(drawn) > 150
   assert np.all(np.isfinite(model(drawn)))
-  small = paoding.prune(model, 0.3, 'reconstruction', seed=1, verbose=0)
+  small = paoding.prune(model, 0.3, method='reconstruction', seed=1, verbose=0)
   assert np.all(np.isfinite(small(_IDS)))
   data = np.concatenate([_IDS, np.zeros((2, 5), int)])
   with pytest.warns(UserWarning, match='2 of 5 samples'):
     small = paoding.prune(
-      model, 0.3, 'reconstruction', calibration_data=data, verbose=0
+      model, 0.3, method='reconstruction', data=data, verbose=0
     )
   assert np.all(np.isfinite(small(_IDS)))
   with pytest.raises(ValueError, match='no number'):

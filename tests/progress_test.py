@@ -64,8 +64,10 @@ def test_a_bar_of_an_unknown_count_ends_its_line():
 
 def test_nothing_is_printed_where_nobody_looks(capsys):
   model = testing.mlp()
-  paoding.prune(model, 0.5, 'saliency')
-  paoding.prune_to_budget(model, paoding.Budget(flash_bytes=3000), 'saliency')
+  paoding.prune(model, 0.5, method='saliency')
+  paoding.prune_to_budget(
+    model, paoding.Budget(flash_bytes=3000), method='saliency'
+  )
   paoding.run_schedule(paoding.prune_low_saliency(model, method='l1'))
   assert capsys.readouterr().out == ''
 
@@ -74,7 +76,9 @@ def test_the_search_for_a_budget_ends_its_line():
   where = Terminal()
   budget = paoding.Budget(macs=100, quantization=None)
   with contextlib.redirect_stdout(where):
-    paoding.prune_to_budget(testing.mlp(), budget, 'l1', step_sparsity=0.5)
+    paoding.prune_to_budget(
+      testing.mlp(), budget, method='l1', step_sparsity=0.5
+    )
   (search,) = [
     line for line in where.getvalue().split('\n') if 'limits' in line
   ]

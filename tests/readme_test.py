@@ -80,7 +80,9 @@ def names(tmp_path, monkeypatch, clean) -> dict:
     'paoding': paoding,
     'tf_keras': tf_keras,
     'model': model,
-    'small': paoding.prune(model, 0.5, 'l1', (0.0, 1.0), verbose=0),
+    'small': paoding.prune(
+      model, 0.5, method='l1', input_range=(0.0, 1.0), verbose=0
+    ),
     'x': x,
     'y': model(x).numpy().argmax(-1),
   }

@@ -145,7 +145,7 @@ def test_the_same_seed_gives_the_same_model_in_another_process(tmp_path):
     small.save_weights(sys.argv[2])
   """
   run_script(script, path, str(tmp_path / 'small.h5'))
-  small = paoding.prune(made, 0.5, 'stochastic', seed=11, verbose=0)
+  small = paoding.prune(made, 0.5, method='stochastic', seed=11, verbose=0)
   again = keras.models.clone_model(small)
   again.load_weights(tmp_path / 'small.h5')
   assert_same_weights(again, small)
@@ -280,7 +280,7 @@ def test_accuracy_on_real_models(shared, name, least):
     labels = data['y_test']
   scores = []
   for seed in range(3):
-    small = paoding.prune(made, 0.5, 'stochastic', seed=seed, verbose=0)
+    small = paoding.prune(made, 0.5, method='stochastic', seed=seed, verbose=0)
     answers = small.predict(images, batch_size=512, verbose=0).argmax(1)
     scores.append(np.mean(answers == labels))
   assert np.mean(scores) >= least

@@ -6,9 +6,11 @@ TFMOT's own terms, and makes the model physically smaller. See README.md.
 The way through the package, from what stands on nothing to what stands on all;
 what is asked of a folder is its first sentence:
 
-* `compat`, `registry`, `arguments`, `files`, `progress`, `version`: Keras and
-  TFMOT as they are, names for classes, checks of arguments, files that are
-  written whole, bars, the version.
+* `compat`, `registry`, `arguments`, `callers`, `deprecation`: Keras and TFMOT
+  as they are, names for classes, checks of arguments, where warnings point, and
+  calls as they once were.
+* `files`, `progress`, `version`, `quantization`: files that are written whole,
+  bars, the version, and what of a file is an integer.
 * `numerics`: intervals, and how activations act on them.
 * `ops`: what each operation does to units and to bounds.
 * `layers`: which operations a Keras layer is. A new layer is one handler here.

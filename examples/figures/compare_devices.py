@@ -25,7 +25,8 @@ import tfmot_paoding as paoding
 from tfmot_paoding.command.one_line import in_one_line
 from tfmot_paoding.compat import keras
 from tfmot_paoding.files import check_writable
-from tfmot_paoding.inputs.samples import recalled_samples
+from tfmot_paoding.inputs.source import InputSource
+from tfmot_paoding.network.network import Network
 from tfmot_paoding.tflite.micro import require_micro
 
 _METHOD = flags.DEFINE_enum(
@@ -108,7 +109,8 @@ def rows_of(text: str, known: dict) -> Iterator[Row]:
   """All rows of one network; known ones are not measured again."""
   network = compare_networks.load_network(text)
   began = time.perf_counter()
-  recalled = recalled_samples(network.model, network.input_range)
+  read = Network.of(network.model)
+  recalled = InputSource.of(read, network.input_range).recalled(read).data
   shared = time.perf_counter() - began
 
   def converted(model: keras.Model) -> bytes:
@@ -131,11 +133,11 @@ def rows_of(text: str, known: dict) -> Iterator[Row]:
     small = paoding.prune(
       network.model,
       sparsity,
-      _METHOD.value,
-      network.input_range,
+      method=_METHOD.value,
+      input_range=network.input_range,
       step_sparsity=0.125,
       verbose=0,
-      calibration_data=recalled,
+      data=recalled,
     )
     data = converted(small)
     seconds = time.perf_counter() - began + shared
@@ -150,11 +152,11 @@ def rows_of(text: str, known: dict) -> Iterator[Row]:
       fitted = paoding.prune_to_budget(
         network.model,
         paoding.Budget(**{f'{name}_bytes': int(limit * _SHARE.value)}),
-        _METHOD.value,
-        network.input_range,
+        method=_METHOD.value,
+        input_range=network.input_range,
         verbose=0,
         step_sparsity=0.125,
-        calibration_data=recalled,
+        data=recalled,
       )
     except paoding.pruning.BudgetError as error:
       logging.warning('%s, %s: %s', network.name, form, error)

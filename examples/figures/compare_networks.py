@@ -42,7 +42,8 @@ import tfmot_paoding as paoding
 from tfmot_paoding.command.one_line import in_one_line
 from tfmot_paoding.compat import keras
 from tfmot_paoding.files import check_writable
-from tfmot_paoding.inputs.samples import recalled_samples
+from tfmot_paoding.inputs.source import InputSource
+from tfmot_paoding.network import network as reading
 
 _NETWORKS = flags.DEFINE_multi_string(
   'network', None, 'Model, data, scale, offset, low and high, with commas.'
@@ -287,23 +288,23 @@ def pruned(network: Network, setting: str, sparsity: float) -> Row:
       raise ValueError(
         f'The data of {network.name} hold no x_train: leave "ceiling" out.'
       )
-    method, options['calibration_data'] = 'reconstruction', network.train
+    method, options['data'] = 'reconstruction', network.train
   step = 1.0 if method in RIVALS else _STEP.value
-  draws = method in _DRAWING and 'calibration_data' not in options
+  draws = method in _DRAWING and 'data' not in options
   models, seconds = [], 0.0
   for seed in range(_SEEDS.value if draws else 1):
     if method == 'reconstruction' and draws:
-      options['calibration_data'], took = recalled(network, seed)
+      options['data'], took = recalled(network, seed)
       seconds += took
     began = time.perf_counter()
     models.append(
       paoding.prune(
         network.model,
         sparsity,
-        method,
-        network.input_range,
-        seed,
-        step,
+        method=method,
+        input_range=network.input_range,
+        seed=seed,
+        step_sparsity=step,
         verbose=0,
         **options,
       )
@@ -316,7 +317,9 @@ def pruned(network: Network, setting: str, sparsity: float) -> Row:
 def recalled(network: Network, seed: int) -> tuple[list | None, float]:
   """The inputs that `prune` would recall, if any, and the seconds it takes."""
   began = time.perf_counter()
-  found = recalled_samples(network.model, network.input_range, seed)
+  read = reading.Network.of(network.model)
+  source = InputSource.of(read, network.input_range, seed=seed)
+  found = source.recalled(read).data
   return found, time.perf_counter() - began
 
 

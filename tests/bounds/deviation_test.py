@@ -101,7 +101,7 @@ def test_removing_a_duplicate_moves_nothing():
   kernel, bias = model.layers[0].get_weights()
   kernel[:, 1::2], bias[1::2] = kernel[:, ::2], bias[::2]
   model.layers[0].set_weights([kernel, bias])
-  small = paoding.prune(model, 0.5, 'saliency', verbose=0)
+  small = paoding.prune(model, 0.5, method='saliency', verbose=0)
   assert small.layers[0].units == 6
   # What is left is the rounding of the merged float32 weights.
   assert paoding.deviation_bound(model, small).max() < 1e-5
@@ -263,7 +263,7 @@ def test_overflow_gives_infinite_bounds():
   for layer in model.layers:
     layer.set_weights([20 * w for w in layer.get_weights()])
   small = paoding.prune(
-    model, 0.5, 'saliency', input_range=(-9.0, 9.0), verbose=0
+    model, 0.5, method='saliency', input_range=(-9.0, 9.0), verbose=0
   )
   with np.errstate(all='ignore'):
     bound = paoding.deviation_bound(model, small, (-9.0, 9.0))
@@ -377,7 +377,9 @@ def test_units_tied_across_blocks_are_matched_as_one():
     # Twins in one block, but not in the other.
     kernel[..., :4], bias[:4] = kernel[..., :1], bias[0]
     model.get_layer('first').set_weights([kernel, bias])
-    small = paoding.prune(model, 0.7, 'l1', (-1.0, 1.0), verbose=0)
+    small = paoding.prune(
+      model, 0.7, method='l1', input_range=(-1.0, 1.0), verbose=0
+    )
     bound = paoding.deviation_bound(model, small, (-1.0, 1.0))
     x = testing.samples((9, 3), 50).astype(np.float32)
     moved = np.abs(np.asarray(small(x)) - np.asarray(model(x))).max(0)

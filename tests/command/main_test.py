@@ -261,7 +261,7 @@ class TestBudget:
 class TestReport:
   def test_it_measures_what_prune_saved(self, tmp_path, model_path, capsys):
     model = paoding.load_model(model_path)
-    paoding.prune(model, 0.5, 'impact').save(tmp_path / 'small.keras')
+    paoding.prune(model, 0.5, method='impact').save(tmp_path / 'small.keras')
     given = [f'--model={model_path}', f'--pruned={tmp_path / "small.keras"}']
     assert run(['report', *given, f'--output={tmp_path}/page']) == 0
     said = capsys.readouterr().out

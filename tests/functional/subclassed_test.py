@@ -118,7 +118,7 @@ def test_blocks_are_opened():
   model = built(ResNet(), x)
   traced = check(model, x)
   assert traced.get_layer('block1').get_layer('wide').filters == 6
-  small = paoding.prune(model, 0.5, 'saliency', verbose=0)
+  small = paoding.prune(model, 0.5, method='saliency', verbose=0)
   for name in ('block0', 'block1'):
     assert small.get_layer(name).get_layer('wide').filters == 3
   schedule = paoding.ProgressiveSparsity(0.5)

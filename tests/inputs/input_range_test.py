@@ -86,7 +86,7 @@ DOORS = {
   'prune_distilled': lambda m: paoding.prune(
     m,
     0.3,
-    'reconstruction',
+    method='reconstruction',
     step_sparsity=0.3,
     verbose=0,
     distillation=paoding.training.DistillSettings(steps=1),
@@ -100,8 +100,8 @@ DOORS = {
   ),
   'draw_samples': lambda m: paoding.inputs.draw_samples(m, None, 4),
   'distill': lambda m: paoding.training.distill(
-    bytes_net(1),
     m,
+    bytes_net(1),
     settings=paoding.training.DistillSettings(steps=1),
     verbose=0,
   ),
@@ -166,7 +166,12 @@ def test_models_that_say_nothing_are_as_with_the_unit_range():
   )
   assert not messages
   given = paoding.prune(
-    model, 0.5, 'reconstruction', (0.0, 1.0), verbose=0, distillation=False
+    model,
+    0.5,
+    method='reconstruction',
+    input_range=(0.0, 1.0),
+    verbose=0,
+    distillation=False,
   )
   for one, two in zip(left.weights, given.weights, strict=True):
     assert np.array_equal(one, two)
@@ -314,16 +319,16 @@ def test_data_outside_a_given_range_are_told_with_figures():
   model = testing.mlp((5, 8, 3))
   figures = r'99.* % of the values of input .* run from .* to 25.* 0 to 1 '
   with pytest.warns(UserWarning, match=figures):
-    paoding.prune(model, 0.3, calibration_data=data, **TINY)
+    paoding.prune(model, 0.3, data=data, **TINY)
   wrapped = paoding.prune_low_saliency(model, method='saliency')
   with pytest.warns(UserWarning, match=figures):
-    paoding.run_schedule(wrapped, verbose=0, calibration_data=data)
+    paoding.run_schedule(wrapped, verbose=0, data=data)
   messages, _ = said(
     paoding.prune,
     model,
     0.3,
     input_range=(0, 255),
-    calibration_data=data,
+    data=data,
     **TINY,
   )
   assert not messages
@@ -333,9 +338,7 @@ def test_a_range_by_statistics_is_widened_to_hold_the_data():
   rng = np.random.default_rng(0)
   data = rng.normal([100, 5], [10, 0.1], (50, 2)).astype(np.float32)
   data[3] = 190, 5
-  messages, _ = said(
-    paoding.prune, tabular(), 0.3, calibration_data=data, **TINY
-  )
+  messages, _ = said(paoding.prune, tabular(), 0.3, data=data, **TINY)
   assert len(messages) == 1
   assert 'widened to hold the data' in messages[0]
   assert '190' in messages[0]
@@ -430,7 +433,7 @@ def test_tf_data_is_looked_at_too():
     bytes_net(),
     0.3,
     input_range=(0, 50),
-    calibration_data=x,
+    data=x,
     **TINY,
   )
   assert len(messages) == 1

@@ -8,9 +8,10 @@ import pytest
 import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding.compat import keras
-from tfmot_paoding.inputs import samples as lib
+from tfmot_paoding.inputs import source as lib
 from tfmot_paoding.inputs.leaves import LeavesPrior
 from tfmot_paoding.inputs.prior import Prior, VariedPrior
+from tfmot_paoding.network.network import Network
 
 
 def two_inputs():
@@ -34,8 +35,8 @@ def test_data_come_first():
 )
 def test_names_stand_for_priors(name, prior):
   model = testing.mlp()
-  (found,) = lib.draw_samples(model, (0, 1), 50, 3, prior=name)
-  (wanted,) = lib.draw_samples(model, (0, 1), 50, 3, prior=prior)
+  (found,) = lib.draw_samples(model, (0, 1), 50, seed=3, prior=name)
+  (wanted,) = lib.draw_samples(model, (0, 1), 50, seed=3, prior=prior)
   np.testing.assert_array_equal(found, wanted)
   assert found.shape == (50, 5)
   assert found.dtype == np.float32
@@ -54,11 +55,13 @@ def test_the_default_is_smooth_or_what_the_caller_says():
 
 def test_models_with_batch_norm_are_asked_first():
   model = testing.with_batch_norm()
-  found = lib.draw_samples(model, (-1, 1), 20, 5)
+  found = lib.draw_samples(model, (-1, 1), 20, seed=5)
   wanted = paoding.recall_inputs(model, 20, (-1, 1), 5, verbose=0)
   np.testing.assert_array_equal(found[0], wanted)
-  assert lib.recalled_samples(testing.mlp(), (0, 1)) is None
-  asked = lib.recalled_samples(testing.mlp(), (0, 1), prior='recalled', count=6)
+  network = Network.of(testing.mlp())
+  source = lib.InputSource.of(network, (0, 1))
+  assert source.recalled(network) is source
+  asked = source.like(prior='recalled').samples(network, 6)
   assert asked[0].shape == (6, 5)
 
 
@@ -108,7 +111,7 @@ def test_indices_are_whole_numbers_of_the_whole_range():
   x = keras.layers.BatchNormalization()(keras.layers.Flatten()(x))
   model = testing.fill(keras.Model(inputs, keras.layers.Dense(3)(x)))
   for prior in (None, 'varied'):
-    (drawn,) = lib.draw_samples(model, (2, 8), 400, 1, prior=prior)
+    (drawn,) = lib.draw_samples(model, (2, 8), 400, seed=1, prior=prior)
     assert drawn.shape == (400, 5)
     assert sorted(set(drawn.ravel())) == list(range(2, 9))
     share = np.bincount(drawn.ravel().astype(int))[2:] / drawn.size

@@ -74,8 +74,8 @@ def test_the_whole_way_with_reconstruction():
   pruned = paoding.prune(
     model,
     0.5,
-    'reconstruction',
-    (-1.0, 1.0),
+    method='reconstruction',
+    input_range=(-1.0, 1.0),
     scope='global',
     verbose=0,
     distillation=False,

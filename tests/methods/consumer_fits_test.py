@@ -60,7 +60,12 @@ def test_twins_behind_what_is_not_understood_go_without_a_trace(name):
   with warnings.catch_warnings():
     warnings.simplefilter('error')
     small = paoding.prune(
-      model, 0.5, 'reconstruction', RANGE, step_sparsity=0.25, verbose=0
+      model,
+      0.5,
+      method='reconstruction',
+      input_range=RANGE,
+      step_sparsity=0.25,
+      verbose=0,
     )
   assert small.count_params() < model.count_params()
   x = testing.samples((6, 4), 50).astype(np.float32)
@@ -104,9 +109,9 @@ def test_consumers_that_see_their_rows_in_other_ways_are_fitted(name):
     small = paoding.prune(
       model,
       0.25,
-      paoding.Method('reconstruction', 'greedy', compensation),
-      RANGE,
-      calibration_data=x,
+      method=paoding.Method('reconstruction', 'greedy', compensation),
+      input_range=RANGE,
+      data=x,
       distillation=False,
       verbose=0,
     )
@@ -121,7 +126,12 @@ def test_a_recurrent_layer_with_a_state_and_a_fixed_batch_is_fitted():
   model = keras.Model(inputs, _layers.Dense(2)(_layers.Dense(8, 'relu')(x)))
   testing.with_twins(testing.fill(model))
   small = paoding.prune(
-    model, 0.5, 'reconstruction', RANGE, distillation=True, verbose=0
+    model,
+    0.5,
+    method='reconstruction',
+    input_range=RANGE,
+    distillation=True,
+    verbose=0,
   )
   x = testing.samples((6, 3), 2).astype(np.float32)
   assert testing.largest_change(model, small, x) < 1e-4
@@ -148,7 +158,12 @@ def test_sums_of_huge_squares_are_numbers():
   with warnings.catch_warnings():
     warnings.simplefilter('error')
     small = paoding.prune(
-      model, 0.25, 'reconstruction', RANGE, distillation=False, verbose=0
+      model,
+      0.25,
+      method='reconstruction',
+      input_range=RANGE,
+      distillation=False,
+      verbose=0,
     )
   for weight in small.get_weights():
     assert np.isfinite(weight).all()
@@ -159,7 +174,12 @@ def test_what_overflows_on_the_way_is_merged_by_its_weights_and_said():
   model.layers[-1].kernel.assign(model.layers[-1].kernel * 1e-19 * 1e-19)
   with pytest.warns(UserWarning, match="'logits' reads of them overflows"):
     small = paoding.prune(
-      model, 0.5, 'reconstruction', RANGE, distillation=False, verbose=0
+      model,
+      0.5,
+      method='reconstruction',
+      input_range=RANGE,
+      distillation=False,
+      verbose=0,
     )
   assert [layer.units for layer in small.layers] == [4, 3, 2]
   x = 1e-6 * testing.samples((5,), 20).astype(np.float32)
@@ -171,7 +191,7 @@ def test_merges_beyond_float32_are_refused():
   kernel = model.layers[-1].kernel
   kernel.assign(tf.sign(kernel) * 3e38)
   with pytest.raises(ValueError, match='overflows float32'):
-    paoding.prune(model, 0.5, 'saliency', RANGE, verbose=0)
+    paoding.prune(model, 0.5, method='saliency', input_range=RANGE, verbose=0)
 
 
 @pytest.mark.parametrize('kind', ['variable', 'tensor', 'new variable'])
@@ -186,9 +206,13 @@ def test_kernels_that_were_tied_by_hand_become_the_layers_own(kind):
   }[kind]
   x = testing.samples((6,), 20).astype(np.float32)
   np.testing.assert_allclose(paoding.compact(model)(x), model(x), atol=1e-5)
-  same = paoding.prune(model, 0.0, 'reconstruction', RANGE, verbose=0)
+  same = paoding.prune(
+    model, 0.0, method='reconstruction', input_range=RANGE, verbose=0
+  )
   np.testing.assert_allclose(same(x), model(x), atol=1e-5)
-  small = paoding.prune(model, 0.5, 'reconstruction', RANGE, verbose=0)
+  small = paoding.prune(
+    model, 0.5, method='reconstruction', input_range=RANGE, verbose=0
+  )
   assert [layer.units for layer in small.layers] == [3, 3, 2]
 
 
@@ -199,7 +223,7 @@ def test_weights_that_no_config_leads_to_are_named():
   model = keras.Model(inputs, x)
   layer.more = tf.Variable(1.0)
   with pytest.raises(ValueError, match="'heads' holds weights"):
-    paoding.prune(model, 0.5, 'saliency', verbose=0)
+    paoding.prune(model, 0.5, method='saliency', verbose=0)
 
 
 def answers_in_a_dict(**last):
@@ -217,13 +241,15 @@ def test_answers_in_a_dict_behind_batch_norm():
   model = answers_in_a_dict()
   found = paoding.recall_inputs(model, 8, verbose=0)
   assert [x.shape for x in found] == [(8, 3), (8, 3)]
-  small = paoding.prune(model, 0.5, 'reconstruction', RANGE, verbose=0)
+  small = paoding.prune(
+    model, 0.5, method='reconstruction', input_range=RANGE, verbose=0
+  )
   assert small.get_layer('b').kernel.shape == (4, 3)
   x = {name: testing.samples((3,), 9).astype(np.float32) for name in 'ua'}
   assert sorted(small(x)) == ['c', 'z']
   data = paoding.convert_to_tflite(small, 'int8', RANGE)
   assert isinstance(data, bytes)
-  better = paoding.training.distill(small, model, RANGE, verbose=0)
+  better = paoding.training.distill(model, small, input_range=RANGE, verbose=0)
   assert sorted(better(x)) == ['c', 'z']
   fitted = paoding.prune_to_budget(
     model, paoding.Budget(flash_bytes=len(data) + 200), verbose=0
@@ -261,7 +287,12 @@ def test_no_output_is_given_up_for_one_of_another_unit(kind, method):
 
   def errors(model):
     small = paoding.prune(
-      model, 0.5, method, RANGE, distillation=False, verbose=0
+      model,
+      0.5,
+      method=method,
+      input_range=RANGE,
+      distillation=False,
+      verbose=0,
     )
     wanted, found = (
       np.concatenate(tf.nest.flatten(m(x)), 1) for m in (model, small)

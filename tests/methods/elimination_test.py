@@ -161,12 +161,16 @@ def test_a_unit_that_is_a_sum_of_others_goes_without_a_trace():
   bias = np.zeros(5)
   model = testing.two_layer(incoming, bias, rng.normal(size=(5, 3)), 'linear')
   # Three of five units carry the sum; any one of them can go.
-  small = paoding.prune(model, 0.2, 'reconstruction', (-1.0, 1.0), verbose=0)
+  small = paoding.prune(
+    model, 0.2, method='reconstruction', input_range=(-1.0, 1.0), verbose=0
+  )
   assert small.get_layer('hidden').units == 4
   x = testing.samples((8,), 50).astype(np.float32)
   size = np.abs(model(x)).max()
   np.testing.assert_allclose(small(x), model(x), atol=0.1 * size)
-  merged = paoding.prune(model, 0.2, 'saliency', (-1.0, 1.0), verbose=0)
+  merged = paoding.prune(
+    model, 0.2, method='saliency', input_range=(-1.0, 1.0), verbose=0
+  )
   assert (
     np.abs(small(x) - model(x)).mean()
     < 0.3 * np.abs(merged(x) - model(x)).mean()
@@ -206,7 +210,8 @@ def test_annealing_combines_with_least_squares():
   method = paoding.Method('reconstruction', 'annealing', 'least_squares')
   model = testing.mlp()
   one, two = (
-    paoding.prune(model, 0.5, method, seed=3, verbose=0) for _ in range(2)
+    paoding.prune(model, 0.5, method=method, seed=3, verbose=0)
+    for _ in range(2)
   )
   for a, b in zip(one.get_weights(), two.get_weights(), strict=True):
     np.testing.assert_array_equal(a, b)
@@ -219,7 +224,7 @@ def test_in_fit_training_moves_the_statistics():
   )
   wrapped.compile('adam', 'mse')
   x = testing.samples((5,), 32).astype(np.float32)
-  callback = paoding.UpdatePruningStep(calibration_data=x)
+  callback = paoding.UpdatePruningStep(data=x)
   wrapped.fit(x, x[:, :3], batch_size=8, verbose=0, callbacks=[callback])
   assert callback.history.units_removed[-1] == 4 + 3
 
@@ -273,7 +278,7 @@ class TestCalibrationData:
     (found,) = user_data.calibration_samples(self.model, data, 25)
     np.testing.assert_array_equal(found[:20], self.x[:20])
     small = paoding.prune(
-      self.model, 0.5, 'reconstruction', verbose=0, calibration_data=data
+      self.model, 0.5, method='reconstruction', verbose=0, data=data
     )
     assert small.layers[0].units == 4
 
@@ -291,7 +296,7 @@ class TestCalibrationData:
   def test_what_does_not_fit_is_named(self, data, message):
     with pytest.raises(ValueError, match=message):
       paoding.prune(
-        self.model, 0.5, 'reconstruction', verbose=0, calibration_data=data
+        self.model, 0.5, method='reconstruction', verbose=0, data=data
       )
 
 
@@ -330,7 +335,7 @@ def test_half_of_a_real_network_goes(shared, name, least):
   model = paoding.load_model(shared / 'models' / f'{name}.h5')
   with np.load(shared / 'data' / 'mnist.npz') as data:
     x, y = data['x_test'][:2000, ..., None] / 255.0, data['y_test'][:2000]
-  small = paoding.prune(model, 0.5, 'reconstruction', verbose=0)
+  small = paoding.prune(model, 0.5, method='reconstruction', verbose=0)
   answers = small.predict(x.astype(np.float32), verbose=0).argmax(-1)
   assert (answers == y).mean() > least
 
@@ -388,8 +393,8 @@ def test_every_kind_of_consumer_is_fitted(name):
     pruned = paoding.prune(
       model,
       sparsity,
-      paoding.Method('reconstruction', 'greedy', compensation),
-      (-1.0, 1.0),
+      method=paoding.Method('reconstruction', 'greedy', compensation),
+      input_range=(-1.0, 1.0),
       step_sparsity=1.0,
       verbose=0,
       distillation=False,

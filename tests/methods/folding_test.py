@@ -65,7 +65,7 @@ def test_twins_fold_without_a_trace(method):
   if method == 'fold_least_squares':
     method = paoding.Method('ward', 'greedy', method)
   pruned = paoding.prune(
-    model, 0.2, method, step_sparsity=0.2, verbose=0, distillation=False
+    model, 0.2, method=method, step_sparsity=0.2, verbose=0, distillation=False
   )
   x = np.random.default_rng(0).uniform(size=(9, 6, 6, 3)).astype(np.float32)
   np.testing.assert_allclose(pruned(x), model(x), rtol=1e-3, atol=1e-4)
@@ -114,7 +114,7 @@ def test_counts_are_remembered_from_step_to_step():
   model.get_layer('hidden_0').set_weights([kernel, np.zeros(6, np.float32)])
   for step in (0.17, 0.34):
     pruned = paoding.prune(
-      model, 0.34, 'folding', step_sparsity=step, verbose=0
+      model, 0.34, method='folding', step_sparsity=step, verbose=0
     )
     found = pruned.get_layer('hidden_0').get_weights()[0][0]
     np.testing.assert_allclose(found.min(), 0.4 / 3, rtol=1e-5)
@@ -125,7 +125,12 @@ def test_bounds_hold_where_producers_change():
   x = testing.samples((4,), 3000, 0.0, 1.0).astype(np.float32)
   for method in ('folding', 'reconstruction'):
     pruned = paoding.prune(
-      model, 0.4, method, step_sparsity=0.2, verbose=0, distillation=False
+      model,
+      0.4,
+      method=method,
+      step_sparsity=0.2,
+      verbose=0,
+      distillation=False,
     )
     change = np.abs(pruned(x) - model(x)).max(0)
     bound = paoding.deviation_bound(model, pruned)

@@ -100,7 +100,7 @@ def test_bounds_that_overflow_are_no_bounds(method):
   for layer in model.layers:
     layer.set_weights([20 * weight for weight in layer.get_weights()])
   view = testing.group_view(model, 0, -9.0, 9.0)
-  paoding.prune(model, 0.5, method, input_range=(-9.0, 9.0), verbose=0)
+  paoding.prune(model, 0.5, method=method, input_range=(-9.0, 9.0), verbose=0)
   assert not view.has_bounds
 
 

@@ -123,7 +123,9 @@ def test_a_users_own_selection_and_compensation_prune():
     assert lib.get_method(config) == method
     model = testing.mlp((5, 8, 3))
     kernel = model.layers[1].get_weights()[0]
-    small = paoding.prune(model, 0.25, method, step_sparsity=1.0, verbose=0)
+    small = paoding.prune(
+      model, 0.25, method=method, step_sparsity=1.0, verbose=0
+    )
     wanted = kernel[:6].copy()
     wanted[0] += 3 * (kernel[6] + kernel[7])
     np.testing.assert_allclose(

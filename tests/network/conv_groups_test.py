@@ -279,7 +279,12 @@ def test_identical_channels_cost_nothing_to_merge(method):
   kernel[..., 2:], bias[2:] = kernel[..., :2], bias[:2]
   inner.set_weights([kernel, bias])
   small = paoding.prune(
-    model, 0.5, method, (-1.0, 1.0), step_sparsity=0.5, verbose=0
+    model,
+    0.5,
+    method=method,
+    input_range=(-1.0, 1.0),
+    step_sparsity=0.5,
+    verbose=0,
   )
   assert small.get_layer('stem').filters == 4
   assert small.get_layer('inner').filters == 2

@@ -43,6 +43,6 @@ def test_a_unit_costs_what_its_removal_saves():
     found = unit_costs(graph, groups, params, alive, cost)
     for group in groups:
       one = {group.name[0]: 1.0 / group.size}
-      small = paoding.prune(model, one, 'l1', verbose=0)
+      small = paoding.prune(model, one, method='l1', verbose=0)
       saved = count(model) - count(small)
       np.testing.assert_allclose(found[group.name], saved, rtol=1e-9)

@@ -9,7 +9,7 @@ import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding.compat import keras
 from tfmot_paoding.network.input_shapes import with_input_shape
-from tfmot_paoding.pruning import budget
+from tfmot_paoding.pruning import budget_search
 
 _layers = keras.layers
 
@@ -82,13 +82,15 @@ def test_a_budget_is_met_for_the_sizes(monkeypatch):
   limit = paoding.Budget(macs=3000, quantization=None)
   assert paoding.report.count_macs(model, (9, 8, 2)) > 3000
   found = paoding.prune_to_budget(
-    model, limit, 'l1', verbose=0, input_shape=(9, 8, 2)
+    model, limit, method='l1', verbose=0, input_shape=(9, 8, 2)
   )
   assert found.profile.macs == paoding.report.count_macs(found.model) <= 3000
   assert found.model.input_shape == (None, 9, 8, 2)
-  monkeypatch.setattr(budget, 'convert_unchecked', None)  # no work is done
+  monkeypatch.setattr(
+    budget_search, 'convert_unchecked', None
+  )  # no work is done
   with pytest.raises(ValueError, match='leaves sizes open'):
-    paoding.prune_to_budget(model, limit, 'l1', verbose=0)
+    paoding.prune_to_budget(model, limit, method='l1', verbose=0)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +124,7 @@ def test_several_inputs_are_named():
     lambda m: paoding.run_schedule(paoding.prune_low_saliency(m), verbose=0),
     lambda m: paoding.recall_inputs(m, 2),
     lambda m: paoding.inputs.draw_samples(m, (0.0, 1.0), 2),
-    lambda m: paoding.pruning.compare_answers(m, m, (0.0, 1.0)),
+    lambda m: paoding.pruning.compare_answers(m, m, input_range=(0.0, 1.0)),
     lambda m: paoding.convert_to_tflite(m, 'int8'),
     lambda m: paoding.training.distill(m, m, verbose=0),
     paoding.report.count_macs,
@@ -149,7 +151,7 @@ def test_samples_of_other_sizes_say_it_too():
 def test_pruning_fixes_sizes(method):
   settings = {'input_shape': (9, 8, 2), 'input_range': (0.0, 1.0)}
   small = paoding.prune(
-    open_sizes(), 0.5, method, verbose=0, distillation=False, **settings
+    open_sizes(), 0.5, method=method, verbose=0, distillation=False, **settings
   )
   assert small.input_shape == (None, 9, 8, 2)
   wrapped = paoding.prune_low_saliency(open_sizes(), None, method, **settings)
@@ -160,7 +162,7 @@ def test_pruning_fixes_sizes(method):
 
 def test_methods_that_draw_nothing_leave_sizes_open():
   with pytest.warns(UserWarning, match='nothing could be drawn'):
-    small = paoding.prune(open_sizes(), 0.5, 'saliency', verbose=0)
+    small = paoding.prune(open_sizes(), 0.5, method='saliency', verbose=0)
   assert small.input_shape == (None, None, None, 2)
   wrapped = paoding.prune_low_saliency(open_sizes(), None, 'saliency')
   with pytest.warns(UserWarning, match='nothing could be drawn'):
@@ -168,5 +170,5 @@ def test_methods_that_draw_nothing_leave_sizes_open():
   assert history.verdict is None
   x = np.random.default_rng(0).uniform(0, 1, (8, 9, 8, 2)).astype(np.float32)
   wrapped = paoding.prune_low_saliency(open_sizes())
-  history = paoding.run_schedule(wrapped, verbose=0, calibration_data=x)
+  history = paoding.run_schedule(wrapped, verbose=0, data=x)
   assert '8 unlabelled inputs' in history.verdict.inputs

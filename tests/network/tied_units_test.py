@@ -203,7 +203,9 @@ def test_twins_leave_without_a_trace(make, method):
   for layer in model.layers:
     if isinstance(layer, keras.layers.BatchNormalization):
       layer.set_weights(unlike(6))
-  small = paoding.prune(model, 0.5, method, verbose=0, distillation=False)
+  small = paoding.prune(
+    model, 0.5, method=method, verbose=0, distillation=False
+  )
   x = inputs_for(model)
   before = model.predict(x, verbose=0)
   np.testing.assert_allclose(
@@ -242,7 +244,7 @@ def test_units_that_are_asked_for_by_number_stay():
 
 def test_the_compact_model_asks_for_what_is_left(tmp_path):
   model = testing.fill(chunks())
-  small = paoding.prune(model, 0.5, 'l1', verbose=0)
+  small = paoding.prune(model, 0.5, method='l1', verbose=0)
   small.save(tmp_path / 'small.keras')
   again = keras.models.load_model(tmp_path / 'small.keras')
   x = inputs_for(model)

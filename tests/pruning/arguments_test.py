@@ -19,7 +19,7 @@ _ALIKE = {
 }
 _OF_RUNS = {
   'verbose': ['x', 2, None],
-  'calibration_data': ['x', 3, np.zeros((3, 4)), np.zeros(5), {}],
+  'data': ['x', 3, np.zeros((3, 4)), np.zeros(5), {}],
   'prior': ['x', 3, {}],
 }
 _OF_PRUNE = {
@@ -140,9 +140,11 @@ def test_so_do_others(function, name, bad):
 
 def test_a_prior_beside_data_is_told_of():
   x = testing.samples((5,)).astype(np.float32)
-  settings = {'input_range': (-1.0, 1.0), 'verbose': 0, 'calibration_data': x}
+  settings = {'input_range': (-1.0, 1.0), 'verbose': 0, 'data': x}
   with pytest.warns(UserWarning, match='`prior` .* has no effect'):
-    paoding.prune(testing.mlp(), 0.3, 'saliency', prior='smooth', **settings)
+    paoding.prune(
+      testing.mlp(), 0.3, method='saliency', prior='smooth', **settings
+    )
 
 
 def test_data_for_a_method_that_does_not_fit_is_told_of():

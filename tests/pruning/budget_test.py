@@ -11,11 +11,11 @@ import pytest
 import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding.compat import keras
-from tfmot_paoding.pruning import budget as lib
+from tfmot_paoding.inputs.source import InputSource
+from tfmot_paoding.pruning import budget_search as search
+from tfmot_paoding.pruning import to_budget
 
 _layers = keras.layers
-# The module, that a function of the package hides.
-prune_lib = sys.modules['tfmot_paoding.pruning.one_call']
 needs_micro = pytest.mark.skipif(
   importlib.util.find_spec('tflite_micro') is None,
   reason='tflite-micro is not installed',
@@ -38,12 +38,12 @@ def hourglass():
 
 def fitted(model, method='l1', **limits):
   return paoding.prune_to_budget(
-    model, paoding.Budget(**limits, quantization=None), method, verbose=0
+    model, paoding.Budget(**limits, quantization=None), method=method, verbose=0
   )
 
 
 def bytes_at(model, sparsity):
-  small = paoding.prune(model, sparsity, 'l1', verbose=0)
+  small = paoding.prune(model, sparsity, method='l1', verbose=0)
   return len(paoding.convert_to_tflite(small))
 
 
@@ -128,13 +128,13 @@ def test_what_cannot_be_met_says_how_near_it_came():
 
 def test_the_spread_whose_answers_are_nearest_is_taken(monkeypatch):
   model, seen = wide(), []
-  kept = lib.judge
+  kept = search.judge
 
   def judge(original, other, samples):
     seen.append(kept(original, other, samples))
     return seen[-1]
 
-  monkeypatch.setattr(lib, 'judge', judge)
+  monkeypatch.setattr(search, 'judge', judge)
   found = fitted(model, 'saliency', flash_bytes=bytes_at(model, 0.4))
   # Two spreads, and the chosen one once more.
   assert len(seen) == 3
@@ -142,9 +142,9 @@ def test_the_spread_whose_answers_are_nearest_is_taken(monkeypatch):
 
 
 def test_only_the_chosen_one_is_distilled(monkeypatch):
-  calls, kept = [], prune_lib.distill
+  calls, kept = [], to_budget.taught
   monkeypatch.setattr(
-    prune_lib, 'distill', lambda *args: calls.append(1) or kept(*args)
+    to_budget, 'taught', lambda *args: calls.append(1) or kept(*args)
   )
   model = wide()
   found = paoding.prune_to_budget(
@@ -152,7 +152,7 @@ def test_only_the_chosen_one_is_distilled(monkeypatch):
     paoding.Budget(
       macs=paoding.report.count_macs(model) // 2, quantization=None
     ),
-    'saliency',
+    method='saliency',
     verbose=0,
     distillation=paoding.training.DistillSettings(steps=20, samples=64),
   )
@@ -210,14 +210,14 @@ def test_nonsense_is_refused(limits, message):
   ],
 )
 def test_bad_settings_are_told_before_any_work(monkeypatch, settings, message):
-  monkeypatch.setattr(prune_lib, 'draw_samples', None)
+  monkeypatch.setattr(InputSource, 'samples', None)
   budget = paoding.Budget(flash_bytes=5000, quantization=None)
   with pytest.raises(ValueError, match=message):
     paoding.prune_to_budget(wide(), budget, verbose=0, **settings)
 
 
 def test_a_missing_extra_is_told_before_any_work(monkeypatch):
-  monkeypatch.setattr(prune_lib, 'draw_samples', None)
+  monkeypatch.setattr(InputSource, 'samples', None)
   monkeypatch.setitem(sys.modules, 'tflite_micro', None)
   budget = paoding.Budget(arena_bytes=5000, quantization=None)
   with pytest.raises(ImportError, match=r'tfmot_paoding\[micro\]'):

@@ -13,6 +13,7 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.network.graph import build_graph
 from tfmot_paoding.network.groups import find_groups
 from tfmot_paoding.pruning import driver as lib
+from tfmot_paoding.pruning import wrapped as wrapped_lib
 
 
 def wrapped_mlp(method='stochastic'):
@@ -91,7 +92,7 @@ def test_an_interrupt_while_planning_changes_nothing(monkeypatch):
 
 def test_groups_with_a_bare_layer_are_left_alone_by_name():
   graph = build_graph(testing.mlp())
-  groups, left_alone = lib.prunable(graph, find_groups(graph))
+  groups, left_alone = wrapped_lib.prunable(graph, find_groups(graph))
   assert groups == []
   assert "'hidden_0'" in left_alone['hidden_0']
   assert 'not wrapped' in left_alone['hidden_1']

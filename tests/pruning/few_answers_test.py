@@ -51,7 +51,7 @@ def test_a_schedule_says_how_many_answers_are_left(method):
   assert history.verdict.inputs in text
   assert "drawn from the prior 'smooth'" in text
   assert ("method='reconstruction'" in text) == (method == 'l1')
-  for advice in ('lower sparsity', '`calibration_data`', 'distillation'):
+  for advice in ('lower sparsity', '`data`', 'distillation'):
     assert advice in text
 
 
@@ -65,15 +65,13 @@ def test_a_model_that_answers_as_before_is_not_complained_of():
 def test_prune_warns_of_what_it_returns():
   model = classifier()
   settings = {'input_range': (-1.0, 1.0), 'verbose': 0}
-  _, (text,) = told(lambda: paoding.prune(model, 0.8, 'l1', **settings))
+  _, (text,) = told(lambda: paoding.prune(model, 0.8, method='l1', **settings))
   assert "method='reconstruction'" in text
   settings['distillation'] = False
   x = testing.samples((12,)).astype(np.float32)
-  _, (text,) = told(
-    lambda: paoding.prune(model, 0.9, calibration_data=x, **settings)
-  )
+  _, (text,) = told(lambda: paoding.prune(model, 0.9, data=x, **settings))
   assert f'{lib._MOST} unlabelled inputs that were passed' in text
-  assert '`calibration_data`' not in text
+  assert '`data`' not in text
 
 
 def test_numbers_count_by_the_variance_that_is_left():
@@ -98,7 +96,7 @@ def test_a_resumed_run_needs_the_original_for_a_verdict():
 def test_inputs_that_have_one_answer_tell_little():
   model = testing.mlp((5, 16, 16, 3))
   model.layers[-1].bias.assign([0.0, 100.0, 0.0])
-  verdict = lib.compare_answers(model, model, (-1.0, 1.0))
+  verdict = lib.compare_answers(model, model, input_range=(-1.0, 1.0))
   assert verdict.is_blind
   assert verdict.kept == 1.0
   assert 'tells little' in str(verdict)
@@ -123,7 +121,7 @@ def test_where_a_prior_is_blind_inputs_are_recalled():
   x = testing.samples((5,)).astype(np.float32) * 0.1
   low = model.predict(x, verbose=0).mean(0)
   bias.assign(bias - low + [0.0, 5.0, 0.0])
-  verdict = lib.compare_answers(model, model, (-0.1, 0.1))
+  verdict = lib.compare_answers(model, model, input_range=(-0.1, 0.1))
   assert verdict.inputs == '64 inputs recalled from the model, without data'
 
 
@@ -132,7 +130,7 @@ def test_a_budget_has_a_verdict_of_somebodys_inputs(monkeypatch):
   budget = paoding.Budget(macs=10**6, quantization=None)
   fitted, (text,) = told(
     lambda: paoding.prune_to_budget(
-      testing.mlp(), budget, 'l1', (-1.0, 1.0), verbose=0
+      testing.mlp(), budget, method='l1', input_range=(-1.0, 1.0), verbose=0
     )
   )
   assert str(fitted.verdict) in text

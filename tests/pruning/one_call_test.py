@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 import tensorflow_model_optimization as tfmot
@@ -11,6 +9,7 @@ import tensorflow_model_optimization as tfmot
 import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding.compat import PruneLowMagnitude, keras, strip_pruning
+from tfmot_paoding.pruning import pruned as pruned_lib
 
 _sparsity = tfmot.sparsity.keras
 _layers = keras.layers
@@ -233,14 +232,14 @@ class TestPrune:
   @pytest.mark.parametrize('method', paoding.methods.method_names())
   def test_it_is_the_long_way_in_one_call(self, method):
     model = testing.mlp((5, 16, 12, 3))
-    small = paoding.prune(model, 0.5, method, seed=3, verbose=0)
+    small = paoding.prune(model, 0.5, method=method, seed=3, verbose=0)
     wrapped = paoding.prune_low_saliency(
       model, paoding.ProgressiveSparsity(0.5), method, seed=3
     )
     run(wrapped)
     long = paoding.compact(strip_pruning(wrapped))
     if paoding.methods.get_method(method).needs_samples:
-      long = paoding.training.distill(long, model, seed=3, verbose=0)
+      long = paoding.training.distill(model, long, seed=3, verbose=0)
     for one, two in zip(small.get_weights(), long.get_weights(), strict=True):
       np.testing.assert_array_equal(one, two)
     assert [x.units for x in small.layers] == [8, 6, 3]
@@ -293,7 +292,7 @@ class TestPrune:
       elif case == 'all dead':
         kernel, bias = kernel * 0, [bias[0] * 0]
       layer.set_weights([kernel, *bias])
-    small = paoding.prune(model, 0.5, method, verbose=0)
+    small = paoding.prune(model, 0.5, method=method, verbose=0)
     assert np.all(np.isfinite(small.predict(X, verbose=0)))
     assert small.count_params() < model.count_params()
     exact = paoding.methods.get_method(method).twins_are_exact
@@ -322,9 +321,8 @@ def test_only_answers_that_are_classes_are_distilled_unasked(
   outputs = keras.layers.Dense(3 if classes else 1)(x)
   model = testing.fill(keras.Model(inputs, outputs))
   calls = []
-  prune_lib = sys.modules['tfmot_paoding.pruning.one_call']
   monkeypatch.setattr(
-    prune_lib, 'distill', lambda small, *args: calls.append(1) or small
+    pruned_lib, 'taught', lambda _, small, *args: calls.append(1) or small
   )
-  paoding.prune(model, 0.5, 'reconstruction', verbose=0)
+  paoding.prune(model, 0.5, method='reconstruction', verbose=0)
   assert len(calls) == classes

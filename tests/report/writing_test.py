@@ -22,7 +22,9 @@ RANGE = (-1.0, 1.0)
 @pytest.fixture(scope='module')
 def pair():
   model = testing.mlp((6, 16, 12, 3), 'relu')
-  small = paoding.prune(model, 0.5, 'saliency', RANGE, verbose=0)
+  small = paoding.prune(
+    model, 0.5, method='saliency', input_range=RANGE, verbose=0
+  )
   files = tuple(
     paoding.convert_to_tflite(m, 'int8', RANGE) for m in (model, small)
   )
@@ -40,11 +42,19 @@ def report(pair, test_data):
   model, small, files = pair
   samples = paoding.inputs.draw_samples(model, RANGE, 100)
   curve = [
-    paoding.report.curve_point(model, m, data, sparsity, samples, test_data)
+    paoding.report.curve_point(
+      model, m, data, sparsity=sparsity, data=samples, test_data=test_data
+    )
     for m, data, sparsity in ((model, files[0], 0.0), (small, files[1], 0.5))
   ]
   return paoding.report.make_report(
-    model, small, files, RANGE, test_data, micro=False, curve=curve
+    model,
+    small,
+    files,
+    input_range=RANGE,
+    test_data=test_data,
+    micro=False,
+    curve=curve,
   )
 
 
@@ -121,7 +131,12 @@ def test_the_page_needs_no_other_file(report, tmp_path):
 def test_names_are_escaped(pair, tmp_path):
   model, small, files = pair
   report = paoding.report.make_report(
-    model, small, files, RANGE, micro=False, title='<script>alert(1)</script>'
+    model,
+    small,
+    files,
+    input_range=RANGE,
+    micro=False,
+    title='<script>alert(1)</script>',
   )
   page, _ = paoding.report.write_report(report, str(tmp_path / 'x.html'))
   with open(page, encoding='utf-8') as file:
@@ -135,7 +150,7 @@ def test_what_is_not_known_is_null_and_no_nan(tmp_path):
   x = keras.layers.Dense(5, activation='relu')(x)
   x = keras.layers.Lambda(lambda t: t * t)(x)
   model = testing.fill(keras.Model(inputs, keras.layers.Dense(6)(x)))
-  small = paoding.prune(model, 0.25, 'l1', verbose=0)
+  small = paoding.prune(model, 0.25, method='l1', verbose=0)
   files = tuple(paoding.convert_to_tflite(m) for m in (model, small))
   report = paoding.report.make_report(model, small, files, micro=False)
   assert np.isnan(report.bound)
@@ -223,7 +238,7 @@ def test_it_says_whose_inputs(report, pair):
   model, small, files = pair
   samples = paoding.inputs.draw_samples(model, RANGE, 20)
   given = paoding.report.make_report(
-    model, small, files, RANGE, samples=samples, micro=False
+    model, small, files, input_range=RANGE, data=samples, micro=False
   )
   assert given.verdict.inputs == '20 unlabelled inputs that were passed'
 
@@ -245,8 +260,8 @@ def test_limits_are_those_of_a_budget(report, pair):
     model,
     small,
     files,
-    RANGE,
-    samples=np.clip(x, *RANGE),
+    input_range=RANGE,
+    data=np.clip(x, *RANGE),
     micro=False,
     limits=budget.limits,
   )
@@ -258,5 +273,5 @@ def test_limits_are_those_of_a_budget(report, pair):
   assert found.output_range == pytest.approx(np.ptp(outputs, 0).max(), rel=1e-5)
   with pytest.raises(ValueError, match='flash_bytes'):
     paoding.report.make_report(
-      model, small, files, RANGE, micro=False, limits={'flash': 10}
+      model, small, files, input_range=RANGE, micro=False, limits={'flash': 10}
     )

@@ -116,7 +116,7 @@ def test_recurrent_layers_take_one_sample_a_call(kind, quantization):
   x = keras.layers.Bidirectional(getattr(keras.layers, kind)(4))(x)
   x = keras.layers.Dense(12, activation='relu')(x)
   made = testing.fill(keras.Model(inputs, keras.layers.Dense(2)(x)))
-  small = paoding.prune(made, 0.5, 'l1', verbose=0)
+  small = paoding.prune(made, 0.5, method='l1', verbose=0)
   assert small.layers[-2].units == 6
   data = paoding.convert_to_tflite(small, quantization)
   (detail,) = load_interpreter(data).get_input_details()
@@ -149,7 +149,9 @@ def test_a_network_of_indices(method):
   x = keras.layers.Conv1D(8, 3, activation='relu')(x)
   x = keras.layers.GlobalMaxPooling1D()(x)
   made = testing.fill(keras.Model(inputs, keras.layers.Dense(3)(x)))
-  small = paoding.prune(made, 0.5, method, (0, 19), verbose=0)
+  small = paoding.prune(
+    made, 0.5, method=method, input_range=(0, 19), verbose=0
+  )
   assert small.layers[2].filters == 4
   data = paoding.convert_to_tflite(small, 'int8', (0, 19))
   x = np.random.default_rng(0).integers(0, 20, (30, 8), np.int32)

@@ -83,7 +83,7 @@ def test_no_arena_is_tried_twice(monkeypatch, layers):
 
 def test_a_smaller_model_needs_a_smaller_arena():
   model = testing.mlp((16, 200, 300, 4))
-  small = paoding.prune(model, 0.5, 'l1', verbose=0)
+  small = paoding.prune(model, 0.5, method='l1', verbose=0)
   sizes = [
     lib.measure_arena(paoding.convert_to_tflite(m)) for m in (model, small)
   ]

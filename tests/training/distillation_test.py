@@ -15,14 +15,19 @@ QUICK = paoding.training.DistillSettings(steps=150, samples=512, batch_size=64)
 
 def halved(model, method='l1'):
   return paoding.prune(
-    model, 0.5, method, (-1.0, 1.0), step_sparsity=0.25, verbose=0
+    model,
+    0.5,
+    method=method,
+    input_range=(-1.0, 1.0),
+    step_sparsity=0.25,
+    verbose=0,
   )
 
 
 def distilled(pruned, model, **settings):
   settings = {'settings': QUICK, **settings}
   return paoding.training.distill(
-    pruned, model, (-1.0, 1.0), verbose=0, **settings
+    model, pruned, input_range=(-1.0, 1.0), verbose=0, **settings
   )
 
 
@@ -140,7 +145,12 @@ def test_prune_distills_where_the_method_fits():
 
   def pruned(**kwargs):
     return paoding.prune(
-      model, 0.5, 'reconstruction', (-1.0, 1.0), verbose=0, **kwargs
+      model,
+      0.5,
+      method='reconstruction',
+      input_range=(-1.0, 1.0),
+      verbose=0,
+      **kwargs,
     )
 
   plain, better = pruned(distillation=False), pruned(distillation=QUICK)
@@ -188,3 +198,17 @@ def test_models_of_other_rows_than_their_inputs_have():
   assert small.get_layer('hidden').units == 4
   with pytest.raises(ValueError, match='rows of answers for .* inputs'):
     paoding.prune(model, 0.5, distillation=True, **settings)
+
+
+@pytest.mark.parametrize('stripped', [False, True])
+def test_models_in_the_old_order_are_told_apart(stripped):
+  model = testing.mlp((5, 16, 12, 3))
+  wrapped = paoding.prune_low_saliency(
+    model, paoding.ProgressiveSparsity(0.5, 0.5), 'l1', (-1.0, 1.0)
+  )
+  paoding.run_schedule(wrapped, verbose=0)
+  small = strip_pruning(wrapped)
+  if not stripped:
+    small = paoding.compact(small)
+  with pytest.raises(ValueError, match='the two are swapped'):
+    paoding.training.distill(small, model, input_range=(-1.0, 1.0), verbose=0)

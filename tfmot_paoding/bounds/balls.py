@@ -119,7 +119,7 @@ def balls(
   """
   epsilon = check_epsilon(epsilon)
   parts = as_inputs(x, shapes)
-  input_range = resolve_range(model, input_range, parts, stacklevel=4)
+  input_range = resolve_range(model, input_range, parts)
   boxes = input_boxes(model, input_range, shapes)
   check_inside(parts, boxes)
   found = []

@@ -12,7 +12,7 @@ from tfmot_paoding.bounds.deviation import largest_deviation
 from tfmot_paoding.command.model_files import read_arrays, read_data
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.ranges import InputRange
-from tfmot_paoding.inputs.samples import draw_samples
+from tfmot_paoding.inputs.source import draw_samples
 from tfmot_paoding.network.agreement import Verdict, judge, outputs_of
 from tfmot_paoding.pruning.few_answers import compare_answers
 
@@ -42,7 +42,9 @@ def samples_of(
     return [test[0][:_COUNT]]
   data = read_data(given)
   prior = 'smooth' if data is None else None
-  return draw_samples(model, settled, _COUNT, given.seed, data, prior)
+  return draw_samples(
+    model, settled, _COUNT, seed=given.seed, data=data, prior=prior
+  )
 
 
 def verdict_of(
@@ -76,7 +78,11 @@ def verdict_of(
     return known
   # Inputs that nothing was fitted to; warnings of `prune` speak of them too.
   return compare_answers(
-    original, pruned, settled, given.seed + 1, read_data(given)
+    original,
+    pruned,
+    input_range=settled,
+    seed=given.seed + 1,
+    data=read_data(given),
   )
 
 

@@ -71,7 +71,7 @@ def run(given: flags.FlagValues) -> None:
     input_range=settled,
     seed=given.seed,
     step_sparsity=given.step_sparsity,
-    calibration_data=read_data(given),
+    data=read_data(given),
   )
   verdict = answers.verdict_of(
     model, fitted.model, settled, given, fitted.verdict

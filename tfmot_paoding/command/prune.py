@@ -84,7 +84,7 @@ def pruned(
     scope=given.scope,
     cost=given.cost,
     floor=given.floor,
-    calibration_data=read_data(given),
+    data=read_data(given),
   )
 
 
@@ -117,7 +117,11 @@ def curve(
   for sparsity in sorted({0.0, *map(float, given.curve)}):
     small = pruned(model, sparsity, settled, given) if sparsity else model
     data = converted(small, settled, given)
-    found.append(curve_point(model, small, data, sparsity, samples, test))
+    found.append(
+      curve_point(
+        model, small, data, sparsity=sparsity, data=samples, test_data=test
+      )
+    )
   return found
 
 

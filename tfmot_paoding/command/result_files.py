@@ -146,7 +146,7 @@ def write_page(
     files,
     input_range=settled,
     test_data=read_arrays(given.test_data, 'x', 'y'),
-    samples=samples,
+    data=samples,
     seed=given.seed,
     micro=has_micro(),
     title=os.path.basename(given.model.rstrip('/')),

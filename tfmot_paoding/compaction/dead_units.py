@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -23,11 +24,12 @@ from tfmot_paoding.network.cloning import (
 from tfmot_paoding.network.graph import (
   Graph,
   Node,
-  build_graph,
+  layers_of,
   read_params,
   unwrapped,
 )
-from tfmot_paoding.network.groups import Grouping, Member, find_groups
+from tfmot_paoding.network.groups import Grouping, Member
+from tfmot_paoding.network.network import Network
 from tfmot_paoding.ops import (
   Params,
   Product,
@@ -63,35 +65,33 @@ def compact(model: keras.Model) -> keras.Model:
   Warns where there was nothing to remove, or less than the schedule asks for,
   and says what to do.
   """
-  model = as_tf_keras(model)
-  small, removed = _without_dead_units(model)
+  network = Network.of(as_tf_keras(model))
+  model = network.model
+  small, removed = without_dead_units(network)
   warn_if_whole(model, removed)
   warn_if_short(model.name, standings(model), stacklevel=2)
   return small
 
 
-def compact_quietly(model: keras.Model) -> keras.Model:
-  """`compact`, without a word where nothing goes."""
-  return _without_dead_units(model)[0]
-
-
 def dead_units(model: keras.Model) -> int:
   """How many units `compact` would remove from a tf_keras model."""
-  graph = build_graph(model)
-  return _count_dead(
-    _fold_dead_units(graph, find_groups(graph), _masked_params(graph))
-  )
+  network = Network.of(model)
+  params = _masked_params(network.graph)
+  return _count_dead(_fold_dead_units(network.graph, network.groups, params))
 
 
 def _count_dead(kept: list[Array]) -> int:
   return sum(int((~units).sum()) for units in kept)
 
 
-def _without_dead_units(model: keras.Model) -> tuple[keras.Model, int]:
-  """The smaller model, and how many units it is smaller by."""
-  graph = build_graph(model)
+def without_dead_units(network: Network) -> tuple[keras.Model, int]:
+  """The smaller model, and how many units it is smaller by.
+
+  Args:
+    network: What `compact` takes.
+  """
+  graph, grouping = network.graph, network.groups
   params = _masked_params(graph)
-  grouping = find_groups(graph)
   kept = _fold_dead_units(graph, grouping, params)
   keep = _kept_entries(grouping, kept)
   shapes = [_shape_after(entries) for entries in keep]
@@ -110,8 +110,10 @@ def _without_dead_units(model: keras.Model) -> tuple[keras.Model, int]:
       return None
     return [shapes[v] for v in sources]
 
-  small = clone_with(_recalled(model, graph, keep), make_layer, input_shapes)
-  _fill(graph, build_graph(small), params, keep)
+  small = clone_with(
+    _recalled(network.model, graph, keep), make_layer, input_shapes
+  )
+  _fill(graph, small, params, keep)
   return small, _count_dead(kept)
 
 
@@ -236,7 +238,7 @@ def _recalled(
   if not changes:
     return model
   draft = clone_with(model, lambda layer, _: fresh_layer(unwrapped(layer)))
-  layers = build_graph(draft).layers
+  layers = layers_of(draft)
   for path, found in changes.items():
     (call,) = layers[path].inbound_nodes
     compat.set_arguments(call, found)
@@ -298,7 +300,7 @@ def _made(layer: Any, config: dict[str, Any]) -> Any:
 
 
 def _fill(
-  graph: Graph, small: Graph, params: Params, keep: list[Array]
+  graph: Graph, small: keras.Model, params: Params, keep: list[Array]
 ) -> None:
   """Sets the small model's weights."""
   slices = {
@@ -306,10 +308,11 @@ def _fill(
     for node in graph.nodes
     for ref, axes in node.op.weights().items()
   }
+  layers = layers_of(small)
   for path in leaf_paths(graph):
-    layer = small.layers[path]
+    layer = layers[path]
     known = {
-      id(small.weight(ref)): value
+      id(operator.attrgetter(ref.name)(layer)): value
       for ref, value in slices.items()
       if ref.layer == path
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from tfmot_paoding import compat
+from tfmot_paoding import callers, compat
 from tfmot_paoding.functional.tracing import is_of_a_library
 
 _STEPS = ('train_step', 'compute_loss')
@@ -32,7 +32,7 @@ def warn_of_own_training(model: Any) -> None:
       'its own. A pruned copy is a plain model, which trains by compile and '
       'fit alone. To train it by that step, call it in a model of your class: '
       'the callback UpdatePruningStep finds the wrapped model inside.',
-      stacklevel=3,
+      stacklevel=callers.level(),
     )
   added = compat.added_to_training(model)
   if added:
@@ -42,5 +42,5 @@ def warn_of_own_training(model: Any) -> None:
       'since strip_pruning fails on models that have any. For them to count, '
       'call add_loss on what is wrapped, or use a layer such as '
       'ActivityRegularization, which comes along.',
-      stacklevel=3,
+      stacklevel=callers.level(),
     )

@@ -28,15 +28,17 @@ from tfmot_paoding.inputs.prior import (
   GaussianPrior,
   InputPrior,
   Prior,
+  PriorLike,
   VariedPrior,
 )
-from tfmot_paoding.inputs.ranges import InputRange
+from tfmot_paoding.inputs.ranges import InputRange, RangeLike
 from tfmot_paoding.inputs.recall import RecallSettings, recall_inputs
-from tfmot_paoding.inputs.samples import draw_samples
 from tfmot_paoding.inputs.sheet import draw_sheet
+from tfmot_paoding.inputs.source import draw_samples
 from tfmot_paoding.inputs.spectra import SpectralPrior
 from tfmot_paoding.inputs.strokes import StrokesPrior
 from tfmot_paoding.inputs.teacher_choice import choose_samples
+from tfmot_paoding.inputs.user_data import Inputs
 from tfmot_paoding.network.input_shapes import with_input_shape
 
 __all__ = [
@@ -44,9 +46,12 @@ __all__ = [
   'GaussianPrior',
   'InputPrior',
   'InputRange',
+  'Inputs',
   'LeavesPrior',
   'MixturePrior',
   'Prior',
+  'PriorLike',
+  'RangeLike',
   'RecallSettings',
   'SpectralPrior',
   'StrokesPrior',

@@ -8,7 +8,7 @@ spatial axes, or one, it is smooth along them, as images and sounds are.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -42,6 +42,10 @@ class InputPrior(Configurable):
       rng: The only source of chance.
     """
     raise NotImplementedError
+
+
+# What a user may pass for where inputs come from; None to tell by the model.
+PriorLike = str | InputPrior | Mapping[str, str | InputPrior] | None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from tfmot_paoding import callers
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.claims import Claim, combined
 from tfmot_paoding.inputs.first_layers import input_claims
 from tfmot_paoding.inputs.range_doubts import coarse, doubt_of, outside, text_of
 from tfmot_paoding.inputs.stored_statistics import disproof
-from tfmot_paoding.inputs.user_data import calibration_samples
-from tfmot_paoding.network.graph import build_graph
+from tfmot_paoding.inputs.user_data import Inputs, calibration_samples
+from tfmot_paoding.network.network import Network
 from tfmot_paoding.numerics.intervals import Interval
 from tfmot_paoding.ops import Shape
 
@@ -73,12 +74,15 @@ class InputRange:
     return {'sources': dict(self.sources), 'centred': centred}
 
 
+Pair = tuple[float | Array, float | Array]
+# What a user may pass for the range of a model's inputs.
+RangeLike = Pair | Mapping[str, Pair] | InputRange | None
+
+
 def resolve_range(
-  model: keras.Model,
-  input_range: Any = None,
+  model: keras.Model | Network,
+  input_range: RangeLike = None,
   data: Sequence[Array] | None = None,
-  *,
-  stacklevel: int = 3,
 ) -> InputRange:
   """The range of a model's inputs, for every stage behind a public function.
 
@@ -97,24 +101,23 @@ def resolve_range(
     input_range: What the user gave: None, (low, high), or a dict of input name
       to such a pair. One that was settled before comes back as it is.
     data: Inputs that are at hand, one array with a batch axis an input.
-    stacklevel: Of the warnings; 3 is whoever called the public function.
 
   Raises:
     ValueError: it is no range for the model, or goes beyond a table.
   """
   if isinstance(input_range, InputRange):
     return input_range
-  graph = build_graph(model)
-  names = list(model.input_names)
-  claims = dict(zip(names, input_claims(model, graph), strict=True))
-  shapes = [graph.shapes[value] for value in graph.inputs]
+  network = Network.of(model)
+  graph, names = network.graph, network.input_names
+  claims = dict(zip(names, input_claims(network.model, graph), strict=True))
+  shapes = network.input_shapes
   if input_range is None:
     settled = _widened(_derived(names, claims), names, data)
-    boxes = input_boxes(model, settled, shapes)
+    boxes = input_boxes(network, settled, shapes)
     message = _of_choice(settled, claims, disproof(graph, boxes))
   else:
     settled = InputRange(input_range, dict.fromkeys(names, 'as given'))
-    boxes = input_boxes(model, settled, shapes)
+    boxes = input_boxes(network, settled, shapes)
     doubts = [
       doubt_of(name, box, claim)
       for name, box in zip(names, boxes, strict=True)
@@ -127,7 +130,7 @@ def resolve_range(
       'first layers say.'
     )
   if message:
-    warnings.warn(message, UserWarning, stacklevel)
+    warnings.warn(message, UserWarning, callers.level())
   return settled
 
 
@@ -159,40 +162,44 @@ def _of_choice(
 
 
 def resolve_with_data(
-  model: keras.Model, input_range: Any, data: Any
+  model: keras.Model | Network,
+  input_range: RangeLike,
+  data: Inputs,
 ) -> InputRange:
   """`resolve_range`, with a warning where a user's inputs lie outside.
 
   Args:
     model: A built tf_keras model.
     input_range: What the user gave.
-    data: As `calibration_data` in `run_schedule`; None for none.
+    data: Unlabelled inputs, as `calibration_samples` takes them; None for
+      none.
 
   Raises:
     ValueError: the range or the data do not fit the model.
   """
   if isinstance(input_range, InputRange):
     return input_range
-  x = None if data is None else calibration_samples(model, data, _LOOKED_AT)
-  settled = resolve_range(model, input_range, x, stacklevel=4)
-  warn_outside(settled, model, x, stacklevel=4)
+  network = Network.of(model)
+  x = None
+  if data is not None:
+    x = calibration_samples(network.model, data, _LOOKED_AT)
+  settled = resolve_range(network, input_range, x)
+  warn_outside(settled, network.model, x)
   return settled
 
 
 def warn_outside(
   settled: InputRange,
   model: keras.Model,
-  data: Any,
-  *,
-  stacklevel: int = 3,
+  data: Inputs,
 ) -> None:
   """Warns where a user's inputs lie outside the range.
 
   Args:
     settled: The range.
     model: The model.
-    data: As `calibration_data` in `run_schedule`; None for none.
-    stacklevel: Of the warning.
+    data: Unlabelled inputs, as `calibration_samples` takes them; None for
+      none.
   """
   if data is None:
     return
@@ -207,7 +214,7 @@ def warn_outside(
       f'The data and `input_range` do not fit: {"; ".join(found)}. Scale the '
       'data as the model was trained, or pass the range that they have.',
       UserWarning,
-      stacklevel,
+      callers.level(),
     )
 
 
@@ -235,7 +242,7 @@ def warn_coarse(
       'in front of the model in place of in it, or take as `quantization` '
       f'{finer}.',
       UserWarning,
-      stacklevel=3,
+      callers.level(),
     )
 
 
@@ -313,7 +320,7 @@ def _of_input(ends: Any, name: str) -> Any:
 
 
 def input_boxes(
-  model: keras.Model, input_range: Any, shapes: Sequence[Shape]
+  model: keras.Model | Network, input_range: Any, shapes: Sequence[Shape]
 ) -> list[Interval]:
   """The box that each input of a model lies in.
 

@@ -23,14 +23,9 @@ from tfmot_paoding.inputs.ranges import InputRange, input_boxes, resolve_range
 from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.network.agreement import outputs_of
 from tfmot_paoding.network.cloning import clone_with, copy_weights, fresh_layer
-from tfmot_paoding.network.graph import (
-  Graph,
-  build_graph,
-  check_model,
-  unwrapped,
-)
+from tfmot_paoding.network.graph import Graph, unwrapped
 from tfmot_paoding.network.input_shapes import check_sizes
-from tfmot_paoding.network.outputs import heads_of
+from tfmot_paoding.network.network import Network
 from tfmot_paoding.numerics.intervals import Interval
 from tfmot_paoding.progress import progress_bar
 from tfmot_paoding.registry import Configurable
@@ -119,17 +114,28 @@ def recall_inputs(
   """
   check_whole('count', count, 1)
   check_whole('seed', seed, 0)
-  model = as_tf_keras(model)
-  check_model(model)
+  network = Network.of(as_tf_keras(model))
   settings = RecallSettings() if settings is None else settings
   if not isinstance(settings, RecallSettings):
     raise ValueError(
       f'`settings` must be None or a RecallSettings, but got {settings!r}.'
     )
-  input_range = resolve_range(model, input_range)
-  recall = _Recall(model, input_range, seed, task, settings)
+  input_range = resolve_range(network, input_range)
+  recall = _Recall(network, input_range, seed, task, settings)
   found = recall.inputs(count, verbose)
   return found if len(found) > 1 else found[0]
+
+
+def recalled(
+  network: Network,
+  input_range: InputRange,
+  count: int,
+  seed: int,
+  verbose: int | str,
+) -> list[Array]:
+  """`recall_inputs` of a network that was read, one array an input."""
+  recall = _Recall(network, input_range, seed, None, RecallSettings())
+  return recall.inputs(count, verbose)
 
 
 def has_statistics(graph: Graph) -> bool:
@@ -142,7 +148,7 @@ class _Recall:
 
   def __init__(
     self,
-    model: keras.Model,
+    network: Network,
     input_range: InputRange,
     seed: int,
     task: str | None,
@@ -150,15 +156,16 @@ class _Recall:
   ):
     self._settings = settings
     self._rng = np.random.default_rng(seed)
+    model = network.model
     copy = clone_with(model, lambda layer, _: fresh_layer(unwrapped(layer)))
-    graph = build_graph(copy)
-    copy_weights(build_graph(model), graph)
-    self._heads = heads_of(graph, task)
+    copy_weights(model, copy)
+    graph = network.like(copy).graph
+    self._heads = network.heads(task)
     check_sizes(copy, 'inputs cannot be recalled without them')
-    self._shapes = [graph.shapes[value] for value in graph.inputs]
+    self._shapes = network.input_shapes
     self._boxes = [
       Interval(box.low.astype(np.float32), box.high.astype(np.float32))
-      for box in input_boxes(model, input_range, self._shapes)
+      for box in input_boxes(network, input_range, self._shapes)
     ]
     self._middles = input_range.middles(model.input_names)
     self._masks = whole_entries(copy, graph)

@@ -13,22 +13,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfmot_paoding import callers
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.first_layers import whole_entries
 from tfmot_paoding.inputs.named_priors import NAMED_PRIORS
-from tfmot_paoding.inputs.prior import InputPrior, prior_samples
-from tfmot_paoding.inputs.ranges import (
-  InputRange,
-  input_boxes,
-  resolve_range,
-  resolve_with_data,
-)
-from tfmot_paoding.inputs.recall import has_statistics, recall_inputs
+from tfmot_paoding.inputs.prior import InputPrior, PriorLike, prior_samples
+from tfmot_paoding.inputs.ranges import InputRange, input_boxes
+from tfmot_paoding.inputs.recall import has_statistics, recalled
 from tfmot_paoding.inputs.teacher_choice import choose_samples
-from tfmot_paoding.inputs.user_data import calibration_samples
-from tfmot_paoding.network.costs import graph_macs
-from tfmot_paoding.network.graph import build_graph
-from tfmot_paoding.network.input_shapes import check_sizes
+from tfmot_paoding.inputs.user_data import Inputs, calibration_samples
+from tfmot_paoding.network.network import Network
 from tfmot_paoding.numerics.intervals import Interval
 from tfmot_paoding.ops import Shape
 
@@ -42,54 +36,8 @@ _BATCH = 256
 _CHOICE = 4
 
 
-def draw_samples(
-  model: keras.Model,
-  input_range: Any,
-  count: int,
-  seed: int = 0,
-  data: Any = None,
-  prior: Any = None,
-  verbose: int | str = 0,
-  otherwise: str = 'smooth',
-) -> list[Array]:
-  """Inputs for a model, one array an input of the model.
-
-  Args:
-    model: The trained model, wrapped or not.
-    input_range: The range of its inputs, as in `prune_low_saliency`.
-    count: How many at most; recalled ones are fewer.
-    seed: The only source of chance.
-    data: Inputs that the user has, as in `calibration_samples`.
-    prior: 'recalled', a name of `inputs.NAMED_PRIORS` such as 'smooth' or
-      'leaves', an object such as `Prior`, or a dict of input name to one.
-      None: 'recalled' for models of up to 6e7 multiply-accumulates that have
-      batch normalization, `otherwise` for others.
-    otherwise: See `prior`.
-    verbose: Whether to show a progress bar where inputs are recalled: 'auto'
-      (on a terminal and in a notebook), 1 or 0.
-
-  Returns:
-    One array an input, samples first; for inputs of whole numbers, such as
-    indices, whole numbers from all over their range, whatever the prior.
-
-  Raises:
-    ValueError: the data or the prior do not fit the model.
-  """
-  if data is not None:
-    if input_range is not None:
-      resolve_with_data(model, input_range, data)
-    found = calibration_samples(model, data, count)
-    return with_answers(model, found, '`calibration_data`')
-  check_sizes(model, 'inputs cannot be drawn without them')
-  input_range = resolve_range(model, input_range)
-  found = recalled_samples(model, input_range, seed, prior, verbose, count)
-  if found is None:
-    found = _of_prior(model, input_range, count, seed, prior or otherwise)
-  return with_answers(model, found)
-
-
 def check_source(
-  model: keras.Model, data: Any, prior: Any, stacklevel: int = 2
+  model: keras.Model | Network, data: Inputs, prior: PriorLike
 ) -> None:
   """Raises where inputs cannot come from where the user says.
 
@@ -97,29 +45,31 @@ def check_source(
     model: The model, wrapped or not.
     data: Inputs that the user has, or None.
     prior: As in `draw_samples`.
-    stacklevel: Of the warning.
 
   Raises:
     ValueError: the data or the prior do not fit the model.
 
   Warns where both are given.
   """
+  network = Network.of(model)
   if data is not None:
-    calibration_samples(model, data, 2)
+    calibration_samples(network.model, data, 2)
   if prior is None:
     return
-  if not recalls(model, prior):
-    _priors(prior, list(model.input_names))
+  if not recalls(network, prior):
+    _priors(prior, network.input_names)
   if data is not None:
     warnings.warn(
-      f'`prior` ({prior!r}) has no effect, since `calibration_data` are given: '
-      'leave one of the two out.',
-      stacklevel=stacklevel + 1,
+      f'`prior` ({prior!r}) has no effect, since `data` are given: leave one '
+      'of the two out.',
+      stacklevel=callers.level(),
     )
 
 
 def with_answers(
-  model: keras.Model, samples: list[Array], given: str | None = None
+  model: keras.Model | Network,
+  samples: list[Array],
+  given: str | None = None,
 ) -> list[Array]:
   """The samples that a model has an answer for.
 
@@ -134,8 +84,10 @@ def with_answers(
   Raises:
     ValueError: hardly any are left.
   """
-  if not build_graph(model).masked:
+  network = Network.of(model)
+  if not network.graph.masked:
     return samples
+  model = network.model
   finite = np.concatenate(
     [
       _is_answered(model, [x[start : start + _BATCH] for x in samples])
@@ -152,7 +104,7 @@ def with_answers(
     warnings.warn(
       f'{(~finite).sum()} of {len(finite)} samples of {given} are left out: '
       'all their steps are masked, and the model answers with no number (NaN).',
-      stacklevel=2,
+      stacklevel=callers.level(),
     )
   return [x[finite] for x in samples]
 
@@ -172,24 +124,24 @@ def _is_answered(model: keras.Model, samples: list[Array]) -> Array:
   )
 
 
-def _of_prior(
-  model: keras.Model,
+def of_prior(
+  network: Network,
   input_range: InputRange,
   count: int,
   seed: int,
-  prior: Any,
+  prior: PriorLike,
 ) -> list[Array]:
   """Samples of a prior, one array an input."""
-  graph = build_graph(model)
-  priors = _priors(prior, list(model.input_names))
-  shapes = [graph.shapes[value] for value in graph.inputs]
-  boxes = input_boxes(model, input_range, shapes)
+  names, shapes = network.input_names, network.input_shapes
+  priors = _priors(prior, names)
+  boxes = input_boxes(network, input_range, shapes)
   rng = np.random.default_rng([seed, 1])
-  middles = input_range.middles(model.input_names)
+  middles = input_range.middles(names)
+  wholes = whole_entries(network.model, network.graph)
   times = _CHOICE if any(one.is_chosen for one in priors) else 1
   found = []
   for whole, one, box, shape, middle in zip(
-    whole_entries(model, graph), priors, boxes, shapes, middles, strict=True
+    wholes, priors, boxes, shapes, middles, strict=True
   ):
     if whole.all():
       found.append(_whole_numbers(box, shape, times * count, rng))
@@ -198,7 +150,7 @@ def _of_prior(
     if whole.any():
       x = np.where(whole, _whole_numbers(box, shape, times * count, rng), x)
     found.append(x)
-  return choose_samples(model, found, count) if times > 1 else found
+  return choose_samples(network, found, count) if times > 1 else found
 
 
 def _whole_numbers(
@@ -214,38 +166,36 @@ def _whole_numbers(
 
 
 def recalled_samples(
-  model: keras.Model,
-  input_range: Any,
-  seed: int = 0,
-  prior: Any = None,
-  verbose: int | str = 0,
+  network: Network,
+  input_range: InputRange,
+  seed: int,
+  verbose: int | str,
   count: int = _MOST_RECALLED,
-) -> list[Array] | None:
-  """Recalled inputs, if `prior` asks for them; see `draw_samples`."""
-  if not recalls(model, prior):
-    return None
-  found = recall_inputs(
-    model, min(count, _MOST_RECALLED), input_range, seed, verbose=verbose
-  )
-  return found if isinstance(found, list) else [found]
+) -> list[Array]:
+  """Recalled inputs, as many as asked for or as few as time allows."""
+  count = min(count, _MOST_RECALLED)
+  return recalled(network, input_range, count, seed, verbose)
 
 
-def recalls(model: keras.Model, prior: Any = None) -> bool:
+def recalls(model: keras.Model | Network, prior: Any = None) -> bool:
   """Whether inputs of a model are recalled; see `draw_samples`.
 
   Raises:
     ValueError: they shall be, but are whole numbers.
   """
-  graph = build_graph(model)
-  whole = any(entries.any() for entries in whole_entries(model, graph))
+  network = Network.of(model)
+  graph = network.graph
+  wholes = whole_entries(network.model, graph)
+  whole = any(entries.any() for entries in wholes)
   if prior is None:
-    few = graph_macs(graph) <= _MOST_MACS
+    few = network.macs <= _MOST_MACS
     return has_statistics(graph) and few and not whole
   asked = isinstance(prior, str) and prior == 'recalled'
   if asked and whole:
     raise ValueError(
-      f'{model.name!r} has an input of whole numbers, which no gradient leads '
-      "to: 'recalled' is not for it. Leave `prior` out, or pass data."
+      f'{network.model.name!r} has an input of whole numbers, which no '
+      "gradient leads to: 'recalled' is not for it. Leave `prior` out, or "
+      'pass data.'
     )
   return asked
 

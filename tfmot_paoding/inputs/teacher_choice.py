@@ -13,14 +13,14 @@ import numpy as np
 
 from tfmot_paoding.compat import keras
 from tfmot_paoding.network.agreement import all_outputs
-from tfmot_paoding.network.graph import build_graph
-from tfmot_paoding.network.outputs import Head, heads_of
+from tfmot_paoding.network.network import Network
+from tfmot_paoding.network.outputs import Head
 
 Array = np.ndarray
 
 
 def choose_samples(
-  model: keras.Model, samples: Sequence[Array], count: int
+  model: keras.Model | Network, samples: Sequence[Array], count: int
 ) -> list[Array]:
   """The samples that a classifier is surest of, evenly over its answers.
 
@@ -41,11 +41,13 @@ def choose_samples(
     raise ValueError(
       f'{count} samples are to be kept, but there are {len(samples[0])}.'
     )
-  heads = heads_of(build_graph(model))
+  network = Network.of(model)
+  heads = network.heads()
   known = [k for k, head in enumerate(heads) if _tells_classes(head)]
   if not known or len(samples[0]) == count:
     return [x[:count] for x in samples]
-  head, outputs = heads[known[0]], all_outputs(model, samples)[known[0]]
+  head = heads[known[0]]
+  outputs = all_outputs(network.model, samples)[known[0]]
   kept = evenly(*classes_and_margins(head, outputs), count)
   return [x[kept] for x in samples]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,8 @@ import tensorflow as tf
 from tfmot_paoding.compat import keras
 
 Array = np.ndarray
+# Unlabelled inputs as a user may have them; None for none.
+Inputs = Array | Sequence[Array] | Mapping[str, Array] | tf.data.Dataset | None
 
 
 def calibration_samples(
@@ -47,7 +49,7 @@ def _first(x: Any, count: int) -> Array:
   x = np.asarray(x)
   if x.dtype.kind not in 'fiub' or not x.ndim:
     raise ValueError(
-      '`calibration_data` must be an array of inputs, samples first, a list or '
+      '`data` must be an array of inputs, samples first, a list or '
       f'dict of such, or a tf.data.Dataset, but got {x.dtype} of shape '
       f'{x.shape}.'
     )
@@ -67,7 +69,7 @@ def _of_dataset(
     if seen >= count:
       break
   if not batches:
-    raise ValueError('`calibration_data` is an empty dataset.')
+    raise ValueError('`data` is an empty dataset.')
   return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
 
 
@@ -77,7 +79,7 @@ def _by_input(model: keras.Model, data: Any) -> list[Any]:
   if isinstance(data, Mapping):
     if set(data) != set(names):
       raise ValueError(
-        f'`calibration_data` names the inputs {sorted(data, key=str)}, but the '
+        f'`data` names the inputs {sorted(data, key=str)}, but the '
         f'model has {sorted(names)}.'
       )
     return [data[name] for name in names]
@@ -85,7 +87,7 @@ def _by_input(model: keras.Model, data: Any) -> list[Any]:
   if len(found) != len(names):
     raise ValueError(
       f'The model has {len(names)} inputs ({", ".join(names)}), but '
-      f'`calibration_data` holds {len(found)}.'
+      f'`data` holds {len(found)}.'
     )
   return found
 
@@ -97,12 +99,10 @@ def _check(x: Array, tensor: Any) -> None:
   )
   if not fits:
     raise ValueError(
-      f'`calibration_data` for an input of shape {(None, *wanted)} must have '
+      f'`data` for an input of shape {(None, *wanted)} must have '
       f'that shape, samples first, but got {x.shape}.'
     )
   if len(x) < 2:
-    raise ValueError(
-      f'`calibration_data` must hold at least 2 samples, but got {len(x)}.'
-    )
+    raise ValueError(f'`data` must hold at least 2 samples, but got {len(x)}.')
   if not np.all(np.isfinite(x)):
-    raise ValueError('`calibration_data` holds NaN or infinite values.')
+    raise ValueError('`data` holds NaN or infinite values.')

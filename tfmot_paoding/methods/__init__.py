@@ -37,7 +37,7 @@ normalization they are recalled: `recall_inputs` finds inputs that show every
 batch normalization the statistics that it has stored, and that the network
 takes for its classes. For others they are drawn from a prior (`prior=`: a
 Gaussian, smooth along positions; `Prior` and `GaussianPrior` make your own). If
-you do have unlabelled inputs, `calibration_data=` of `prune` and `run_schedule`
+you do have unlabelled inputs, `data=` of `prune` and `run_schedule`
 takes them instead. Moments are those of the samples as they run through the
 real network, pruned so far, so that any layer may stand in the way. With
 `scope='global'` the errors of these fits spread the budget.

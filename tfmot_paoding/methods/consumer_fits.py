@@ -22,6 +22,7 @@ from tfmot_paoding.methods.elimination import (
 from tfmot_paoding.network.graph import Graph
 from tfmot_paoding.network.groups import Member
 from tfmot_paoding.network.layer_runner import Simulation
+from tfmot_paoding.network.network import Network
 from tfmot_paoding.network.outputs import heads_of, is_one_scale
 from tfmot_paoding.ops import (
   Conv,
@@ -74,7 +75,7 @@ class Fitting:
 
   def __init__(
     self,
-    model: keras.Model,
+    model: keras.Model | Network,
     params: Params,
     samples: list[Array],
     settings: FitSettings,

@@ -128,7 +128,11 @@ def register_method(name: str, method: Method) -> None:
   _NAMED[name] = method
 
 
-def get_method(method: str | Mapping[str, Any] | Method) -> Method:
+# What a user may pass for a method.
+MethodLike = str | Mapping[str, Any] | Method
+
+
+def get_method(method: MethodLike) -> Method:
   """The method that a name, a config or the method itself stands for.
 
   Raises:

@@ -10,8 +10,7 @@ import tensorflow as tf
 
 from tfmot_paoding.compat import keras
 from tfmot_paoding.network.cloning import has_state, plain_copy
-from tfmot_paoding.network.graph import build_graph
-from tfmot_paoding.network.outputs import heads_of
+from tfmot_paoding.network.network import Network
 
 Array = np.ndarray
 
@@ -79,7 +78,9 @@ class Verdict:
 
 
 def judge(
-  original: keras.Model, other: keras.Model, samples: Sequence[Array]
+  original: keras.Model | Network,
+  other: keras.Model,
+  samples: Sequence[Array],
 ) -> Verdict:
   """Runs two models on the same inputs.
 
@@ -88,10 +89,11 @@ def judge(
     other: A model with the same inputs and outputs.
     samples: One array an input of the model, with a batch axis.
   """
-  heads = heads_of(build_graph(original))
-  ours, theirs = (all_outputs(model, samples) for model in (original, other))
+  network = Network.of(original)
+  models = (network.model, other)
+  ours, theirs = (all_outputs(model, samples) for model in models)
   distance, alike, explained, commonest = 0.0, [], [], []
-  for head, a, b in zip(heads, ours, theirs, strict=True):
+  for head, a, b in zip(network.heads(), ours, theirs, strict=True):
     before, after = (np.asarray(head.logits(x), np.float64) for x in (a, b))
     gap = head.distance(before, after)
     distance += gap

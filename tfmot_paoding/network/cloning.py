@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -15,6 +16,7 @@ from tfmot_paoding.network.graph import (
   Graph,
   build_graph,
   layer_paths,
+  layers_of,
   unwrapped,
 )
 from tfmot_paoding.ops import Shape
@@ -152,7 +154,7 @@ def plain_copy(model: keras.Model) -> keras.Model:
     return fresh
 
   plain = clone_with(model, make_layer)
-  copy_weights(build_graph(model), build_graph(plain))
+  copy_weights(model, plain)
   return plain
 
 
@@ -173,28 +175,38 @@ def leaf_paths(graph: Graph) -> list[Path]:
   ]
 
 
-def copy_weights(source: Graph, target: Graph) -> None:
+def copy_weights(source: keras.Model, target: keras.Model) -> None:
   """Sets every layer's weights to those of the same path in `source`.
 
   Kernels that were replaced by hand, such as tied ones, become the layer's own.
 
+  Args:
+    source: A model, wrapped or not.
+    target: A copy of its structure, wrapped or not; changed in place.
+
   Raises:
     ValueError: a layer's weights are none that its config leads to.
   """
-  for path in leaf_paths(source):
-    old, new = source.layers[path], target.layers[path]
+  others = layers_of(target)
+  for path, old in layers_of(source).items():
+    old = unwrapped(old)
+    if compat.is_graph_model(old) or isinstance(old, keras.layers.InputLayer):
+      continue
+    new = unwrapped(others[path])
     values = old.get_weights()
     if [x.shape for x in values] != [tuple(x.shape) for x in new.weights]:
-      values = _by_attribute(source, target, path)
+      values = _by_attribute(build_graph(source), new, path)
     set_weights(new, values)
 
 
-def _by_attribute(source: Graph, target: Graph, path: Path) -> list:
+def _by_attribute(source: Graph, new: Any, path: Path) -> list:
   """A layer's weights where its variables are not those that it built."""
   refs = [ref for ref in source.weight_refs() if ref.layer == path]
-  known = {id(target.weight(ref)): source.weight(ref) for ref in refs}
-  found = [known.get(id(weight)) for weight in target.layers[path].weights]
-  shapes = [tuple(weight.shape) for weight in target.layers[path].weights]
+  known = {
+    id(operator.attrgetter(ref.name)(new)): source.weight(ref) for ref in refs
+  }
+  found = [known.get(id(weight)) for weight in new.weights]
+  shapes = [tuple(weight.shape) for weight in new.weights]
   if [None if x is None else tuple(x.shape) for x in found] != shapes:
     raise ValueError(
       f'Layer {"/".join(path)!r} holds weights of shapes '
@@ -236,7 +248,7 @@ def in_float32(model: keras.Model) -> keras.Model:
 
   made = clone_with(model, make_layer, input_dtype=dtype)
   with np.errstate(over='ignore'):  # answered below
-    copy_weights(build_graph(model), build_graph(made))
+    copy_weights(model, made)
   for old, new in zip(model.weights, made.weights, strict=True):
     if old.dtype == tf.float64 and np.any(
       np.isfinite(old.numpy()) & ~np.isfinite(new.numpy())
@@ -260,7 +272,7 @@ def with_whole_inputs(
   made = clone_with(
     model, lambda layer, _: fresh_layer(layer), input_dtype=dtype
   )
-  copy_weights(build_graph(model), build_graph(made))
+  copy_weights(model, made)
   return made
 
 

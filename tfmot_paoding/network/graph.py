@@ -219,16 +219,30 @@ def layer_paths(model: keras.Model) -> dict[int, Path]:
     model: A built Sequential or functional model, wrapped for pruning or not;
       the ids are those of the layers inside wrappers.
   """
-  found: dict[int, Path] = {}
+  return {id(unwrapped(one)): path for path, one in layers_of(model).items()}
+
+
+def layers_of(model: keras.Model) -> dict[Path, Any]:
+  """Each layer inside a model, nested models' too, by its path.
+
+  Args:
+    model: A built Sequential or functional model, wrapped for pruning or not;
+      wrappers stay on their layers.
+  """
+  found: dict[Path, Any] = {}
+  seen: set[int] = set()
 
   def walk(inside: keras.Model, outer: Path) -> None:
     called = [call.layer for call in compat.ordered_nodes(inside)]
-    for layer in map(unwrapped, [*called, *inside.layers]):
-      if id(layer) in found:
+    for one in [*called, *inside.layers]:
+      layer = unwrapped(one)
+      if id(layer) in seen:
         continue
-      found[id(layer)] = (*outer, layer.name)
+      seen.add(id(layer))
+      path = (*outer, layer.name)
+      found[path] = one
       if compat.is_graph_model(layer):
-        walk(layer, found[id(layer)])
+        walk(layer, path)
 
   walk(model, ())
   return found

@@ -10,7 +10,7 @@ from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
 from tfmot_paoding.layers.base import Path
 from tfmot_paoding.network.cloning import clone_with, copy_weights, fresh_layer
-from tfmot_paoding.network.graph import build_graph, check_model
+from tfmot_paoding.network.graph import check_model
 from tfmot_paoding.ops import Shape
 
 
@@ -46,7 +46,7 @@ def with_input_shape(model: keras.Model, input_shape: Any) -> keras.Model:
       break
     # Nested models are made for what they are called with; from outside in.
     shapes.update(inner)
-  copy_weights(build_graph(model), build_graph(fixed))
+  copy_weights(model, fixed)
   return fixed
 
 

@@ -18,8 +18,8 @@ from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
 from tfmot_paoding.layers import inner_layer
 from tfmot_paoding.layers.base import Path
-from tfmot_paoding.network.cloning import plain_copy
-from tfmot_paoding.network.graph import Call, Graph, build_graph
+from tfmot_paoding.network.graph import Call, Graph
+from tfmot_paoding.network.network import Network
 from tfmot_paoding.network.outputs import Head
 from tfmot_paoding.ops import (
   Elementwise,
@@ -52,12 +52,12 @@ class Simulation:
     samples: One array an input, with a batch axis.
   """
 
-  def __init__(self, model: keras.Model, samples: list[Array]):
-    plain = plain_copy(model)
-    self.graph = build_graph(plain)
+  def __init__(self, model: keras.Model | Network, samples: list[Array]):
+    plain = Network.of(model).plain()
+    self.graph = plain.graph
     self._inputs = [
       tf.cast(x, tensor.dtype)
-      for x, tensor in zip(samples, plain.inputs, strict=True)
+      for x, tensor in zip(samples, plain.model.inputs, strict=True)
     ]
     self._read_last = _read_last(self.graph.layer_calls)
     self._standing: dict[int, tuple[tf.Tensor, tf.Tensor]] = {}

@@ -58,16 +58,14 @@ in the way that keeps the answers best, or says how near it came
 from tfmot_paoding.compaction.standing import UnfinishedWarning
 from tfmot_paoding.pruning.budget import Budget, BudgetError, Fitted
 from tfmot_paoding.pruning.callbacks import UpdatePruningStep
-from tfmot_paoding.pruning.driver import History
 from tfmot_paoding.pruning.few_answers import FewAnswersWarning, compare_answers
-from tfmot_paoding.pruning.one_call import (
-  prune,
-  prune_low_saliency,
-  prune_to_budget,
-  run_schedule,
-)
+from tfmot_paoding.pruning.history import History
+from tfmot_paoding.pruning.one_call import prune
+from tfmot_paoding.pruning.running import run_schedule
 from tfmot_paoding.pruning.schedule import ProgressiveSparsity
 from tfmot_paoding.pruning.shares import LayerShare, RoundingWarning
+from tfmot_paoding.pruning.to_budget import prune_to_budget
+from tfmot_paoding.pruning.wrap import prune_low_saliency
 from tfmot_paoding.pruning.wrapper import PruneLowSaliency, prune_scope
 
 __all__ = [

@@ -6,8 +6,11 @@ from typing import Any
 
 from tfmot_paoding import compat
 from tfmot_paoding.compaction.standing import warn_if_short
-from tfmot_paoding.pruning.driver import History
+from tfmot_paoding.deprecation import takes_old_calls
+from tfmot_paoding.inputs.prior import PriorLike
+from tfmot_paoding.inputs.user_data import Inputs
 from tfmot_paoding.pruning.following import Follower
+from tfmot_paoding.pruning.history import History
 from tfmot_paoding.pruning.shares import warn_of_rounding
 from tfmot_paoding.pruning.unit_wrapper import UnitWrapper
 
@@ -26,8 +29,10 @@ class UpdatePruningStep(compat.UpdatePruningStep):
   step at which fewer units were removed.
 
   Args:
-    calibration_data: As in `run_schedule`, for methods that fit.
-    prior: As in `run_schedule`.
+    data: Unlabelled inputs, if you have some, for methods that fit: an array, a
+      list or dict of arrays, or a batched `tf.data.Dataset`.
+    prior: Where inputs to fit on come from otherwise: 'smooth', 'varied',
+      'recalled', a `Prior` of your own, or a dict of input name to one.
 
   Example:
   ```python
@@ -37,9 +42,10 @@ class UpdatePruningStep(compat.UpdatePruningStep):
   ```
   """
 
-  def __init__(self, calibration_data: Any = None, prior: Any = None):
+  @takes_old_calls(renamed={'calibration_data': 'data'})
+  def __init__(self, data: Inputs = None, prior: PriorLike = None):
     super().__init__()
-    self._calibration_data = calibration_data
+    self._data = data
     self._prior = prior
     self.follower: Follower | None = None
 
@@ -75,7 +81,7 @@ class UpdatePruningStep(compat.UpdatePruningStep):
           'training ends, after UpdatePruningStep has looked at them for the '
           'last time. List it before UpdatePruningStep.'
         )
-      self.follower = Follower(self.model, self._calibration_data, self._prior)
+      self.follower = Follower(self.model, self._data, self._prior)
     super().on_train_begin(logs)
 
   def on_train_batch_begin(
@@ -108,7 +114,7 @@ class UpdatePruningStep(compat.UpdatePruningStep):
     self._settle()
     super().on_epoch_end(-1, logs)
     if self.follower is not None:
-      warn_of_rounding(self.follower.history.layers, stacklevel=2)
+      warn_of_rounding(self.follower.history.layers)
       name = self.model.name
       warn_if_short(name, self.follower.standings, stacklevel=2)
 

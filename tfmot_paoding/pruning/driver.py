@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from tfmot_paoding.bounds.deviation import ChangeBound
 from tfmot_paoding.compaction.standing import Standing, note, noted
 from tfmot_paoding.compat import keras
-from tfmot_paoding.inputs.ranges import InputRange, input_boxes, resolve_range
-from tfmot_paoding.inputs.samples import draw_samples
+from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.layers.base import Path
 from tfmot_paoding.methods.allocation import allocate
 from tfmot_paoding.methods.consumer_fits import FitSettings, Fitting
@@ -26,16 +23,11 @@ from tfmot_paoding.methods.plan import (
   unit_masks,
   units_to_remove,
 )
-from tfmot_paoding.network.agreement import Verdict
-from tfmot_paoding.network.costs import graph_macs
-from tfmot_paoding.network.graph import Graph, build_graph, read_params
-from tfmot_paoding.network.groups import (
-  ARE_OUTPUTS,
-  Group,
-  Grouping,
-  find_groups,
-)
+from tfmot_paoding.network.graph import read_params
+from tfmot_paoding.network.groups import Group
+from tfmot_paoding.network.network import Network
 from tfmot_paoding.ops import Params, WeightRef
+from tfmot_paoding.pruning.history import History
 from tfmot_paoding.pruning.origin import find_origin
 from tfmot_paoding.pruning.schedule import (
   final_sparsity,
@@ -43,147 +35,56 @@ from tfmot_paoding.pruning.schedule import (
   sparsity_at,
 )
 from tfmot_paoding.pruning.shares import LayerShare
-from tfmot_paoding.pruning.unit_wrapper import UnitWrapper, mask_variables
+from tfmot_paoding.pruning.unit_wrapper import UnitWrapper
+from tfmot_paoding.pruning.wrapped import Wrapped
 
 Array = np.ndarray
-
-
-@dataclasses.dataclass
-class History:
-  """What a schedule did, one entry a pruning step.
-
-  Attributes:
-    step: The training step.
-    sparsity: Units removed so far, as a fraction of all units in groups.
-    units_removed: Units removed so far.
-    bound: The largest sound bound on the change of any output, over the whole
-      input box, since the run began; NaN where an operation without known
-      bounds stands in the way, or in `fit`, where weights train as well.
-    seconds: Wall time of the step.
-    units: All units in groups.
-    left_alone: The reason for each layer whose units cannot be pruned.
-    input_range: The range of each input and who says so, by name.
-    layers: What was asked of each group of units and what was removed, by the
-      name of its first layer; rounding down makes the difference.
-    verdict: How the pruned model answers beside the original, and on whose
-      inputs; None in `fit`, where weights train as well, and for a run that
-      was resumed where the original is not known, or whose inputs are of open
-      sizes.
-  """
-
-  step: list[int] = dataclasses.field(default_factory=list)
-  sparsity: list[float] = dataclasses.field(default_factory=list)
-  units_removed: list[int] = dataclasses.field(default_factory=list)
-  bound: list[float] = dataclasses.field(default_factory=list)
-  seconds: list[float] = dataclasses.field(default_factory=list)
-  units: int = 0
-  left_alone: dict[str, str] = dataclasses.field(default_factory=dict)
-  input_range: dict[str, str] = dataclasses.field(default_factory=dict)
-  layers: dict[str, LayerShare] = dataclasses.field(default_factory=dict)
-  verdict: Verdict | None = None
-
-
-def prunable(graph: Graph, grouping: Grouping) -> tuple[list[Group], dict]:
-  """The groups whose every layer is wrapped, and why others are left alone.
-
-  Args:
-    graph: A wrapped model's graph.
-    grouping: Its groups.
-
-  Returns:
-    The groups, and the reason for each producer that is left alone.
-  """
-  groups, left_alone = [], dict(grouping.left_alone)
-  masked = mask_variables(graph)
-  for group in grouping.groups:
-    bare = [
-      path
-      for path in group.paths
-      if not isinstance(graph.wrappers.get(path), UnitWrapper)
-    ]
-    unmasked = [
-      ref
-      for ref, _, zeroed, _ in group.weights()
-      if zeroed and ref not in masked
-    ]
-    if bare:
-      left_alone[group.name] = (
-        f'layer {"/".join(bare[0])!r}, which its units pass, is not wrapped'
-      )
-    elif unmasked:
-      left_alone[group.name] = (
-        f'the wrapper of layer {"/".join(unmasked[0].layer)!r} has no mask '
-        f'for its {unmasked[0].name!r}; leave `masked_weights` out'
-      )
-    else:
-      groups.append(group)
-  return groups, {'/'.join(path): why for path, why in left_alone.items()}
-
-
-def settled_range(wrapped: keras.Model, settings: UnitWrapper) -> InputRange:
-  """The range that a wrapper keeps, or what the model says of it."""
-  if settings.range_notes is None:  # wrapped by hand, or by an older version
-    return resolve_range(wrapped, settings.input_range, stacklevel=5)
-  return InputRange(settings.input_range, **settings.range_notes)
 
 
 class Driver:
   """Plans and carries out pruning steps on one wrapped model.
 
   Args:
-    wrapped: A model from `prune_low_saliency`, or one loaded from a file.
+    wrapped: What `prune_low_saliency` returned, or what stands in it.
+    source: Where inputs to fit on come from; None for what its wrappers say.
     bounded: Whether the history shall hold output bounds.
-    calibration_data: Inputs to fit on, in place of the prior; see
-      `run_schedule`.
     refresh: Whether batch norm's statistics follow the fits; training moves
       them itself.
-    prior: Where inputs to fit on come from otherwise, as in `draw_samples`.
-    verbose: Whether to show a progress bar where inputs are recalled: 'auto'
-      (on a terminal and in a notebook), 1 or 0.
     resumes: Whether it goes on where an earlier run on the same model, or on
       one loaded from a file, was interrupted.
-    original: The model before pruning, for that; see `find_origin`.
+    original: What was before pruning, for that; see `find_origin`.
 
   Attributes:
+    groups: The groups that are pruned.
+    source: As given.
     samples: What the method fits on, one array an input; None if it does not.
+    history: What was done so far.
 
   Raises:
-    ValueError: no group of the model can be pruned, or the data do not fit it.
+    ValueError: the data do not fit the model.
   """
 
   def __init__(
     self,
-    wrapped: keras.Model,
+    wrapped: keras.Model | Network | Wrapped,
+    source: InputSource | None = None,
+    *,
     bounded: bool = True,
-    calibration_data: Any = None,
     refresh: bool = True,
-    prior: Any = None,
-    verbose: int | str = 0,
     resumes: bool = False,
-    original: Any = None,
+    original: Network | None = None,
   ):
-    self.graph = build_graph(wrapped)
-    self._grouping = find_groups(self.graph)
-    self.groups, left_alone = prunable(self.graph, self._grouping)
-    self._masks = mask_variables(self.graph)
-    if not self.groups:
-      raise ValueError(
-        'The model has no group that is wrapped for pruning. Pass what '
-        'prune_low_saliency returned, or wrap all layers that a group of units '
-        f'passes. Left alone: {left_alone}.'
-      )
-    settings = self._wrapper(self.groups[0])
-    self._check_settings()
-    self._method = get_method(settings.method)
-    self._allocation = settings.allocation
-    self._seed = settings.seed
-    shapes = [self.graph.shapes[value] for value in self.graph.inputs]
-    self.input_range = settled_range(wrapped, settings)
-    self._boxes = input_boxes(wrapped, self.input_range, shapes)
+    self._wrapped = wrapped = Wrapped.of(wrapped)
+    self.source = source = source or wrapped.source()
+    self.graph, self.groups = wrapped.network.graph, wrapped.groups
+    self._masks = wrapped.masks
+    self._method = get_method(wrapped.settings.method)
+    self._allocation = wrapped.settings.allocation
+    self._boxes = source.boxes(wrapped.network)
     self.history = History(
       units=sum(group.size for group in self.groups),
-      left_alone=left_alone,
-      input_range=self.input_range.described(),
+      left_alone=wrapped.left_alone,
+      input_range=source.range.described(),
     )
     self._asked: dict[Path, float] = {}
     self._bound_of = None
@@ -200,58 +101,36 @@ class Driver:
     )
     self._fitting, self._origin, self.samples = None, None, None
     if self._method.needs_samples:
-      fit, source = FitSettings(refresh=refresh), wrapped
-      if resumes:
-        wrapper = self._wrapper(self.groups[0])
-        wrapper.origin = self._origin = find_origin(
-          wrapped, wrapper.origin, self.removed, original
-        )
-        source = self._origin.model
-      samples = self.samples = draw_samples(
-        source,
-        self.input_range,
-        fit.count(graph_macs(self.graph)),
-        self._seed,
-        calibration_data,
-        prior,
-        verbose,
-      )
-      before = read_params(build_graph(source))
-      self._fitting = Fitting(source, before, samples, fit)
+      self._prepare_fits(refresh, resumes, original)
     self._merged = {
       group.name: np.full(group.size, -1) for group in self.groups
     }
 
-  def _check_settings(self) -> None:
-    """Raises where layers were wrapped for different ways of pruning."""
-    first, *others = [self._wrapper(group) for group in self.groups]
-    wanted = first.get_config()
-    for other in others:
-      config = other.get_config()
-      for name in ('method', 'input_range', 'seed', 'allocation'):
-        if config[name] != wanted[name]:
-          raise ValueError(
-            f'Layers {first.layer.name!r} and {other.layer.name!r} are wrapped '
-            f'with different `{name}`: {wanted[name]!r} and {config[name]!r}. '
-            'One model is pruned in one way: pass the same to all wrappers.'
-          )
+  def _prepare_fits(
+    self, refresh: bool, resumes: bool, original: Network | None
+  ) -> None:
+    """Draws inputs, and notes what the original makes of them."""
+    fit, before = FitSettings(refresh=refresh), self._wrapped.network
+    if resumes:
+      wrapper = self._wrapped.settings
+      wrapper.origin = self._origin = find_origin(
+        before, wrapper.origin, self.removed, original
+      )
+      before = self._origin.network
+    self.samples = self.source.samples(before, fit.count(before.macs))
+    self._fitting = Fitting(before, before.params(), self.samples, fit)
 
   @property
-  def original(self) -> keras.Model | None:
-    """The model before pruning, where it is known."""
+  def original(self) -> Network | None:
+    """What was before pruning, where it is known."""
     if self._origin is None or not self._origin.is_whole:
       return None
-    return self._origin.model
+    return self._origin.network
 
   @property
   def fits(self) -> bool:
     """Whether the method fits what is left on samples."""
     return self._method.needs_samples
-
-  @property
-  def seed(self) -> int:
-    """Of the random choices."""
-    return self._seed
 
   @property
   def schedules(self) -> list:
@@ -282,7 +161,7 @@ class Driver:
       self._method,
       self._boxes,
       # Seeded by what is gone, so that a resumed run repeats the same plan.
-      np.random.default_rng([self._seed, gone]),
+      np.random.default_rng([self.source.seed, gone]),
       self._memory,
       self._fitting,
     )
@@ -333,26 +212,6 @@ class Driver:
     }
 
   @property
-  def unexpected(self) -> dict[str, str]:
-    """The reason for each layer that somebody might expect to be pruned.
-
-    Not those that make the outputs, nor those that nobody wrapped.
-    """
-    unasked = {
-      '/'.join(group.name)
-      for group in self._grouping.groups
-      if not any(
-        isinstance(self.graph.wrappers.get(member.node.path), UnitWrapper)
-        for member in group.producers
-      )
-    }
-    return {
-      name: why
-      for name, why in self.history.left_alone.items()
-      if why != ARE_OUTPUTS and name not in unasked
-    }
-
-  @property
   def removed(self) -> int:
     """How many units are gone."""
     return sum(int((~units).sum()) for units in self._alive().values())
@@ -380,7 +239,7 @@ class Driver:
       self.step(passed)
 
   def _wrapper(self, group: Group) -> UnitWrapper:
-    return self.graph.wrappers[group.layer]
+    return self._wrapped.wrapper(group)
 
   def _targets(self, step: int, alive: Mapping[Path, Array]) -> dict[Path, int]:
     if self._allocation.scope == 'global':

@@ -9,17 +9,19 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from tfmot_paoding import callers
 from tfmot_paoding.compat import keras
+from tfmot_paoding.deprecation import takes_old_calls
 from tfmot_paoding.inputs.first_layers import whole_entries
-from tfmot_paoding.inputs.recall import has_statistics
-from tfmot_paoding.inputs.samples import draw_samples, recalls
+from tfmot_paoding.inputs.prior import PriorLike
+from tfmot_paoding.inputs.ranges import RangeLike
+from tfmot_paoding.inputs.source import InputSource, loose_source
+from tfmot_paoding.inputs.user_data import Inputs
 from tfmot_paoding.network.agreement import Verdict, judge
-from tfmot_paoding.network.costs import graph_macs
-from tfmot_paoding.network.graph import build_graph
+from tfmot_paoding.network.network import Network
 from tfmot_paoding.registry import Configurable
 
 Array = np.ndarray
@@ -37,79 +39,80 @@ class FewAnswersWarning(UserWarning):
   """A pruned model answers otherwise than its original too often."""
 
 
+@takes_old_calls()
 def compare_answers(
   original: keras.Model,
   pruned: keras.Model,
-  input_range: Any = None,
+  *,
+  input_range: RangeLike = None,
   seed: int = 0,
-  data: Any = None,
-  prior: Any = None,
-  verbose: int | str = 0,
+  data: Inputs = None,
+  prior: PriorLike = None,
+  verbose: int | str = 'auto',
 ) -> Verdict:
   """How alike two models answer, on inputs that are at hand or drawn.
 
   Args:
     original: The model before pruning.
     pruned: What pruning made of it.
-    input_range: The range of the inputs, as in `prune_low_saliency`.
+    input_range: The range of the inputs: a pair (low, high), a dict of input
+      name to such a pair, or None for what the first layers say.
     seed: The only source of chance.
-    data: Unlabelled inputs, if there are some, as in `run_schedule`.
+    data: Unlabelled inputs, if you have some: an array, a list or dict of
+      arrays for several inputs, or a batched `tf.data.Dataset`.
     prior: Where inputs come from otherwise. None: from 'smooth'; where the
       original has one answer to nearly all of those, and batch normalization
       tells what it has seen, a few recalled ones.
-    verbose: 1 shows a progress bar where inputs are recalled.
+    verbose: 'auto' shows a progress bar on a terminal and in a notebook where
+      inputs are recalled, 1 anywhere, 0 nowhere.
 
   Returns:
     The verdict, with whose inputs it speaks of.
   """
-  macs = max(1, graph_macs(build_graph(original)))
+  network = Network.of(original)
+  source = loose_source(network, input_range, seed, data, prior, verbose)
+  return compared(network, pruned, source)
+
+
+def compared(
+  original: Network, pruned: keras.Model, source: InputSource
+) -> Verdict:
+  """`compare_answers` on a source's inputs."""
+  macs = max(1, original.macs)
   count = int(np.clip(_MULTIPLY_ACCUMULATES / macs, 16, _MOST))
-  source = 'smooth' if prior is None and data is None else prior
-  samples = draw_samples(
-    original, input_range, count, seed, data, source, verbose
-  )
-  found = judged(original, pruned, samples, data, source)
-  if data is not None or prior is not None or not found.is_blind:
+  first = source
+  if source.prior is None and source.data is None:
+    first = source.like(prior='smooth')
+  found = judged(original, pruned, first.samples(original, count), first)
+  if source.data is not None or source.prior is not None or not found.is_blind:
     return found
-  if not (has_statistics(build_graph(original)) and recalls(original)):
+  if not source.recalls(original):
     return found
-  samples = draw_samples(
-    original, input_range, _RECALLED, seed, None, 'recalled', verbose
-  )
-  return judged(original, pruned, samples, None, 'recalled')
+  again = source.like(prior='recalled')
+  return judged(original, pruned, again.samples(original, _RECALLED), again)
 
 
 def judged(
-  original: keras.Model,
+  original: Network,
   pruned: keras.Model,
   samples: Sequence[Array],
-  data: Any,
-  prior: Any,
+  source: InputSource,
 ) -> Verdict:
-  """`judge`, with whose inputs `draw_samples` has given for `data`, `prior`."""
+  """`judge`, with whose inputs it speaks of: what the source has given."""
   verdict = judge(original, pruned, samples)
-  whose = inputs_in_words(original, len(samples[0]), data, prior)
+  whose = inputs_in_words(original, len(samples[0]), source)
   return dataclasses.replace(verdict, inputs=whose)
 
 
-def inputs_in_words(
-  model: keras.Model, count: int, data: Any, prior: Any
-) -> str:
-  """Whose inputs `draw_samples` gives.
-
-  Args:
-    model: The original.
-    count: How many there are.
-    data: What it was given.
-    prior: As well.
-  """
-  if data is not None:
+def inputs_in_words(network: Network, count: int, source: InputSource) -> str:
+  """Whose inputs a source gives, of a number of them."""
+  if source.data is not None:
     return f'{count} unlabelled inputs that were passed'
-  if recalls(model, prior):
+  if source.recalls(network):
     return f'{count} inputs recalled from the model, without data'
-  if all(whole.all() for whole in whole_entries(model, build_graph(model))):
+  if all(whole.all() for whole in whole_entries(network.model, network.graph)):
     return f'{count} inputs drawn evenly from their range, without data'
-  name = 'smooth' if prior is None else prior
+  name = 'smooth' if source.prior is None else source.prior
   if isinstance(name, Configurable):
     name = type(name).__name__
   named = f' {name!r}' if isinstance(name, str) else ''
@@ -117,13 +120,12 @@ def inputs_in_words(
 
 
 def warn_of_few_answers(
-  verdict: Verdict, stacklevel: int, distilled: bool = False, fits: bool = True
+  verdict: Verdict, distilled: bool = False, fits: bool = True
 ) -> None:
   """Warns where a pruned model has lost what the original knew.
 
   Args:
     verdict: How it answers.
-    stacklevel: As `warnings.warn` takes it.
     distilled: Whether it was distilled already.
     fits: Whether its method fits what is left.
   """
@@ -133,12 +135,12 @@ def warn_of_few_answers(
   if not fits:
     tries.append("method='reconstruction', which fits what is left")
   if 'passed' not in verdict.inputs:
-    tries.append('unlabelled inputs of your own (`calibration_data`)')
+    tries.append('unlabelled inputs of your own (`data`)')
   if not distilled:
     tries.append('distillation, or training')
   warnings.warn(
     f'Pruning has left few answers: {verdict} (expected: at least {FEW:.0%}). '
     f'Try {"; ".join(tries)}; and measure accuracy on labelled inputs.',
     FewAnswersWarning,
-    stacklevel=stacklevel + 1,
+    stacklevel=callers.level(),
   )

@@ -12,11 +12,15 @@ import tensorflow as tf
 from tfmot_paoding import compat
 from tfmot_paoding.compaction.standing import Standing
 from tfmot_paoding.compat import keras
+from tfmot_paoding.inputs.prior import PriorLike
 from tfmot_paoding.inputs.samples import check_source
+from tfmot_paoding.inputs.user_data import Inputs
 from tfmot_paoding.network.graph import Graph
-from tfmot_paoding.pruning.driver import Driver, History
+from tfmot_paoding.pruning.driver import Driver
+from tfmot_paoding.pruning.history import History
 from tfmot_paoding.pruning.schedule import passed_steps
 from tfmot_paoding.pruning.unit_wrapper import UnitWrapper
+from tfmot_paoding.pruning.wrapped import Wrapped
 
 
 class Follower:
@@ -28,8 +32,8 @@ class Follower:
   Args:
     model: A wrapped model, or one that trains a wrapped model inside it; its
       training begins now.
-    calibration_data: As in `run_schedule`, for methods that fit.
-    prior: As in `run_schedule`.
+    data: Unlabelled inputs, for methods that fit; see `run_schedule`.
+    prior: Where inputs come from otherwise.
 
   Attributes:
     model: The model.
@@ -41,20 +45,18 @@ class Follower:
   """
 
   def __init__(
-    self, model: keras.Model, calibration_data: Any = None, prior: Any = None
+    self, model: keras.Model, data: Inputs = None, prior: PriorLike = None
   ):
     self.model = model
     self.ended = False
-    self._driver = Driver(
-      _trained_graph(model), False, calibration_data, refresh=False, prior=prior
-    )
-    check_source(model, calibration_data, prior, stacklevel=4)
-    given = calibration_data is not None or prior is not None
-    if given and not self._driver.fits:
+    self._wrapped = Wrapped.of(_trained_graph(model))
+    check_source(self._wrapped.network, data, prior)
+    source = self._wrapped.source(data, prior)
+    self._driver = Driver(self._wrapped, source, bounded=False, refresh=False)
+    if not (data is None and prior is None) and not self._driver.fits:
       warnings.warn(
-        '`calibration_data` and `prior` have no effect in fit, since the '
-        "method that the model was wrapped for does not fit: 'reconstruction' "
-        'does.',
+        '`data` and `prior` have no effect in fit, since the method that the '
+        "model was wrapped for does not fit: 'reconstruction' does.",
         stacklevel=5,
       )
     self._counter = _counter(self._driver.graph)
@@ -65,10 +67,9 @@ class Follower:
     # A checkpoint may hold a step that was counted, but not carried out yet.
     self._driver.reach(self._last)
     self._removed = self._driver.removed
-    if self._driver.unexpected:
-      reasons = '; '.join(
-        f'{name}: {why}' for name, why in self._driver.unexpected.items()
-      )
+    unexpected = self._wrapped.unexpected
+    if unexpected:
+      reasons = '; '.join(f'{name}: {why}' for name, why in unexpected.items())
       warnings.warn(f'These layers keep their units. {reasons}.', stacklevel=5)
 
   @property

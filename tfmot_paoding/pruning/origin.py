@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from tfmot_paoding.compat import keras
+from tfmot_paoding import callers
 from tfmot_paoding.keras3.model import as_tf_keras
-from tfmot_paoding.network.cloning import plain_copy
-from tfmot_paoding.network.graph import build_graph, read_params
+from tfmot_paoding.network.network import Network
 from tfmot_paoding.ops import Params
 
 
@@ -25,13 +24,13 @@ class Origin:
   It lives as long as the wrapped model does and is not saved with it.
 
   Attributes:
-    model: A copy of the model before pruning, or of what was left of it where
+    network: A copy of the model before pruning, or of what was left of it where
       that is not known.
     is_whole: Whether nothing of it was gone.
   """
 
-  def __init__(self, model: keras.Model, is_whole: bool = True):
-    self.model = model
+  def __init__(self, network: Network, is_whole: bool = True):
+    self.network = network
     self.is_whole = is_whole
     self._left = b''
 
@@ -45,23 +44,23 @@ class Origin:
 
 
 def find_origin(
-  wrapped: keras.Model, held: Origin | None, removed: int, original: Any
+  wrapped: Network,
+  held: Origin | None,
+  removed: int,
+  original: Network | None,
 ) -> Origin:
   """The original that a run on a wrapped model goes by.
 
   Args:
-    wrapped: The wrapped model.
+    wrapped: The wrapped network.
     held: What an earlier run of it went by, if there was one here.
     removed: How many of its units are gone.
-    original: The model before pruning, if the user has passed it.
-
-  Raises:
-    TypeError: `original` is no Keras model.
-    ValueError: `original` is not what was wrapped.
+    original: The model before pruning, from `checked_original`, if the user has
+      passed it.
   """
-  params = read_params(build_graph(wrapped))
+  params = wrapped.params()
   if original is not None:
-    found = Origin(checked_original(original, wrapped))
+    found = Origin(original)
   elif held is not None and held.belongs_to(params):
     return held
   else:
@@ -72,24 +71,24 @@ def find_origin(
         'by the model as it is, which is another run than one that was never '
         'interrupted. Pass the model before pruning, '
         'run_schedule(wrapped, original=model).',
-        stacklevel=5,
+        stacklevel=callers.level(),
       )
-    found = Origin(plain_copy(wrapped), is_whole=not removed)
+    found = Origin(wrapped.plain(), is_whole=not removed)
   found.note(params)
   return found
 
 
-def checked_original(original: Any, wrapped: keras.Model) -> keras.Model:
+def checked_original(original: Any, wrapped: Network) -> Network:
   """The model before pruning that the user has passed, as tf_keras.
 
   Raises:
     TypeError: it is no Keras model.
     ValueError: it is not what was wrapped.
   """
-  original = as_tf_keras(original)
+  original = Network.of(as_tf_keras(original))
   shapes, ours = (
-    {ref: value.shape for ref, value in read_params(build_graph(model)).items()}
-    for model in (original, wrapped)
+    {ref: value.shape for ref, value in network.params().items()}
+    for network in (original, wrapped)
   )
   if shapes != ours:
     raise ValueError(

@@ -6,6 +6,8 @@ import dataclasses
 import warnings
 from collections.abc import Mapping
 
+from tfmot_paoding import callers
+
 _NAMED = 5  # layers in a warning
 
 
@@ -33,12 +35,11 @@ class RoundingWarning(UserWarning):
   """A layer lost less than half of the units that were asked for."""
 
 
-def warn_of_rounding(layers: Mapping[str, LayerShare], stacklevel: int) -> None:
+def warn_of_rounding(layers: Mapping[str, LayerShare]) -> None:
   """Warns of layers that rounding down to whole units has hardly touched.
 
   Args:
     layers: As in `History`.
-    stacklevel: As `warnings.warn` takes it.
   """
   lost = {name: one for name, one in layers.items() if one.is_rounded_away}
   if not lost:
@@ -54,5 +55,5 @@ def warn_of_rounding(layers: Mapping[str, LayerShare], stacklevel: int) -> None:
     f"{named}{more}. Ask for more there, or pass scope='global', which spreads "
     'one sparsity over all units.',
     RoundingWarning,
-    stacklevel=stacklevel,
+    stacklevel=callers.level(),
   )

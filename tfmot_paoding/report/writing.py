@@ -16,12 +16,13 @@ from tfmot_paoding.compaction.left_whole import (
   warn_of_same_widths,
 )
 from tfmot_paoding.compat import keras
+from tfmot_paoding.deprecation import takes_old_calls
 from tfmot_paoding.files import write_files
-from tfmot_paoding.inputs.ranges import input_boxes, resolve_range
-from tfmot_paoding.inputs.samples import draw_samples
+from tfmot_paoding.inputs.ranges import RangeLike, resolve_range
+from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.network.agreement import Verdict, all_outputs, judge
 from tfmot_paoding.network.graph import Graph, build_graph
-from tfmot_paoding.network.groups import find_groups
+from tfmot_paoding.network.network import Network
 from tfmot_paoding.ops import Product
 from tfmot_paoding.pruning.few_answers import judged
 from tfmot_paoding.report.data import (
@@ -43,19 +44,20 @@ _SAMPLES = 256
 _COMPARED = 64
 
 
+@takes_old_calls(renamed={'samples': 'data'})
 def make_report(
   original: keras.Model,
   pruned: keras.Model,
   files: tuple[bytes, bytes],
-  input_range: Any = None,
+  *,
+  input_range: RangeLike = None,
   test_data: tuple[Array, Array] | None = None,
-  samples: Sequence[Array] | None = None,
+  data: Sequence[Array] | None = None,
   seed: int = 0,
   micro: bool = True,
   title: str = '',
   curve: Sequence[CurvePoint] = (),
   verdict: Verdict | None = None,
-  *,
   limits: Mapping[str, float] | None = None,
 ) -> Report:
   """Measures a pruned model beside its original.
@@ -64,16 +66,17 @@ def make_report(
     original: The model before pruning.
     pruned: The compact model.
     files: The .tflite of each, converted likewise.
-    input_range: The range of the inputs; None as in `prune_low_saliency`.
+    input_range: The range of the inputs: a pair (low, high), a dict of input
+      name to such a pair, or None for what the first layers say.
     test_data: Inputs and classes that no method has seen, if there are any.
-    samples: Unlabelled inputs to compare answers on, one array an input of the
+    data: Unlabelled inputs to compare answers on, one array an input of the
       model; None to recall or draw them.
     seed: Of inputs that are drawn.
     micro: Whether to run tflite-micro (the extra `[micro]`).
     title: What the report is called; '' for the model's name.
     curve: Points of a trade-off curve, as `curve_point` gives them.
     verdict: How the pruned model's answers compare, where that has been
-      measured, as in `Fitted.verdict`; None to compare them on `samples`.
+      measured, as in `Fitted.verdict`; None to compare them on `data`.
     limits: What the file may take, as `Budget.limits`; the page begins with
       whether it does. None where there is no budget.
 
@@ -88,22 +91,17 @@ def make_report(
     require_micro()
   check_unwrapped(original, 'original', 'the model as it was before wrapping')
   check_unwrapped(pruned, 'pruned', 'compact(strip_pruning(pruned))')
-  input_range = resolve_range(original, input_range)
-  given = samples
-  if samples is None:
-    samples = draw_samples(original, input_range, _SAMPLES, seed)
-  graph = build_graph(original)
-  shapes = [graph.shapes[value] for value in graph.inputs]
-  boxes = input_boxes(original, input_range, shapes)
-  samples = clipped(samples, boxes)
-  left_alone = find_groups(graph).left_alone
-  widths = _widths(graph, build_graph(pruned))
+  network = Network.of(original)
+  source = InputSource(resolve_range(network, input_range), seed, data)
+  samples = source.samples(network, _SAMPLES) if data is None else data
+  samples = clipped(samples, source.boxes(network))
+  widths = _widths(network.graph, build_graph(pruned))
   warn_of_same_widths(
     sum(layer.before for layer in widths), sum(layer.after for layer in widths)
   )
   reports = [
-    _file_report(model, data, other, samples, test_data, micro)
-    for model, data, other in (
+    _file_report(model, file, other, samples, test_data, micro)
+    for model, file, other in (
       (original, files[0], None),
       (pruned, files[1], files[0]),
     )
@@ -111,23 +109,25 @@ def make_report(
   return Report(
     title or original.name,
     tuple(widths),
-    {'/'.join(path): reason for path, reason in left_alone.items()},
+    {'/'.join(p): reason for p, reason in network.groups.left_alone.items()},
     *reports,
-    verdict or judged(original, pruned, samples, given, None),
-    largest_deviation(original, pruned, input_range),
+    verdict or judged(network, pruned, samples, source),
+    largest_deviation(original, pruned, source.range),
     tuple(curve),
-    input_range.described(),
+    source.range.described(),
     _limits(limits or {}, reports[1].profile),
     _output_range(original, samples),
   )
 
 
+@takes_old_calls(renamed={'samples': 'data'})
 def curve_point(
   original: keras.Model,
   pruned: keras.Model,
-  data: bytes,
+  file: bytes,
+  *,
   sparsity: float,
-  samples: Sequence[Array],
+  data: Sequence[Array],
   test_data: tuple[Array, Array] | None = None,
 ) -> CurvePoint:
   """One point of a trade-off curve.
@@ -135,18 +135,19 @@ def curve_point(
   Args:
     original: The model before pruning.
     pruned: The compact model at this sparsity.
-    data: Its .tflite.
+    file: Its .tflite.
     sparsity: The fraction of units removed.
-    samples: Inputs to compare answers on, one array an input of the model.
+    data: Unlabelled inputs to compare answers on, one array an input of the
+      model.
     test_data: Inputs and classes, if there are any.
   """
-  profile = profile_tflite(data, micro=False, latency=False)
+  profile = profile_tflite(file, micro=False, latency=False)
   return CurvePoint(
     sparsity,
     profile.bytes,
     profile.macs,
-    judge(original, pruned, samples).agreement,
-    _accuracy(pruned, data, test_data),
+    judge(original, pruned, data).agreement,
+    _accuracy(pruned, file, test_data),
   )
 
 

@@ -98,7 +98,7 @@ def _parts(
       f'The model {model.name!r} has one sigmoid for two classes; these '
       'libraries want a score for each. Use robustness.fgsm or pgd.'
     )
-  input_range = resolve_range(model, input_range, stacklevel=4)
+  input_range = resolve_range(model, input_range)
   (box,) = input_boxes(model, input_range, [shape])
   ends = box.low.astype(np.float32), box.high.astype(np.float32)
   return scores_model(model), scores.classes, shape, ends

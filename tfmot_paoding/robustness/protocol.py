@@ -90,7 +90,7 @@ def _resolved(model: Any, input_range: Any, x: Any) -> InputRange:
   model = as_tf_keras(model)
   graph = scores_of(model).graph
   parts = as_inputs(x, [graph.shapes[value] for value in graph.inputs])
-  return resolve_range(model, input_range, parts, stacklevel=4)
+  return resolve_range(model, input_range, parts)
 
 
 def answered_right(model: keras.Model, x: Any, y: Any, top_k: int = 1) -> Array:

@@ -138,7 +138,7 @@ def scores_model(model: Any) -> keras.Model:
     return type(layer).from_config(config)
 
   found = clone_with(model, replace)
-  copy_weights(scores.graph, build_graph(found))
+  copy_weights(model, found)
   found.trainable = False
   return found
 

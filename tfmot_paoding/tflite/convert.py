@@ -61,7 +61,7 @@ def convert_to_tflite(
     input_range: The range of the inputs, as in `prune_low_saliency`.
     seed: Of inputs that are drawn.
     representative_data: Inputs that integer modes take their ranges from, as
-      `calibration_data` in `run_schedule`, within `input_range`.
+      `data` in `run_schedule`, within `input_range`.
     float_io: Whether integer modes take and give real numbers all the same.
       Otherwise inputs that only embeddings look up become int32, whatever they
       are in the model; under 'int16x8' they do so in any case.

@@ -11,7 +11,8 @@ import tensorflow as tf
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.first_layers import whole_entries
 from tfmot_paoding.inputs.ranges import input_boxes
-from tfmot_paoding.inputs.samples import draw_samples, recalls, with_answers
+from tfmot_paoding.inputs.samples import recalls, with_answers
+from tfmot_paoding.inputs.source import draw_samples
 from tfmot_paoding.inputs.user_data import calibration_samples
 from tfmot_paoding.network.agreement import outputs_of
 from tfmot_paoding.network.graph import build_graph
@@ -94,11 +95,10 @@ def representative(
       model,
       input_range,
       MOST,
-      seed,
-      None,
-      prior,
-      verbose,
-      'varied',
+      seed=seed,
+      prior=prior,
+      verbose=verbose,
+      otherwise='varied',
     )
     apart = max(1, len(drawn[0]) * _CHECKED // MOST)
     ranging = [x[:-apart] for x in drawn]
@@ -129,7 +129,9 @@ def a_few(
 ) -> Representative:
   """A few smooth inputs, for a file that nobody will run."""
   boxes = _boxes(model, input_range)
-  drawn = draw_samples(model, input_range, count, seed, None, 'smooth')
+  drawn = draw_samples(
+    model, input_range, count, seed=seed, data=None, prior='smooth'
+  )
   x = _named(model, _spanning(_within(drawn, boxes), boxes))
   return Representative(x, x)
 

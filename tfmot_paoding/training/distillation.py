@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfmot_paoding.arguments import check_seed
 from tfmot_paoding.compat import keras
-from tfmot_paoding.inputs.ranges import resolve_with_data
+from tfmot_paoding.deprecation import takes_old_calls
+from tfmot_paoding.inputs.prior import PriorLike
+from tfmot_paoding.inputs.ranges import RangeLike
 from tfmot_paoding.inputs.recall import has_statistics
-from tfmot_paoding.inputs.samples import draw_samples
+from tfmot_paoding.inputs.source import InputSource
+from tfmot_paoding.inputs.user_data import Inputs
 from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.network.agreement import outputs_of
 from tfmot_paoding.network.cloning import (
@@ -31,9 +33,9 @@ from tfmot_paoding.network.cloning import (
   has_state,
   plain_copy,
 )
-from tfmot_paoding.network.costs import graph_macs
-from tfmot_paoding.network.graph import build_graph, check_model
-from tfmot_paoding.network.outputs import Head, heads_of
+from tfmot_paoding.network.graph import check_model, layers_of, unwrapped
+from tfmot_paoding.network.network import Network
+from tfmot_paoding.network.outputs import Head
 from tfmot_paoding.progress import progress_bar
 from tfmot_paoding.registry import Configurable
 
@@ -95,13 +97,15 @@ class DistillSettings(Configurable):
     return int(np.clip(3e9 / max(macs, 1), 100, 2000))
 
 
+@takes_old_calls()
 def distill(
-  pruned: keras.Model,
   original: keras.Model,
-  input_range: Any = None,
+  pruned: keras.Model,
+  *,
+  input_range: RangeLike = None,
   seed: int = 0,
-  data: Any = None,
-  prior: Any = None,
+  data: Inputs = None,
+  prior: PriorLike = None,
   settings: DistillSettings | None = None,
   verbose: int | str = 'auto',
 ) -> keras.Model:
@@ -112,14 +116,17 @@ def distill(
   keeps its statistics, dropout is off.
 
   Args:
-    pruned: A compact or stripped model, not changed.
-    original: The model that it was pruned from, not changed.
-    input_range: The range of the inputs, as in `prune_low_saliency`.
+    original: The model before pruning, not changed.
+    pruned: The compact or stripped model, not changed.
+    input_range: The range of the inputs: a pair (low, high), a dict of input
+      name to such a pair, or None for what the first layers say.
     seed: Of inputs and batches.
-    data: Unlabelled inputs, if you have some, as `calibration_data` in
-      `run_schedule`.
-    prior: Where inputs come from otherwise, as in `run_schedule`; 'varied'
-      takes the place of 'smooth' where it is None.
+    data: Unlabelled inputs, if you have some: an array, a list or dict of
+      arrays for several inputs, or a batched `tf.data.Dataset`.
+    prior: Where inputs come from otherwise: 'smooth', 'varied', 'recalled', a
+      `Prior`, or a dict of input name to one. None: 'recalled' for models of up
+      to 6e7 multiply-accumulates that have batch normalization, 'varied' for
+      others.
     settings: Of the optimization.
     verbose: 'auto' shows a progress bar on a terminal and in a notebook, 1
       anywhere, 0 nowhere.
@@ -131,9 +138,9 @@ def distill(
 
   Raises:
     TypeError: an argument is no Keras model.
-    ValueError: the models' inputs or outputs differ, `pruned` is still wrapped,
-      an output has other rows than the inputs (`RowsError`), or another
-      argument is not as described.
+    ValueError: the models' inputs or outputs differ or come in the wrong order,
+      `pruned` is still wrapped, an output has other rows than the inputs
+      (`RowsError`), or another argument is not as described.
   """
   settings = DistillSettings() if settings is None else settings
   if not isinstance(settings, DistillSettings):
@@ -141,35 +148,42 @@ def distill(
       f'`settings` must be None or a DistillSettings, but got {settings!r}.'
     )
   check_seed(seed)
-  pruned, original = as_tf_keras(pruned), as_tf_keras(original)
+  network, pruned = Network.of(as_tf_keras(original)), as_tf_keras(pruned)
   check_model(pruned)
-  check_model(original)
-  _check_pair(pruned, original)
-  input_range = resolve_with_data(original, input_range, data)
+  _check_pair(network.model, pruned)
+  source = InputSource.of(
+    network,
+    input_range,
+    seed=seed,
+    data=data,
+    prior=prior,
+    verbose=verbose,
+  )
+  return taught(network, pruned, source, settings)
+
+
+def taught(
+  network: Network,
+  pruned: keras.Model,
+  source: InputSource,
+  settings: DistillSettings | None = None,
+) -> keras.Model:
+  """`distill` of a pair that fits, on a source's inputs."""
+  settings, original = settings or DistillSettings(), network.model
   student = plain_copy(pruned)
   if not student.trainable_variables:
     return _with_state(student, pruned)
-  graph = build_graph(original)
-  macs = graph_macs(graph)
-  samples = draw_samples(
-    original,
-    input_range,
-    settings.count(macs),
-    seed,
-    data,
-    prior,
-    verbose,
-    otherwise='varied',
-  )
+  macs = network.macs
+  samples = source.samples(network, settings.count(macs), otherwise='varied')
   teacher = plain_copy(original) if has_state(original) else original
-  lesson = _Lesson(teacher, samples, heads_of(graph), settings.batch_size)
+  lesson = _Lesson(teacher, samples, network.heads(), settings.batch_size)
   before = lesson.distance(student)
   if before < _ALIKE:
     return _with_state(student, pruned)
   best = student.get_weights()
   with contextlib.suppress(KeyboardInterrupt):  # what is learned so far counts
-    rate = settings.rate(has_statistics(graph))
-    _train(student, lesson, rate, settings.length(macs), seed, verbose)
+    rate = settings.rate(has_statistics(network.graph))
+    _train(student, lesson, rate, settings.length(macs), source)
   if not lesson.distance(student) < before:
     student.set_weights(best)
   return _with_state(student, pruned)
@@ -180,7 +194,7 @@ def _with_state(student: keras.Model, pruned: keras.Model) -> keras.Model:
   if not has_state(pruned):
     return student
   found = clone_with(pruned, lambda layer, _: fresh_layer(layer))
-  copy_weights(build_graph(student), build_graph(found))
+  copy_weights(student, found)
   return found
 
 
@@ -273,8 +287,7 @@ def _train(
   lesson: _Lesson,
   learning_rate: float,
   steps: int,
-  seed: int,
-  verbose: int | str,
+  source: InputSource,
 ) -> None:
   variables = student.trainable_variables
   held = [_held(variable) for variable in variables]
@@ -298,9 +311,9 @@ def _train(
     ]
     optimizer.apply_gradients(pairs)
 
-  rng = np.random.default_rng([seed, 2])
+  rng = np.random.default_rng([source.seed, 2])
   size = min(lesson.batch_size, lesson.size)
-  bar = progress_bar(steps, verbose, 'step')
+  bar = progress_bar(steps, source.verbose, 'step')
   order = np.zeros(0, int)
   for _ in range(steps):
     if len(order) < size:
@@ -323,8 +336,13 @@ def _held(variable: tf.Variable) -> tf.Tensor | None:
   return tf.constant(value != 0, variable.dtype)
 
 
-def _check_pair(pruned: keras.Model, original: keras.Model) -> None:
-  if build_graph(pruned).wrappers:
+def _check_pair(original: keras.Model, pruned: keras.Model) -> None:
+  """Raises unless one is what pruning made of the other.
+
+  Raises:
+    ValueError: it is not.
+  """
+  if any(layer is not unwrapped(layer) for layer in layers_of(pruned).values()):
     raise ValueError(
       '`pruned` is still wrapped for pruning. Call strip_pruning first.'
     )
@@ -338,3 +356,17 @@ def _check_pair(pruned: keras.Model, original: keras.Model) -> None:
         f'The {name} of `pruned` have shapes {ours}, those of `original` '
         f'{theirs}. Pass a model and what pruning made of it.'
       )
+  ours, theirs = _size(original), _size(pruned)
+  if ours < theirs:
+    raise ValueError(
+      f'`original` is smaller than `pruned` ({ours[0]} weights against '
+      f'{theirs[0]}, {ours[1]} units against {theirs[1]}): the two are '
+      'swapped. The original comes first, distill(original, pruned).'
+    )
+
+
+def _size(model: keras.Model) -> tuple[int, int]:
+  """Weights, and units that have any of a matrix or kernel."""
+  matrices = [w for w in model.get_weights() if w.ndim > 1]
+  units = sum(int(w.any(tuple(range(w.ndim - 1))).sum()) for w in matrices)
+  return model.count_params(), units

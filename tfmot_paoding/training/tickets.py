@@ -21,7 +21,7 @@ from tfmot_paoding.compat import keras, register_serializable
 from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.layers.base import Path
 from tfmot_paoding.network.cloning import clone_with, copy_weights, fresh_layer
-from tfmot_paoding.network.graph import build_graph, check_model
+from tfmot_paoding.network.graph import check_model
 from tfmot_paoding.network.layer_wrapper import LayerWrapper
 from tfmot_paoding.training.ticket_files import TicketFiles
 
@@ -88,7 +88,7 @@ def with_fixed_masks(model: keras.Model) -> keras.Model:
       '`get_prunable_weights` that names them.',
       stacklevel=2,
     )
-  copy_weights(build_graph(model), build_graph(wrapped))
+  copy_weights(model, wrapped)
   return wrapped
 
 
@@ -238,7 +238,7 @@ def _stripped(wrapped: keras.Model) -> keras.Model:
 
 def _copy(model: keras.Model) -> keras.Model:
   copy = clone_with(model, lambda layer, _: fresh_layer(layer))
-  copy_weights(build_graph(model), build_graph(copy))
+  copy_weights(model, copy)
   return copy
 
 

@@ -1,0 +1,188 @@
+"""Where the inputs come from that fits, distillation and comparisons run on."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from tfmot_paoding.compat import keras
+from tfmot_paoding.deprecation import takes_old_calls
+from tfmot_paoding.inputs.prior import PriorLike
+from tfmot_paoding.inputs.ranges import (
+  InputRange,
+  RangeLike,
+  input_boxes,
+  resolve_range,
+  resolve_with_data,
+)
+from tfmot_paoding.inputs.samples import (
+  check_source,
+  of_prior,
+  recalled_samples,
+  recalls,
+  with_answers,
+)
+from tfmot_paoding.inputs.user_data import Inputs, calibration_samples
+from tfmot_paoding.network.input_shapes import check_sizes
+from tfmot_paoding.network.network import Network
+from tfmot_paoding.numerics.intervals import Interval
+
+Array = np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class InputSource:
+  """A network's inputs: their range, and where samples of them come from.
+
+  Settled once, at the public function, and handed on.
+
+  Attributes:
+    range: The range of the inputs; None where data stand for it.
+    seed: The only source of chance.
+    data: Inputs that the user has, as in `calibration_samples`; or None.
+    prior: Where inputs come from otherwise, as in `draw_samples`.
+    verbose: Whether to show a progress bar where inputs are recalled: 'auto'
+      (on a terminal and in a notebook), 1 or 0.
+  """
+
+  range: InputRange | None
+  seed: int = 0
+  data: Inputs = None
+  prior: PriorLike = None
+  verbose: int | str = 0
+
+  @classmethod
+  def of(
+    cls,
+    network: Network,
+    input_range: RangeLike = None,
+    *,
+    seed: int = 0,
+    data: Inputs = None,
+    prior: PriorLike = None,
+    verbose: int | str = 0,
+  ) -> InputSource:
+    """The source of what a user passed, with the warnings that it deserves.
+
+    Args:
+      network: The model.
+      input_range: As in `prune_low_saliency`.
+      seed: See the class; so are the others.
+      data: Unlabelled inputs.
+      prior: Where inputs come from otherwise.
+      verbose: Whether to show a progress bar.
+
+    Raises:
+      ValueError: the range or the data do not fit the model.
+    """
+    check_source(network, data, prior)
+    settled = resolve_with_data(network, input_range, data)
+    return cls(settled, seed, data, prior, verbose)
+
+  def like(self, **changes: Any) -> InputSource:
+    """The same source but for some attributes."""
+    return dataclasses.replace(self, **changes)
+
+  def boxes(self, network: Network) -> list[Interval]:
+    """The box that each input of the network lies in."""
+    return input_boxes(network, self.range, network.input_shapes)
+
+  def recalls(self, network: Network) -> bool:
+    """Whether samples are recalled from the network.
+
+    Raises:
+      ValueError: they shall be, but are whole numbers.
+    """
+    return self.data is None and recalls(network, self.prior)
+
+  def recalled(self, network: Network) -> InputSource:
+    """The same source, with its inputs recalled now, if it recalls any.
+
+    They stand for data from there on, so that they are recalled only once.
+    """
+    if not self.recalls(network):
+      return self
+    found = recalled_samples(network, self.range, self.seed, self.verbose)
+    return dataclasses.replace(self, data=found)
+
+  def samples(
+    self, network: Network, count: int, otherwise: str = 'smooth'
+  ) -> list[Array]:
+    """So many inputs at most, as in `draw_samples`."""
+    if self.data is not None:
+      found = calibration_samples(network.model, self.data, count)
+      return with_answers(network, found, '`data`')
+    check_sizes(network.model, 'inputs cannot be drawn without them')
+    if self.recalls(network):
+      found = recalled_samples(
+        network, self.range, self.seed, self.verbose, count
+      )
+    else:
+      prior = otherwise if self.prior is None else self.prior
+      found = of_prior(network, self.range, count, self.seed, prior)
+    return with_answers(network, found)
+
+
+def loose_source(
+  network: Network,
+  input_range: RangeLike,
+  seed: int,
+  data: Inputs,
+  prior: PriorLike,
+  verbose: int | str,
+) -> InputSource:
+  """A source whose range is asked for only where no data stand for it.
+
+  Raises:
+    ValueError: the range or the data do not fit the model.
+  """
+  if data is None:
+    check_sizes(network.model, 'inputs cannot be drawn without them')
+    input_range = resolve_range(network, input_range)
+  elif input_range is not None:
+    input_range = resolve_with_data(network, input_range, data)
+  return InputSource(input_range, seed, data, prior, verbose)
+
+
+@takes_old_calls()
+def draw_samples(
+  model: keras.Model,
+  input_range: RangeLike,
+  count: int,
+  *,
+  seed: int = 0,
+  data: Inputs = None,
+  prior: PriorLike = None,
+  verbose: int | str = 0,
+  otherwise: str = 'smooth',
+) -> list[Array]:
+  """Inputs for a model, one array an input of the model.
+
+  Args:
+    model: The trained model, wrapped or not.
+    input_range: The range of its inputs: a pair (low, high), a dict of input
+      name to such a pair, or None for what the first layers say.
+    count: How many at most; recalled ones are fewer.
+    seed: The only source of chance.
+    data: Unlabelled inputs, if you have some: an array, a list or dict of
+      arrays for several inputs, or a batched `tf.data.Dataset`.
+    prior: 'recalled', a name of `inputs.NAMED_PRIORS` such as 'smooth' or
+      'leaves', an object such as `Prior`, or a dict of input name to one.
+      None: 'recalled' for models of up to 6e7 multiply-accumulates that have
+      batch normalization, `otherwise` for others.
+    otherwise: See `prior`.
+    verbose: Whether to show a progress bar where inputs are recalled: 'auto'
+      (on a terminal and in a notebook), 1 or 0.
+
+  Returns:
+    One array an input, samples first; for inputs of whole numbers, such as
+    indices, whole numbers from all over their range, whatever the prior.
+
+  Raises:
+    ValueError: the data or the prior do not fit the model.
+  """
+  network = Network.of(model)
+  source = loose_source(network, input_range, seed, data, prior, verbose)
+  return source.samples(network, count, otherwise)

@@ -1,0 +1,276 @@
+"""The least pruning that meets every limit of a budget.
+
+What a pruned model takes depends on its widths alone, so that these are found
+first, on converted files of models that are cut to them without care; only
+then is the model pruned in earnest, once for each way of spreading the cut over
+the layers, and the way that keeps the answers best is taken (and distilled).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from tfmot_paoding.compat import keras
+from tfmot_paoding.inputs.source import InputSource
+from tfmot_paoding.network.agreement import judge
+from tfmot_paoding.network.memory_peaks import activation_peaks
+from tfmot_paoding.network.network import Network
+from tfmot_paoding.progress import finish, progress_bar
+from tfmot_paoding.pruning.budget import (
+  Budget,
+  BudgetError,
+  Fitted,
+  Sparsities,
+)
+from tfmot_paoding.tflite.comparison import clipped
+from tfmot_paoding.tflite.convert import convert_to_tflite, convert_unchecked
+from tfmot_paoding.tflite.profile import TFLiteProfile, profile_tflite
+
+Array = np.ndarray
+
+# No layer loses more than this of its units to a budget.
+_MOST = 0.95
+# Bisections of a sparsity: to within .95 / 2^7, less than a hundredth.
+_HALVINGS = 7
+_SECONDS = 0.3  # of timing a file
+
+
+@dataclasses.dataclass(frozen=True)
+class Ways:
+  """How a model is pruned, and how the cut is spread.
+
+  Attributes:
+    earnest: Prunes the model with care to a sparsity by layer name.
+    quick: Gives any model of those widths.
+    polish: What the pruned model that is chosen goes through at the end.
+    allocated: The sparsity by layer name that a fraction of all units comes to.
+  """
+
+  earnest: Callable[[Sparsities], keras.Model]
+  quick: Callable[[Sparsities], keras.Model]
+  polish: Callable[[keras.Model], keras.Model]
+  allocated: Callable[[float], Sparsities]
+
+
+def fit_budget(
+  network: Network,
+  budget: Budget,
+  ways: Ways,
+  samples: Sequence[Array],
+  source: InputSource,
+) -> Fitted:
+  """Finds the least pruning that meets a budget.
+
+  Args:
+    network: The model.
+    budget: What it may take.
+    ways: How it is pruned.
+    samples: Inputs to judge answers on, one array an input of the model.
+      Integer files take their ranges from them where the source holds data, and
+      from what `convert_to_tflite` draws otherwise.
+    source: Where the inputs come from.
+
+  Raises:
+    BudgetError: no pruning meets it.
+    ImportError: an arena shall be measured without tflite-micro.
+  """
+  fitter = _Fitter(network, budget, ways.quick, samples, source)
+  try:
+    found = _cuts(fitter, budget, ways.allocated)
+  finally:
+    fitter.end_search()
+  if not found:
+    return fitter.finished(network.model, {}, 'uniform')
+  tried = [
+    (name, sparsity, ways.earnest(sparsity))
+    for name, sparsity in found.items()
+    if sparsity is not None
+  ]
+  tried.sort(key=lambda one: judge(network, one[2], samples).distance)
+  for name, sparsity, small in tried:
+    one = fitter.finished(ways.polish(small), sparsity, name)
+    # Files of one shape may differ by some bytes, and latency is measured.
+    if budget.is_met(one.profile):
+      return one
+  most = fitter.profile_of(dict.fromkeys(fitter.names, _MOST))
+  raise BudgetError(_shortfall(budget, most), most)
+
+
+def _cuts(
+  fitter: _Fitter,
+  budget: Budget,
+  allocated: Callable[[float], Sparsities],
+) -> dict[str, Sparsities | None]:
+  """The least cut that does, by how it is spread; none where none is needed.
+
+  Raises:
+    BudgetError: no pruning meets the budget.
+  """
+  if budget.is_met(fitter.profile_of({})):
+    return {}
+  most = fitter.profile_of(dict.fromkeys(fitter.names, _MOST))
+  if not budget.is_met(most):
+    raise BudgetError(_shortfall(budget, most), most)
+  spreads = {
+    'uniform': lambda part: dict.fromkeys(fitter.names, _MOST * part),
+    'global': lambda part: allocated(_MOST * part),
+  }
+  found = {name: fitter.least(spread) for name, spread in spreads.items()}
+  if budget.arena_bytes is not None:
+    found['peaks'] = fitter.least_with_caps()
+  return found
+
+
+class _Fitter:
+  """Measures widths against a budget; remembers what it has measured."""
+
+  def __init__(
+    self,
+    network: Network,
+    budget: Budget,
+    quick: Callable[[Sparsities], keras.Model],
+    samples: Sequence[Array],
+    source: InputSource,
+  ):
+    self._network, self._budget, self._quick = network, budget, quick
+    self._samples, self._source = samples, source
+    self._peaks = activation_peaks(network.graph, network.groups)
+    self.names = list(self._peaks)
+    self._sizes = {
+      '/'.join(group.layer): group.size for group in network.groups.groups
+    }
+    self._representative = None
+    if source.data is not None:
+      self._representative = clipped(samples, source.boxes(network))
+    self._reference: bytes | None = None
+    self._known: dict[tuple, TFLiteProfile] = {}
+    self._bar = progress_bar(None, source.verbose, 'file', ['limits'])
+    self._files = 0
+    self._searches = True
+
+  def profile_of(self, sparsity: Sparsities) -> TFLiteProfile:
+    """What a model of these widths takes."""
+    key = tuple(
+      int(sparsity.get(name, 0.0) * size + 1e-6)
+      for name, size in self._sizes.items()
+    )
+    if key not in self._known:
+      model = self._quick(sparsity) if any(key) else self._network.model
+      data = convert_unchecked(
+        model,
+        self._budget.quantization,
+        input_range=self._source.range,
+        seed=self._source.seed,
+      )
+      if self._reference is None:
+        self._reference = data
+      self._known[key] = self.measured(data)
+    return self._known[key]
+
+  def measured(self, data: bytes) -> TFLiteProfile:
+    """What a file takes, as far as the budget asks."""
+    timed = self._budget.latency_ratio is not None
+    profile = profile_tflite(
+      data,
+      self._reference if timed else None,
+      micro=self._budget.arena_bytes is not None,
+      latency=timed,
+      seconds=_SECONDS,
+    )
+    if self._searches:  # later, bars of pruning stand in between
+      share = max(self._budget.taken(profile).values())
+      self._bar.add(1, [('limits', share)])
+      self._files += 1
+    return profile
+
+  def end_search(self) -> None:
+    """Shows no more of what is measured, and ends the line."""
+    self._searches = False
+    finish(self._bar, self._files)
+
+  def least(
+    self, spread: Callable[[float], Sparsities], halvings: int = _HALVINGS
+  ) -> Sparsities | None:
+    """The least of a family of cuts, by a number in [0, 1], that does."""
+    low, high = 0.0, 1.0
+    if not self._budget.is_met(self.profile_of(spread(high))):
+      return None
+    for _ in range(halvings):
+      middle = (low + high) / 2
+      if self._budget.is_met(self.profile_of(spread(middle))):
+        high = middle
+      else:
+        low = middle
+    return spread(high)
+
+  def least_with_caps(self) -> Sparsities | None:
+    """Cuts that only layers at the peaks of memory must bear, and the rest.
+
+    First the arena alone is met by capping what is alive at once; other limits
+    are then met by one sparsity for all that lose less so far.
+    """
+    arena = dataclasses.replace(
+      self._budget, flash_bytes=None, macs=None, latency_ratio=None
+    )
+
+    def capped(part: float) -> Sparsities:
+      cap = 1 - _MOST * part
+      return {
+        name: min(_MOST, max(0.0, 1 - cap / peak))
+        for name, peak in self._peaks.items()
+      }
+
+    whole, self._budget = self._budget, arena
+    try:
+      caps = self.least(capped)
+    finally:
+      self._budget = whole
+    if caps is None:
+      return None
+    self._known = {}  # what is asked of a file has changed
+    return self.least(
+      lambda part: (
+        {name: max(caps[name], _MOST * part) for name in self.names}
+        if part
+        else caps
+      )
+    )
+
+  def finished(
+    self, model: keras.Model, sparsity: Sparsities, spread: str
+  ) -> Fitted:
+    """A pruned model with its file and what that takes."""
+    data = convert_to_tflite(
+      model,
+      self._budget.quantization,
+      input_range=self._source.range,
+      seed=self._source.seed,
+      representative_data=self._representative,
+    )
+    profile = self.measured(data)
+    verdict = judge(self._network, model, self._samples)
+    return Fitted(model, data, profile, sparsity, spread, verdict)
+
+
+def _shortfall(budget: Budget, nearest: TFLiteProfile) -> str:
+  """What cannot be met, and how near pruning comes."""
+  units = {
+    'flash_bytes': nearest.bytes,
+    'arena_bytes': nearest.arena_bytes,
+    'macs': nearest.macs,
+    'latency_ratio': nearest.latency_ratio,
+  }
+  parts = [
+    f'{name} of {budget.limits[name]:g} (nearest: '
+    + (f'{units[name]:g})' if units[name] is not None else nearest.micro_error)
+    for name, share in budget.taken(nearest).items()
+    if share > 1
+  ]
+  return (
+    f'The budget cannot be met with up to {_MOST:.0%} of every layer pruned: '
+    f'{"; ".join(parts) or "files of the pruned model exceed it"}. Allow more, '
+    'or choose another quantization.'
+  )

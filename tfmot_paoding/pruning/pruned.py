@@ -1,0 +1,142 @@
+"""A network pruned in earnest: wrapped, run, compacted and taught."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from tfmot_paoding import callers, compat
+from tfmot_paoding.compaction.dead_units import without_dead_units
+from tfmot_paoding.compat import keras
+from tfmot_paoding.inputs.source import InputSource
+from tfmot_paoding.methods.named import Method
+from tfmot_paoding.network.agreement import Verdict
+from tfmot_paoding.network.network import Network
+from tfmot_paoding.pruning.driver import Driver
+from tfmot_paoding.pruning.running import run, verdict_of
+from tfmot_paoding.pruning.schedule import ProgressiveSparsity, check_sparsity
+from tfmot_paoding.pruning.wrap import Manner, wrap
+from tfmot_paoding.pruning.wrapped import Wrapped
+from tfmot_paoding.training.distillation import (
+  DistillSettings,
+  RowsError,
+  taught,
+)
+
+Sparsity = float | Mapping[str, float]
+# Whether, or how, to distill; None to tell by the method and the outputs.
+Distillation = bool | DistillSettings | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pruned:
+  """A pruned network.
+
+  Attributes:
+    model: The compact model.
+    is_distilled: Whether it was taught at the end.
+  """
+
+  model: keras.Model
+  is_distilled: bool
+  _original: Network
+  _driver: Driver
+  _source: InputSource
+
+  def verdict(self) -> Verdict | None:
+    """How it answers beside the original; None where sizes are open."""
+    return verdict_of(self._driver, self._original, self.model, self._source)
+
+
+def pruned(
+  network: Network,
+  sparsity: Sparsity,
+  manner: Manner,
+  step_sparsity: float,
+  distillation: Distillation,
+  source: InputSource,
+) -> Pruned:
+  """Prunes a network to a sparsity; see `prune`."""
+  schedule = schedule_of(sparsity, step_sparsity)
+  wrapped = wrap(network, schedule, manner, source)
+  distills = is_distilled(network, manner.method, distillation)
+  # Recalled once, for the fits, for distillation and for the verdict.
+  drawn = source.recalled(wrapped) if distills else source
+  driver = Driver(Wrapped.of(wrapped), drawn, resumes=True)
+  run(driver, wrapped.model)
+  stripped = wrapped.like(compat.strip_pruning(wrapped.model))
+  small, _ = without_dead_units(stripped)
+  small, taught_ = polished(network, small, manner.method, distillation, drawn)
+  return Pruned(small, taught_, network, driver, source)
+
+
+def polished(
+  original: Network,
+  small: keras.Model,
+  method: Method,
+  distillation: Distillation,
+  source: InputSource,
+) -> tuple[keras.Model, bool]:
+  """The pruned model, distilled if that is wanted, and whether it was.
+
+  Raises:
+    RowsError: it was asked for, and cannot be done.
+  """
+  if not is_distilled(original, method, distillation):
+    return small, False
+  settings = distillation if isinstance(distillation, DistillSettings) else None
+  try:
+    return taught(original, small, source, settings), True
+  except RowsError as error:
+    if distillation is not None:
+      raise
+    warnings.warn(
+      f'Pruned without distillation. {error}', stacklevel=callers.level()
+    )
+    return small, False
+
+
+def schedule_of(sparsity: Sparsity, step_sparsity: float) -> Any:
+  """The schedule that goes to a sparsity step by step, or one by layer name.
+
+  Raises:
+    ValueError: a number is outside its range.
+  """
+  if not isinstance(sparsity, Mapping):
+    final = check_sparsity(sparsity, 'sparsity')
+    return ProgressiveSparsity(final, step_sparsity)
+  return {
+    name: ProgressiveSparsity(
+      check_sparsity(value, f'sparsity[{name!r}]'), step_sparsity
+    )
+    for name, value in sparsity.items()
+  }
+
+
+def check_distillation(wanted: Any) -> None:
+  """Raises where a user's `distillation` is none.
+
+  Raises:
+    ValueError: it is neither None, a bool nor settings.
+  """
+  if wanted is not None and not isinstance(wanted, (bool, DistillSettings)):
+    raise ValueError(
+      '`distillation` must be None, True, False or a DistillSettings, but got '
+      f'{wanted!r}.'
+    )
+
+
+def is_distilled(
+  network: Network, method: Method, wanted: Distillation
+) -> bool:
+  """Whether to distill.
+
+  Where nobody says, autoencoders and regressors are not: they come out better
+  without.
+  """
+  if wanted is not None:
+    return bool(wanted)
+  heads = network.heads()
+  return method.needs_samples and any(head.is_classes for head in heads)

@@ -1,0 +1,194 @@
+"""Pruning to what a device has: ways tried, and the best one taught."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from typing import Any
+
+from tfmot_paoding.arguments import check_seed
+from tfmot_paoding.compat import keras
+from tfmot_paoding.deprecation import takes_old_calls
+from tfmot_paoding.functional.own_training import warn_of_own_training
+from tfmot_paoding.inputs.prior import PriorLike
+from tfmot_paoding.inputs.ranges import RangeLike
+from tfmot_paoding.inputs.source import InputSource
+from tfmot_paoding.inputs.user_data import Inputs
+from tfmot_paoding.keras3.model import as_tf_keras
+from tfmot_paoding.methods.allocation import Allocation
+from tfmot_paoding.methods.consumer_fits import FitSettings
+from tfmot_paoding.methods.named import DEFAULT_METHOD, MethodLike, get_method
+from tfmot_paoding.network.input_shapes import check_sizes
+from tfmot_paoding.network.network import Network
+from tfmot_paoding.pruning.budget import Budget, Fitted, Sparsities
+from tfmot_paoding.pruning.budget_search import Ways, fit_budget
+from tfmot_paoding.pruning.driver import Driver
+from tfmot_paoding.pruning.few_answers import (
+  inputs_in_words,
+  warn_of_few_answers,
+)
+from tfmot_paoding.pruning.pruned import (
+  Distillation,
+  check_distillation,
+  is_distilled,
+  polished,
+  pruned,
+)
+from tfmot_paoding.pruning.schedule import ProgressiveSparsity
+from tfmot_paoding.pruning.shares import RoundingWarning
+from tfmot_paoding.pruning.wrap import Manner, check_unwrapped, wrap
+from tfmot_paoding.pruning.wrapped import Wrapped
+from tfmot_paoding.training.distillation import DistillSettings
+
+
+@takes_old_calls(renamed={'calibration_data': 'data'})
+def prune_to_budget(
+  model: keras.Model,
+  budget: Budget,
+  *,
+  method: MethodLike = DEFAULT_METHOD,
+  input_range: RangeLike = None,
+  seed: int = 0,
+  step_sparsity: float = 0.1,
+  verbose: int | str = 'auto',
+  cost: str = 'parameters',
+  floor: float = 0.1,
+  data: Inputs = None,
+  prior: PriorLike = None,
+  distillation: bool | DistillSettings | None = None,
+  input_shape: Any = None,
+) -> Fitted:
+  """Prunes a model to what a device has.
+
+  Each limit is measured on converted files. The cut is spread over the layers
+  in up to three ways (the same fraction of each; the fraction of all units that
+  `method` would choose; for an arena, only where memory peaks), the model is
+  pruned in each of these ways to the least that meets every limit, and the one
+  whose answers are nearest to the original's is returned.
+
+  Args:
+    model: A model that `prune` takes; it is not changed.
+    budget: The limits, and how the file is converted.
+    method: 'reconstruction', which fits what is left to what was; the paper's,
+      'impact' or 'stochastic', 'saliency' or 'l1', another of `method_names`,
+      or a `Method`.
+    input_range: The range of the inputs that the model was trained on: a pair
+      (low, high) of numbers or arrays, or a dict of input name to such a pair.
+      None: what the first layers say, with a warning that names it, and (0, 1)
+      where they say nothing.
+    seed: The only source of chance.
+    step_sparsity: The fraction removed between two refreshes.
+    verbose: 'auto' shows progress bars on a terminal and in a notebook, 1
+      anywhere, 0 nowhere.
+    cost: What a fraction of all units is weighed against.
+    floor: What it leaves of each layer.
+    data: Unlabelled inputs, if you have some: an array, a list or dict of
+      arrays for several inputs, or a batched `tf.data.Dataset`. Methods that
+      fit (`'reconstruction'`) use them in place of their prior, and answers are
+      compared on them.
+    prior: Where inputs come from otherwise: 'smooth', 'varied', 'recalled' (by
+      `recall_inputs`), a `Prior` of your own, or a dict of input name to one.
+      None: 'recalled' for models of up to 6e7 multiply-accumulates that have
+      batch normalization, 'smooth' for others.
+    distillation: Whether, or how, the pruned model is trained at the end to
+      answer as `model` does. None: where the method fits on inputs, and the
+      outputs are classes.
+    input_shape: The sizes that the model leaves open, without the batch axis,
+      such as (224, 224, 3), or a dict of input name to sizes; the pruned model
+      has them too.
+
+  Returns:
+    The compact model, its .tflite, and what that takes.
+
+  Raises:
+    BudgetError: the budget cannot be met; the message says how near it came.
+    ImportError: an arena is limited, and tflite-micro is not installed.
+    TypeError: `model` is not a Keras model.
+    ValueError: as `prune_low_saliency`; or the model leaves sizes open.
+  """
+  network = Network.of(as_tf_keras(model, input_shape))
+  check_sizes(network.model)
+  check_unwrapped(network)
+  warn_of_own_training(network.model)
+  _check_budget(budget)
+  check_seed(seed)
+  check_distillation(distillation)
+  manner = Manner(get_method(method), Allocation('global', cost, floor))
+  source = InputSource.of(
+    network,
+    input_range,
+    seed=seed,
+    data=data,
+    prior=prior,
+    verbose=verbose,
+  )
+  return pruned_to_budget(
+    network, budget, manner, step_sparsity, distillation, source
+  )
+
+
+def pruned_to_budget(
+  network: Network,
+  budget: Budget,
+  manner: Manner,
+  step_sparsity: float,
+  distillation: Distillation,
+  source: InputSource,
+) -> Fitted:
+  """Prunes a network to a budget; see `prune_to_budget`."""
+  check_sizes(network.model)
+  _check_budget(budget)
+  ProgressiveSparsity(0.0, step_sparsity)  # raises for a bad step
+  # Before inputs are recalled, which takes a while: bad settings show here.
+  wrapped = wrap(network, ProgressiveSparsity(0.0), manner, source)
+  manner = dataclasses.replace(manner, allocation=Allocation())
+  fits, given = manner.method.needs_samples, source
+  samples = source.samples(network, FitSettings().count(network.macs))
+  if fits and source.recalls(network):
+    # Recalled once, for all attempts; priors are drawn by each as it needs.
+    source = source.like(data=samples)
+  distills = is_distilled(network, manner.method, distillation)
+
+  def earnest(sparsity: Sparsities) -> keras.Model:
+    return _tried(network, sparsity, manner, step_sparsity, source)
+
+  def quick(sparsity: Sparsities) -> keras.Model:
+    by_norm = dataclasses.replace(manner, method=get_method('l1'))
+    silent = source.like(verbose=0)
+    return _tried(network, sparsity, by_norm, 1.0, silent)
+
+  def polish(small: keras.Model) -> keras.Model:
+    return polished(network, small, manner.method, distillation, source)[0]
+
+  driver = Driver(Wrapped.of(wrapped), source.like(verbose=0), bounded=False)
+  ways = Ways(earnest, quick, polish, driver.allocated)
+  fitted = fit_budget(network, budget, ways, samples, source)
+  whose = inputs_in_words(network, len(samples[0]), given)
+  verdict = dataclasses.replace(fitted.verdict, inputs=whose)
+  warn_of_few_answers(verdict, distills, fits)
+  return dataclasses.replace(fitted, verdict=verdict)
+
+
+def _check_budget(budget: Any) -> None:
+  """Raises where a budget is none, or cannot be measured here.
+
+  Raises:
+    ImportError: an arena is limited, and tflite-micro is not installed.
+    ValueError: it is no `Budget`.
+  """
+  if not isinstance(budget, Budget):
+    raise ValueError(f'`budget` must be a Budget, but got {budget!r}.')
+  budget.check_extras()
+
+
+def _tried(
+  network: Network,
+  sparsity: Sparsities,
+  manner: Manner,
+  step_sparsity: float,
+  source: InputSource,
+) -> keras.Model:
+  """The model pruned once, whatever rounding leaves of a trial."""
+  with warnings.catch_warnings():
+    warnings.simplefilter('ignore', RoundingWarning)
+    return pruned(network, sparsity, manner, step_sparsity, False, source).model
