@@ -266,3 +266,25 @@ def test_trainable_flags_stay():
   model.layers[0].trainable = False
   small = paoding.compact(pruned(model))
   assert [x.trainable for x in small.layers] == [False, True, True]
+
+
+def test_models_of_dicts_inside_one_another_stay_whole():
+  layers = keras.layers
+
+  def pair():
+    return {name: keras.Input((5,), name=name) for name in 'ab'}
+
+  inputs = pair()
+  x = layers.Dense(4)(layers.Add()(list(inputs.values())))
+  inside = keras.Model(inputs, {'y': layers.Dense(2)(x), 'z': x}, name='inside')
+  inputs = pair()
+  middle = keras.Model(inputs, inside(inputs), name='middle')
+  x = inputs = keras.Input((5,))
+  x = layers.Dense(5)(layers.Dense(8, 'relu', name='hidden')(x))
+  model = keras.Model(inputs, middle({'a': x, 'b': x})['y'])
+  testing.fill(model)
+  small = paoding.prune(model, 0.5, 'saliency', input_range=(0, 1), verbose=0)
+  assert small.get_layer('hidden').units == 4
+  whole = paoding.prune(model, 0.0, verbose=0, input_range=(0, 1))
+  x = testing.samples((5,)).astype(np.float32)
+  np.testing.assert_allclose(whole(x), model(x), rtol=1e-5, atol=1e-5)

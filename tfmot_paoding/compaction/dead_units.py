@@ -103,7 +103,7 @@ def without_dead_units(network: Network) -> tuple[keras.Model, int]:
     return _resized(graph, layer, path, shapes)
 
   def input_shapes(path: Path) -> list[Shape] | None:
-    if not path:
+    if path not in graph.layer_inputs:  # the whole, or inside what stays whole
       return None
     sources = graph.layer_inputs[path]
     if all(shapes[v] == graph.shapes[v] for v in sources):
