@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfmot_paoding.compat import keras
-from tfmot_paoding.inputs.ranges import input_boxes, resolve_range
+from tfmot_paoding.inputs.ranges import RangeLike, input_boxes, resolve_range
 from tfmot_paoding.numerics.intervals import Interval
 from tfmot_paoding.ops import Shape
 
@@ -99,7 +99,7 @@ def balls(
   model: keras.Model,
   x: Any,
   epsilon: float,
-  input_range: Any,
+  input_range: RangeLike,
   shapes: Sequence[Shape],
 ) -> list[Interval]:
   """The part of each sample's ball that lies in the input range.
@@ -108,7 +108,8 @@ def balls(
     model: The model, for the names of its inputs.
     x: Samples.
     epsilon: The radius.
-    input_range: As in `prune_low_saliency`.
+    input_range: The range of the inputs: a pair (low, high), a dict of input
+      name to such a pair, or None for what the first layers say.
     shapes: The model's input shapes without the batch axis.
 
   Returns:

@@ -20,7 +20,7 @@ from tfmot_paoding.bounds.balls import balls
 from tfmot_paoding.bounds.walks import check_method
 from tfmot_paoding.bounds.whole_range import propagate, propagate_change
 from tfmot_paoding.compat import keras
-from tfmot_paoding.inputs.ranges import input_boxes, resolve_range
+from tfmot_paoding.inputs.ranges import RangeLike, input_boxes, resolve_range
 from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.network.graph import Graph
 from tfmot_paoding.network.matching import Pair, pair_models
@@ -40,13 +40,13 @@ Array = np.ndarray
 def deviation_bound(
   original: keras.Model,
   pruned: keras.Model,
-  input_range: Any = None,
+  input_range: RangeLike = None,
   *,
   x: Any = None,
   epsilon: float = 0.0,
   method: str = 'ibp',
   batch_size: int = 32,
-  verbose: int | str = 0,
+  verbose: int | str = 'auto',
 ) -> Array | list[Array]:
   """A sound bound on |pruned(z) - original(z)|: for every z, or near samples.
 
@@ -59,7 +59,8 @@ def deviation_bound(
   Args:
     original: The model before pruning.
     pruned: The wrapped, stripped or compact model, fine-tuned or not.
-    input_range: The range of the inputs, as in `prune_low_saliency`.
+    input_range: The range of the inputs: a pair (low, high), a dict of input
+      name to such a pair, or None for what the first layers say.
     x: Samples, (batch, *input shape) or a list with one array an input, for a
       bound in the part of each one's ball that lies in the range; None for one
       bound in the whole range.
@@ -152,7 +153,7 @@ def _behind(op: Any, pair: Pair, walk: Walk, gap: int, d: Interval) -> Interval:
 
 
 def largest_deviation(
-  original: keras.Model, pruned: keras.Model, input_range: Any = None
+  original: keras.Model, pruned: keras.Model, input_range: RangeLike = None
 ) -> float:
   """The largest entry of `deviation_bound`; NaN where there is no bound."""
   try:

@@ -17,9 +17,15 @@ import tensorflow as tf
 
 from tfmot_paoding.arguments import check_whole
 from tfmot_paoding.compat import keras
+from tfmot_paoding.deprecation import takes_old_calls
 from tfmot_paoding.inputs.first_layers import whole_entries
 from tfmot_paoding.inputs.prior import Prior, prior_samples
-from tfmot_paoding.inputs.ranges import InputRange, input_boxes, resolve_range
+from tfmot_paoding.inputs.ranges import (
+  InputRange,
+  RangeLike,
+  input_boxes,
+  resolve_range,
+)
 from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.network.agreement import outputs_of
 from tfmot_paoding.network.cloning import clone_with, copy_weights, fresh_layer
@@ -70,11 +76,13 @@ class RecallSettings(Configurable):
         )
 
 
+@takes_old_calls()
 def recall_inputs(
   model: keras.Model,
   count: int,
-  input_range: Any = None,
+  input_range: RangeLike = None,
   seed: int = 0,
+  *,
   task: str | None = None,
   settings: RecallSettings | None = None,
   verbose: int | str = 'auto',
@@ -90,7 +98,8 @@ def recall_inputs(
     model: A model that `prune_low_saliency` takes, of tf_keras or Keras 3; it
       is not changed.
     count: How many inputs.
-    input_range: The range of the inputs, as in `prune_low_saliency`.
+    input_range: The range of the inputs: a pair (low, high), a dict of input
+      name to such a pair, or None for what the first layers say.
     seed: Of starts and labels: same seed, same inputs.
     task: 'classification', 'regression', or None to tell by the model: outputs
       behind a softmax or sigmoid are classes, and so are vectors of two or

@@ -68,7 +68,8 @@ class InputSource:
 
     Args:
       network: The model.
-      input_range: As in `prune_low_saliency`.
+      input_range: A pair (low, high), a dict of input name to such a pair, or
+        None for what the first layers say.
       seed: See the class; so are the others.
       data: Unlabelled inputs.
       prior: Where inputs come from otherwise.
@@ -155,7 +156,7 @@ def draw_samples(
   seed: int = 0,
   data: Inputs = None,
   prior: PriorLike = None,
-  verbose: int | str = 0,
+  verbose: int | str = 'auto',
   otherwise: str = 'smooth',
 ) -> list[Array]:
   """Inputs for a model, one array an input of the model.

@@ -39,7 +39,7 @@ def warn_of_rounding(layers: Mapping[str, LayerShare]) -> None:
   """Warns of layers that rounding down to whole units has hardly touched.
 
   Args:
-    layers: As in `History`.
+    layers: What was asked and removed, by the name of the first layer.
   """
   lost = {name: one for name, one in layers.items() if one.is_rounded_away}
   if not lost:

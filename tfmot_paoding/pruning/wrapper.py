@@ -12,10 +12,10 @@ from tfmot_paoding import compat
 from tfmot_paoding.arguments import check_seed
 from tfmot_paoding.compaction.standing import Standing, note, noted
 from tfmot_paoding.compat import keras, register_serializable
-from tfmot_paoding.inputs.ranges import InputRange, range_config
+from tfmot_paoding.inputs.ranges import InputRange, RangeLike, range_config
 from tfmot_paoding.layers import is_known
 from tfmot_paoding.methods.allocation import Allocation
-from tfmot_paoding.methods.named import DEFAULT_METHOD, Method, get_method
+from tfmot_paoding.methods.named import DEFAULT_METHOD, MethodLike, get_method
 from tfmot_paoding.network.layer_wrapper import LayerWrapper
 from tfmot_paoding.pruning.following import attend
 from tfmot_paoding.pruning.masked_weights import names_of
@@ -101,7 +101,8 @@ class PruneLowSaliency(UnitWrapper, LayerWrapper):
     layer: The layer to wrap.
     pruning_schedule: Any TFMOT `PruningSchedule`.
     method: A method's name, config or `Method`.
-    input_range: The range of the model's inputs, as in `prune_low_saliency`.
+    input_range: The range of the model's inputs: a pair (low, high), a dict of
+      input name to such a pair, or None for what the first layers say.
     range_notes: Who said that it is so, by `prune_low_saliency`.
     seed: Of the method's random choices.
     allocation: How the sparsity is spread over groups: an `Allocation` or its
@@ -135,8 +136,8 @@ class PruneLowSaliency(UnitWrapper, LayerWrapper):
     self,
     layer: keras.layers.Layer,
     pruning_schedule: compat.PruningSchedule | None = None,
-    method: str | Mapping[str, Any] | Method = DEFAULT_METHOD,
-    input_range: Any = None,
+    method: MethodLike = DEFAULT_METHOD,
+    input_range: RangeLike = None,
     seed: int = 0,
     allocation: Allocation | Mapping[str, Any] | None = None,
     masked_weights: Sequence[str] | None = None,

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_paoding.compat import keras
-from tfmot_paoding.inputs.ranges import input_boxes, resolve_range
+from tfmot_paoding.inputs.ranges import RangeLike, input_boxes, resolve_range
 from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.robustness.scores import scores_model, scores_of
 
@@ -18,13 +18,13 @@ _MISSING = (
 )
 
 
-def as_art(model: keras.Model, input_range: Any = None) -> Any:
+def as_art(model: keras.Model, input_range: RangeLike = None) -> Any:
   """The model for the Adversarial Robustness Toolbox.
 
   Args:
     model: A classifier with one input and one output of two or more scores.
-    input_range: (low, high) numbers or arrays; examples are clipped there. None
-      as in `prune_low_saliency`.
+    input_range: (low, high), numbers or arrays, where examples are clipped.
+      None: what the first layers say.
 
   Returns:
     An `art.estimators.classification.TensorFlowV2Classifier` on the scores in
@@ -51,13 +51,13 @@ def as_art(model: keras.Model, input_range: Any = None) -> Any:
   )
 
 
-def as_foolbox(model: keras.Model, input_range: Any = None) -> Any:
+def as_foolbox(model: keras.Model, input_range: RangeLike = None) -> Any:
   """The model for Foolbox.
 
   Args:
-    model: As in `as_art`.
-    input_range: (low, high), the same numbers for every entry. None as in
-      `prune_low_saliency`.
+    model: A classifier with one input and one output of two or more scores.
+    input_range: (low, high), the same numbers for every entry. None: what
+      the first layers say.
 
   Returns:
     A `foolbox.TensorFlowModel` on the scores in front of softmax.

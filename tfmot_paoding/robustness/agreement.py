@@ -11,7 +11,7 @@ from tfmot_paoding.bounds import Walk, build_difference, walks
 from tfmot_paoding.bounds.balls import as_inputs, balls
 from tfmot_paoding.bounds.walks import check_method
 from tfmot_paoding.compat import keras
-from tfmot_paoding.inputs.ranges import resolve_range
+from tfmot_paoding.inputs.ranges import RangeLike, resolve_range
 from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.network.matching import pair_models
 from tfmot_paoding.robustness.scores import Scores, scores_of
@@ -42,11 +42,11 @@ def certified_agreement(
   pruned: keras.Model,
   x: Any,
   epsilon: float,
-  input_range: Any = None,
+  input_range: RangeLike = None,
   method: str = 'crown',
   *,
   batch_size: int = 32,
-  verbose: int | str = 0,
+  verbose: int | str = 'auto',
 ) -> Agreement:
   """Where the pruned model provably answers as the original, in each ball.
 
@@ -59,7 +59,8 @@ def certified_agreement(
     pruned: The wrapped, stripped or compact model, fine-tuned or not.
     x: Samples, (batch, *input shape), or a list with one array an input.
     epsilon: The balls' radius in the L-infinity norm, in units of the inputs.
-    input_range: The range of the inputs; None as in `prune_low_saliency`.
+    input_range: The range of the inputs: a pair (low, high), a dict of input
+      name to such a pair, or None for what the first layers say.
     method: 'ibp', 'crown-ibp' or 'crown'; see `output_bounds`.
     batch_size: How many samples are worked on at once.
     verbose: 'auto' shows a progress bar on a terminal and in a notebook, 1

@@ -15,6 +15,7 @@ from tfmot_paoding.bounds.balls import (
   check_labels,
 )
 from tfmot_paoding.compat import keras
+from tfmot_paoding.inputs.ranges import RangeLike
 from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.numerics.intervals import Interval
 from tfmot_paoding.robustness.scores import (
@@ -33,7 +34,7 @@ def fgsm(
   x: Any,
   y: Any,
   epsilon: float,
-  input_range: Any = None,
+  input_range: RangeLike = None,
   *,
   batch_size: int = _BATCH,
 ) -> Any:
@@ -50,8 +51,9 @@ def fgsm(
     x: Samples, (batch, *input shape), or a list with one array an input.
     y: Labels, integers of shape (batch,).
     epsilon: The step, in units of the inputs.
-    input_range: The range of the inputs; examples stay inside, None as in
-      `prune_low_saliency`.
+    input_range: The range of the inputs: a pair (low, high), a dict of input
+      name to such a pair, or None for what the first layers say.
+      Examples stay inside.
     batch_size: How many samples are worked on at once.
 
   Returns:
@@ -71,7 +73,7 @@ def pgd(
   x: Any,
   y: Any,
   epsilon: float,
-  input_range: Any = None,
+  input_range: RangeLike = None,
   steps: int = 40,
   restarts: int = 1,
   seed: int = 0,
@@ -88,16 +90,19 @@ def pgd(
   class is least is kept. Samples that are broken are not attacked further.
 
   Args:
-    model: As in `fgsm`.
-    x: As in `fgsm`.
-    y: As in `fgsm`.
+    model: A classifier with one output: probabilities by a softmax or sigmoid,
+      or logits.
+    x: Samples, (batch, *input shape), or a list with one array an input.
+    y: Labels, integers of shape (batch,).
     epsilon: The ball's radius, in units of the inputs.
-    input_range: As in `fgsm`.
+    input_range: The range of the inputs: a pair (low, high), a dict of input
+      name to such a pair, or None for what the first layers say.
+      Examples stay inside.
     steps: Gradient steps a start.
     restarts: Starts.
     seed: For the starts.
     step_size: The first step's size; None for half of epsilon.
-    batch_size: As in `fgsm`.
+    batch_size: How many samples are worked on at once.
 
   Returns:
     Adversarial examples, of x's shape, float32; never worse for the attacker

@@ -18,6 +18,7 @@ from tfmot_paoding.bounds import (
 from tfmot_paoding.bounds.balls import balls, check_labels
 from tfmot_paoding.bounds.walks import check_method
 from tfmot_paoding.compat import keras
+from tfmot_paoding.inputs.ranges import RangeLike
 from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.network.graph import build_graph, read_params
 from tfmot_paoding.numerics import intervals
@@ -34,12 +35,12 @@ def output_bounds(
   model: keras.Model,
   x: Any,
   epsilon: float,
-  input_range: Any = None,
+  input_range: RangeLike = None,
   method: str = 'crown',
   *,
   alpha: AlphaSettings | None = None,
   batch_size: int = BATCH,
-  verbose: int | str = 0,
+  verbose: int | str = 'auto',
 ) -> tuple[Array, Array] | list[tuple[Array, Array]]:
   """Sound bounds of a model's outputs in a ball around each sample.
 
@@ -50,8 +51,9 @@ def output_bounds(
     model: A tf_keras model; wrapped, stripped, compact or never pruned.
     x: Samples, (batch, *input shape), or a list with one array an input.
     epsilon: The ball's radius in the L-infinity norm, in units of the inputs.
-    input_range: The range of the inputs; the ball is cut off there.
-      None as in `prune_low_saliency`.
+    input_range: The range of the inputs: a pair (low, high), a dict of input
+      name to such a pair, or None for what the first layers say.
+      The ball is cut off there.
     method: 'ibp', intervals (Gowal et al. 2018); 'crown-ibp', linear bounds
       backward from the output over lines that intervals allow; 'crown',
       linear bounds in front of every activation too (Zhang et al. 2018; with
@@ -102,12 +104,12 @@ def certified(
   x: Any,
   y: Any,
   epsilon: float,
-  input_range: Any = None,
+  input_range: RangeLike = None,
   method: str = 'crown',
   *,
   alpha: AlphaSettings | None = None,
   batch_size: int = BATCH,
-  verbose: int | str = 0,
+  verbose: int | str = 'auto',
 ) -> Array:
   """Which samples are provably answered right in the whole ball.
 
@@ -116,15 +118,18 @@ def certified(
 
   Args:
     model: A classifier with one output; see `output_bounds`.
-    x: Samples.
+    x: Samples, (batch, *input shape), or a list with one array an input.
     y: Labels, integers of shape (batch,).
-    epsilon: As in `output_bounds`.
-    input_range: As in `output_bounds`.
-    method: As in `output_bounds`. Samples that 'ibp' certifies are not worked
-      on further.
-    alpha: As in `output_bounds`.
-    batch_size: As in `output_bounds`.
-    verbose: As in `output_bounds`.
+    epsilon: The ball's radius in the L-infinity norm, in units of the inputs.
+    input_range: The range of the inputs: a pair (low, high), a dict of input
+      name to such a pair, or None for what the first layers say.
+      The ball is cut off there.
+    method: 'ibp', 'crown-ibp', 'crown' or 'alpha-crown'; see `output_bounds`.
+      Samples that 'ibp' certifies are not worked on further.
+    alpha: Settings of 'alpha-crown'.
+    batch_size: How many samples are worked on at once.
+    verbose: 'auto' shows a progress bar on a terminal and in a notebook, 1
+      anywhere, 0 nowhere.
 
   Returns:
     Shape (batch,), bool: True is a proof, False says nothing.
@@ -154,25 +159,28 @@ def margins(
   x: Any,
   y: Any,
   epsilon: float,
-  input_range: Any = None,
+  input_range: RangeLike = None,
   method: str = 'crown',
   *,
   alpha: AlphaSettings | None = None,
   batch_size: int = BATCH,
-  verbose: int | str = 0,
+  verbose: int | str = 'auto',
 ) -> Array:
   """Lower bounds of the label's lead over the next class in each ball.
 
   Args:
-    model: As in `certified`.
-    x: As in `certified`.
-    y: As in `certified`.
-    epsilon: As in `certified`.
-    input_range: As in `certified`.
-    method: As in `certified`.
-    alpha: As in `certified`.
-    batch_size: As in `certified`.
-    verbose: As in `certified`.
+    model: A classifier with one output.
+    x: Samples, (batch, *input shape), or a list with one array an input.
+    y: Labels, integers of shape (batch,).
+    epsilon: The ball's radius in the L-infinity norm, in units of the inputs.
+    input_range: The range of the inputs: a pair (low, high), a dict of input
+      name to such a pair, or None for what the first layers say.
+      The ball is cut off there.
+    method: 'ibp', 'crown-ibp', 'crown' or 'alpha-crown'; see `output_bounds`.
+    alpha: Settings of 'alpha-crown'.
+    batch_size: How many samples are worked on at once.
+    verbose: 'auto' shows a progress bar on a terminal and in a notebook, 1
+      anywhere, 0 nowhere.
 
   Returns:
     Shape (batch,), in units of logits. What intervals prove positive or an

@@ -12,7 +12,7 @@ from tfmot_paoding.bounds.balls import balls
 from tfmot_paoding.bounds.instability import kinks_of
 from tfmot_paoding.bounds.walks import check_method
 from tfmot_paoding.compat import keras
-from tfmot_paoding.inputs.ranges import input_boxes, resolve_range
+from tfmot_paoding.inputs.ranges import RangeLike, input_boxes, resolve_range
 from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.network.graph import build_graph, read_params
 from tfmot_paoding.numerics.intervals import Interval
@@ -48,11 +48,11 @@ def neuron_stability(
   model: keras.Model,
   x: Any = None,
   epsilon: float = 0.0,
-  input_range: Any = None,
+  input_range: RangeLike = None,
   method: str = 'crown-ibp',
   *,
   batch_size: int = 32,
-  verbose: int | str = 0,
+  verbose: int | str = 'auto',
 ) -> list[LayerStability]:
   """Counts neurons whose activation is no line under given bounds.
 
@@ -63,7 +63,8 @@ def neuron_stability(
     model: A tf_keras model.
     x: Samples whose balls to look at; None for the whole input range.
     epsilon: The balls' radius in the L-infinity norm, in units of the inputs.
-    input_range: The range of the inputs; None as in `prune_low_saliency`.
+    input_range: The range of the inputs: a pair (low, high), a dict of input
+      name to such a pair, or None for what the first layers say.
     method: The bounds: 'ibp' (and 'crown-ibp', the same in front of
       activations) or 'crown'.
     batch_size: How many samples are worked on at once.

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfmot_paoding.bounds.balls import balls, check_labels
 from tfmot_paoding.compat import keras
 from tfmot_paoding.files import write_file, write_files
+from tfmot_paoding.inputs.ranges import RangeLike
 from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.numerics.intervals import Interval
 from tfmot_paoding.robustness.scores import Scores, scores_model, scores_of
@@ -45,7 +46,7 @@ def export_properties(
   y: Any,
   epsilon: float,
   folder: str,
-  input_range: Any = None,
+  input_range: RangeLike = None,
   *,
   seconds: int = 60,
 ) -> list[str]:
@@ -62,7 +63,8 @@ def export_properties(
     y: Labels, integers of shape (batch,).
     epsilon: The balls' radius in the L-infinity norm, in units of the inputs.
     folder: An existing folder; files of these names are replaced.
-    input_range: The range of the inputs; None as in `prune_low_saliency`.
+    input_range: The range of the inputs: a pair (low, high), a dict of input
+      name to such a pair, or None for what the first layers say.
     seconds: The timeout to note for each.
 
   Returns:

@@ -15,7 +15,7 @@ import numpy as np
 
 from tfmot_paoding.bounds.balls import as_inputs, check_labels
 from tfmot_paoding.compat import keras
-from tfmot_paoding.inputs.ranges import InputRange, resolve_range
+from tfmot_paoding.inputs.ranges import InputRange, RangeLike, resolve_range
 from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.robustness.attacks import fgsm
 from tfmot_paoding.robustness.scores import scores_of
@@ -53,7 +53,7 @@ def robust_instances(
   x: Any,
   y: Any,
   epsilon: float,
-  input_range: Any = None,
+  input_range: RangeLike = None,
   *,
   attack: Attack = fgsm,
   top_k: int = 1,
@@ -63,10 +63,11 @@ def robust_instances(
 
   Args:
     model: A classifier with one output.
-    x: Samples.
+    x: Samples, (batch, *input shape), or a list with one array an input.
     y: Labels, integers of shape (batch,).
     epsilon: The attack's radius, in units of the inputs.
-    input_range: The range of the inputs; None as in `prune_low_saliency`.
+    input_range: The range of the inputs: a pair (low, high), a dict of input
+      name to such a pair, or None for what the first layers say.
     attack: Called as attack(model, x, y, epsilon, input_range); gives
       adversarial examples. `fgsm`, `pgd`, or a partial of these.
     top_k: How many of the highest scores count.
@@ -98,7 +99,7 @@ def answered_right(model: keras.Model, x: Any, y: Any, top_k: int = 1) -> Array:
 
   Args:
     model: A classifier with one output.
-    x: Samples.
+    x: Samples, (batch, *input shape), or a list with one array an input.
     y: Labels, integers of shape (batch,).
     top_k: How many of the highest scores count.
 
@@ -135,7 +136,7 @@ def preserved_robustness(
   x: Any,
   y: Any,
   epsilon: float,
-  input_range: Any = None,
+  input_range: RangeLike = None,
   *,
   attack: Attack = fgsm,
   top_k: int = 1,
@@ -145,12 +146,14 @@ def preserved_robustness(
   Args:
     original: The model before pruning.
     pruned: The wrapped, stripped or compact model.
-    x: As in `robust_instances`.
-    y: As in `robust_instances`.
-    epsilon: As in `robust_instances`.
-    input_range: As in `robust_instances`.
-    attack: As in `robust_instances`.
-    top_k: As in `robust_instances`.
+    x: Samples, (batch, *input shape), or a list with one array an input.
+    y: Labels, integers of shape (batch,).
+    epsilon: The attack's radius, in units of the inputs.
+    input_range: The range of the inputs: a pair (low, high), a dict of input
+      name to such a pair, or None for what the first layers say.
+    attack: Called as attack(model, x, y, epsilon, input_range); gives
+      adversarial examples. `fgsm`, `pgd`, or a partial of these.
+    top_k: How many of the highest scores count.
 
   Returns:
     The counts.

@@ -17,6 +17,7 @@ from tfmot_paoding.bounds import Program, Walk, build_program
 from tfmot_paoding.bounds.balls import balls, check_labels
 from tfmot_paoding.bounds.steps import AffineStep, CurvedStep
 from tfmot_paoding.compat import keras
+from tfmot_paoding.inputs.ranges import RangeLike
 from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.network.graph import read_params
 from tfmot_paoding.numerics.intervals import Interval
@@ -52,7 +53,7 @@ def verify(
   x: Any,
   y: Any,
   epsilon: float,
-  input_range: Any = None,
+  input_range: RangeLike = None,
   *,
   seconds: float = 60.0,
   helped: bool = True,
@@ -71,7 +72,8 @@ def verify(
     x: Samples, (batch, *input shape).
     y: Labels, integers of shape (batch,).
     epsilon: The balls' radius in the L-infinity norm, in units of the inputs.
-    input_range: The range of the inputs; None as in `prune_low_saliency`.
+    input_range: The range of the inputs: a pair (low, high), a dict of input
+      name to such a pair, or None for what the first layers say.
     seconds: How long to work on one sample.
     helped: Whether classes that CROWN rules out are left out and its bounds of
       neurons are given; without, the answer owes nothing to this package's

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfmot_paoding import compat
 from tfmot_paoding.compat import NEVER, keras
-from tfmot_paoding.inputs.ranges import input_boxes, resolve_range
+from tfmot_paoding.inputs.ranges import RangeLike, input_boxes, resolve_range
 from tfmot_paoding.network.graph import check_model
 from tfmot_paoding.network.outputs import heads_of
 from tfmot_paoding.robustness.scores import scores_of
@@ -108,7 +108,7 @@ class RobustModel(keras.Model):
 def robust_model(
   model: keras.Model,
   objective: str | Mapping[str, Any] | Objective = 'natural',
-  input_range: Any = None,
+  input_range: RangeLike = None,
   *,
   stability: StabilityRegularizer | None = None,
   steps: int | None = None,
@@ -124,8 +124,9 @@ def robust_model(
     model: A Sequential or functional tf_keras classifier with one input and one
       output; wrapped for pruning or not.
     objective: An objective, its config, or the name of one without settings.
-    input_range: The range of the inputs; attacks and bounds stay inside.
-      None as in `prune_low_saliency`.
+    input_range: The range of the inputs: a pair (low, high), a dict of input
+      name to such a pair, or None for what the first layers say.
+      Attacks and bounds stay inside.
     stability: If given, a term that makes ReLUs stable.
     steps: How many training steps there will be, if known: an objective or a
       pruning schedule that is not through by then is refused.
