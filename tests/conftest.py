@@ -1,7 +1,16 @@
-"""Set-up for all tests."""
+"""Set-up for all tests.
+
+`pytest -m fast` runs the tests that a developer waits for after each change:
+the modules that `tests.fast` chooses by what they import, so that nobody marks
+a test by hand. They are in a minute or two what the whole suite is in a quarter
+of an hour, for numbers, operations, layers, graphs, bounds and choices; what
+prunes, trains, converts or runs programs is left to the whole suite. Of other
+modules nothing is imported then.
+"""
 
 from __future__ import annotations
 
+import functools
 import os
 import pathlib
 
@@ -13,10 +22,18 @@ os.environ.setdefault('TF_NUM_INTEROP_THREADS', '1')
 import hypothesis
 import pytest
 
+from tests.fast import Fast
+
 hypothesis.settings.register_profile(
   'repeatable', deadline=None, derandomize=True, max_examples=25
 )
 hypothesis.settings.load_profile('repeatable')
+
+
+@functools.cache
+def _fast(root: pathlib.Path) -> Fast:
+  """The sources are read where somebody asks, and once."""
+  return Fast(root)
 
 
 def shared_folder() -> pathlib.Path | None:
@@ -26,8 +43,22 @@ def shared_folder() -> pathlib.Path | None:
   return folder if (folder / 'models').is_dir() else None
 
 
-def pytest_collection_modifyitems(items):
-  """Skips what needs the folder where there is none."""
+def pytest_ignore_collect(collection_path, config):
+  """Does not even import what `-m fast` leaves out."""
+  if config.option.markexpr == 'fast' and collection_path.name.endswith(
+    '_test.py'
+  ):
+    # None leaves it to pytest's own rules.
+    return None if _fast(config.rootpath).holds(collection_path) else True
+  return None
+
+
+def pytest_collection_modifyitems(items, config):
+  """Marks what is fast, and skips what lacks the folder that it needs."""
+  if 'fast' in config.option.markexpr:
+    for item in items:
+      if _fast(config.rootpath).holds(item.path):
+        item.add_marker(pytest.mark.fast)
   if shared_folder() is not None:
     return
   skip = pytest.mark.skip(
