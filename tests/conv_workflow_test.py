@@ -149,10 +149,10 @@ def test_wrapped_models_save_and_go_on(tmp_path, file):
 def test_compact_networks_run_in_the_interpreter(quantization):
   model = network()
   _, small = finish(wrap(model))
-  data = paoding.convert_to_tflite(small, quantization, (-1.0, 1.0))
+  data = paoding.convert_to_tflite(small, quantization, input_range=(-1.0, 1.0))
   assert len(data) < len(paoding.convert_to_tflite(model, quantization))
   if quantization is None:
-    (found,) = run_tflite(data, {small.input_names[0]: X[:1]}, ['end'])
+    (found,) = run_tflite(data, {small.input_names[0]: X[:1]}, outputs=['end'])
     np.testing.assert_allclose(found, small(X[:1]), rtol=1e-4, atol=1e-4)
 
 
@@ -171,7 +171,9 @@ def test_open_sizes_are_pruned_bounded_and_converted():
     x = testing.samples((*sides, 3), 4).astype(np.float32)
     for old, new, bound in zip(model(x), small(x), bounds, strict=True):
       assert np.all(np.abs(old - new) <= bound + 1e-4)
-  assert len(paoding.convert_to_tflite(small, None, (-1.0, 1.0))) > 0
+  assert (
+    len(paoding.convert_to_tflite(small, None, input_range=(-1.0, 1.0))) > 0
+  )
 
 
 @pytest.mark.parametrize('form', ['stripped', 'compact'])
@@ -294,9 +296,9 @@ def test_real_models_agree_in_all_forms(shared, name, input_range):
   one, two = stripped(x).numpy(), small(x).numpy()
   gap = np.abs(one - two).max() / np.abs(one - one.mean()).max()
   assert gap < 1e-3
-  data = paoding.convert_to_tflite(small, None, input_range)
+  data = paoding.convert_to_tflite(small, None, input_range=input_range)
   assert len(data) < 0.8 * len(
-    paoding.convert_to_tflite(model, None, input_range)
+    paoding.convert_to_tflite(model, None, input_range=input_range)
   )
 
 

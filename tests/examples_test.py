@@ -75,7 +75,7 @@ def test_quickstart_prints_every_method_and_writes_the_best(tmp_path):
   (answers,) = run_tflite(
     output.read_bytes(),
     {_input_name(output): np.zeros((1, 64), np.float32)},
-    [_output_name(output)],
+    outputs=[_output_name(output)],
   )
   assert answers.shape == (1, 10)
   assert f'{best:.3f}' in done.stdout

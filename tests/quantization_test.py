@@ -37,7 +37,10 @@ def test_a_mode_that_is_one_entry_is_converted_and_checked(made_up):
   assert {'int8', 'int16', 'int32'} == set(types(data))
   assert 'int64' in types(paoding.convert_to_tflite(model, 'int16x8'))
   x = {model.input_names[0]: testing.draw((16,)).astype(np.float32)}
-  assert paoding.tflite.compare_tflite(model, data, x).mean < made_up.tolerance
+  assert (
+    paoding.tflite.compare_tflite(model, data, inputs=x).mean
+    < made_up.tolerance
+  )
   assert paoding.Budget(macs=5, quantization=made_up.name)
 
 

@@ -72,7 +72,7 @@ class Row:
 def score(network: compare_networks.Network, data: bytes, model) -> float:
   """Accuracy of a file, or an autoencoder's error over the original's."""
   (answers,) = paoding.tflite.run_tflite(
-    data, {model.input_names[0]: network.x}, model.output_names
+    data, {model.input_names[0]: network.x}, outputs=model.output_names
   )
   if network.y is not None:
     return float((answers.argmax(-1) == network.y).mean())
@@ -118,7 +118,10 @@ def rows_of(text: str, known: dict) -> Iterator[Row]:
       np.clip(x, *network.input_range) for x in recalled
     ]
     return paoding.convert_to_tflite(
-      model, 'int8', network.input_range, representative_data=representative
+      model,
+      'int8',
+      input_range=network.input_range,
+      representative_data=representative,
     )
 
   reference = converted(network.model)

@@ -271,7 +271,11 @@ def measure(
     fgsm,
     models[0].count_params(),
     paoding.report.count_macs(models[0]),
-    len(paoding.convert_to_tflite(models[0], None, network.input_range)),
+    len(
+      paoding.convert_to_tflite(
+        models[0], None, input_range=network.input_range
+      )
+    ),
     seconds,
   )
 

@@ -253,7 +253,10 @@ def test_a_layer_wrapped_by_hand_asks_the_model():
 
 def test_the_report_says_the_range(tmp_path):
   model, small = bytes_net(), bytes_net(1)
-  files = [paoding.convert_to_tflite(m, None, (0, 255)) for m in (model, small)]
+  files = [
+    paoding.convert_to_tflite(m, None, input_range=(0, 255))
+    for m in (model, small)
+  ]
   messages, report = said(
     paoding.report.make_report, model, small, tuple(files), micro=False
   )
@@ -351,7 +354,7 @@ def test_a_range_by_statistics_is_widened_to_hold_the_data():
   )
   largest = np.array([[190.0, 5.0]], np.float32)
   (inside,), (edge,) = (
-    paoding.tflite.run_tflite(file, {'row': x}, model.output_names)
+    paoding.tflite.run_tflite(file, {'row': x}, outputs=model.output_names)
     for x in (data[:1], largest)
   )
   assert not np.array_equal(inside, edge)
@@ -400,12 +403,12 @@ def test_int8_files_agree_with_the_model_on_what_it_was_made_for():
   _, data = said(paoding.convert_to_tflite, model, 'int8')
   x = np.random.default_rng(1).uniform(0, 255, (64, 6, 6, 1))
   found = paoding.tflite.compare_tflite(
-    model, data, {'image': x.astype(np.float32)}
+    model, data, inputs={'image': x.astype(np.float32)}
   )
   assert found.agreement > 0.9
-  _, data = said(paoding.convert_to_tflite, model, 'int8', (0, 1))
+  _, data = said(paoding.convert_to_tflite, model, 'int8', input_range=(0, 1))
   wrong = paoding.tflite.compare_tflite(
-    model, data, {'image': x.astype(np.float32)}
+    model, data, inputs={'image': x.astype(np.float32)}
   )
   assert wrong.mean > 3 * found.mean
 

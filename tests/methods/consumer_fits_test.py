@@ -247,7 +247,7 @@ def test_answers_in_a_dict_behind_batch_norm():
   assert small.get_layer('b').kernel.shape == (4, 3)
   x = {name: testing.samples((3,), 9).astype(np.float32) for name in 'ua'}
   assert sorted(small(x)) == ['c', 'z']
-  data = paoding.convert_to_tflite(small, 'int8', RANGE)
+  data = paoding.convert_to_tflite(small, 'int8', input_range=RANGE)
   assert isinstance(data, bytes)
   better = paoding.training.distill(model, small, input_range=RANGE, verbose=0)
   assert sorted(better(x)) == ['c', 'z']

@@ -228,6 +228,6 @@ def test_models_of_other_precision_are_exported_in_float32(quantization):
     data = paoding.convert_to_tflite(model, quantization)
     x = testing.samples((6, 6, 2), 10, 0.0, 1.0).astype(np.float32)
     found = paoding.tflite.compare_tflite(
-      model, data, {model.input_names[0]: x}
+      model, data, inputs={model.input_names[0]: x}
     )
     assert found.mean < 0.02

@@ -251,7 +251,9 @@ def test_the_compact_model_asks_for_what_is_left(tmp_path):
   wanted = small.predict(x, verbose=0)
   np.testing.assert_allclose(again.predict(x, verbose=0), wanted, atol=1e-6)
   data = paoding.convert_to_tflite(small)
-  (found,) = paoding.tflite.run_tflite(data, {small.input_names[0]: x}, ['end'])
+  (found,) = paoding.tflite.run_tflite(
+    data, {small.input_names[0]: x}, outputs=['end']
+  )
   np.testing.assert_allclose(found, wanted, atol=1e-5)
   assert model.get_layer('part').kernel.shape == (4, 4)
   assert small.get_layer('part').kernel.shape == (2, 2)

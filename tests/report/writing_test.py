@@ -26,7 +26,8 @@ def pair():
     model, 0.5, method='saliency', input_range=RANGE, verbose=0
   )
   files = tuple(
-    paoding.convert_to_tflite(m, 'int8', RANGE) for m in (model, small)
+    paoding.convert_to_tflite(m, 'int8', input_range=RANGE)
+    for m in (model, small)
   )
   return model, small, files
 
@@ -73,7 +74,7 @@ def test_it_says_what_is_measured(report, pair, test_data):
     assert part.profile.bytes == len(data)
     assert part.profile.macs == paoding.report.count_macs(one)
     answers = paoding.tflite.run_tflite(
-      data, {one.input_names[0]: test_data[0]}, one.output_names
+      data, {one.input_names[0]: test_data[0]}, outputs=one.output_names
     )[0]
     assert part.accuracy == np.mean(answers.argmax(1) == test_data[1])
   assert report.bound == paoding.deviation_bound(model, small, RANGE).max()

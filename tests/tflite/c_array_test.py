@@ -27,7 +27,7 @@ def data():
 @pytest.mark.skipif(not _COMPILER, reason='no C++ compiler is installed')
 def test_a_compiler_accepts_it_and_finds_the_model(data, tmp_path):
   source, header = paoding.write_c_array(
-    data, str(tmp_path / 'net'), 'g_net', arena_bytes=4096
+    data, str(tmp_path / 'net'), name='g_net', arena_bytes=4096
   )
   assert sorted(os.listdir(tmp_path)) == ['net.cc', 'net.h']
   main = tmp_path / 'main.cc'
@@ -67,21 +67,29 @@ def test_the_arena_is_measured_if_none_is_given(data, tmp_path):
 @pytest.mark.parametrize('name', ['2nd', 'a-b', '', 'class', 'x y', 'é'])
 def test_names_must_be_identifiers(data, tmp_path, name):
   with pytest.raises(ValueError, match='C identifier'):
-    paoding.write_c_array(data, str(tmp_path / 'net'), name, 100)
+    paoding.write_c_array(
+      data, str(tmp_path / 'net'), name=name, arena_bytes=100
+    )
   assert not os.listdir(tmp_path)
 
 
 @pytest.mark.parametrize('arena', [0, -1, True])
 def test_arenas_must_be_positive(data, tmp_path, arena):
   with pytest.raises(ValueError, match='`arena_bytes` must be positive'):
-    paoding.write_c_array(data, str(tmp_path / 'net'), 'net', arena)
+    paoding.write_c_array(
+      data, str(tmp_path / 'net'), name='net', arena_bytes=arena
+    )
 
 
 def test_other_bytes_and_folders_are_refused(data, tmp_path):
   with pytest.raises(ValueError, match='no .tflite'):
-    paoding.write_c_array(b'model', str(tmp_path / 'net'), 'net', 100)
+    paoding.write_c_array(
+      b'model', str(tmp_path / 'net'), name='net', arena_bytes=100
+    )
   with pytest.raises(OSError, match='nowhere'):
-    paoding.write_c_array(data, str(tmp_path / 'nowhere' / 'net'), 'net', 100)
+    paoding.write_c_array(
+      data, str(tmp_path / 'nowhere' / 'net'), name='net', arena_bytes=100
+    )
   assert not os.listdir(tmp_path)
 
 
@@ -102,14 +110,14 @@ def two_by_two():
 def mixed():
   model = two_by_two()
   ranges = {'zz': (0, 49), 'aa': (-1, 1)}
-  return model, paoding.convert_to_tflite(model, 'int8', ranges)
+  return model, paoding.convert_to_tflite(model, 'int8', input_range=ranges)
 
 
 @pytest.mark.skipif(not _COMPILER, reason='no C++ compiler is installed')
 def test_a_program_finds_each_input_with_its_scale(mixed, tmp_path):
   model, data = mixed
   source, header = paoding.write_c_array(
-    data, str(tmp_path / 'net'), None, 4096, model
+    data, str(tmp_path / 'net'), name=None, arena_bytes=4096, model=model
   )
   interpreter = load_interpreter(data)
   runner = interpreter.get_signature_runner()
@@ -146,25 +154,35 @@ def test_a_program_finds_each_input_with_its_scale(mixed, tmp_path):
 
 def test_the_models_order_is_told_where_it_is_known(mixed, tmp_path):
   model, data = mixed
-  paoding.write_c_array(data, str(tmp_path / 'net'), None, 4096, model)
+  paoding.write_c_array(
+    data, str(tmp_path / 'net'), name=None, arena_bytes=4096, model=model
+  )
   text = (tmp_path / 'net.h').read_text()
   assert "// input(0): the model's input 1 'aa', int8 of shape [1, 3]" in text
   assert "// input(1): the model's input 0 'zz', int32 of shape" in text
   assert (
     "// output(0): the model's output 1 'one', int8 of shape [1, 4]" in text
   )
-  paoding.write_c_array(data, str(tmp_path / 'net'), None, 4096)
+  paoding.write_c_array(
+    data, str(tmp_path / 'net'), name=None, arena_bytes=4096
+  )
   text = (tmp_path / 'net.h').read_text()
   assert "// input(0): 'aa', int8 of shape [1, 3]" in text
   with pytest.raises(ValueError, match='those of `model`'):
-    paoding.write_c_array(data, str(tmp_path / 'x'), 'x', 4096, testing.mlp())
+    paoding.write_c_array(
+      data, str(tmp_path / 'x'), name='x', arena_bytes=4096, model=testing.mlp()
+    )
 
 
 @pytest.mark.skipif(not _COMPILER, reason='no C++ compiler is installed')
 def test_files_of_two_models_do_not_compile(data, mixed, tmp_path):
-  paoding.write_c_array(data, str(tmp_path / 'net'), None, 4096)
+  paoding.write_c_array(
+    data, str(tmp_path / 'net'), name=None, arena_bytes=4096
+  )
   old = (tmp_path / 'net.h').read_text()
-  source, _ = paoding.write_c_array(mixed[1], str(tmp_path / 'net'), None, 4096)
+  source, _ = paoding.write_c_array(
+    mixed[1], str(tmp_path / 'net'), name=None, arena_bytes=4096
+  )
   command = [
     _COMPILER,
     '-std=c++14',

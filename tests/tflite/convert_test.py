@@ -22,7 +22,10 @@ def model():
 def outputs(made, data):
   name, out = made.input_names[0], made.output_names[0]
   out = out.removeprefix('prune_low_saliency_')  # conversion strips wrappers
-  rows = [paoding.tflite.run_tflite(data, {name: x[None]}, [out])[0] for x in X]
+  rows = [
+    paoding.tflite.run_tflite(data, {name: x[None]}, outputs=[out])[0]
+    for x in X
+  ]
   return np.concatenate(rows)
 
 
@@ -71,7 +74,7 @@ def test_several_inputs_and_outputs_keep_their_names():
     'zz': np.ones((1, 3), np.float32),
     'aa': np.ones((1, 4), np.float32),
   }
-  found = paoding.tflite.run_tflite(data, values, made.output_names)
+  found = paoding.tflite.run_tflite(data, values, outputs=made.output_names)
   for one, two in zip(found, made(list(values.values())), strict=True):
     np.testing.assert_allclose(one, two, rtol=1e-5)
 
@@ -99,8 +102,8 @@ def test_a_file_is_what_tensorflow_makes_of_the_model(recurrent):
     for name, tensor in zip(made.input_names, made.inputs, strict=True)
   }
   for ours, other in zip(
-    paoding.tflite.run_tflite(data, x, made.output_names),
-    paoding.tflite.run_tflite(theirs, x, made.output_names),
+    paoding.tflite.run_tflite(data, x, outputs=made.output_names),
+    paoding.tflite.run_tflite(theirs, x, outputs=made.output_names),
     strict=True,
   ):
     np.testing.assert_array_equal(ours, other)
@@ -123,7 +126,7 @@ def test_recurrent_layers_take_one_sample_a_call(kind, quantization):
   assert list(detail['shape_signature']) == [1, 6, 3]
   # What one sample leaves behind is nothing to the next.
   x = {small.input_names[0]: testing.draw((6, 3), 20).astype(np.float32)}
-  found = paoding.tflite.compare_tflite(small, data, x)
+  found = paoding.tflite.compare_tflite(small, data, inputs=x)
   assert found.mean < (0.03 if quantization == 'int8' else 1e-4)
 
 
@@ -153,9 +156,11 @@ def test_a_network_of_indices(method):
     made, 0.5, method=method, input_range=(0, 19), verbose=0
   )
   assert small.layers[2].filters == 4
-  data = paoding.convert_to_tflite(small, 'int8', (0, 19))
+  data = paoding.convert_to_tflite(small, 'int8', input_range=(0, 19))
   x = np.random.default_rng(0).integers(0, 20, (30, 8), np.int32)
-  found = paoding.tflite.compare_tflite(small, data, {small.input_names[0]: x})
+  found = paoding.tflite.compare_tflite(
+    small, data, inputs={small.input_names[0]: x}
+  )
   assert found.mean < 0.03
 
 
@@ -245,7 +250,9 @@ def test_integers_throughout_without_data(quantization, float_io):
   assert details['dtype'] == (np.float32 if float_io else wanted)
   x = {made.input_names[0]: testing.samples((8, 8, 2), 40, 0.0, 1.0)}
   found = paoding.tflite.compare_tflite(
-    made, data, {name: value.astype(np.float32) for name, value in x.items()}
+    made,
+    data,
+    inputs={name: value.astype(np.float32) for name, value in x.items()},
   )
   assert found.count == 80
   assert found.mean < 0.02
@@ -256,7 +263,7 @@ def test_the_inputs_scale_spans_the_declared_range():
   """Whatever the samples are like: 256 steps from end to end."""
   for low, high in ((0.0, 1.0), (-124.0, 26.0)):
     data = paoding.convert_to_tflite(
-      conv_net(), 'int8', (low, high), prior='smooth'
+      conv_net(), 'int8', input_range=(low, high), prior='smooth'
     )
     scale, zero = load_interpreter(data).get_input_details()[0]['quantization']
     assert abs(scale - (high - low) / 255) < 1e-3 * scale
@@ -312,7 +319,9 @@ def test_zeros_are_stored_sparsely_where_that_loads():
   sparse = paoding.convert_to_tflite(made)
   dense = paoding.convert_to_tflite(made, sparse=False)
   assert len(sparse) < 0.5 * len(dense)
-  found = paoding.tflite.compare_tflite(made, sparse, {made.input_names[0]: X})
+  found = paoding.tflite.compare_tflite(
+    made, sparse, inputs={made.input_names[0]: X}
+  )
   assert found.largest < 1e-5
   # A dense model is not stored so unless asked for, and quantized ones never.
   full = model()
@@ -326,10 +335,10 @@ def test_zeros_are_stored_sparsely_where_that_loads():
 def test_sparse_files_that_do_not_load_are_not_given(monkeypatch):
   made, kept = sparse_net(), lib.run_apart
 
-  def run(data, *args):
+  def run(data, inputs, **outputs):
     if len(data) < 30000:
       raise RuntimeError('XNNPACK failed')
-    return kept(data, *args)
+    return kept(data, inputs, **outputs)
 
   monkeypatch.setattr(lib, 'run_apart', run)
   data = paoding.convert_to_tflite(made)
@@ -344,7 +353,9 @@ def test_a_comparison_sees_what_differs():
   other.set_weights(conv_net(5).get_weights())
   data = paoding.convert_to_tflite(other)
   x = testing.samples((8, 8, 2), 50, 0.0, 1.0).astype(np.float32)
-  found = paoding.tflite.compare_tflite(made, data, {other.input_names[0]: x})
+  found = paoding.tflite.compare_tflite(
+    made, data, inputs={other.input_names[0]: x}
+  )
   a, b = made(x).numpy(), other(x).numpy()
   gap = np.abs(a - b) / max(np.ptp(a), a.max())
   np.testing.assert_allclose(found.largest, gap.max(), rtol=1e-3)

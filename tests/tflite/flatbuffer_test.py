@@ -153,7 +153,7 @@ def test_what_the_interpreter_refuses_is_one_kind_of_error(data):
     paoding.profile_tflite(changed, micro=False)
   x = {name: np.zeros((1, 6, 6, 2)) for name in file.signature(True)}
   with pytest.raises(ValueError, match='does not run this .tflite'):
-    paoding.tflite.run_tflite(changed, x, list(file.signature(False)))
+    paoding.tflite.run_tflite(changed, x, outputs=list(file.signature(False)))
 
 
 def test_names_are_those_of_the_file(data):
@@ -161,6 +161,6 @@ def test_names_are_those_of_the_file(data):
   (name,) = file.signature(of_inputs=True)
   x = np.zeros((1, 6, 6, 2), np.float32)
   with pytest.raises(ValueError, match="takes the inputs .*but got \\['x'\\]"):
-    paoding.tflite.run_tflite(data, {'x': x}, [])
+    paoding.tflite.run_tflite(data, {'x': x}, outputs=[])
   with pytest.raises(ValueError, match="no output 'y'; it has"):
-    paoding.tflite.run_tflite(data, {name: x}, ['y'])
+    paoding.tflite.run_tflite(data, {name: x}, outputs=['y'])

@@ -26,7 +26,9 @@ def growing(outputs: int = 1) -> keras.Model:
 def answers(model, data, x):
   """The model's and the file's, of a model of one input and output."""
   (name,), names = model.input_names, model.output_names
-  return model(x).numpy(), paoding.tflite.run_tflite(data, {name: x}, names)[0]
+  return model(x).numpy(), paoding.tflite.run_tflite(
+    data, {name: x}, outputs=names
+  )[0]
 
 
 @pytest.mark.parametrize('quantization', ['int8', 'int16x8'])
@@ -37,7 +39,9 @@ def test_the_answers_of_a_regressor_are_not_cut_off(quantization):
   want, got = answers(model, data, x)
   assert np.mean(want > 1.01 * got.max()) < 0.01
   assert np.mean(np.square(want - got)) < 0.01 * want.var()
-  found = paoding.tflite.compare_tflite(model, data, {model.input_names[0]: x})
+  found = paoding.tflite.compare_tflite(
+    model, data, inputs={model.input_names[0]: x}
+  )
   assert found.cut < 0.01
   assert found.apart < 0.1
 
@@ -62,7 +66,9 @@ def test_what_is_small_beside_the_rest_of_an_output_is_not_given_up():
   joined = keras.Model(inputs, _layers.Concatenate(name='all')(apart.outputs))
   x = testing.samples((6,), 50, 0.0, 1.0).astype(np.float32)
   data = paoding.convert_to_tflite(apart, 'int8')
-  found = paoding.tflite.compare_tflite(apart, data, {apart.input_names[0]: x})
+  found = paoding.tflite.compare_tflite(
+    apart, data, inputs={apart.input_names[0]: x}
+  )
   assert found.apart < 0.2
   with pytest.raises(ValueError, match="column 1 of output 'all' apart"):
     paoding.convert_to_tflite(joined, 'int8')
@@ -107,13 +113,17 @@ def exploding() -> keras.Model:
 @pytest.mark.parametrize('quantization', ['int8', 'int16x8'])
 def test_activations_that_overflow_do_not_end_the_process(quantization):
   with pytest.raises(ValueError, match=r"'.*Exp' overflows: it reaches .* inf"):
-    paoding.convert_to_tflite(exploding(), quantization, (-1.0, 1.0))
+    paoding.convert_to_tflite(
+      exploding(), quantization, input_range=(-1.0, 1.0)
+    )
 
 
 @pytest.mark.parametrize('quantization', [None, 'float16', 'dynamic'])
 def test_answers_that_overflow_are_the_models_own(quantization):
   with pytest.raises(ValueError, match='model itself gives NaN or infinite'):
-    paoding.convert_to_tflite(exploding(), quantization, (-1.0, 1.0))
+    paoding.convert_to_tflite(
+      exploding(), quantization, input_range=(-1.0, 1.0)
+    )
 
 
 def test_weights_that_half_precision_cannot_hold_are_named():
@@ -154,8 +164,8 @@ def test_a_file_run_apart_answers_as_it_does_here():
   for quantization in ('int8', None):
     data = lib.convert_unchecked(model, quantization, input_range=(-1.0, 1.0))
     for one, two in zip(
-      litert.run_apart(data, x, model.output_names),
-      paoding.tflite.run_tflite(data, x, model.output_names),
+      litert.run_apart(data, x, outputs=model.output_names),
+      paoding.tflite.run_tflite(data, x, outputs=model.output_names),
       strict=True,
     ):
       np.testing.assert_array_equal(one, two)
@@ -185,7 +195,7 @@ def test_outputs_that_never_change_are_no_difference():
   x = {model.input_names[0]: testing.draw((5,)).astype(np.float32)}
   for quantization in ('int8', 'int16x8', 'float16', 'dynamic'):
     data = paoding.convert_to_tflite(model, quantization)
-    got = paoding.tflite.run_tflite(data, x, model.output_names)[0]
+    got = paoding.tflite.run_tflite(data, x, outputs=model.output_names)[0]
     np.testing.assert_allclose(got, 3.0, atol=0.05)
 
 
@@ -225,14 +235,15 @@ def test_rows_of_a_table_are_whole_numbers(wiring, quantization, float_io):
   data = paoding.convert_to_tflite(
     model,
     quantization,
-    {'ids': (0, 699)} | ({'beside': (0.0, 1.0)} if wiring == 'beside' else {}),
+    input_range={'ids': (0, 699)}
+    | ({'beside': (0.0, 1.0)} if wiring == 'beside' else {}),
     float_io=float_io,
   )
   runner = litert.load_interpreter(data).get_signature_runner()
   kept = float_io and quantization == 'int8'
   found = runner.get_input_details()['ids']['dtype']
   assert found == (np.float32 if kept else np.int32)
-  found = paoding.tflite.compare_tflite(model, data, ids_of(model))
+  found = paoding.tflite.compare_tflite(model, data, inputs=ids_of(model))
   assert found.apart < 0.1
   assert wiring == 'bare' or found.agreement > 0.93
 
@@ -240,10 +251,13 @@ def test_rows_of_a_table_are_whole_numbers(wiring, quantization, float_io):
 def test_what_is_a_row_and_a_number_too_says_what_to_do():
   model = looked_up('number')
   with pytest.raises(ValueError, match="'ids' holds rows .* `float_io=True`"):
-    paoding.convert_to_tflite(model, 'int8', (0, 699))
-  data = paoding.convert_to_tflite(model, 'int8', (0, 699), float_io=True)
+    paoding.convert_to_tflite(model, 'int8', input_range=(0, 699))
+  data = paoding.convert_to_tflite(
+    model, 'int8', input_range=(0, 699), float_io=True
+  )
   assert (
-    paoding.tflite.compare_tflite(model, data, ids_of(model)).agreement > 0.93
+    paoding.tflite.compare_tflite(model, data, inputs=ids_of(model)).agreement
+    > 0.93
   )
 
 

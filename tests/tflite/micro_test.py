@@ -31,8 +31,8 @@ def test_it_answers_as_litert_does(quantization):
     name: rng.uniform(size=(5, *tensor.shape[1:])).astype(np.float32)
     for name, tensor in zip(model.input_names, model.inputs, strict=True)
   }
-  ours = paoding.tflite.run_micro(data, x, model.output_names)
-  theirs = paoding.tflite.run_tflite(data, x, model.output_names)
+  ours = paoding.tflite.run_micro(data, x, outputs=model.output_names)
+  theirs = paoding.tflite.run_tflite(data, x, outputs=model.output_names)
   for a, b in zip(ours, theirs, strict=True):
     assert a.shape == b.shape
     step = 1e-5 if quantization is None else 0.02
@@ -45,9 +45,13 @@ def test_the_arena_is_the_least_that_does():
   arena = lib.measure_arena(data)
   assert arena % 16 == 0
   x = {model.input_names[0]: np.ones((1, 16), np.float32)}
-  paoding.tflite.run_micro(data, x, model.output_names, arena)
+  paoding.tflite.run_micro(
+    data, x, outputs=model.output_names, arena_bytes=arena
+  )
   with pytest.raises(paoding.tflite.MicroError, match='in an arena of'):
-    paoding.tflite.run_micro(data, x, model.output_names, arena - 64)
+    paoding.tflite.run_micro(
+      data, x, outputs=model.output_names, arena_bytes=arena - 64
+    )
 
 
 def test_planning_may_take_more_than_is_kept():
@@ -59,9 +63,13 @@ def test_planning_may_take_more_than_is_kept():
   data = paoding.convert_to_tflite(model, 'int8')
   arena = lib.measure_arena(data)
   given = {model.input_names[0]: np.ones((1, 8), np.float32)}
-  paoding.tflite.run_micro(data, given, model.output_names, arena)
+  paoding.tflite.run_micro(
+    data, given, outputs=model.output_names, arena_bytes=arena
+  )
   with pytest.raises(paoding.tflite.MicroError, match='in an arena of'):
-    paoding.tflite.run_micro(data, given, model.output_names, arena - 16)
+    paoding.tflite.run_micro(
+      data, given, outputs=model.output_names, arena_bytes=arena - 16
+    )
 
 
 @pytest.mark.parametrize('layers', [1, 12])
@@ -96,7 +104,9 @@ def test_an_arena_far_too_small_is_an_error_and_no_crash():
   data = paoding.convert_to_tflite(model)
   x = {model.input_names[0]: np.ones((1, 5), np.float32)}
   with pytest.raises(paoding.tflite.MicroError, match='arena of 64 bytes'):
-    paoding.tflite.run_micro(data, x, model.output_names, 64)
+    paoding.tflite.run_micro(
+      data, x, outputs=model.output_names, arena_bytes=64
+    )
 
 
 def test_operators_that_it_lacks_are_all_named():
@@ -140,8 +150,8 @@ def test_a_recurrent_layer_runs(kind):
   model = testing.fill(keras.Model(inputs, keras.layers.Dense(2)(x)))
   data = paoding.convert_to_tflite(model)
   x = {model.input_names[0]: testing.draw((6, 3), 9).astype(np.float32)}
-  (ours,) = paoding.tflite.run_micro(data, x, model.output_names)
-  (theirs,) = paoding.tflite.run_tflite(data, x, model.output_names)
+  (ours,) = paoding.tflite.run_micro(data, x, outputs=model.output_names)
+  (theirs,) = paoding.tflite.run_tflite(data, x, outputs=model.output_names)
   np.testing.assert_allclose(ours, theirs, atol=1e-5)
   wanted = model(list(x.values()))
   np.testing.assert_allclose(ours, wanted, atol=1e-5)
@@ -166,8 +176,8 @@ def test_layers_on_sequences_need_no_shapes_at_run_time():
   model = testing.fill(keras.Model(inputs, keras.layers.Dense(2)(x)))
   data = paoding.convert_to_tflite(model)
   x = {model.input_names[0]: testing.draw((8, 6), 5).astype(np.float32)}
-  (ours,) = paoding.tflite.run_micro(data, x, model.output_names)
-  (theirs,) = paoding.tflite.run_tflite(data, x, model.output_names)
+  (ours,) = paoding.tflite.run_micro(data, x, outputs=model.output_names)
+  (theirs,) = paoding.tflite.run_tflite(data, x, outputs=model.output_names)
   np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())
 
 
@@ -196,25 +206,31 @@ def test_the_arena_of_indices_is_the_least_too(make, quantization):
     for tensor in model.inputs
   }
   data = paoding.convert_to_tflite(
-    model, quantization, ranges if len(ranges) > 1 else (0, 49)
+    model, quantization, input_range=ranges if len(ranges) > 1 else (0, 49)
   )
   arena = lib.measure_arena(data)
   x = {
     name: np.ones((1, *tensor.shape[1:]), tensor.dtype.as_numpy_dtype)
     for name, tensor in zip(model.input_names, model.inputs, strict=True)
   }
-  paoding.tflite.run_micro(data, x, model.output_names, arena)
+  paoding.tflite.run_micro(
+    data, x, outputs=model.output_names, arena_bytes=arena
+  )
   with pytest.raises(paoding.tflite.MicroError) as caught:
-    paoding.tflite.run_micro(data, x, model.output_names, arena - 16)
+    paoding.tflite.run_micro(
+      data, x, outputs=model.output_names, arena_bytes=arena - 16
+    )
   assert caught.value.stage == 'allocate'
 
 
 def test_inputs_that_fail_are_told_from_an_arena_that_is_too_small():
   model = indices_alone()
-  data = paoding.convert_to_tflite(model, None, (0, 49))
+  data = paoding.convert_to_tflite(model, None, input_range=(0, 49))
   x = {model.input_names[0]: np.full((1, 10), 50, np.int32)}
   with pytest.raises(
     paoding.tflite.MicroError, match='on these inputs'
   ) as caught:
-    paoding.tflite.run_micro(data, x, model.output_names, 100000)
+    paoding.tflite.run_micro(
+      data, x, outputs=model.output_names, arena_bytes=100000
+    )
   assert caught.value.stage == 'invoke'

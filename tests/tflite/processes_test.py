@@ -73,7 +73,7 @@ def test_what_ends_the_quantizer_does_not_end_python(monkeypatch):
   converter = 'tfmot_paoding.tflite.converter.check_ranges'
   monkeypatch.setattr(converter, lambda _: None)
   with pytest.raises(ValueError, match=r'ended with SIG\w+\), as it does on'):
-    paoding.convert_to_tflite(model, 'int8', (-1.0, 1.0))
+    paoding.convert_to_tflite(model, 'int8', input_range=(-1.0, 1.0))
 
 
 def test_the_worker_takes_the_same_ranges_as_tensorflow():
@@ -107,7 +107,7 @@ def test_a_breakdown_speaks_of_integers_only_where_there_are(
 
   monkeypatch.setattr(litert, 'checked_script', ended)
   with pytest.raises(ValueError, match='SIGABRT') as caught:
-    litert.run_apart(data, {}, [])
+    litert.run_apart(data, {}, outputs=[])
   assert ('integers' in str(caught.value)) == (quantization == 'int8')
 
 

@@ -192,7 +192,7 @@ def _file_report(
   return FileReport(
     model.count_params(),
     profile_tflite(data, reference, micro=micro),
-    compare_tflite(model, data, inputs),
+    compare_tflite(model, data, inputs=inputs),
     _accuracy(model, data, test_data),
   )
 
@@ -205,7 +205,7 @@ def _accuracy(
     return None
   x, y = test_data
   outputs = model.output_names[:1]
-  (found,) = run_tflite(data, {model.input_names[0]: x}, outputs)
+  (found,) = run_tflite(data, {model.input_names[0]: x}, outputs=outputs)
   return float(np.mean(found.argmax(-1) == np.ravel(y)))
 
 

@@ -98,6 +98,7 @@ _MEASURED = """, measured in tflite-micro on a 64-bit host; with
 def write_c_array(
   data: bytes,
   path: str,
+  *,
   name: str | None = None,
   arena_bytes: int | None = None,
   model: keras.Model | None = None,

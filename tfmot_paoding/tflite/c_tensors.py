@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from tfmot_paoding.tflite.flatbuffer import Tensor, TFLiteFile
+from tfmot_paoding.tflite.flatbuffer import TFLiteFile
+from tfmot_paoding.tflite.tensors import Tensor
 
 
 def tensor_lines(

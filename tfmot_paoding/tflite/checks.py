@@ -45,7 +45,7 @@ def check_answers(
   # Kernels of real numbers have brought no process down.
   run = run_apart if mode.has_steps else run_tflite
   try:
-    found = compare_tflite(model, data, inputs, run)
+    found = compare_tflite(model, data, inputs=inputs, run=run)
   except RuntimeError as error:
     raise ValueError(
       f'The converted model does not run in the interpreter: {error}'

@@ -70,6 +70,7 @@ def clipped(samples: Sequence[Array], boxes: Sequence[Interval]) -> list[Array]:
 def compare_tflite(
   model: keras.Model,
   data: bytes,
+  *,
   inputs: dict[str, Array],
   run: Callable[..., list[Array]] = run_tflite,
 ) -> Comparison:
@@ -89,7 +90,7 @@ def compare_tflite(
       infinite.
   """
   expected = _answers(model, inputs)
-  found = run(data, inputs, model.output_names)
+  found = run(data, inputs, outputs=model.output_names)
   graph = build_graph(model)
   input_shapes = [graph.shapes[value] for value in graph.inputs]
   largest, mean, cut, alike = 0.0, 0.0, 0.0, []

@@ -35,6 +35,7 @@ Array = np.ndarray
 def convert_to_tflite(
   model: keras.Model,
   quantization: str | None = None,
+  *,
   input_range: Any = None,
   seed: int = 0,
   representative_data: Any = None,
@@ -106,10 +107,10 @@ def convert_to_tflite(
     drawn = representative(
       model,
       input_range,
-      seed,
-      given,
-      prior,
-      verbose,
+      seed=seed,
+      data=given,
+      prior=prior,
+      verbose=verbose,
       coarse=mode.is_coarse,
     )
     data = flatbuffer_of(model, mode, drawn=drawn, float_io=float_io)
@@ -162,7 +163,7 @@ def convert_unchecked(
   mode, drawn = quantization_of(quantization), None
   model = prepared(model, mode, False)
   if mode.is_calibrated:
-    drawn = a_few(model, resolve_range(model, input_range), seed, 8)
+    drawn = a_few(model, resolve_range(model, input_range), seed=seed, count=8)
   return flatbuffer_of(model, mode, drawn=drawn)
 
 
@@ -180,7 +181,7 @@ def _sparser(
   mode = quantization_of(None)
   found = flatbuffer_of(model, mode, sparse=True)
   try:
-    compared = compare_tflite(model, found, inputs, run_apart)
+    compared = compare_tflite(model, found, inputs=inputs, run=run_apart)
     loads = compared.largest <= mode.tolerance
   except (RuntimeError, ValueError):
     loads = False

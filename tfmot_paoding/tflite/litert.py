@@ -62,7 +62,7 @@ def check_runs(file: TFLiteFile) -> None:
 
 
 def run_tflite(
-  data: bytes, inputs: Mapping[str, Array], outputs: Sequence[str]
+  data: bytes, inputs: Mapping[str, Array], *, outputs: Sequence[str]
 ) -> list[Array]:
   """Runs a flatbuffer in the interpreter, sample by sample.
 
@@ -91,7 +91,7 @@ def run_tflite(
 
 
 def run_apart(
-  data: bytes, inputs: Mapping[str, Array], outputs: Sequence[str]
+  data: bytes, inputs: Mapping[str, Array], *, outputs: Sequence[str]
 ) -> list[Array]:
   """`run_tflite` in a process of its own, for files that nobody has run yet.
 

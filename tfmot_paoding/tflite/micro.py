@@ -65,6 +65,7 @@ class MicroError(ValueError):
 def run_micro(
   data: bytes,
   inputs: Mapping[str, Array],
+  *,
   outputs: Sequence[str],
   arena_bytes: int | None = None,
 ) -> list[Array]:

@@ -71,6 +71,7 @@ class TFLiteProfile:
 def profile_tflite(
   data: bytes,
   reference: bytes | None = None,
+  *,
   micro: bool = True,
   latency: bool = True,
   seconds: float = 0.5,

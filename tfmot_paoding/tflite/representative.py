@@ -53,6 +53,7 @@ class Representative:
 def representative(
   model: keras.Model,
   input_range: Any,
+  *,
   seed: int,
   data: Any = None,
   prior: Any = None,
@@ -125,7 +126,7 @@ def representative(
 
 
 def a_few(
-  model: keras.Model, input_range: Any, seed: int, count: int
+  model: keras.Model, input_range: Any, *, seed: int, count: int
 ) -> Representative:
   """A few smooth inputs, for a file that nobody will run."""
   boxes = _boxes(model, input_range)
