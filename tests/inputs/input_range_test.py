@@ -466,3 +466,18 @@ def test_features_that_share_too_few_steps_are_told():
       paoding.convert_to_tflite(other, quantization)
     few = [w for w in caught if 'too few' in str(w.message)]
     assert bool(few) == (other.inputs[0].shape[1] == 2)
+
+
+def test_several_files_of_one_model_say_once_what_range_was_taken():
+  model = testing.fill(
+    keras.Sequential(
+      [keras.Input((4,)), L.Rescaling(1 / 255), L.Dense(6), L.Dense(3)]
+    )
+  )
+  taken = []
+  for made in (model, model, keras.models.clone_model(model)):
+    with warnings.catch_warnings(record=True) as caught:
+      warnings.simplefilter('always')
+      paoding.convert_to_tflite(made)
+    taken.append(sum('was not given' in str(w.message) for w in caught))
+  assert taken == [1, 0, 1]

@@ -83,6 +83,8 @@ def resolve_range(
   model: keras.Model | Network,
   input_range: RangeLike = None,
   data: Sequence[Array] | None = None,
+  *,
+  said: set[str] | None = None,
 ) -> InputRange:
   """The range of a model's inputs, for every stage behind a public function.
 
@@ -101,6 +103,8 @@ def resolve_range(
     input_range: What the user gave: None, (low, high), or a dict of input name
       to such a pair. One that was settled before comes back as it is.
     data: Inputs that are at hand, one array with a batch axis an input.
+    said: What a user has been told already, and is not told again; what is told
+      now is added. None to tell everything.
 
   Raises:
     ValueError: it is no range for the model, or goes beyond a table.
@@ -129,8 +133,10 @@ def resolve_range(
       'Pass the range that its inputs have, or leave it out to take what the '
       'first layers say.'
     )
-  if message:
+  if message and message not in (said or ()):
     warnings.warn(message, UserWarning, callers.level())
+    if said is not None:
+      said.add(message)
   return settled
 
 

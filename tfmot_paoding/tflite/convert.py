@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import weakref
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,10 @@ from tfmot_paoding.tflite.preparation import prepared
 from tfmot_paoding.tflite.representative import MOST, a_few, representative
 
 Array = np.ndarray
+
+# What was said of a model's input range, so that several files of one model do
+# not say it each; models that are gone leave nothing behind.
+_SAID: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
 
 
 def convert_to_tflite(
@@ -90,7 +95,7 @@ def convert_to_tflite(
       f'`sparse` goes with float32 alone, but `quantization` is '
       f'{quantization!r}: files with both do not load.'
     )
-  model = as_tf_keras(model)
+  original, model = model, as_tf_keras(model)
   check_model(model)
   if not sparse:
     warn_of_full_size(model, dead_units(model))
@@ -101,7 +106,8 @@ def convert_to_tflite(
   given = representative_data
   if given is not None:
     given = calibration_samples(model, given, MOST)
-  input_range = resolve_range(model, input_range, given)
+  said = _SAID.setdefault(original, set())
+  input_range = resolve_range(model, input_range, given, said=said)
   if mode.is_calibrated:
     warn_coarse(input_range, model, mode.activation_bits, finer(mode))
     drawn = representative(
