@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 
+from tfmot_paoding import callers
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.ranges import InputRange, input_boxes
 from tfmot_paoding.quantization import Quantization
@@ -28,7 +29,6 @@ def check_answers(
   data: bytes,
   mode: Quantization,
   inputs: dict[str, Array],
-  stacklevel: int = 3,
 ) -> None:
   """Raises unless the flatbuffer gives what the Keras model gives.
 
@@ -37,7 +37,6 @@ def check_answers(
     data: The flatbuffer.
     mode: What numbers it holds.
     inputs: What both are run on, by input name.
-    stacklevel: Of warnings.
 
   Raises:
     ValueError: it does not, or does not run.
@@ -58,12 +57,10 @@ def check_answers(
       f'{mode.tolerance:g}. Try another `quantization`, and see that '
       '`input_range` is the range the model was trained on.'
     )
-  _check_parts(found, mode, stacklevel + 1)
+  _check_parts(found, mode)
 
 
-def _check_parts(
-  found: Comparison, mode: Quantization, stacklevel: int
-) -> None:
+def _check_parts(found: Comparison, mode: Quantization) -> None:
   """Raises or warns of what is lost of single outputs, and of their ends.
 
   Raises:
@@ -81,13 +78,13 @@ def _check_parts(
     if found.is_number and mode.is_calibrated:
       raise ValueError(text)
     # Made-up inputs may all be one to a model whose real ones are not.
-    warnings.warn(text, stacklevel=stacklevel)
+    warnings.warn(text, stacklevel=callers.level())
   if found.cut > _CUT:
     warnings.warn(
       f'{found.cut:.0%} of the answers lie beyond what the converted model can '
       'say: its ranges come from inputs that do not reach so far. Pass more of '
       'them as `representative_data`, or none.',
-      stacklevel=stacklevel,
+      stacklevel=callers.level(),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tfmot_paoding import compat
+from tfmot_paoding import callers, compat
 from tfmot_paoding.compaction.dead_units import dead_units
 from tfmot_paoding.compaction.left_whole import warn_of_full_size
 from tfmot_paoding.compaction.standing import standings, warn_if_short
@@ -145,7 +145,7 @@ def _warn_if_larger(
       f'The {mode.name} file takes {len(data)} bytes and the float32 one '
       f'{size}: the model {model.name!r} has so few weights that scales and '
       'conversions outweigh them. Leave `quantization` out where bytes count.',
-      stacklevel=3,
+      stacklevel=callers.level(),
     )
 
 
