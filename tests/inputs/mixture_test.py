@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tfmot_paoding.inputs.leaves import LeavesPrior
 from tfmot_paoding.inputs.mixture import MixturePrior
 from tfmot_paoding.inputs.named_priors import NAMED_PRIORS
 from tfmot_paoding.inputs.prior import GaussianPrior
+from tfmot_paoding.inputs.strokes import StrokesPrior
 from tfmot_paoding.numerics.intervals import Interval
 
 
@@ -34,3 +36,13 @@ def test_every_named_prior_gives_samples_of_images(name):
   assert x.shape == (9, 12, 12, 1)
   assert np.all(np.isfinite(x))
   assert x.std() > 0.05
+
+
+def test_parts_that_mean_nothing_take_no_part():
+  vector = Interval(np.zeros(6), np.ones(6))
+  x = NAMED_PRIORS['mixed'].sample(vector, 10, np.random.default_rng(0))
+  assert x.shape == (10, 6)
+  alone = MixturePrior((LeavesPrior(), StrokesPrior()))
+  assert not alone.suits((6,))
+  with pytest.raises(ValueError, match='No part of the mixture'):
+    alone.sample(vector, 3, np.random.default_rng(0))

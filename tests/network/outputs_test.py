@@ -124,3 +124,27 @@ def test_numbers_count_by_their_own_columns_and_scores_by_all():
   # What never varies counts as much as the others.
   assert values.variance(wanted)[2] == values.variance(wanted)[:2].mean()
   assert values.distance(wanted, found * np.nan) == np.inf
+
+
+@pytest.mark.parametrize('temperature', [1.0, 4.0])
+def test_divergences_are_the_formula(temperature):
+  rng = np.random.default_rng(0)
+  a, b = rng.normal(0, 3, (2, 7, 4)).astype(np.float32)
+  p, q = (np.exp(z / temperature) for z in (a, b))
+  p, q = (x / x.sum(1, keepdims=True) for x in (p, q))
+  wanted = temperature**2 * (p * np.log(p / q)).sum(1).mean()
+  found = Head('logits', (4,)).divergence(a, b, temperature)
+  np.testing.assert_allclose(found, wanted, rtol=1e-4)
+  p, q = (1 / (1 + np.exp(-z / temperature)) for z in (a, b))
+  terms = p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
+  found = Head('sigmoid', (4,)).divergence(a, b, temperature)
+  np.testing.assert_allclose(found, temperature**2 * terms.mean(), rtol=1e-4)
+
+
+def test_a_divergence_is_of_classes_and_zero_at_the_teacher():
+  z = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+  for kind in ('logits', 'softmax', 'sigmoid'):
+    found = float(Head(kind, (3,)).divergence(z, z, 4.0))
+    assert found == pytest.approx(0.0, abs=1e-6)
+  with pytest.raises(ValueError, match='no classes'):
+    Head('values', (3,)).divergence(z, z, 4.0)

@@ -212,3 +212,28 @@ def test_models_in_the_old_order_are_told_apart(stripped):
     small = paoding.compact(small)
   with pytest.raises(ValueError, match='the two are swapped'):
     paoding.training.distill(small, model, input_range=(-1.0, 1.0), verbose=0)
+
+
+def test_settings_of_the_loss_are_checked():
+  with pytest.raises(ValueError, match="'divergence', 'squares'"):
+    paoding.training.DistillSettings(loss='kl')
+  with pytest.raises(ValueError, match='`temperature` must be positive'):
+    paoding.training.DistillSettings(temperature=0.0)
+
+
+@pytest.mark.parametrize('unit', [0.01, 1.0, 100.0])
+def test_the_unit_of_logits_does_not_matter(unit):
+  """Class scores and numbers of any size are learned alike."""
+  model = testing.mlp((5, 16, 12, 3), seed=1)
+  kernel, bias = model.layers[-1].get_weights()
+  model.layers[-1].set_weights([kernel * unit, bias * unit])
+  pruned = halved(model)
+  x = testing.samples((5,), 300, seed=9).astype(np.float32)
+  better = distilled(pruned, model)
+
+  def gap(other):
+    gaps = other(x).numpy() - model(x).numpy()
+    gaps -= gaps.mean(1, keepdims=True)
+    return np.square(gaps).mean() / model(x).numpy().var()
+
+  assert gap(better) < 0.6 * gap(pruned)

@@ -19,6 +19,7 @@ import numpy as np
 from tfmot_paoding.inputs.prior import InputPrior
 from tfmot_paoding.inputs.spectra import spectral_noise
 from tfmot_paoding.numerics.intervals import Interval
+from tfmot_paoding.ops import Shape
 
 Array = np.ndarray
 
@@ -74,6 +75,10 @@ class LeavesPrior(InputPrior):
         '`power` and `largest` must be positive and `aspect` not negative, but '
         f'got {self}.'
       )
+
+  def suits(self, shape: Shape) -> bool:
+    """Whether there are positions to lie on."""
+    return len(shape) > 1
 
   def sample(
     self, box: Interval, count: int, rng: np.random.Generator

@@ -9,6 +9,7 @@ import numpy as np
 
 from tfmot_paoding.inputs.prior import InputPrior
 from tfmot_paoding.numerics.intervals import Interval
+from tfmot_paoding.ops import Shape
 
 Array = np.ndarray
 
@@ -16,6 +17,9 @@ Array = np.ndarray
 @dataclasses.dataclass(frozen=True)
 class MixturePrior(InputPrior):
   """Samples of several priors in equal shares, in random order.
+
+  Parts that mean nothing for an input take no part: a vector has no positions
+  for leaves to lie on.
 
   Attributes:
     parts: The priors.
@@ -34,13 +38,26 @@ class MixturePrior(InputPrior):
         f'`parts` must be priors, at least one, but got {self.parts!r}.'
       )
 
+  def suits(self, shape: Shape) -> bool:
+    """Whether any part does."""
+    return any(part.suits(shape) for part in self.parts)
+
   def sample(
     self, box: Interval, count: int, rng: np.random.Generator
   ) -> Array:
-    """Inputs, shape (count, *box.low.shape)."""
-    kinds = len(self.parts)
+    """Inputs, shape (count, *box.low.shape).
+
+    Raises:
+      ValueError: no part suits the input.
+    """
+    shape = box.low.shape
+    parts = [part for part in self.parts if part.suits(shape)]
+    if not parts:
+      raise ValueError(
+        f'No part of the mixture suits an input of shape {shape}: {self}.'
+      )
     found = [
-      part.sample(box, len(range(k, count, kinds)), rng)
-      for k, part in enumerate(self.parts)
+      part.sample(box, len(range(k, count, len(parts))), rng)
+      for k, part in enumerate(parts)
     ]
     return rng.permutation(np.concatenate(found))

@@ -31,6 +31,11 @@ class InputPrior(Configurable):
 
   is_chosen: ClassVar[bool] = False
 
+  def suits(self, shape: Shape) -> bool:
+    """Whether samples of a shape, without the batch axis, mean anything."""
+    del shape
+    return True
+
   def sample(
     self, box: Interval, count: int, rng: np.random.Generator
   ) -> Array:

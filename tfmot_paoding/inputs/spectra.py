@@ -9,6 +9,7 @@ import numpy as np
 
 from tfmot_paoding.inputs.prior import InputPrior
 from tfmot_paoding.numerics.intervals import Interval
+from tfmot_paoding.ops import Shape
 
 Array = np.ndarray
 
@@ -45,6 +46,10 @@ class SpectralPrior(InputPrior):
       raise ValueError(
         f'`channels` must be in [0, 1], but got {self.channels}.'
       )
+
+  def suits(self, shape: Shape) -> bool:
+    """Whether there are positions."""
+    return len(shape) > 1
 
   def sample(
     self, box: Interval, count: int, rng: np.random.Generator

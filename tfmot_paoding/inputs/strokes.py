@@ -9,6 +9,7 @@ import numpy as np
 
 from tfmot_paoding.inputs.prior import InputPrior
 from tfmot_paoding.numerics.intervals import Interval
+from tfmot_paoding.ops import Shape
 
 Array = np.ndarray
 
@@ -45,6 +46,10 @@ class StrokesPrior(InputPrior):
         '`strokes` and `half_width` must be (least, largest) of positive '
         f'numbers, but got {self}.'
       )
+
+  def suits(self, shape: Shape) -> bool:
+    """Whether it is an image with channels."""
+    return len(shape) == 3
 
   def sample(
     self, box: Interval, count: int, rng: np.random.Generator

@@ -122,6 +122,35 @@ class Head:
     gap = np.mean(np.square(found - wanted) / self.variance(wanted))
     return float(gap) if np.isfinite(gap) else float('inf')
 
+  def divergence(
+    self, wanted: tf.Tensor, found: tf.Tensor, temperature: float
+  ) -> tf.Tensor:
+    """How far the classes of logits are from those of others, a scalar.
+
+    The mean Kullback-Leibler divergence at a temperature, times its square so
+    that gradients stay of one size (Hinton et al. 2015, arXiv 1503.02531).
+
+    Args:
+      wanted: The teacher's logits, shape (samples, *shape).
+      found: The student's.
+      temperature: What logits are divided by.
+
+    Raises:
+      ValueError: the output stands for no classes.
+    """
+    if not self.is_classes:
+      raise ValueError('An output of numbers has no classes to compare.')
+    wanted, found = wanted / temperature, found / temperature
+    if self.kind == 'sigmoid':
+      ends = tf.sigmoid(wanted)
+      entropy = tf.nn.sigmoid_cross_entropy_with_logits(ends, wanted)
+      cross = tf.nn.sigmoid_cross_entropy_with_logits(ends, found)
+    else:
+      ends = tf.nn.softmax(wanted)
+      entropy = tf.nn.softmax_cross_entropy_with_logits(ends, wanted)
+      cross = tf.nn.softmax_cross_entropy_with_logits(ends, found)
+    return temperature**2 * tf.reduce_mean(cross - entropy)
+
   def answers(self, output: Array) -> Array:
     """The classes that an output stands for, by largest or by sign."""
     if self.kind == 'sigmoid':

@@ -44,6 +44,8 @@ Array = np.ndarray
 # Logits this near, in units of their variance, leave nothing to learn.
 _ALIKE = 1e-6
 
+LOSSES = ('divergence', 'squares')
+
 
 @dataclasses.dataclass(frozen=True)
 class DistillSettings(Configurable):
@@ -57,12 +59,19 @@ class DistillSettings(Configurable):
       and 3e-4 for networks with batch normalization.
     samples: How many inputs, an eighth of which is kept apart to judge by;
       None for as many as there are, up to 8192.
+    loss: 'divergence' compares classes by the Kullback-Leibler divergence,
+      'squares' by the squared distance of their logits, as outputs that are
+      numbers always are.
+    temperature: Of the divergence; None for the deviation of the teacher's
+      logits, so that it does not matter in what unit they are.
   """
 
   steps: int | None = None
   batch_size: int = 128
   learning_rate: float | None = None
   samples: int | None = None
+  loss: str = 'divergence'
+  temperature: float | None = None
 
   def __post_init__(self):
     for name in ('steps', 'batch_size', 'samples'):
@@ -76,6 +85,16 @@ class DistillSettings(Configurable):
     if self.learning_rate is not None and not self.learning_rate > 0:
       raise ValueError(
         f'`learning_rate` must be positive, but got {self.learning_rate!r}.'
+      )
+
+    if self.loss not in LOSSES:
+      raise ValueError(
+        f'`loss` must be one of {", ".join(map(repr, LOSSES))}, but got '
+        f'{self.loss!r}.'
+      )
+    if self.temperature is not None and not self.temperature > 0:
+      raise ValueError(
+        f'`temperature` must be positive or None, but got {self.temperature!r}.'
       )
 
   def count(self, macs: int) -> int:
@@ -176,7 +195,7 @@ def taught(
   macs = network.macs
   samples = source.samples(network, settings.count(macs), otherwise='varied')
   teacher = plain_copy(original) if has_state(original) else original
-  lesson = _Lesson(teacher, samples, network.heads(), settings.batch_size)
+  lesson = _Lesson(teacher, samples, network.heads(), settings)
   before = lesson.distance(student)
   if before < _ALIKE:
     return _with_state(student, pruned)
@@ -215,10 +234,10 @@ class _Lesson:
     teacher: keras.Model,
     samples: list[Array],
     heads: list[Head],
-    batch_size: int,
+    settings: DistillSettings,
   ):
     self._heads = heads
-    self.batch_size = batch_size
+    self.batch_size = settings.batch_size
     count = len(samples[0])
     if count < 2:
       raise ValueError(
@@ -239,32 +258,42 @@ class _Lesson:
       head.variance(z).astype(np.float32)
       for head, z in zip(heads, self._logits, strict=True)
     ]
+    self._temperatures = [
+      _temperature(settings, head, scale)
+      for head, scale in zip(heads, self._scale, strict=True)
+    ]
 
   def batch(self, chosen: Array) -> tuple[list[Array], list[Array]]:
     """Inputs and the teacher's logits."""
     return [x[chosen] for x in self._x], [z[chosen] for z in self._logits]
 
   def loss(self, model: keras.Model, x: list, logits: list) -> tf.Tensor:
-    """Squared distance of logits, in units of the teacher's variance."""
+    """How far a model's outputs are from the teacher's logits, a scalar."""
     outputs = outputs_of(model, x)
-    loss = tf.zeros([])
-    for head, output, goal, scale in zip(
-      self._heads, outputs, logits, self._scale, strict=True
-    ):
-      gap = tf.square(head.logits(output) - goal)
-      loss += tf.reduce_mean(gap / scale)
-    return loss
+    found = [
+      head.logits(output)
+      for head, output in zip(self._heads, outputs, strict=True)
+    ]
+    return self._gap(logits, found)
 
   def distance(self, model: keras.Model) -> float:
     """The loss on the inputs kept apart."""
     apart = slice(self.size, None)
     found = self._answers(model, apart)
-    return float(
-      sum(
-        np.mean(np.square(a - b[apart]) / scale)
-        for a, b, scale in zip(found, self._logits, self._scale, strict=True)
-      )
-    )
+    return float(self._gap([z[apart] for z in self._logits], found))
+
+  def _gap(self, wanted: list, found: list) -> tf.Tensor:
+    """Classes by their divergence, numbers by squares in their variance."""
+    total = tf.zeros([])
+    for head, goal, z, scale, temperature in zip(
+      self._heads, wanted, found, self._scale, self._temperatures, strict=True
+    ):
+      if temperature is None:
+        total += tf.reduce_mean(tf.square(z - goal) / scale)
+      else:
+        gap = head.divergence(goal, z, temperature)
+        total += gap / temperature**2
+    return total
 
   def _answers(self, model: keras.Model, part: slice) -> list[Array]:
     x = [x[part] for x in self._x]
@@ -280,6 +309,15 @@ class _Lesson:
         ]
       )
     return [np.concatenate(parts) for parts in zip(*found, strict=True)]
+
+
+def _temperature(
+  settings: DistillSettings, head: Head, variance: Array
+) -> float | None:
+  """Of the divergence of an output; None where squares are taken."""
+  if settings.loss == 'squares' or not head.is_classes:
+    return None
+  return settings.temperature or float(np.sqrt(np.mean(variance)))
 
 
 def _train(
