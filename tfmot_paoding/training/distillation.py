@@ -142,10 +142,11 @@ def distill(
     seed: Of inputs and batches.
     data: Unlabelled inputs, if you have some: an array, a list or dict of
       arrays for several inputs, or a batched `tf.data.Dataset`.
-    prior: Where inputs come from otherwise: 'smooth', 'varied', 'recalled', a
-      `Prior`, or a dict of input name to one. None: 'recalled' for models of up
-      to 6e7 multiply-accumulates that have batch normalization, 'varied' for
-      others.
+    prior: Where inputs come from otherwise: 'recalled', a name of
+      `inputs.NAMED_PRIORS`, a prior, or a dict of input name to one. None:
+      'recalled' for models of up to 6e7 multiply-accumulates that have batch
+      normalization; for others 'mixed' where they tell classes of images
+      apart, which choose what they know, and 'varied' elsewhere.
     settings: Of the optimization.
     verbose: 'auto' shows a progress bar on a terminal and in a notebook, 1
       anywhere, 0 nowhere.
@@ -193,7 +194,8 @@ def taught(
   if not student.trainable_variables:
     return _with_state(student, pruned)
   macs = network.macs
-  samples = source.samples(network, settings.count(macs), otherwise='varied')
+  families = _families(network)
+  samples = source.samples(network, settings.count(macs), otherwise=families)
   teacher = plain_copy(original) if has_state(original) else original
   lesson = _Lesson(teacher, samples, network.heads(), settings)
   before = lesson.distance(student)
@@ -206,6 +208,14 @@ def taught(
   if not lesson.distance(student) < before:
     student.set_weights(best)
   return _with_state(student, pruned)
+
+
+def _families(network: Network) -> str:
+  """The prior to imitate a network on: many kinds of input, if it chooses."""
+  graph = network.graph
+  images = all(len(graph.shapes[value]) == 3 for value in graph.inputs)
+  classes = any(head.is_classes for head in network.heads())
+  return 'mixed' if images and classes else 'varied'
 
 
 def _with_state(student: keras.Model, pruned: keras.Model) -> keras.Model:
