@@ -108,7 +108,10 @@ _NAMED = {
 
 # What every function prunes by that is not told how: the one that keeps the
 # most answers where nothing is trained (digits, half of all hidden units gone:
-# .956 of .962, where 'impact' keeps .763).
+# .956 of .962, where 'impact' keeps .763). `fit` gives no reason for another.
+# Over six epochs (three seeds) it ends at .961 with half of the units gone and
+# .948 with 80 %; 'impact' at .947 and .869, 'saliency' at .950 and .825, 'l1'
+# at .949 and .681. It takes four to five times their time.
 DEFAULT_METHOD = 'reconstruction'
 
 

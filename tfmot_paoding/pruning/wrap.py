@@ -82,7 +82,9 @@ def prune_low_saliency(
       `ProgressiveSparsity(0.5)`.
     method: 'reconstruction', which fits what is left to what was; the paper's,
       'impact' or 'stochastic', 'saliency' or 'l1', another of `method_names`,
-      or a `Method`.
+      or a `Method`. The default is what measures best without training, and in
+      `fit` too, where it takes longer: digits with 80 % of all units gone over
+      six epochs, .948 of .962 in 40 s; 'impact' .869 in 6 s.
     input_range: The range of the inputs that the model was trained on: a pair
       (low, high) of numbers or of arrays that broadcast to the input's shape,
       or a dict of input name to such a pair. None: what the layers say that
