@@ -29,7 +29,10 @@ class Module:
     self.module = imports.module_name(path, _ROOT)
     self.home = next(folder for folder in path.parents if folder in homes)
     self.source = path.relative_to(self.home).as_posix()
-    self.name = self.home.name if path.stem == '__init__' else path.stem
+    # The folder's own label is its `__init__`, but for a module of its name.
+    alone = not (self.home / f'{self.home.name}.py').is_file()
+    whole = path.stem == '__init__' and alone
+    self.name = self.home.name if whole else path.stem
     self.text = path.read_text(encoding='utf-8')
 
   @property
@@ -44,12 +47,9 @@ class Module:
     """Its label in a BUILD."""
     if home == self.home:
       return f':{self.name}'
-    package = self.home.relative_to(_ROOT).as_posix()
-    if package == '.':
-      return f'//:{self.name}'
-    return f'//{package}' + (
-      '' if self.path.stem == '__init__' else f':{self.name}'
-    )
+    package = self.home.relative_to(_ROOT).as_posix().removeprefix('.')
+    short = self.name == self.home.name
+    return f'//{package}' + ('' if short else f':{self.name}')
 
 
 def rule(kind: str, **fields: str | list[str] | bool) -> str:
