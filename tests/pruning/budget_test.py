@@ -13,7 +13,7 @@ from tests import testing
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.pruning import budget_search as search
-from tfmot_paoding.pruning import to_budget
+from tfmot_paoding.pruning import pruned as pruned_lib
 
 _layers = keras.layers
 needs_micro = pytest.mark.skipif(
@@ -142,9 +142,9 @@ def test_the_spread_whose_answers_are_nearest_is_taken(monkeypatch):
 
 
 def test_only_the_chosen_one_is_distilled(monkeypatch):
-  calls, kept = [], to_budget.taught
+  calls, kept = [], pruned_lib.taught
   monkeypatch.setattr(
-    to_budget, 'taught', lambda *args: calls.append(1) or kept(*args)
+    pruned_lib, 'taught', lambda *args: calls.append(1) or kept(*args)
   )
   model = wide()
   found = paoding.prune_to_budget(
