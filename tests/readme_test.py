@@ -133,6 +133,18 @@ def test_a_layer_of_ones_own(names):
   assert np.all(np.isfinite(halved(np.ones((1, 5), np.float32))))
 
 
+def test_a_layer_with_an_inside_of_ones_own(names):
+  run(_ROOT / 'tfmot_paoding/layers/__init__.py', names)
+  inputs = tf_keras.Input((5,))
+  x = tf_keras.layers.Dense(4)(inputs)
+  x = tf_keras.layers.Add()([x, names['GatedLinear'](8, 4, name='gated')(x)])
+  made = tf_keras.Model(inputs, tf_keras.layers.Dense(2)(x))
+  halved = paoding.prune(testing.fill(made), 0.5, verbose=0)
+  gated = halved.get_layer('gated')
+  assert (gated.hidden, gated.width) == (4, 2)
+  assert np.all(np.isfinite(halved(np.ones((1, 5), np.float32))))
+
+
 def test_a_criterion_of_ones_own(names):
   run(_ROOT / 'tfmot_paoding/methods/__init__.py', names)
   assert [layer.units for layer in names['small'].layers] == [4, 3, 3]

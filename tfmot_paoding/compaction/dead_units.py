@@ -14,7 +14,7 @@ from tfmot_paoding.compaction.standing import standings, warn_if_short
 from tfmot_paoding.compat import keras
 from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.layers import handler_of
-from tfmot_paoding.layers.base import Path
+from tfmot_paoding.layers.base import Path, has_inside
 from tfmot_paoding.network.cloning import (
   clone_with,
   fresh_layer,
@@ -270,7 +270,13 @@ def _resized(graph: Graph, layer: Any, path: Path, shapes: list[Shape]) -> Any:
   sources, targets = graph.layer_inputs[path], graph.layer_outputs[path]
   if any(shapes[v] != graph.shapes[v] for v in sources):
     config.pop('batch_input_shape', None)
-  if len(targets) == 1 and shapes[targets[0]] != graph.shapes[targets[0]]:
+  if has_inside(layer):
+    # A shared layer loses the same units in all its calls.
+    names = next(c.names for c in graph.layer_calls if c.path == path)
+    if any(shapes[v] != graph.shapes[v] for v in names.values()):
+      widths = {name: shapes[v][-1] for name, v in names.items()}
+      config = handler_of(layer).resize_inside(layer, config, widths)
+  elif len(targets) == 1 and shapes[targets[0]] != graph.shapes[targets[0]]:
     config = handler_of(layer).resize(layer, config, shapes[targets[0]])
   return _made(layer, config)
 
@@ -323,7 +329,27 @@ def _fill(
         old if value is None else value
         for value, old in zip(values, olds, strict=True)
       ]
+    _check_sizes(layer, values)
     set_weights(layer, values)
+
+
+def _check_sizes(layer: Any, values: list[Array]) -> None:
+  """Raises where a layer was not made as small as its weights are.
+
+  Raises:
+    ValueError: it was not; its handler is named.
+  """
+  for variable, value in zip(layer.weights, values, strict=True):
+    if tuple(variable.shape) != value.shape:
+      handler = type(handler_of(layer)).__name__
+      method = 'resize_inside' if has_inside(layer) else 'resize'
+      raise ValueError(
+        f'The weight {variable.name!r} of layer {layer.name!r} should have '
+        f'the shape {value.shape}, but the layer that the config of '
+        f'{handler}.{method} builds has {tuple(variable.shape)}. Let '
+        f'`{method}` set every size of the config that units leave, and give '
+        'tensors of the inside their names in `lower_into`.'
+      )
 
 
 def _slice(

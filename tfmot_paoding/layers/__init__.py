@@ -67,6 +67,60 @@ class ProjectionHandler(LayerHandler):
     return {**config, 'width': out_shape[-1]}
 ```
 
+A layer may have an inside: units that it makes and reads itself, tensors that
+meet. Its handler emits a small graph instead of a list, gives names to the
+tensors whose widths the config holds, and is told them back. Here is a gated
+unit, whose two products lose the same units as what they meet in:
+
+```python
+from tfmot_paoding.numerics.activations import by_name
+from tfmot_paoding.ops import Multiply
+
+
+class GatedLinear(tf_keras.layers.Layer, tfmot.sparsity.keras.PrunableLayer):
+  def __init__(self, hidden, width, **kwargs):
+    super().__init__(**kwargs)
+    self.hidden, self.width = hidden, width
+
+  def build(self, shape):
+    self.value = self.add_weight('value', (shape[-1], self.hidden))
+    self.gate = self.add_weight('gate', (shape[-1], self.hidden))
+    self.back = self.add_weight('back', (self.hidden, self.width))
+    self.bias = self.add_weight('bias', (self.width,))
+
+  def call(self, x):
+    gated = (x @ self.value) * tf.sigmoid(x @ self.gate)
+    return gated @ self.back + self.bias
+
+  def get_prunable_weights(self):
+    return [self.value, self.gate, self.back]
+
+  def get_config(self):
+    sizes = {'hidden': self.hidden, 'width': self.width}
+    return {**super().get_config(), **sizes}
+
+
+@register_handler(GatedLinear)
+class GatedLinearHandler(LayerHandler):
+  def lower_into(self, layer, emit):
+    (x,) = emit.inputs
+    value = emit(MatMul(emit.weight('value')), x)
+    gate = emit(MatMul(emit.weight('gate')), x)
+    gate = emit(Elementwise(by_name('sigmoid')), gate)
+    gated = emit(Multiply(), value, gate, name='hidden')
+    return emit(MatMul(emit.weight('back'), emit.weight('bias')), gated)
+
+  def resize_inside(self, layer, config, widths):
+    sizes = {'hidden': widths['hidden'], 'width': widths['output']}
+    return {**config, **sizes}
+```
+
+Shapes follow from the operations; what one cannot tell, `emit(..., shape=...)`
+says. That is all there is to write: groups, bounds, fits, costs, masks and
+smaller layers follow. Convolutions inside such a layer, and one inside a
+TimeDistributed, are left alone and named. Between two products of a list, units
+stay. Handlers of the package's own are replaced by `replace=True` alone.
+
 The operations are in `tfmot_paoding.ops`; one of your own is a subclass of `Op`
 that says what it does to bounds and to units.
 """

@@ -6,9 +6,10 @@ config names a size), registered by `register_handler`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from tfmot_paoding.layers.inside import Emit, Tensor
 from tfmot_paoding.layers.subclasses import parent_of, what_differs
 from tfmot_paoding.ops import Array, Op, Opaque, Shape, WeightRef
 
@@ -40,6 +41,39 @@ class LayerHandler:
       what is known. An empty list is the identity.
     """
     raise NotImplementedError
+
+  def lower_into(self, layer: Any, emit: Emit) -> Tensor | None:
+    """What `lower` does, for a layer with an inside: a small graph.
+
+    Args:
+      layer: The Keras layer.
+      emit: Takes the operations down: `emit(op, *tensors, name=...)` returns
+        what the operation makes. `emit.inputs` are what the layer is called
+        with, `emit.weight('kernel')` stands for one of its weights.
+
+    Returns:
+      What the layer gives; None: ask `lower`.
+    """
+    del layer, emit
+
+  def resize_inside(
+    self, layer: Any, config: dict[str, Any], widths: Mapping[str, int]
+  ) -> dict[str, Any]:
+    """The config of the same layer with fewer units inside or behind.
+
+    Without it, the units that a layer with an inside makes stay.
+
+    Args:
+      layer: The Keras layer as it is.
+      config: Its config, a copy that may be changed.
+      widths: How many channels each tensor has that `lower_into` gave a name,
+        and 'output', what the layer gives.
+
+    Returns:
+      The config to build the smaller layer from.
+    """
+    del layer, widths
+    return config
 
   def lower_call(
     self,
@@ -115,21 +149,54 @@ _HANDLERS: dict[type, LayerHandler] = {}
 
 
 def register_handler(
-  *layer_classes: type,
+  *layer_classes: type, replace: bool = False
 ) -> Callable[[type[LayerHandler]], type[LayerHandler]]:
   """A class decorator: this handler knows these layer classes.
+
+  Args:
+    *layer_classes: Classes of Keras layers.
+    replace: Whether the handler may take the place of one that the package
+      has for a class.
 
   A subclass of a layer class is covered where it computes the same: where it
   writes nothing of the class anew but `__init__`, `get_config` and
   `get_prunable_weights`, and its config holds the class's settings.
+
+  Raises:
+    TypeError: what is decorated is no `LayerHandler`, or what it shall know is
+      no class.
+    ValueError: the package has a handler for a class, and `replace` is not set.
   """
+  if not layer_classes or not all(isinstance(x, type) for x in layer_classes):
+    raise TypeError(
+      'register_handler takes the classes of layers that the handler knows, '
+      f'but got {layer_classes!r}: @register_handler(MyLayer).'
+    )
 
   def add(cls: type[LayerHandler]) -> type[LayerHandler]:
+    if not (isinstance(cls, type) and issubclass(cls, LayerHandler)):
+      raise TypeError(
+        f'A handler must derive from LayerHandler, but got {cls}.'
+      )
+    for layer_class in layer_classes:
+      taken = type(_HANDLERS.get(layer_class))
+      own = taken.__module__.startswith(__package__ or '')
+      again = _definition(taken) == _definition(cls)  # as a reload has it
+      if own and not (replace or again):
+        raise ValueError(
+          f'The package knows {layer_class.__name__} by {taken.__name__}. Pass '
+          'replace=True to register_handler to put another handler in its '
+          'place, for every model; or register a subclass of the layer.'
+        )
     for layer_class in layer_classes:
       _HANDLERS[layer_class] = cls()
     return cls
 
   return add
+
+
+def _definition(cls: type) -> tuple[str, str]:
+  return cls.__module__, cls.__qualname__
 
 
 def handler_of(layer: Any) -> LayerHandler:
@@ -153,6 +220,16 @@ def is_known(layer: Any) -> bool:
 def resizes(layer: Any) -> bool:
   """Whether a layer's config names the size of its output."""
   return type(handler_of(layer)).resize is not LayerHandler.resize
+
+
+def has_inside(layer: Any) -> bool:
+  """Whether a layer's handler lowers it to a graph."""
+  return type(handler_of(layer)).lower_into is not LayerHandler.lower_into
+
+
+def resizes_inside(layer: Any) -> bool:
+  """Whether a layer's config names the sizes of its inside."""
+  return type(handler_of(layer)).resize_inside is not LayerHandler.resize_inside
 
 
 def opaque(layer: Any, why: str) -> list[Op]:

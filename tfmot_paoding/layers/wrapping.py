@@ -23,6 +23,12 @@ class TimeDistributedHandler(base.LayerHandler):
   ) -> list[Op]:
     """The inner layer's operations, where one more axis does not matter."""
     inner = layer.layer
+    if base.has_inside(inner):
+      return base.opaque(
+        layer,
+        f'holds a {type(inner).__name__}, a layer with an inside, which is '
+        'not known there',
+      )
     ops = base.handler_of(inner).lower(
       inner, path, [shape[1:] for shape in in_shapes], out_shape[1:]
     )

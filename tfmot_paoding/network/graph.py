@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import operator
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,18 +19,10 @@ import tensorflow as tf
 
 from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
-from tfmot_paoding.layers import handler_of
-from tfmot_paoding.layers.base import Path, opaque
-from tfmot_paoding.network.keras_masks import carries_mask, heeds_mask
-from tfmot_paoding.ops import (
-  Op,
-  Opaque,
-  Permute,
-  Reshape,
-  Shape,
-  Softmax,
-  WeightRef,
-)
+from tfmot_paoding.layers.base import Path
+from tfmot_paoding.network.keras_masks import carries_mask
+from tfmot_paoding.network.lowering import Surroundings, lower_call, shape_of
+from tfmot_paoding.ops import Op, Shape, WeightRef
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +52,9 @@ class Call:
     inputs: The values that its Keras tensors are, in their order.
     outputs: The values that it makes.
     nodes: Its operations; none for an identity, whose output is its input.
+    names: The values of its inside, by the names that the handler gave.
+    inside: Whether its operations are a graph of the layer's own, which any
+      of its values can be run by.
   """
 
   keras_node: Any
@@ -68,6 +62,14 @@ class Call:
   inputs: tuple[int, ...]
   outputs: tuple[int, ...]
   nodes: tuple[Node, ...]
+  names: dict[str, int] = dataclasses.field(default_factory=dict)
+  inside: bool = False
+
+  @property
+  def inner(self) -> set[int]:
+    """The values that its operations make and that it does not give."""
+    made = {value for node in self.nodes for value in node.outputs}
+    return made - set(self.outputs)
 
 
 @dataclasses.dataclass
@@ -85,6 +87,7 @@ class Graph:
     calls: How often each layer is called.
     paths: The path of each layer by its id.
     masked: The values that a Keras mask may travel with.
+    held: Values inside layers whose units must stay, and why.
     layer_calls: Every call, in the order of computation.
     layer_inputs: The values that each layer reads, in its last call.
     layer_outputs: The values that each layer makes, in its last call.
@@ -99,6 +102,7 @@ class Graph:
   calls: dict[Path, int] = dataclasses.field(default_factory=dict)
   paths: dict[int, Path] = dataclasses.field(default_factory=dict)
   masked: set[int] = dataclasses.field(default_factory=set)
+  held: dict[int, str] = dataclasses.field(default_factory=dict)
   layer_calls: list[Call] = dataclasses.field(default_factory=list)
   layer_inputs: dict[Path, tuple[int, ...]] = dataclasses.field(
     default_factory=dict
@@ -148,7 +152,7 @@ def build_graph(model: keras.Model) -> Graph:
   """
   check_model(model)
   graph = Graph(paths=layer_paths(model))
-  inputs = [graph.add_value(_shape_of(tensor)) for tensor in model.inputs]
+  inputs = [graph.add_value(shape_of(tensor)) for tensor in model.inputs]
   graph.inputs = tuple(inputs)
   graph.outputs = tuple(_inline(graph, model, inputs))
   return graph
@@ -305,13 +309,8 @@ def _add_call(graph: Graph, call: Any, sources: list[int]) -> list[int]:
   if compat.is_graph_model(layer) and not odd:
     made = _inline(graph, layer, sources)
   else:
-    _note_layers(graph, layer)
-    first = len(graph.nodes)
-    made = list(_lower(graph, call, layer, path, sources, odd))
-    nodes = tuple(graph.nodes[first:])
-    graph.layer_calls.append(
-      Call(call, path, tuple(sources), tuple(made), nodes)
-    )
+    graph.layer_calls.append(_append(graph, call, layer, path, sources))
+    made = list(graph.layer_calls[-1].outputs)
   graph.layer_inputs[path] = tuple(sources)
   graph.layer_outputs[path] = tuple(made)
   return made
@@ -335,115 +334,42 @@ def _note_layers(graph: Graph, layer: Any) -> None:
     _note_layers(graph, inner)
 
 
-def _lower(
-  graph: Graph,
-  call: Any,
-  layer: Any,
-  path: Path,
-  sources: list[int],
-  odd: str | None,
-) -> Iterator[int]:
-  """Appends the operations of one layer call; yields its output values."""
-  tensors = tf.nest.flatten(call.outputs)
-  in_shapes = [graph.shapes[source] for source in sources]
-  out_shapes = [_shape_of(tensor, in_shapes[0]) for tensor in tensors]
-  chains = handler_of(layer).lower_parts(layer, call, in_shapes, out_shapes)
-  if chains is None:
-    if len(out_shapes) > 1:
-      odd = odd or 'takes or gives more than plain tensors'
-    ops = _operations(call, layer, path, in_shapes, out_shapes[0], odd)
-    yield from _append(graph, ops, layer, path, sources, tensors)
-    return
-  for ops, tensor in zip(chains, tensors, strict=True):
-    yield from _append(graph, ops, layer, path, sources, [tensor])
-
-
 def _append(
-  graph: Graph,
-  ops: list[Op],
-  layer: Any,
-  path: Path,
-  sources: list[int],
-  tensors: Sequence[Any],
-) -> tuple[int, ...]:
-  """Appends operations, one behind the other; returns the last one's values."""
-  in_shape = graph.shapes[sources[0]]
-  out_shapes = [_shape_of(tensor, in_shape) for tensor in tensors]
-  came = any(source in graph.masked for source in sources)
-  if came and heeds_mask(layer):
-    ops = [op.under_mask() for op in ops]
-  if isinstance(layer, keras.layers.Masking) and sources[0] not in graph.inputs:
-    # Elsewhere pruning could change which steps it takes away.
-    ops = opaque(layer, 'compares what layers make with a value')
-  if _needs_more_sizes(ops, in_shape, tensors[0], out_shapes[0]):
-    ops = opaque(layer, 'depends on sizes that are not known')
-  if any(isinstance(op, Opaque) for op in ops):
-    ops = [op for op in ops if isinstance(op, Opaque)][:1]
-  if not ops:
-    return (sources[0],)
-  current, shape = tuple(sources), in_shape
-  for op in ops:
-    if op is ops[-1]:
-      shapes = out_shapes
-    else:
-      shape = op.out_shape(shape, out_shapes[0])
-      shapes = [shape]
-    made = tuple(graph.add_value(shape) for shape in shapes)
-    graph.nodes.append(Node(op, current, made, path))
-    current = made
+  graph: Graph, call: Any, layer: Any, path: Path, sources: list[int]
+) -> Call:
+  """Appends the operations of one layer call."""
+  _note_layers(graph, layer)
+  masked = any(source in graph.masked for source in sources)
+  lowered = lower_call(
+    call,
+    layer,
+    path,
+    Surroundings(
+      [graph.shapes[source] for source in sources],
+      masked,
+      sources[0] in graph.inputs,
+      _what_is_odd(call),
+    ),
+  )
+  # The call's inputs, and a value for each tensor that it makes.
+  values = [*sources, *map(graph.add_value, lowered.shapes)]
+  nodes = tuple(
+    Node(
+      op,
+      tuple(values[k] for k in reads),
+      tuple(values[k] for k in made),
+      path,
+    )
+    for op, reads, made in lowered.steps
+  )
+  graph.nodes.extend(nodes)
+  graph.held.update({values[k]: why for k, why in lowered.held.items()})
+  names = {name: values[k] for name, k in lowered.names.items()}
+  outputs = tuple(values[k] for k in lowered.outputs)
+  tensors = tf.nest.flatten(call.outputs)
   graph.masked.update(
     value
-    for value, tensor in zip(current, tensors, strict=True)
-    if carries_mask(layer, tensor, came)
+    for value, tensor in zip(outputs, tensors, strict=True)
+    if value not in sources and carries_mask(layer, tensor, masked)
   )
-  return current
-
-
-def _operations(
-  call: Any,
-  layer: Any,
-  path: Path,
-  in_shapes: list[Shape],
-  out_shape: Shape,
-  odd: str | None,
-) -> list[Op]:
-  """What a layer's handler says of one call, opaque if the call is odd."""
-  handler = handler_of(layer)
-  if handler.reads_calls:
-    return handler.lower_call(layer, call, in_shapes, out_shape)
-  if odd is not None:
-    return opaque(layer, odd)
-  return handler.lower(layer, path, in_shapes, out_shape)
-
-
-def _needs_more_sizes(
-  ops: list[Op], in_shape: Shape, tensor: Any, out_shape: Shape
-) -> bool:
-  """Whether an operation on a tensor mixes entries of an unknown number."""
-  sizes = _sizes_of(tensor)
-  for op in ops:
-    if isinstance(op, (Softmax, Permute)) and sizes[-1:] == [None]:
-      return True
-    source = in_shape if op is ops[0] else out_shape
-    if isinstance(op, Reshape) and (
-      None in sizes or np.prod(source) != np.prod(op.shape)
-    ):
-      return True
-  return False
-
-
-def _sizes_of(tensor: Any) -> list[int | None]:
-  """A Keras tensor's sizes without the batch axis."""
-  shape = getattr(tensor, 'shape', None)
-  return shape.as_list()[1:] if shape is not None and shape.rank else []
-
-
-def _shape_of(tensor: Any, source: Shape = ()) -> Shape:
-  """Its sizes; unknown ones as in what it was made from, else 1."""
-  sizes = _sizes_of(tensor)
-  if len(source) != len(sizes):
-    source = (1,) * len(sizes)
-  return tuple(
-    there if size is None else int(size)
-    for size, there in zip(sizes, source, strict=True)
-  )
+  return Call(call, path, tuple(sources), outputs, nodes, names, lowered.inside)

@@ -187,6 +187,8 @@ def find_groups(graph: Graph) -> Grouping:
   values = _carry(graph, book)
   for value in graph.outputs:
     book.freeze(values[value], ARE_OUTPUTS)
+  for value, reason in graph.held.items():
+    book.freeze(values[value], reason)
   _straighten(graph, book, values)
   roots, frozen = book.roots(), book.frozen()
   values = [_mapped(value, roots) for value in values]
@@ -211,6 +213,12 @@ def _carry(graph: Graph, book: Numbering) -> list[Array]:
   """The unit number of every entry of every value."""
   values: list[Array | None] = [None] * len(graph.shapes)
   firsts: dict[Any, Node] = {}
+  places = {
+    id(node): place
+    for call in graph.layer_calls
+    if call.inside
+    for place, node in enumerate(call.nodes)
+  }
   for value in graph.inputs:
     values[value] = np.broadcast_to(-1, graph.shapes[value])
   for node in graph.nodes:
@@ -218,26 +226,35 @@ def _carry(graph: Graph, book: Numbering) -> list[Array]:
     sources = tuple(values[value] for value in node.inputs)
     for value in node.outputs:
       values[value] = node.op.carry(book, sources, graph.shapes[value])
-    key = _shared(graph, node)
-    if key is not None:
+    for key in _shared(graph, node, places):
       first = firsts.setdefault(key, node)
       _tie_calls(book, values, first, node)
   return values
 
 
-def _shared(graph: Graph, node: Node) -> Any:
-  """Equal for what must lose the same units; None where nothing must.
+def _shared(graph: Graph, node: Node, places: dict[int, int]) -> Iterator[Any]:
+  """Equal for what must lose the same units; nothing where nothing must.
 
-  Operations of one layer that share weights; and those whose layer is told
-  its size in its config, which all its calls share as well.
+  Operations that share weights, in one call or in several; those of one place
+  in the inside of a layer; and those whose layer is told its size in its
+  config, which all its calls share as well.
+
+  Args:
+    graph: The graph.
+    node: The operation.
+    places: Its place in its layer, for those of an inside, by its id.
   """
-  if graph.calls[node.path] == 1 or isinstance(node.op, Opaque):
-    return None
+  if isinstance(node.op, Opaque):
+    return
   if node.op.weights():
-    return tuple(node.op.weights())
+    yield tuple(node.op.weights())
+  if graph.calls[node.path] == 1:
+    return
   layer = graph.layers[node.path]
-  sized = resizes(layer) and not layer.weights
-  return (node.path, type(node.op)) if sized else None
+  if id(node) in places:
+    yield node.path, places[id(node)]
+  elif resizes(layer) and not layer.weights:
+    yield node.path, type(node.op)
 
 
 def _tie_calls(

@@ -19,6 +19,7 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.layers import inner_layer
 from tfmot_paoding.layers.base import Path
 from tfmot_paoding.network.graph import Call, Graph
+from tfmot_paoding.network.inner_runner import run_operations, with_mask
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.network.outputs import Head
 from tfmot_paoding.ops import (
@@ -165,22 +166,47 @@ class Simulation:
       if not call.nodes:
         continue
       sources = [values[value] for value in call.inputs]
-      results = self._results(number, call, sources, seen)
-      if call.path in self._activations:
-        before = call.nodes[-2].outputs[0]
-        if before in wanted:
-          values[before] = results[0]
-        if tape and before == kept:
-          tape.watch(results[0])
-        activation = self._activations[call.path]
-        results = [_with_mask(activation(results[0]), results[0])]
-      values.update(zip(call.outputs, results, strict=True))
-      if tape and kept in call.outputs:
-        tape.watch(values[kept])
-      if call.nodes[0].outputs[0] in wanted - values.keys():
-        values |= _inside(self.graph.layers[call.path], call, sources)
+      if wanted & call.inner and self._runs_by_operation(call):
+        found = run_operations(call, sources, params, watched)
+        keep = wanted | {*call.outputs}
+        values |= {value: x for value, x in found.items() if value in keep}
+      else:
+        values |= self._run_layer(number, call, sources, seen, wanted, watched)
       for value in self._read_last[number] - wanted:
         values.pop(value, None)  # wide networks have large ones
+    return values
+
+  def _runs_by_operation(self, call: Call) -> bool:
+    """Whether the inside of a call's layer is run by what it was lowered to."""
+    core = inner_layer(self.graph.layers[call.path])
+    halves = call.path in self._activations or isinstance(core, _SEPARABLE)
+    return call.inside or not halves
+
+  def _run_layer(
+    self,
+    number: int,
+    call: Call,
+    sources: list[Any],
+    seen: dict[WeightRef, list[Moments]],
+    wanted: set[int],
+    watched: tuple[tf.GradientTape | None, int],
+  ) -> dict[int, Any]:
+    """What a call makes, and what stands inside known layers, by value."""
+    (tape, kept), values = watched, {}
+    results = self._results(number, call, sources, seen)
+    if call.path in self._activations:
+      before = call.nodes[-2].outputs[0]
+      if before in wanted:
+        values[before] = results[0]
+      if tape and before == kept:
+        tape.watch(results[0])
+      activation = self._activations[call.path]
+      results = [with_mask(activation(results[0]), results[0])]
+    values.update(zip(call.outputs, results, strict=True))
+    if tape and kept in call.outputs:
+      tape.watch(values[kept])
+    if call.nodes[0].outputs[0] in wanted - values.keys():
+      values |= _inside(self.graph.layers[call.path], call, sources)
     return values
 
   def _results(
@@ -213,7 +239,7 @@ class Simulation:
 
   def _is_norm(self, call: Call) -> bool:
     """Whether a call is batch normalization by mean and variance."""
-    if not call.nodes:
+    if not call.nodes or call.inside:
       return False
     op, layer = call.nodes[0].op, self.graph.layers[call.path]
     if isinstance(op, Opaque):
@@ -230,26 +256,20 @@ def _taken_off(graph: Graph) -> dict[Path, Callable]:
   """Activations inside products' layers, which then make what is in front."""
   found: dict[Path, Callable] = {}
   for call in graph.layer_calls:
-    if len(call.nodes) < 2 or call.path in found:
+    if len(call.nodes) < 2 or call.path in found or call.inside:
       continue
     product, last = (node.op for node in call.nodes[-2:])
     core = inner_layer(graph.layers[call.path])
     # A layer that somebody taught may compute its own, inside its `call`.
     if (
-      isinstance(product, Product)
+      sum(node.op.makes_units for node in call.nodes) == 1
+      and isinstance(product, Product)
       and isinstance(last, (Elementwise, Softmax))
       and callable(getattr(core, 'activation', None))
     ):
       found[call.path] = core.activation
       core.activation = keras.activations.linear
   return found
-
-
-def _with_mask(made: tf.Tensor, source: tf.Tensor) -> tf.Tensor:
-  """A tensor that hides the same steps as the one it was made from."""
-  if hasattr(source, '_keras_mask'):
-    made._keras_mask = source._keras_mask
-  return made
 
 
 def _read_last(calls: list[Call]) -> list[set[int]]:
@@ -330,7 +350,7 @@ def _normalized(
   made = tf.nn.batch_normalization(
     tf.cast(x, tf.float32), *moments, beta, gamma, layer.epsilon
   )
-  return _with_mask(tf.cast(made, x.dtype), x)
+  return with_mask(tf.cast(made, x.dtype), x)
 
 
 def _axes(layer: keras.layers.Layer, x: tf.Tensor) -> list[int]:

@@ -13,7 +13,7 @@ the channels, is always there in full.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -155,6 +155,46 @@ class Op:
     """Its output's shape where its layer has further operations behind it."""
     del in_shape
     return out_shape
+
+  def infer_shape(
+    self, in_shapes: tuple[Shape, ...], size: Callable[[WeightRef], Shape]
+  ) -> Shape | None:
+    """Its output's shape from its inputs' and its weights'.
+
+    Args:
+      in_shapes: Without the batch axis.
+      size: The shape of a weight.
+
+    Returns:
+      The shape; None where they do not tell.
+
+    Raises:
+      ValueError: they do not fit one another.
+    """
+    del size
+    return in_shapes[0] if self.channelwise else None
+
+  def run(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
+    """Its value on samples; gradients pass.
+
+    Args:
+      params: The weights, in the samples' precision.
+      *x: The inputs, (batch, *shape).
+
+    Raises:
+      NotImplementedError: it has no `transform`, and says nothing else.
+    """
+    pieces = self.pieces(tuple(x[0].shape[1:]))
+    if pieces != (self,):
+      (value,) = x
+      for piece in pieces:
+        value = piece.run(params, value)
+      return value
+    if not self.linear:
+      raise NotImplementedError(f'{type(self).__name__} has no `run`.')
+    return self.transform(params, *x) + tf.cast(
+      self.intercept(params), x[0].dtype
+    )
 
   def carry(
     self, book: UnitBook, sources: tuple[Array, ...], shape: Shape

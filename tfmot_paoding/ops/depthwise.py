@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,12 @@ class Depthwise(Windowed, WithKernel, Channelwise):
   multiplier: int = 1
   grouped: bool = False
   seen: Window | None = dataclasses.field(default=None, compare=False)
+
+  def infer_shape(
+    self, in_shapes: tuple[Shape, ...], size: Callable[[WeightRef], Shape]
+  ) -> Shape | None:
+    """Its positions are the layer's to tell."""
+    del in_shapes, size
 
   def product(self, x: tf.Tensor, kernel: Array) -> tf.Tensor:
     """The convolution alone."""

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfmot_paoding.numerics import intervals, tangents
 from tfmot_paoding.numerics.activations import Activation
@@ -39,6 +40,21 @@ class Elementwise(Channelwise):
     """The activation's range."""
     del params
     return intervals.outward(*self.activation.value_range(x.low, x.high))
+
+  def run(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
+    """The activation, whose slope is the gradient."""
+    del params
+
+    @tf.custom_gradient
+    def function(z):
+      at = z.numpy()
+
+      def grad(upstream):
+        return upstream * self.activation.slope(at).astype(at.dtype)
+
+      return tf.constant(self.activation.value(at).astype(at.dtype)), grad
+
+    return function(x[0])
 
   def relax(self, params: Params, *x: Interval) -> Lines:
     """The lines of least area."""
@@ -118,6 +134,11 @@ class LearnedSlope(Channelwise):
       mixed, np.maximum(below.high, above.high), below.high + above.high
     )
     return intervals.outward(low, high)
+
+  def run(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
+    """The part above zero, and alpha times the part below."""
+    (z,) = x
+    return tf.maximum(z, 0.0) + params[self.alpha] * tf.minimum(z, 0.0)
 
   def relax(self, params: Params, *x: Interval) -> Lines:
     """A rectifier's lines, each entry with its own slope."""

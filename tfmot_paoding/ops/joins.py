@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -18,6 +18,7 @@ from tfmot_paoding.ops.base import (
   Params,
   Shape,
   UnitBook,
+  WeightRef,
 )
 from tfmot_paoding.ops.numbering import core, last_axis
 
@@ -29,6 +30,13 @@ class Join(Op):
   """An operation on tensors of shapes that broadcast, entry by entry."""
 
   joins = True
+
+  def infer_shape(
+    self, in_shapes: tuple[Shape, ...], size: Callable[[WeightRef], Shape]
+  ) -> Shape:
+    """The shapes broadcast to one."""
+    del size
+    return tuple(np.broadcast_shapes(*in_shapes))
 
   def carry(
     self, book: UnitBook, sources: tuple[Array, ...], shape: Shape
@@ -133,6 +141,14 @@ def _total(factors: Sequence[float], x: Sequence[tf.Tensor]) -> tf.Tensor:
 class Multiply(Join):
   """The product of all inputs, as in squeeze-and-excite blocks."""
 
+  def run(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
+    """The product."""
+    del params
+    total = x[0]
+    for part in x[1:]:
+      total *= part
+    return total
+
   def relax(self, params: Params, *x: Interval) -> Lines:
     """McCormick's planes for two; the range for more."""
     return tangents.of_pair(*x) if len(x) == 2 else super().relax(params, *x)
@@ -184,6 +200,14 @@ class Extreme(Join):
   """The largest or the smallest of all inputs."""
 
   largest: bool = True
+
+  def run(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
+    """The extreme."""
+    del params
+    total = x[0]
+    for part in x[1:]:
+      total = (tf.maximum if self.largest else tf.minimum)(total, part)
+    return total
 
   def relax(self, params: Params, *x: Interval) -> Lines:
     """The one that leads, and the range where it may be passed."""
@@ -239,6 +263,20 @@ class Concatenate(Op):
   joins = True
   linear = True
   rearranges = True
+
+  def infer_shape(
+    self, in_shapes: tuple[Shape, ...], size: Callable[[WeightRef], Shape]
+  ) -> Shape:
+    """The sizes along the axis add up."""
+    del size
+    rest = {
+      (*shape[: self.axis], *shape[self.axis + 1 :]) for shape in in_shapes
+    }
+    if len(rest) > 1:
+      raise ValueError('they differ along other axes.')
+    total = sum(shape[self.axis] for shape in in_shapes)
+    first = in_shapes[0]
+    return (*first[: self.axis], total, *first[self.axis + 1 :])
 
   def transform(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
     """Behind the batch axis."""

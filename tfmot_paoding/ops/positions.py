@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from tfmot_paoding.ops.base import (
   Params,
   Shape,
   UnitBook,
+  WeightRef,
 )
 from tfmot_paoding.ops.channelwise import Channelwise
 from tfmot_paoding.ops.kernels import UNKNOWN_POSITIONS
@@ -45,6 +47,12 @@ class Positions(Channelwise):
   kind: str = ''
   move: Move | None = dataclasses.field(default=None, compare=False)
   unknown: str = dataclasses.field(default=UNKNOWN_POSITIONS, compare=False)
+
+  def infer_shape(
+    self, in_shapes: tuple[Shape, ...], size: Callable[[WeightRef], Shape]
+  ) -> Shape | None:
+    """Its positions are the layer's to tell."""
+    del in_shapes, size
 
   @property
   def linear(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -201,6 +202,15 @@ class MatMul(Product):
   def kernel_axes(self) -> WeightAxes:
     """(inputs, units)."""
     return WeightAxes(0, 1)
+
+  def infer_shape(
+    self, in_shapes: tuple[Shape, ...], size: Callable[[WeightRef], Shape]
+  ) -> Shape:
+    """As many channels as the kernel has columns."""
+    rows, columns = size(self.kernel)
+    if in_shapes[0][-1:] != (rows,):
+      raise ValueError(f'the kernel {self.kernel.name!r} has {rows} rows.')
+    return (*in_shapes[0][:-1], columns)
 
   def product(self, x: tf.Tensor, kernel: Array) -> tf.Tensor:
     """Over the last axis."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,25 @@ from tfmot_paoding.ops.base import (
   Params,
   Shape,
   UnitBook,
+  WeightRef,
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Softmax(Op):
   """Softmax over the last axis."""
+
+  def infer_shape(
+    self, in_shapes: tuple[Shape, ...], size: Callable[[WeightRef], Shape]
+  ) -> Shape:
+    """As it was."""
+    del size
+    return in_shapes[0]
+
+  def run(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
+    """Over the last axis."""
+    del params
+    return tf.nn.softmax(x[0])
 
   def under_mask(self) -> Op:
     """Not known: what a mask takes away has no share."""
@@ -121,6 +135,15 @@ class Reshape(Rearrangement):
   shape: Shape
   source: Shape | None = None
 
+  def infer_shape(
+    self, in_shapes: tuple[Shape, ...], size: Callable[[WeightRef], Shape]
+  ) -> Shape:
+    """The new one."""
+    del size
+    if np.prod(in_shapes[0]) != np.prod(self.shape):
+      raise ValueError(f'they have not the entries of {self.shape}.')
+    return self.shape
+
   def function(self) -> Any:
     """Sizes may differ."""
     return Reshape
@@ -176,6 +199,13 @@ class Permute(Rearrangement):
 
   axes: tuple[int, ...]
   shape: Shape
+
+  def infer_shape(
+    self, in_shapes: tuple[Shape, ...], size: Callable[[WeightRef], Shape]
+  ) -> Shape:
+    """The sizes in their new order."""
+    del size
+    return tuple(in_shapes[0][axis] for axis in self.axes)
 
   def function(self) -> Any:
     """Sizes may differ."""

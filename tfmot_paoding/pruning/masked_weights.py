@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from tfmot_paoding.layers import handler_of, is_known
+from tfmot_paoding.layers import is_known
+from tfmot_paoding.network.lowering import operations_of
 from tfmot_paoding.ops import Op, Opaque, Shape
 
 
@@ -40,7 +41,7 @@ def names_of(layer: Any, input_shape: Any) -> list[str]:
   several = not all(
     size is None or isinstance(size, int) for size in input_shape
   )
-  operations = handler_of(layer).lower(
+  operations = operations_of(
     layer,
     (layer.name,),
     [_sizes(shape) for shape in (input_shape if several else [input_shape])],

@@ -1,0 +1,281 @@
+"""One call of a layer as operations between tensors.
+
+Layers say what they are as a chain of operations or, where they have an
+inside, as a small graph. Here is what the two come to, and what of them cannot
+be followed: then one opaque operation stands for the call.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_paoding.compat import keras
+from tfmot_paoding.layers import handler_of
+from tfmot_paoding.layers.base import Path, has_inside, opaque, resizes_inside
+from tfmot_paoding.layers.inside import OUTPUT, Emit, Tensor
+from tfmot_paoding.network.keras_masks import heeds_mask
+from tfmot_paoding.ops import Op, Opaque, Permute, Reshape, Shape, Softmax
+
+_SIZES = 'depends on sizes that are not known'
+
+
+@dataclasses.dataclass(frozen=True)
+class Lowered:
+  """The operations of a call; tensors are numbered, the call's inputs first.
+
+  Attributes:
+    steps: (operation, what it reads, what it makes) in order.
+    shapes: The shape of each tensor that the operations make.
+    outputs: What the call gives.
+    names: The tensors of the inside that have names.
+    held: Tensors whose units must stay, and why.
+    inside: Whether the layer was lowered to a graph of its own.
+  """
+
+  steps: tuple[tuple[Op, tuple[int, ...], tuple[int, ...]], ...]
+  shapes: tuple[Shape, ...]
+  outputs: tuple[int, ...]
+  names: dict[str, int] = dataclasses.field(default_factory=dict)
+  held: dict[int, str] = dataclasses.field(default_factory=dict)
+  inside: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Surroundings:
+  """What a call's operations depend on besides its layer.
+
+  Attributes:
+    in_shapes: The shapes of what the call reads, without the batch axis.
+    masked: Whether a Keras mask may come along.
+    is_first: Whether it reads an input of the model.
+    odd: Why the call is not the layer's function at inference, or None.
+  """
+
+  in_shapes: list[Shape]
+  masked: bool
+  is_first: bool
+  odd: str | None
+
+
+def lower_call(
+  call: Any, layer: Any, path: Path, around: Surroundings
+) -> Lowered:
+  """The operations of one layer call.
+
+  Args:
+    call: Keras's record of the call.
+    layer: The layer, its wrapper taken off.
+    path: The layer's path.
+    around: Where it is called.
+
+  Raises:
+    ValueError: a handler emits what does not fit.
+  """
+  tensors = tf.nest.flatten(call.outputs)
+  in_shapes, odd = around.in_shapes, around.odd
+  out_shapes = [shape_of(tensor, in_shapes[0]) for tensor in tensors]
+  handler = handler_of(layer)
+  chains = handler.lower_parts(layer, call, in_shapes, out_shapes)
+  if chains is not None:
+    parts = [
+      _chain(ops, layer, path, around, [tensor])
+      for ops, tensor in zip(chains, tensors, strict=True)
+    ]
+    return _side_by_side(parts, len(in_shapes))
+  if len(out_shapes) > 1:
+    odd = odd or 'takes or gives more than plain tensors'
+  if handler.reads_calls:
+    ops = handler.lower_call(layer, call, in_shapes, out_shapes[0])
+  elif odd is not None:
+    ops = opaque(layer, odd)
+  elif has_inside(layer):
+    return _graph(layer, path, around, tensors[0])
+  else:
+    ops = handler.lower(layer, path, in_shapes, out_shapes[0])
+  return _chain(ops, layer, path, around, tensors)
+
+
+def operations_of(
+  layer: Any, path: Path, in_shapes: list[Shape], out_shape: Shape
+) -> list[Op]:
+  """The operations of a layer by itself, whatever lies between them."""
+  if not has_inside(layer):
+    return handler_of(layer).lower(layer, path, in_shapes, out_shape)
+  emit = Emit(layer, path, in_shapes)
+  handler_of(layer).lower_into(layer, emit)
+  obstacle = emit.obstacle()
+  if obstacle is not None:
+    return [Opaque(obstacle)]
+  return [step.op for step in emit.steps]
+
+
+def sizes_of(tensor: Any) -> list[int | None]:
+  """A Keras tensor's sizes without the batch axis."""
+  shape = getattr(tensor, 'shape', None)
+  return shape.as_list()[1:] if shape is not None and shape.rank else []
+
+
+def shape_of(tensor: Any, source: Shape = ()) -> Shape:
+  """Its sizes; unknown ones as in what it was made from, else 1."""
+  sizes = sizes_of(tensor)
+  if len(source) != len(sizes):
+    source = (1,) * len(sizes)
+  return tuple(
+    there if size is None else int(size)
+    for size, there in zip(sizes, source, strict=True)
+  )
+
+
+def _graph(
+  layer: Any, path: Path, around: Surroundings, tensor: Any
+) -> Lowered:
+  """What a layer with an inside emits.
+
+  Raises:
+    ValueError: it gives nothing, or of another shape than the layer.
+  """
+  who = f'{type(layer).__name__} {"/".join(path)!r}'
+  emit = Emit(layer, path, around.in_shapes)
+  given = handler_of(layer).lower_into(layer, emit)
+  obstacle = emit.obstacle()
+  if obstacle is None and None in sizes_of(tensor):
+    kinds = (Softmax, Permute, Reshape)
+    if any(isinstance(step.op, kinds) for step in emit.steps):
+      obstacle = f'{who} {_SIZES}'
+  if obstacle is not None:
+    return _chain([Opaque(obstacle)], layer, path, around, [tensor])
+  out_shape = shape_of(tensor, around.in_shapes[0])
+  if not isinstance(given, Tensor) or given.shape != out_shape:
+    raise ValueError(
+      f'The handler of {who} gives '
+      f'{getattr(given, "shape", type(given).__name__)}, but the layer makes '
+      f'{out_shape} (without the batch axis). `lower_into` must return what '
+      '`emit` returned for the last operation.'
+    )
+  steps = emit.steps
+  if around.masked and heeds_mask(layer):
+    steps = [
+      dataclasses.replace(step, op=step.op.under_mask()) for step in steps
+    ]
+    if any(isinstance(step.op, Opaque) for step in steps):
+      return _chain([s.op for s in steps], layer, path, around, [tensor])
+  held = {}
+  if not resizes_inside(layer):
+    why = (
+      f'the handler of {who} has no `resize_inside`, which makes its config '
+      'smaller'
+    )
+    held = {step.output: why for step in steps if step.op.makes_units}
+  return Lowered(
+    tuple((step.op, step.inputs, (step.output,)) for step in steps),
+    tuple(step.shape for step in steps),
+    (given.index,),
+    {**emit.names, OUTPUT: given.index},
+    held,
+    True,
+  )
+
+
+def _chain(
+  ops: list[Op],
+  layer: Any,
+  path: Path,
+  around: Surroundings,
+  tensors: Sequence[Any],
+) -> Lowered:
+  """Operations one behind the other; the last one makes all the outputs."""
+  in_shapes = around.in_shapes
+  first = in_shapes[0]
+  out_shapes = [shape_of(tensor, first) for tensor in tensors]
+  if around.masked and heeds_mask(layer):
+    ops = [op.under_mask() for op in ops]
+  if isinstance(layer, keras.layers.Masking) and not around.is_first:
+    # Elsewhere pruning could change which steps it takes away.
+    ops = opaque(layer, 'compares what layers make with a value')
+  if _needs_more_sizes(ops, first, tensors[0], out_shapes[0]):
+    ops = opaque(layer, _SIZES)
+  if any(isinstance(op, Opaque) for op in ops):
+    ops = [op for op in ops if isinstance(op, Opaque)][:1]
+  if not ops:
+    return Lowered((), (), (0,))
+  count = len(in_shapes)
+  steps, shapes = [], []
+  current, shape = tuple(range(count)), first
+  emit = Emit(layer, path, in_shapes)
+  for op in ops:
+    made_shapes = out_shapes
+    if op is not ops[-1]:
+      shape = _between(op, shape, out_shapes[0], emit, current)
+      made_shapes = [shape]
+    start = count + len(shapes)
+    made = tuple(range(start, start + len(made_shapes)))
+    shapes.extend(made_shapes)
+    steps.append((op, current, made))
+    current = made
+  return Lowered(
+    tuple(steps), tuple(shapes), current, {}, _held(steps, layer, path)
+  )
+
+
+def _between(
+  op: Op,
+  shape: Shape,
+  out_shape: Shape,
+  emit: Emit,
+  reads: tuple[int, ...],
+) -> Shape:
+  """The shape of what an operation makes for the next one in its layer."""
+  found = None
+  if len(reads) == 1:
+    found = op.infer_shape((shape,), emit.size)
+  return op.out_shape(shape, out_shape) if found is None else found
+
+
+def _held(
+  steps: list[tuple[Op, tuple[int, ...], tuple[int, ...]]],
+  layer: Any,
+  path: Path,
+) -> dict[int, str]:
+  """Units between two products of a chain: no config is told of them."""
+  makers = [made for op, _, made in steps if op.makes_units]
+  why = (
+    f'they lie inside {type(layer).__name__} {"/".join(path)!r}, whose handler '
+    'lowers it to a chain: `lower_into` and `resize_inside` let them leave'
+  )
+  return {value: why for made in makers[:-1] for value in made}
+
+
+def _side_by_side(parts: list[Lowered], count: int) -> Lowered:
+  """Several chains from the same inputs, each to an output of its own."""
+  steps, shapes, outputs = [], [], []
+  for part in parts:
+    shift = len(shapes)
+
+    def moved(values: tuple[int, ...], by: int = shift) -> tuple[int, ...]:
+      return tuple(v + by if v >= count else v for v in values)
+
+    steps += [(op, moved(reads), moved(made)) for op, reads, made in part.steps]
+    shapes += part.shapes
+    outputs += moved(part.outputs)
+  return Lowered(tuple(steps), tuple(shapes), tuple(outputs))
+
+
+def _needs_more_sizes(
+  ops: list[Op], in_shape: Shape, tensor: Any, out_shape: Shape
+) -> bool:
+  """Whether an operation on a tensor mixes entries of an unknown number."""
+  sizes = sizes_of(tensor)
+  for op in ops:
+    if isinstance(op, (Softmax, Permute)) and sizes[-1:] == [None]:
+      return True
+    source = in_shape if op is ops[0] else out_shape
+    if isinstance(op, Reshape) and (
+      None in sizes or np.prod(source) != np.prod(op.shape)
+    ):
+      return True
+  return False
