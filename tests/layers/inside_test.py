@@ -81,7 +81,7 @@ def test_costs_count_every_product():
 @pytest.mark.parametrize('kind', KINDS)
 def test_every_method_prunes_and_bounds_hold(kind, method):
   net = model(kind)
-  small = paoding.prune(net, 0.5, method, verbose=0)
+  small = paoding.prune(net, 0.5, method=method, verbose=0)
   assert (small.get_layer('unit').hidden, small.get_layer('unit').width) == (
     4,
     3,
@@ -100,7 +100,9 @@ def test_a_feed_forward_layer_is_pruned_as_two_dense_layers(method):
   x = keras.layers.Dense(7, name='second')(x)
   two = keras.Model(inputs, keras.layers.Dense(3, name='logits')(x))
   two.set_weights(one.get_weights())
-  pruned = [paoding.prune(net, 0.5, method, verbose=0) for net in (one, two)]
+  pruned = [
+    paoding.prune(net, 0.5, method=method, verbose=0) for net in (one, two)
+  ]
   x = samples(one)
   np.testing.assert_allclose(pruned[0](x), pruned[1](x), atol=1e-5)
 
