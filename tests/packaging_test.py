@@ -79,3 +79,14 @@ def test_it_installs_in_an_empty_environment(wheel, tmp_path):
     env={'PYTHONPATH': str(target), 'TF_CPP_MIN_LOG_LEVEL': '3'},
   )
   assert str(target) in done.stdout
+  # The command, quick since it reads its flags before TensorFlow is loaded.
+  done = subprocess.run(
+    [sys.executable, str(target / 'bin' / 'tfmot-paoding'), 'prune', '--help'],
+    check=True,
+    capture_output=True,
+    text=True,
+    cwd=tmp_path,
+    env={'PYTHONPATH': str(target)},
+  )
+  assert '--sparsity' in done.stdout
+  assert not done.stderr

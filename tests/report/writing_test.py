@@ -276,3 +276,17 @@ def test_limits_are_those_of_a_budget(report, pair):
     paoding.report.make_report(
       model, small, files, input_range=RANGE, micro=False, limits={'flash': 10}
     )
+
+
+def test_accuracy_of_one_sigmoid_is_of_its_two_classes():
+  model = testing.mlp((5, 8, 1), activation='sigmoid')
+  x = testing.samples((5,), 32).astype(np.float32)
+  y = (model(x).numpy() > 0.5).astype(int)
+  assert 0 < y.mean() < 1
+  data = paoding.convert_to_tflite(model)
+  samples = [x[:8]]
+  for labels, wanted in ((y, 1.0), (1 - y, 0.0)):
+    point = paoding.report.curve_point(
+      model, model, data, sparsity=0.0, data=samples, test_data=(x, labels)
+    )
+    assert point.accuracy == wanted

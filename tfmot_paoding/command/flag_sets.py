@@ -7,9 +7,16 @@ import re
 from absl import flags
 
 from tfmot_paoding.command.choices import METHODS
-from tfmot_paoding.quantization import quantization_flags, quantization_help
+from tfmot_paoding.quantization import (
+  QUANTIZATIONS,
+  quantization_flags,
+  quantization_help,
+)
 
 __all__ = ['budget_flags', 'prune_flags', 'report_flags']
+
+# What --scope=global spreads the cut by: the cost of a unit, and the floor.
+_GLOBAL = ('parameters', 0.1)
 
 
 def prune_flags(values: flags.FlagValues) -> None:
@@ -34,14 +41,14 @@ def prune_flags(values: flags.FlagValues) -> None:
   )
   flags.DEFINE_enum(
     'cost',
-    'parameters',
+    _GLOBAL[0],
     ['parameters', 'macs'],
     'What --scope=global saves.',
     flag_values=values,
   )
   flags.DEFINE_float(
     'floor',
-    0.1,
+    _GLOBAL[1],
     'Fraction of every layer that --scope=global leaves.',
     flag_values=values,
   )
@@ -59,6 +66,14 @@ def prune_flags(values: flags.FlagValues) -> None:
     'sparsity',
     lambda value: value < 1,
     message='--sparsity must lie in [0, 1); for 50 % pass 0.5.',
+    flag_values=values,
+  )
+  flags.register_multi_flags_validator(
+    ['scope', 'cost', 'floor'],
+    lambda given: (
+      given['scope'] == 'global' or (given['cost'], given['floor']) == _GLOBAL
+    ),
+    message='--cost and --floor are of --scope=global.',
     flag_values=values,
   )
   flags.register_validator(
@@ -201,6 +216,12 @@ def _input_flags(values: flags.FlagValues) -> None:
     flag_values=values,
   )
   flags.register_validator(
+    'min_agreement',
+    lambda value: value is None or value >= 0,  # NaN is within any bounds
+    message='--min_agreement must lie in [0, 1].',
+    flag_values=values,
+  )
+  flags.register_validator(
     'input_range',
     lambda texts: not texts or _are_numbers(texts, 2),
     message='--input_range must be two numbers such as 0,1.',
@@ -295,6 +316,14 @@ def _float_io_flag(values: flags.FlagValues) -> None:
     'float_io',
     False,
     'Real inputs and outputs for integers throughout.',
+    flag_values=values,
+  )
+  modes = [mode.flag for mode in QUANTIZATIONS.values() if mode.is_calibrated]
+  flags.register_multi_flags_validator(
+    ['float_io', 'quantization'],
+    lambda given: given['quantization'] in modes or not given['float_io'],
+    message=f'--float_io is for --quantization={" or ".join(modes)}: other '
+    'files have real inputs and outputs.',
     flag_values=values,
   )
 

@@ -81,7 +81,7 @@ def read_arrays(path: str | None, *names: str) -> tuple[Array, ...] | None:
 
   Raises:
     OSError: the file cannot be read.
-    ValueError: an array is missing.
+    ValueError: an array is missing, or holds no real numbers.
   """
   if path is None:
     return None
@@ -104,6 +104,12 @@ def read_arrays(path: str | None, *names: str) -> tuple[Array, ...] | None:
     raise ValueError(
       f'{path} has no array {missing[0]!r}; it holds {sorted(held)}.'
     )
+  for name in names:
+    if held[name].dtype.kind not in 'biuf':
+      raise ValueError(
+        f'{path} holds {name!r} of type {held[name].dtype}. Expected real '
+        'numbers.'
+      )
   x, *others = (held[name] for name in names)
   return (x.astype(np.float32), *others)
 
@@ -122,17 +128,26 @@ def saved_bytes(model: keras.Model, path: str) -> bytes:
       return file.read()
 
 
-def check_paths(paths: list[str | None]) -> None:
+def check_paths(paths: list[str | None], given: flags.FlagValues) -> None:
   """Raises what would keep files from being written in the end.
 
   Args:
     paths: Where to; None for no file.
+    given: The flags, whose inputs are not to be written over.
 
   Raises:
     OSError: a file cannot be written.
-    ValueError: two of them are one file.
+    ValueError: two of them are one file, or one is read.
   """
-  check_writable(path for path in paths if path)
+  paths = [path for path in paths if path]
+  for name in ('model', 'pruned', 'data', 'test_data'):
+    read = given[name].value if name in given else None
+    for path in paths:
+      if read and os.path.realpath(read) == os.path.realpath(path):
+        raise ValueError(
+          f'{path!r} is what --{name} reads. Pass another path to write to.'
+        )
+  check_writable(paths)
 
 
 def _check_test_data(model: keras.Model, x: Array, y: Array) -> None:
@@ -149,8 +164,16 @@ def _check_test_data(model: keras.Model, x: Array, y: Array) -> None:
   fits = x.ndim == len(shape) and all(
     size in (None, got) for size, got in zip(shape, x.shape, strict=True)
   )
-  if not fits or len(np.ravel(y)) != len(x):
+  if not fits or not len(x) or y.size != len(x):
     raise ValueError(
       f'--test_data must hold `x` of shape {shape} and a class `y` for each, '
       f'but got shapes {x.shape} and {y.shape}.'
+    )
+  if not np.isfinite(x).all():
+    raise ValueError('--test_data hold NaN or infinite values.')
+  classes = max(2, model.outputs[0].shape[-1] or 2)
+  if not np.isin(y, np.arange(classes)).all():
+    raise ValueError(
+      f"--test_data must hold classes `y` from 0 to {classes - 1}, the model's "
+      f'first output, but got values from {y.min()} to {y.max()}.'
     )

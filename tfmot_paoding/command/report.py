@@ -11,6 +11,7 @@ from tfmot_paoding.command.model_files import (
   read_range,
 )
 from tfmot_paoding.command.prune import converted
+from tfmot_paoding.compat import keras
 from tfmot_paoding.report.writing import report_paths
 
 
@@ -24,9 +25,10 @@ def run(given: flags.FlagValues) -> None:
     OSError: a file cannot be read or written.
     ValueError: a flag or a model does not fit, or too few answers are alike.
   """
-  check_paths(list(report_paths(given.output)))
+  check_paths(list(report_paths(given.output)), given)
   model = read_model(given.model, given, needs_sizes=True)
   small = read_model(given.pruned, given, needs_sizes=True)
+  _check_pair(model, small)
   settled = read_range(model, given)
   samples = answers.samples_of(model, settled, given)
   verdict = answers.verdict_of(model, small, settled, given)
@@ -37,3 +39,21 @@ def run(given: flags.FlagValues) -> None:
   result_files.write_page(
     given.output, model, small, files, settled, verdict, samples, given
   )
+
+
+def _check_pair(original: keras.Model, pruned: keras.Model) -> None:
+  """Raises unless both take the same inputs and give the same outputs.
+
+  Raises:
+    ValueError: they do not.
+  """
+  for kind in ('inputs', 'outputs'):
+    ours, theirs = (
+      [tuple(tensor.shape) for tensor in getattr(model, kind)]
+      for model in (original, pruned)
+    )
+    if ours != theirs:
+      raise ValueError(
+        f'The {kind} of --model have shapes {ours}, those of --pruned '
+        f'{theirs}. Pass a model and what pruning made of it.'
+      )

@@ -38,7 +38,7 @@ def check_results(given: flags.FlagValues) -> None:
     paths += [f'{stem}.cc', f'{stem}.h']
   if given.report:
     paths += report_paths(given.report)
-  check_paths(paths)
+  check_paths(paths, given)
 
 
 def check_device(data: bytes, given: flags.FlagValues) -> None:
@@ -82,12 +82,7 @@ def write_results(
   Raises:
     OSError: a file cannot be written.
   """
-  whole = {given.output: files[1]}
-  if given.save:
-    whole[given.save] = saved_bytes(small, given.save)
-  write_files(whole)
-  for path in whole:
-    print(f'wrote {path}')
+  write_models(files[1], small, given)
   if given.c_array:
     source, header = write_c_array(files[1], given.c_array, model=small)
     print(f'wrote {source} and {header}')
@@ -104,6 +99,27 @@ def write_results(
       curve,
       limits,
     )
+
+
+def write_models(
+  data: bytes, small: keras.Model, given: flags.FlagValues
+) -> None:
+  """Writes the pruned model as --output and --save say, and says so.
+
+  Args:
+    data: Its .tflite.
+    small: The model.
+    given: The flags.
+
+  Raises:
+    OSError: a file cannot be written.
+  """
+  whole = {given.output: data}
+  if given.save:
+    whole[given.save] = saved_bytes(small, given.save)
+  write_files(whole)
+  for path in whole:
+    print(f'wrote {path}')
 
 
 def write_page(

@@ -23,6 +23,7 @@ from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.network.agreement import Verdict, all_outputs, judge
 from tfmot_paoding.network.graph import Graph, build_graph
 from tfmot_paoding.network.network import Network
+from tfmot_paoding.network.outputs import heads_of
 from tfmot_paoding.ops import Product
 from tfmot_paoding.pruning.few_answers import judged
 from tfmot_paoding.report.data import (
@@ -200,13 +201,18 @@ def _file_report(
 def _accuracy(
   model: keras.Model, data: bytes, test_data: tuple[Array, Array] | None
 ) -> float | None:
-  """Of the file, by its first output's largest entry."""
+  """Of the file, by the classes that its first output stands for."""
   if test_data is None:
     return None
   x, y = test_data
   outputs = model.output_names[:1]
   (found,) = run_tflite(data, {model.input_names[0]: x}, outputs=outputs)
-  return float(np.mean(found.argmax(-1) == np.ravel(y)))
+  head = heads_of(build_graph(model))[0]
+  if head.kind == 'sigmoid' and found[0].size > 1:
+    answers = found.argmax(-1)  # one of them, as labels say
+  else:
+    answers = head.answers(found) if head.is_classes else found.argmax(-1)
+  return float(np.mean(np.ravel(answers) == np.ravel(y)))
 
 
 def _limits(
@@ -237,7 +243,18 @@ def _output_range(model: keras.Model, samples: Sequence[Array]) -> float:
 
 
 def _widths(before: Graph, after: Graph) -> list[LayerWidth]:
-  """Every layer that makes units, in the order of computation."""
+  """Every layer that makes units, in the order of computation.
+
+  Raises:
+    ValueError: the models do not have the same layers.
+  """
+  paths = [[node.path for node in graph.nodes] for graph in (before, after)]
+  if paths[0] != paths[1]:
+    ours, theirs = (sorted({'/'.join(p) for p in found}) for found in paths)
+    raise ValueError(
+      "The pruned model must have the original's layers, by name, but got "
+      f'{theirs} beside {ours}. Pass a model and what pruning made of it.'
+    )
   found: dict[str, LayerWidth] = {}
   for one, two in zip(before.nodes, after.nodes, strict=True):
     if isinstance(one.op, Product) or one.op.makes_units:
