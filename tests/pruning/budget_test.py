@@ -36,9 +36,13 @@ def hourglass():
   return testing.fill(keras.Model(inputs, _layers.Dense(4)(x)))
 
 
-def fitted(model, method='l1', **limits):
+def fitted(model, method='l1', distillation=None, **limits):
   return paoding.prune_to_budget(
-    model, paoding.Budget(**limits, quantization=None), method=method, verbose=0
+    model,
+    paoding.Budget(**limits, quantization=None),
+    method=method,
+    distillation=distillation,
+    verbose=0,
   )
 
 
@@ -62,6 +66,16 @@ def test_flash_is_met_with_hardly_more_than_it_takes():
     widths, (90, 70), found.sparsity.values(), strict=True
   ):
     assert width == size - int(size * sparsity + 1e-6)
+
+
+def test_what_fits_write_beside_the_cut_is_made_room_for():
+  """Biases that are zero take no bytes, until they are fitted."""
+  model = testing.mlp((8, 40, 30, 3))
+  for layer in model.layers:
+    layer.bias.assign(np.zeros_like(layer.bias))
+  limit = bytes_at(model, 0.25)
+  found = fitted(model, 'reconstruction', distillation=False, flash_bytes=limit)
+  assert 0.9 * limit < len(found.data) <= limit
 
 
 def test_macs_are_met_without_any_interpreter(monkeypatch):

@@ -9,7 +9,7 @@ the layers, and the way that keeps the answers best is taken (and distilled).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -36,6 +36,9 @@ _MOST = 0.95
 # Bisections of a sparsity: to within .95 / 2^7, less than a hundredth.
 _HALVINGS = 7
 _SECONDS = 0.3  # of timing a file
+# How often a model is pruned in earnest whose file may still be too large.
+_TRIES = 3
+_LEAST = 1e-6  # of a limit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,19 +87,40 @@ def fit_budget(
     fitter.end_search()
   if not found:
     return fitter.finished(network.model, {}, 'uniform')
+  missed: list[TFLiteProfile] = []
+  for _ in range(_TRIES):
+    one = None
+    for one in _in_earnest(fitter, found, ways, samples):
+      if budget.is_met(one.profile):
+        return one
+      missed.append(one.profile)
+    if one is None:
+      break
+    try:
+      found = _cuts(fitter, fitter.tightened(one), ways.allocated)
+    except BudgetError:  # there is no room for what was taken above the cut
+      break
+  missed = missed or [fitter.profile_of(dict.fromkeys(fitter.names, _MOST))]
+  nearest = min(missed, key=lambda profile: max(budget.taken(profile).values()))
+  raise BudgetError(_shortfall(budget, nearest), nearest)
+
+
+def _in_earnest(
+  fitter: _Fitter,
+  found: dict[str, Sparsities | None],
+  ways: Ways,
+  samples: Sequence[Array],
+) -> Iterator[Fitted]:
+  """The model pruned to each cut, that of the nearest answers first."""
   tried = [
     (name, sparsity, ways.earnest(sparsity))
     for name, sparsity in found.items()
     if sparsity is not None
   ]
+  network = fitter.network
   tried.sort(key=lambda one: judge(network, one[2], samples).distance)
   for name, sparsity, small in tried:
-    one = fitter.finished(ways.polish(small), sparsity, name)
-    # Files of one shape may differ by some bytes, and latency is measured.
-    if budget.is_met(one.profile):
-      return one
-  most = fitter.profile_of(dict.fromkeys(fitter.names, _MOST))
-  raise BudgetError(_shortfall(budget, most), most)
+    yield fitter.finished(ways.polish(small), sparsity, name)
 
 
 def _cuts(
@@ -135,7 +159,7 @@ class _Fitter:
     samples: Sequence[Array],
     source: InputSource,
   ):
-    self._network, self._budget, self._quick = network, budget, quick
+    self.network, self._budget, self._quick = network, budget, quick
     self._samples, self._source = samples, source
     self._peaks = activation_peaks(network.graph, network.groups)
     self.names = list(self._peaks)
@@ -158,7 +182,7 @@ class _Fitter:
       for name, size in self._sizes.items()
     )
     if key not in self._known:
-      model = self._quick(sparsity) if any(key) else self._network.model
+      model = self._quick(sparsity) if any(key) else self.network.model
       data = convert_unchecked(
         model,
         self._budget.quantization,
@@ -185,6 +209,22 @@ class _Fitter:
       self._bar.add(1, [('limits', share)])
       self._files += 1
     return profile
+
+  def tightened(self, one: Fitted) -> Budget:
+    """A budget, from here on, with room for what a model took above its cut.
+
+    Files of one shape differ: biases that were zero take bytes once they are
+    fitted, and latency is measured.
+    """
+    before = self._budget.taken(self.profile_of(one.sparsity))
+    after = self._budget.taken(one.profile)
+    room = {
+      # Never none at all, which is no budget.
+      name: limit * max(_LEAST, 1 - max(0.0, after[name] - before[name]))
+      for name, limit in self._budget.limits.items()
+    }
+    self._budget = dataclasses.replace(self._budget, **room)
+    return self._budget
 
   def end_search(self) -> None:
     """Shows no more of what is measured, and ends the line."""
@@ -251,7 +291,7 @@ class _Fitter:
       representative_data=self._representative,
     )
     profile = self.measured(data)
-    verdict = judge(self._network, model, self._samples)
+    verdict = judge(self.network, model, self._samples)
     return Fitted(model, data, profile, sparsity, spread, verdict)
 
 
