@@ -45,7 +45,7 @@ def test_of_a_group_is_that_in_front_of_its_activation(between):
   model = testing.fill(keras.Model(inputs, L.Dense(2)(L.Flatten()(x))))
   graph, bounds, groups = units_of(model)
   found = lib.group_instability(graph, bounds, groups[0])
-  (relu,) = [n for n in graph.nodes if lib.kinks_of(n.op)]
+  (relu,) = [n for n in graph.nodes if n.op.kinks]
   own = bounds[relu.inputs[0]]
   each = lib.instability(
     Interval(

@@ -29,7 +29,6 @@ from tfmot_paoding.numerics.intervals import Interval
 from tfmot_paoding.ops import (
   Elementwise,
   LearnedSlope,
-  Opaque,
   Params,
   Softmax,
 )
@@ -113,7 +112,7 @@ def _in_range(pair: Pair, boxes: list[Interval]) -> list[Array]:
   graph = pair.graph
   change = ChangeBound(graph, pair.before, boxes)(pair.after, pair.merges())
   if any(interval is None for interval in change):
-    reasons = [n.op.reason for n in graph.nodes if isinstance(n.op, Opaque)]
+    reasons = [n.op.reason for n in graph.nodes if not n.op.known]
     raise NoBoundError(f'No sound bound: {"; ".join(reasons)}.')
   return [
     np.array(np.broadcast_to(interval.magnitude, graph.shapes[value]))

@@ -13,18 +13,8 @@ import numpy as np
 from tfmot_paoding.network.graph import Graph, Node
 from tfmot_paoding.network.groups import Group
 from tfmot_paoding.numerics.intervals import Interval, over_positions
-from tfmot_paoding.ops import Elementwise, LearnedSlope, Op
 
 Array = np.ndarray
-
-
-def kinks_of(op: Op) -> tuple[float, ...]:
-  """Where the slope of an activation jumps; none for one that is smooth."""
-  if isinstance(op, LearnedSlope):
-    return (0.0,)
-  if isinstance(op, Elementwise):
-    return tuple(point for point, _, _ in op.activation.kinks)
-  return ()
 
 
 def instability(x: Interval, kink: float = 0.0) -> Array:
@@ -69,7 +59,7 @@ def group_instability(
       if x is None:
         continue
       x = over_positions(x)
-      for kink in kinks_of(node.op):
+      for kink in node.op.kinks:
         share = np.broadcast_to(instability(x, kink), source.shape)
         units = member.units[source]
         np.maximum.at(found, units[units >= 0], share[units >= 0])
@@ -81,7 +71,7 @@ def _activations(
 ) -> Iterator[tuple[Node, Array]]:
   """Activations that a value's channels go into, and each one's channel."""
   for node in graph.readers()[value]:
-    if kinks_of(node.op):
+    if node.op.kinks:
       yield node, source
     elif node.op.channelwise and not node.op.joins:
       target = node.outputs[0]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from tfmot_paoding.bounds.steps import Step, step_of
 from tfmot_paoding.network.graph import Graph, Node
-from tfmot_paoding.ops import Op, Opaque, Params, Shape
+from tfmot_paoding.ops import Op, Params, Shape
 
 
 class NoRelaxationError(ValueError):
@@ -137,7 +137,7 @@ def in_front(
 
 def _check(node: Node) -> None:
   op, name = node.op, '/'.join(node.path)
-  reason = op.reason if isinstance(op, Opaque) else op.obstacle
+  reason = op.obstacle if op.known else op.reason
   if reason is not None:
-    named = reason if isinstance(op, Opaque) else f'{name!r} {reason}'
+    named = f'{name!r} {reason}' if op.known else reason
     raise NoRelaxationError(f'No sound relaxation: {named}.')

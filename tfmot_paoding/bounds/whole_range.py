@@ -19,7 +19,6 @@ from tfmot_paoding.ops import (
   Concatenate,
   Gain,
   Op,
-  Opaque,
   Params,
   Product,
   Reshape,
@@ -261,7 +260,7 @@ class _JointDifference:
   def __call__(self, value: int, left: Array, right: Array) -> Interval | None:
     """Bounds of shape (pairs,), or None where nothing joint is known."""
     node = self._writers.get(value)
-    if node is None or isinstance(node.op, Opaque):
+    if node is None or not node.op.known:
       return None
     op = node.op
     if op.makes_units:
@@ -351,7 +350,7 @@ def take(x: Interval, index: Array) -> Interval:
 
 def _is_closed(op: Op, sources: Sequence[Interval | Array | None]) -> bool:
   """Whether nothing can be said of what an operation makes."""
-  return isinstance(op, Opaque) or any(source is None for source in sources)
+  return not op.known or any(source is None for source in sources)
 
 
 def _sum_gains(a: Gain | None, b: Gain) -> Gain:

@@ -29,8 +29,7 @@ from tfmot_paoding.inputs.layer_functions import (
   statistics_of,
 )
 from tfmot_paoding.network.graph import Graph, Node
-from tfmot_paoding.ops import Concatenate, Lookup, Positions, Shape
-from tfmot_paoding.ops.shapes import Rearrangement
+from tfmot_paoding.ops import Shape
 from tfmot_paoding.ops.windows import Crop, Pad, Repeat
 
 Array = np.ndarray
@@ -129,7 +128,7 @@ class _Walk:
     layer = self._graph.layers[node.path]
     shape = self._graph.shapes[value]
     name = f'{type(layer).__name__} {"/".join(node.path)!r}'
-    if isinstance(node.op, Lookup):
+    if node.op.looks_up:
       rows = int(self._graph.weight(node.op.table).shape[0])
       return _limited(rows, f'{name} ({rows} rows)', shape)
     if isinstance(layer, _layers.CategoryEncoding):
@@ -146,7 +145,7 @@ class _Walk:
     line = line_of(layer, name, shape)
     if line is not None:
       return self._of_line(node, line)
-    if isinstance(layer, _MIXING) or isinstance(node.op, Positions):
+    if isinstance(layer, _MIXING) or node.op.moves_positions:
       move = getattr(node.op, 'move', None)
       if not isinstance(move, (Crop, Pad, Repeat)):
         return self._mixed(node, value)
@@ -220,7 +219,7 @@ class _Walk:
       own = source == value
       numbers = numbers if own else np.zeros_like(numbers)
       sources.append(tf.constant(numbers.reshape((1, *shape))))
-    if isinstance(op, (Rearrangement, Concatenate, Positions)):
+    if op.rearranges or op.moves_positions:
       moved = op.transform({}, *sources)
     else:
       moved = moved_by(graph.layers[node.path], sources)

@@ -15,7 +15,6 @@ import numpy as np
 from tfmot_paoding.compat import keras
 from tfmot_paoding.network.graph import Graph, Node
 from tfmot_paoding.numerics.intervals import Interval
-from tfmot_paoding.ops import Lookup, Opaque, Scale
 
 Array = np.ndarray
 
@@ -50,7 +49,7 @@ def _first_norms(graph: Graph) -> Iterator[list[Node]]:
   """What leads to each normalization that has no other in front of it."""
   writer = graph.writer()
   for node in graph.nodes:
-    if not isinstance(node.op, Scale):
+    if not node.op.normalizes:
       continue
     behind, waiting = {}, list(node.inputs)
     while waiting:
@@ -60,7 +59,7 @@ def _first_norms(graph: Graph) -> Iterator[list[Node]]:
         waiting += made.inputs
     ops = [other.op for other in behind.values()]
     weighted = sum(bool(op.weights()) for op in ops)
-    strange = any(isinstance(op, (Scale, Opaque, Lookup)) for op in ops)
+    strange = any(op.normalizes or op.looks_up or not op.known for op in ops)
     if ops and not strange and weighted <= _MOST_LAYERS:
       yield [n for n in graph.nodes if id(n) in behind] + [node]
 

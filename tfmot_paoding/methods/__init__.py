@@ -56,7 +56,12 @@ method = paoding.Method(
 small = paoding.prune(model, 0.5, method=method)
 ```
 
-Your own criterion is one hook:
+Your own criterion is one hook. What it may look at is a `GroupView`, which
+cannot be written to: `incoming` and `outgoing` weights, `pair_distances`,
+`difference` and `output_gain` (bounds over the input range, where there are
+any: `has_bounds`), `masses`, `silent`, and `fits` on samples for a class that
+says `needs_samples`. A compensation is given a `GroupEdit`: it changes the
+group by `absorb`, `fold`, `eliminate` or `refit`, and reads `edit.view`.
 
 ```python
 import dataclasses

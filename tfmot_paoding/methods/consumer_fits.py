@@ -25,8 +25,6 @@ from tfmot_paoding.network.layer_runner import Simulation
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.network.outputs import heads_of, is_one_scale
 from tfmot_paoding.ops import (
-  Conv,
-  ConvTranspose,
   Params,
   Product,
   Scale,
@@ -240,7 +238,7 @@ class Fitting:
     now, found = self._simulation.statistics(params), {}
     for node in graph.nodes:
       op = node.op
-      if not isinstance(op, Scale) or op.mean not in now:
+      if op.statistics is None or op.mean not in now:
         continue
       (mean, variance), (old_mean, old_variance) = (
         now[op.mean],
@@ -364,7 +362,7 @@ def rows_seen(
   reads = [np.split(values[c.inputs[0]], blocks, -1) for c in member.calls]
   for k, matrix in enumerate(np.split(op.matrix(params), blocks, 1)):
     parts = [blocks_read[k] for blocks_read in reads]
-    too_many = isinstance(op, Conv) and len(matrix) > MOST_ROWS
+    too_many = op.taps > 1 and len(matrix) > MOST_ROWS
     if too_many or shares_taps(op, layer):
       matrix = _by_channel(matrix, len(matrix) // parts[0].shape[-1])
       rows = [channel_samples(part) for part in parts]
@@ -408,7 +406,7 @@ def _is_centred(graph: Graph, member: Member) -> bool:
   """
   op = member.node.op
   takes = op.bias is not None or _scale_behind(graph, member) is not None
-  return takes and not isinstance(op, ConvTranspose)
+  return takes and not op.taps_vary
 
 
 def _by_channel(matrix: Array, taps: int) -> Array:
@@ -440,4 +438,4 @@ def _scale_behind(graph: Graph, member: Member) -> Scale | None:
   scales = {node.op for nodes in readers for node in nodes}
   alone = all(len(nodes) == 1 for nodes in readers) and len(scales) == 1
   (scale, *_) = (*scales, None)
-  return scale if alone and isinstance(scale, Scale) else None
+  return scale if alone and scale.normalizes else None

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_paoding.layers import inner_layer
-from tfmot_paoding.ops import Conv, ConvTranspose, Product
+from tfmot_paoding.ops import Product
 
 Array = np.ndarray
 
@@ -58,7 +58,7 @@ def row_samples(op: Product, layer: object, x: Array, seed: int) -> Array:
     x: The consumer's input, with a batch axis.
     seed: Of the choice of positions where there are too many.
   """
-  if isinstance(op, Conv) and len(op.padded) > 1:
+  if op.taps > 1:
     layer = inner_layer(layer)
     # Steps of TimeDistributed are samples as well.
     x = _patches(layer, x.reshape(-1, *x.shape[-len(layer.kernel_size) - 1 :]))
@@ -80,10 +80,10 @@ def shares_taps(op: Product, layer: object) -> bool:
   For kernels with too many rows; where each position sees some of the taps
   alone; and where patches cannot be had.
   """
-  if not isinstance(op, Conv):
-    return False
-  if isinstance(op, ConvTranspose):
+  if op.taps_vary:
     return True
+  if op.taps == 1:
+    return False
   layer = inner_layer(layer)
   is_volume = len(layer.kernel_size) == 3
   return is_volume and max(layer.dilation_rate) > 1

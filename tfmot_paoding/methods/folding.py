@@ -19,7 +19,7 @@ import numpy as np
 from tfmot_paoding.methods.unit_weights import rows_at_scales
 from tfmot_paoding.network.graph import Graph
 from tfmot_paoding.network.groups import Group, Member, along
-from tfmot_paoding.ops import Depthwise, Params, Product, Scale, WeightRef
+from tfmot_paoding.ops import Params, WeightRef
 
 Array = np.ndarray
 
@@ -87,13 +87,13 @@ def _alike(
   makers = {
     tuple(call.outputs[0] for call in member.calls): member
     for member in (*group.producers, *group.carriers)
-    if isinstance(member.node.op, (Product, Depthwise))
+    if member.node.op.multiplies is not None
   }
   readers, found = graph.readers(), {}
   for scale in group.carriers:
     op, seen = scale.node.op, tuple(call.inputs[0] for call in scale.calls)
     alone = seen in makers and all(len(readers[value]) == 1 for value in seen)
-    if not (alone and isinstance(op, Scale) and op.variance is not None):
+    if not (alone and op.statistics is not None):
       continue
     variance, places = params[op.variance] + op.epsilon, scale.places
     goal = np.array(variance)

@@ -12,7 +12,7 @@ import numpy as np
 
 from tfmot_paoding.network.graph import Graph, Node
 from tfmot_paoding.network.groups import Group, Member
-from tfmot_paoding.ops import Params, Scale, WeightRef
+from tfmot_paoding.ops import Params, WeightRef
 
 Array = np.ndarray
 
@@ -79,16 +79,17 @@ def rows_at_scales(
   """
   readers = graph.readers()
   found = {
-    member.node.op.variance: np.zeros((1, len(member.units)))
+    member.node.op.statistics[1]: np.zeros((1, len(member.units)))
     for member in group.carriers
-    if isinstance(member.node.op, Scale) and member.node.op.variance is not None
+    if member.node.op.statistics is not None
   }
   for member in group.producers:
     rows = member.node.op.matrix(params)
     bias = np.zeros(rows.shape[1])
     for node in _chain(member.node, readers):
-      if isinstance(node.op, Scale) and node.op.variance in found:
-        found[node.op.variance] = rows
+      _, variance = node.op.statistics or (None, None)
+      if variance in found:
+        found[variance] = rows
       rows, bias = node.op.unfold(params, rows, bias)
   return found
 

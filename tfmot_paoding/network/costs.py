@@ -13,11 +13,7 @@ from tfmot_paoding.layers.base import Path
 from tfmot_paoding.network.graph import Graph, Node
 from tfmot_paoding.network.groups import Group
 from tfmot_paoding.ops import (
-  ConvTranspose,
-  Depthwise,
-  Opaque,
   Params,
-  Product,
   Shape,
   WeightRef,
 )
@@ -52,9 +48,9 @@ def unit_costs(
   """
   left = _share_left(groups, params, alive)
   uses = {
-    _kernel(node): _uses(graph, node)
+    node.op.multiplies: _uses(graph, node)
     for node in graph.nodes
-    if _kernel(node) is not None
+    if node.op.multiplies is not None
   }
   found = {}
   for group in groups:
@@ -86,18 +82,11 @@ def _share_left(
   return found
 
 
-def _kernel(node: Node) -> WeightRef | None:
-  """The weight that a node multiplies by at every position."""
-  if isinstance(node.op, (Product, Depthwise)):
-    return node.op.kernel
-  return None
-
-
 def _node_macs(graph: Graph, node: Node) -> int:
-  kernel = _kernel(node)
+  kernel = node.op.multiplies
   if kernel is not None:
     return _uses(graph, node) * math.prod(graph.weight(kernel).shape)
-  return _recurrent_macs(graph, node) if isinstance(node.op, Opaque) else 0
+  return 0 if node.op.known else _recurrent_macs(graph, node)
 
 
 def _recurrent_macs(graph: Graph, node: Node) -> int:
@@ -128,8 +117,7 @@ def _cells(layer: keras.layers.Layer) -> list[Any]:
 
 def _uses(graph: Graph, node: Node) -> int:
   """At how many positions a node applies its kernel."""
-  transposed = isinstance(node.op, ConvTranspose)
-  value = node.inputs[0] if transposed else node.outputs[0]
+  value = node.inputs[0] if node.op.from_input else node.outputs[0]
   return math.prod(_positions(graph.shapes[value]))
 
 

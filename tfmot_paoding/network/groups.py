@@ -21,7 +21,7 @@ import numpy as np
 from tfmot_paoding.layers.base import Path, resizes
 from tfmot_paoding.network.graph import Graph, Node
 from tfmot_paoding.network.unit_numbers import Numbering
-from tfmot_paoding.ops import Opaque, Product, WeightRef, core, last_axis
+from tfmot_paoding.ops import Opaque, WeightRef, core, last_axis
 from tfmot_paoding.ops.joins import tie_all
 from tfmot_paoding.ops.numbering import channel_row
 
@@ -310,7 +310,7 @@ def _parts(graph: Graph, values: list[Array]) -> list[_Part]:
   for node, *others in _by_weights(graph):
     incoming = last_axis(values[node.inputs[0]])
     outgoing = last_axis(values[node.outputs[0]])
-    if isinstance(node.op, Product) and incoming is not None:
+    if node.op.consumes_units and incoming is not None:
       found.append(_Part(node, 'consumers', incoming, None, tuple(others)))
     if node.op.makes_units and outgoing is not None:
       found.append(_Part(node, 'producers', outgoing, None, tuple(others)))
@@ -323,7 +323,7 @@ def _by_weights(graph: Graph) -> list[list[Node]]:
   """The operations with weights, with those of further calls behind each."""
   found: dict[tuple[WeightRef, ...], list[Node]] = {}
   for node in graph.nodes:
-    if node.op.weights() and not isinstance(node.op, Opaque):
+    if node.op.weights() and node.op.known:
       found.setdefault(tuple(node.op.weights()), []).append(node)
   return list(found.values())
 
@@ -389,7 +389,7 @@ def _left_alone(
   used = {m.node.path for group in groups for m in group.producers}
   found: dict[Path, str] = {}
   for node in graph.nodes:
-    if isinstance(node.op, Opaque) and graph.layers[node.path].weights:
+    if not node.op.known and graph.layers[node.path].weights:
       found.setdefault(node.path, node.op.reason)
     if not node.op.makes_units or node.path in used:
       continue

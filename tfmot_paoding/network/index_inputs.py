@@ -9,8 +9,6 @@ from __future__ import annotations
 import dataclasses
 
 from tfmot_paoding.network.graph import Graph
-from tfmot_paoding.ops import Concatenate, Lookup
-from tfmot_paoding.ops.shapes import Rearrangement
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +35,9 @@ def uses_of_inputs(graph: Graph) -> list[Use]:
   def use(value: int) -> Use:
     found = [
       Use(True, False)
-      if isinstance(node.op, Lookup)
+      if node.op.looks_up
       else use(node.outputs[0])
-      if isinstance(node.op, (Rearrangement, Concatenate))
+      if node.op.rearranges
       else Use(False, True)
       for node in readers[value]
     ]

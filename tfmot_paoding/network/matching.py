@@ -139,7 +139,7 @@ def _kept_units(
     columns = last_axis(grouping.units[node.outputs[0]])
     incoming = last_axis(grouping.units[node.inputs[0]])
     old = _signature(before, op)
-    if incoming is not None and isinstance(op, Product):
+    if incoming is not None and op.consumes_units:
       old = old[_kept_rows(op, flags[incoming], len(old))]
     new = _signature(after, op)
     if len(old) != len(new):

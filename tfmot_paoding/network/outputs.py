@@ -9,8 +9,7 @@ import tensorflow as tf
 
 from tfmot_paoding.compat import keras
 from tfmot_paoding.network.graph import Graph
-from tfmot_paoding.numerics.activations import by_name
-from tfmot_paoding.ops import Elementwise, Op, Product, Shape, Softmax
+from tfmot_paoding.ops import Op, Shape
 
 Array = np.ndarray
 
@@ -220,12 +219,13 @@ def _kind(
 ) -> str:
   if task == 'regression':
     return 'values'
-  if isinstance(op, Softmax):
+  answers = 'values' if op is None else op.answers
+  if answers == 'softmax':
     return 'softmax'
-  if isinstance(op, Elementwise) and op.activation == by_name('sigmoid'):
+  if answers == 'sigmoid':
     return 'sigmoid' if shape not in input_shapes or task else 'values'
   is_scores = (
-    isinstance(op, Product)
+    answers == 'logits'
     and len(shape) == 1
     and shape[0] > 1
     and shape not in input_shapes

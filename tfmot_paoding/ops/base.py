@@ -119,6 +119,12 @@ class UnitBook(Protocol):
 class Op:
   """One operation; subclasses are frozen dataclasses.
 
+  What a class says of itself below is all that the rest of the package asks
+  before it treats an operation in some way: a new kind is taught here and
+  nowhere else. One that says nothing is left alone. (What has a rule of its
+  own for some kinds keeps a table of them: relaxations in `bounds`, exact
+  encodings in `robustness.verification`, surrogates in `training.live`.)
+
   Attributes:
     channelwise: Whether an output unit is a function of one input unit alone.
     joins: Whether it takes several inputs; then every method takes tuples.
@@ -126,6 +132,23 @@ class Op:
     linear: Whether it is an affine function of its inputs, position by
       position known: then it has `transform`, else `relax`.
     rearranges: Whether each entry of its output is an entry of its input.
+    known: Whether anything is; if not, its `reason` says why.
+    consumes_units: Whether it multiplies its input's channels by the rows of a
+      `matrix`, so that other channels' rows can take over from them: then it
+      has all that `Product` has, and is fitted by least squares.
+    taps: How many rows of the matrix each input channel has.
+    taps_vary: Whether a position sees some of the taps alone.
+    multiplies: The weight it multiplies by at every position, None for none:
+      multiply-accumulates are counted by it, and dividing it, and the
+      operation's other weights, by a channel's scale divides the output.
+    from_input: Whether those positions are its input's, not its output's.
+    normalizes: Whether it is batch normalization, or its scale alone.
+    statistics: The mean and variance it normalizes by, None for none.
+    kinks: Where its slope jumps, of an elementwise one.
+    looks_up: Whether its inputs are indices into a table.
+    moves_positions: Whether it takes, averages or repeats positions.
+    answers: What outputs mean that it makes: 'softmax', 'sigmoid', 'logits'
+      (of a classifier, if their shape is that of one) or 'values'.
   """
 
   linear = False
@@ -133,6 +156,18 @@ class Op:
   channelwise = False
   joins = False
   makes_units = False
+  known = True
+  consumes_units = False
+  taps = 1
+  taps_vary = False
+  multiplies: WeightRef | None = None
+  from_input = False
+  normalizes = False
+  statistics: tuple[WeightRef, WeightRef] | None = None
+  kinks: tuple[float, ...] = ()
+  looks_up = False
+  moves_positions = False
+  answers = 'values'
 
   def weights(self) -> dict[WeightRef, WeightAxes]:
     """The weights it reads."""
@@ -350,6 +385,8 @@ class Opaque(Op):
   """
 
   reason: str
+
+  known = False
 
   def function(self) -> Any:
     """Any two are taken for the same: nothing is claimed of either."""

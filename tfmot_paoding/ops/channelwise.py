@@ -125,6 +125,15 @@ class Scale(Linear):
   beta: WeightRef | None = None
   epsilon: float = 1e-3
 
+  normalizes = True
+
+  @property
+  def statistics(self) -> tuple[WeightRef, WeightRef] | None:
+    """The mean and the variance, where there are both."""
+    if self.mean is None or self.variance is None:
+      return None
+    return self.mean, self.variance
+
   def weights(self) -> dict[WeightRef, WeightAxes]:
     """All of shape (units,); a removed unit's statistics stay as they are."""
     axes = {}

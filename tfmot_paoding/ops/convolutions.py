@@ -49,6 +49,11 @@ class Conv(Windowed, Product):
     default=None, compare=False
   )
 
+  @property
+  def taps(self) -> int:
+    """Those of the window."""
+    return len(self.padded)
+
   def product(self, x: tf.Tensor, kernel: Array) -> tf.Tensor:
     """The convolution alone."""
     return convolve(x, kernel, self.seen, self.blocks)
@@ -214,6 +219,9 @@ class ConvTranspose(Conv):
   Each position sees some of the taps, so every tap counts as padded and all
   of them are summed: sound, and looser by the stride.
   """
+
+  taps_vary = True
+  from_input = True
 
   def kernel_axes(self) -> WeightAxes:
     """(*window, units, channels in)."""

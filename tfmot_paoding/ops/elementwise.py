@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_paoding.numerics import intervals, tangents
-from tfmot_paoding.numerics.activations import Activation
+from tfmot_paoding.numerics.activations import Activation, by_name
 from tfmot_paoding.numerics.intervals import Interval
 from tfmot_paoding.numerics.tangents import Lines
 from tfmot_paoding.ops.base import (
@@ -30,6 +30,16 @@ class Elementwise(Channelwise):
   """A scalar activation."""
 
   activation: Activation
+
+  @property
+  def kinks(self) -> tuple[float, ...]:
+    """The activation's."""
+    return tuple(point for point, _, _ in self.activation.kinks)
+
+  @property
+  def answers(self) -> str:
+    """Probabilities, if it is the logistic function."""
+    return 'sigmoid' if self.activation == by_name('sigmoid') else 'values'
 
   def function(self) -> Any:
     """By what it gives: two layers hold two callables for one function."""
@@ -104,6 +114,8 @@ class LearnedSlope(Channelwise):
 
   alpha: WeightRef
   shared: bool = False
+
+  kinks = (0.0,)
 
   def weights(self) -> dict[WeightRef, WeightAxes]:
     """Alpha, its last axis by unit."""

@@ -20,6 +20,11 @@ class WithKernel:
 
   kernel: WeightRef
 
+  @property
+  def multiplies(self) -> WeightRef:
+    """The kernel."""
+    return self.kernel
+
   def product(self, x: tf.Tensor, kernel: Array) -> tf.Tensor:
     """The product alone, of a tensor (batch, *shape)."""
     raise NotImplementedError

@@ -48,6 +48,8 @@ class Positions(Channelwise):
   move: Move | None = dataclasses.field(default=None, compare=False)
   unknown: str = dataclasses.field(default=UNKNOWN_POSITIONS, compare=False)
 
+  moves_positions = True
+
   def infer_shape(
     self, in_shapes: tuple[Shape, ...], size: Callable[[WeightRef], Shape]
   ) -> Shape | None:

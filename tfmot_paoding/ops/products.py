@@ -36,6 +36,8 @@ class Product(WithKernel, Op):
 
   makes_units = True
   linear = True
+  consumes_units = True
+  answers = 'logits'
 
   def weights(self) -> dict[WeightRef, WeightAxes]:
     """The kernel and the bias (units,)."""
@@ -229,6 +231,7 @@ class Lookup(Op):
   table: WeightRef
 
   makes_units = True
+  looks_up = True
 
   def weights(self) -> dict[WeightRef, WeightAxes]:
     """The table."""

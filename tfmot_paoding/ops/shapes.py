@@ -27,6 +27,8 @@ from tfmot_paoding.ops.base import (
 class Softmax(Op):
   """Softmax over the last axis."""
 
+  answers = 'softmax'
+
   def infer_shape(
     self, in_shapes: tuple[Shape, ...], size: Callable[[WeightRef], Shape]
   ) -> Shape:

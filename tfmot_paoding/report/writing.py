@@ -24,7 +24,6 @@ from tfmot_paoding.network.agreement import Verdict, all_outputs, judge
 from tfmot_paoding.network.graph import Graph, build_graph
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.network.outputs import heads_of
-from tfmot_paoding.ops import Product
 from tfmot_paoding.pruning.few_answers import judged
 from tfmot_paoding.report.data import (
   CurvePoint,
@@ -257,7 +256,7 @@ def _widths(before: Graph, after: Graph) -> list[LayerWidth]:
     )
   found: dict[str, LayerWidth] = {}
   for one, two in zip(before.nodes, after.nodes, strict=True):
-    if isinstance(one.op, Product) or one.op.makes_units:
+    if one.op.makes_units:
       name = '/'.join(one.path)
       sizes = [
         graph.shapes[node.outputs[0]][-1]

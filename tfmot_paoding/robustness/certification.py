@@ -248,7 +248,7 @@ def _behind(
   if final is None:
     return bounds
   found = final.bounds({}, bounds)
-  if isinstance(final, Elementwise) or bounds.low.ndim != 2:
+  if final.answers != 'softmax' or bounds.low.ndim != 2:
     return found
   return intervals.intersect(found, _softmax(walk, value, bounds.low.shape[1]))
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from tfmot_paoding.bounds import build_program, walks
 from tfmot_paoding.bounds.balls import balls
-from tfmot_paoding.bounds.instability import kinks_of
 from tfmot_paoding.bounds.walks import check_method
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.ranges import RangeLike, input_boxes, resolve_range
@@ -95,14 +94,12 @@ def neuron_stability(
   program = build_program(graph, read_params(graph))
   needed = {step.output for step in program.steps}
   nodes = [
-    node
-    for node in graph.nodes
-    if kinks_of(node.op) and node.outputs[0] in needed
+    node for node in graph.nodes if node.op.kinks and node.outputs[0] in needed
   ]
   counts = np.zeros((len(nodes), 3))
   for _, walk in walks(program, boxes, method, None, batch_size, verbose):
     for count, node in zip(counts, nodes, strict=True):
-      count += _count(walk.bounds(node.inputs[0]), kinks_of(node.op))
+      count += _count(walk.bounds(node.inputs[0]), node.op.kinks)
   counts /= len(boxes[0].low)
   return [
     LayerStability(

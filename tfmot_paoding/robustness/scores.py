@@ -13,7 +13,7 @@ from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.network.cloning import clone_with, copy_weights, fresh_layer
 from tfmot_paoding.network.graph import Graph, build_graph, unwrapped
 from tfmot_paoding.network.outputs import heads_of
-from tfmot_paoding.ops import Elementwise, Op, Shape, Softmax
+from tfmot_paoding.ops import Op, Shape
 
 Array = np.ndarray
 
@@ -98,7 +98,7 @@ def scores_of(model: Any) -> Scores:
   value = graph.outputs[0]
   node = graph.writer().get(value)
   final = node.op if node is not None and _squashes(node.op) else None
-  if isinstance(final, Elementwise) and head.shape != (1,):
+  if final is not None and final.answers == 'sigmoid' and head.shape != (1,):
     raise ValueError(
       f'The model {model.name!r} ends in {head.shape[0]} sigmoids: it gives '
       'several answers at once, not one of several classes.'
@@ -161,6 +161,4 @@ def check_scores(scores: tf.Tensor) -> None:
 
 
 def _squashes(op: Op) -> bool:
-  if isinstance(op, Softmax):
-    return True
-  return isinstance(op, Elementwise) and op.activation.name == 'sigmoid'
+  return op.answers in ('softmax', 'sigmoid')

@@ -29,7 +29,6 @@ from tfmot_paoding.ops import (
   MatMul,
   Multiply,
   Op,
-  Scale,
   WeightRef,
 )
 
@@ -121,12 +120,10 @@ class LiveBounds:
     writers = {piece.output: piece.op for piece in self._pieces}
     found = []
     for piece in self._pieces:
-      if isinstance(piece.op, LearnedSlope) or (
-        isinstance(piece.op, Elementwise) and piece.op.activation.kinks
-      ):
+      if piece.op.kinks:
         (source,) = piece.inputs
         norm = writers.get(source)
-        gamma = norm.gamma if isinstance(norm, Scale) else None
+        gamma = norm.gamma if norm is not None and norm.normalizes else None
         found.append((source, piece.output, gamma))
     return found
 
