@@ -84,16 +84,16 @@ def run(given: flags.FlagValues) -> None:
   print(f'tflite bytes: {len(before)} -> {len(fitted.data)}')
   print(f'answers: {verdict}')
   answers.check_min_agreement(verdict, given)
-  result_files.write_results(
+  results = result_files.Results(
     model,
     fitted.model,
     (before, fitted.data),
     settled,
     verdict,
     answers.samples_of(model, settled, given),
-    given,
     limits=budget.limits,
   )
+  result_files.write_results(results, given)
 
 
 def _print_shares(budget: Budget, profile: TFLiteProfile) -> None:

@@ -63,16 +63,11 @@ def run(given: flags.FlagValues) -> None:
     print(told)
   answers.check_min_agreement(verdict, given)
   points = curve(model, settled, given, samples)
-  result_files.write_results(
-    model,
-    small,
-    (before, after),
-    settled,
-    verdict,
-    samples,
-    given,
-    points,
+  files = (before, after)
+  results = result_files.Results(
+    model, small, files, settled, verdict, samples, points
   )
+  result_files.write_results(results, given)
 
 
 def pruned(

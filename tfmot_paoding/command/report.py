@@ -36,9 +36,8 @@ def run(given: flags.FlagValues) -> None:
   answers.check_min_agreement(verdict, given)
   files = tuple(converted(form, settled, given) for form in (model, small))
   print(f'tflite bytes: {len(files[0])} -> {len(files[1])}')
-  result_files.write_page(
-    given.output, model, small, files, settled, verdict, samples, given
-  )
+  results = result_files.Results(model, small, files, settled, verdict, samples)
+  result_files.write_page(given.output, results, given)
 
 
 def _check_pair(original: keras.Model, pruned: keras.Model) -> None:

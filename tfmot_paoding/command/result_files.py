@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 
@@ -55,50 +56,45 @@ def check_device(data: bytes, given: flags.FlagValues) -> None:
     check_micro(data)
 
 
-def write_results(
-  model: keras.Model,
-  small: keras.Model,
-  files: tuple[bytes, bytes],
-  settled: InputRange,
-  verdict: Verdict,
-  samples: Sequence,
-  given: flags.FlagValues,
-  curve: Sequence[CurvePoint] = (),
-  limits: Mapping[str, float] | None = None,
-) -> None:
-  """Writes all that the flags ask for, and says so.
+@dataclasses.dataclass(frozen=True)
+class Results:
+  """What a run made, and how it compares.
 
-  Args:
+  Attributes:
     model: The original.
     small: The compact model.
     files: The .tflite of each.
     settled: The range of the inputs.
     verdict: How answers compare.
     samples: On these inputs, one array an input.
-    given: The flags.
     curve: Points of the report's curve.
     limits: Of the budget, if there is one.
+  """
+
+  model: keras.Model
+  small: keras.Model
+  files: tuple[bytes, bytes]
+  settled: InputRange
+  verdict: Verdict
+  samples: Sequence
+  curve: Sequence[CurvePoint] = ()
+  limits: Mapping[str, float] | None = None
+
+
+def write_results(results: Results, given: flags.FlagValues) -> None:
+  """Writes all that the flags ask for, and says so.
 
   Raises:
     OSError: a file cannot be written.
   """
-  write_models(files[1], small, given)
+  write_models(results.files[1], results.small, given)
   if given.c_array:
-    source, header = write_c_array(files[1], given.c_array, model=small)
+    source, header = write_c_array(
+      results.files[1], given.c_array, model=results.small
+    )
     print(f'wrote {source} and {header}')
   if given.report:
-    write_page(
-      given.report,
-      model,
-      small,
-      files,
-      settled,
-      verdict,
-      samples,
-      given,
-      curve,
-      limits,
-    )
+    write_page(given.report, results, given)
 
 
 def write_models(
@@ -122,31 +118,13 @@ def write_models(
     print(f'wrote {path}')
 
 
-def write_page(
-  path: str,
-  model: keras.Model,
-  small: keras.Model,
-  files: tuple[bytes, bytes],
-  settled: InputRange,
-  verdict: Verdict,
-  samples: Sequence,
-  given: flags.FlagValues,
-  curve: Sequence[CurvePoint] = (),
-  limits: Mapping[str, float] | None = None,
-) -> None:
+def write_page(path: str, results: Results, given: flags.FlagValues) -> None:
   """Writes a report, and says so.
 
   Args:
     path: Where to, without .html and .json.
-    model: The original.
-    small: The compact model.
-    files: The .tflite of each.
-    settled: The range of the inputs.
-    verdict: How answers compare.
-    samples: On these inputs, one array an input.
+    results: What it tells of.
     given: The flags.
-    curve: Points of the report's curve.
-    limits: Of the budget, if there is one.
 
   Raises:
     OSError: a file cannot be written.
@@ -157,18 +135,18 @@ def write_page(
       "pip install 'tfmot_paoding[micro]'"
     )
   report = make_report(
-    model,
-    small,
-    files,
-    input_range=settled,
+    results.model,
+    results.small,
+    results.files,
+    input_range=results.settled,
     test_data=read_arrays(given.test_data, 'x', 'y'),
-    data=samples,
+    data=results.samples,
     seed=given.seed,
     micro=has_micro(),
     title=os.path.basename(given.model.rstrip('/')),
-    curve=curve,
-    verdict=verdict,
-    limits=limits,
+    curve=results.curve,
+    verdict=results.verdict,
+    limits=results.limits,
   )
   page, data = write_report(report, path)
   print(f'wrote {page} and {data}')
