@@ -172,7 +172,7 @@ def test_compact_models_are_converted(kind):
   def run(**settings):
     data = paoding.convert_to_tflite(small, **settings)
     named = {small.input_names[0]: x}
-    return paoding.tflite.run_tflite(data, named, small.output_names)[0]
+    return paoding.tflite.run_tflite(data, named, outputs=small.output_names)[0]
 
   np.testing.assert_allclose(run(), expected, atol=1e-4)
   coarse = run(quantization='int8', representative_data=x)

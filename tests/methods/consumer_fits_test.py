@@ -59,6 +59,8 @@ def test_twins_behind_what_is_not_understood_go_without_a_trace(name):
   model = testing.with_twins(testing.fill(keras.Model(inputs, x)))
   with warnings.catch_warnings():
     warnings.simplefilter('error')
+    if name == 'training=True':  # its answers are drawn anew at each call
+      warnings.simplefilter('ignore', paoding.pruning.FewAnswersWarning)
     small = paoding.prune(
       model,
       0.5,
