@@ -8,6 +8,7 @@ import pytest
 import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding.methods.allocation import Allocation, allocate
+from tfmot_paoding.methods.network_view import NetworkView
 from tfmot_paoding.network.graph import build_graph, read_params
 from tfmot_paoding.network.groups import find_groups
 
@@ -26,12 +27,9 @@ def allocated(model, sparsity, fitted=True, **settings):
   found = allocate(
     Allocation('global', **settings),
     sparsity,
-    graph,
+    NetworkView(graph, params, boxes, fitting=fits if fitted else None),
     groups,
-    params,
     alive,
-    boxes,
-    fitting=fits if fitted else None,
   )
   return {name[-1]: count for name, count in found.items()}
 

@@ -11,12 +11,9 @@ from tests import testing
 from tfmot_paoding.compat import keras, strip_pruning
 from tfmot_paoding.inputs import user_data
 from tfmot_paoding.inputs.prior import Prior, prior_samples
+from tfmot_paoding.methods import consumer_rows
 from tfmot_paoding.methods import elimination as lib
-from tfmot_paoding.methods.consumer_fits import (
-  FitSettings,
-  _by_channel,
-  _by_row,
-)
+from tfmot_paoding.methods.consumer_fits import FitSettings
 from tfmot_paoding.network.graph import build_graph, read_params
 from tfmot_paoding.network.groups import find_groups
 from tfmot_paoding.network.layer_runner import Simulation
@@ -85,9 +82,9 @@ def test_units_gone_before_stay_gone():
 
 def test_channels_and_rows_are_each_others_reverse():
   matrix = np.arange(3 * 4 * 2.0).reshape(12, 2)
-  by_channel = _by_channel(matrix, 3)
+  by_channel = consumer_rows.by_channel(matrix, 3)
   assert by_channel[1].tolist() == [*matrix[1], *matrix[5], *matrix[9]]
-  np.testing.assert_array_equal(_by_row(by_channel, 3), matrix)
+  np.testing.assert_array_equal(consumer_rows.by_row(by_channel, 3), matrix)
 
 
 CONVOLUTIONS = {

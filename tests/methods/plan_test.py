@@ -14,7 +14,9 @@ from tfmot_paoding.methods import plan as lib
 from tfmot_paoding.methods.compensation import compensations
 from tfmot_paoding.methods.criteria import criteria
 from tfmot_paoding.methods.named import Method, get_method, method_names
+from tfmot_paoding.methods.network_view import NetworkView
 from tfmot_paoding.methods.selection import selections
+from tfmot_paoding.methods.unit_masks import alive_units, unit_masks
 from tfmot_paoding.network.graph import build_graph, read_params
 from tfmot_paoding.network.groups import find_groups
 
@@ -37,18 +39,16 @@ def planned(model, method, sparsity, seed=0, alive=None, params=None):
   graph, groups, weights, everyone = setting(model)
   targets = {g.name: lib.units_to_remove(g.size, sparsity) for g in groups}
   params, boxes = params or weights, testing.box(graph)
+  fitting = None
+  if get_method(method).needs_samples:
+    fitting = testing.fitting(model, graph, params, boxes)
   return lib.make_plan(
-    graph,
+    NetworkView(graph, params, boxes, fitting=fitting),
     groups,
-    params,
     everyone if alive is None else alive,
     targets,
     get_method(method),
-    boxes,
     np.random.default_rng(seed),
-    fitting=testing.fitting(model, graph, params, boxes)
-    if get_method(method).needs_samples
-    else None,
   )
 
 
@@ -154,16 +154,14 @@ def test_masks_are_ones_but_for_removed_units():
   _, groups, params, alive = setting(testing.mlp((5, 4, 3, 2)))
   alive[groups[0].name][1] = False
   alive[groups[1].name][2] = False
-  masks = lib.unit_masks(groups, alive, params)
+  masks = unit_masks(groups, alive, params)
   kernel = masks[groups[1].producers[0].node.op.kernel]
   wanted = np.ones((4, 3))
   wanted[1] = 0
   wanted[:, 2] = 0
   np.testing.assert_array_equal(kernel, wanted)
   for group in groups:
-    np.testing.assert_array_equal(
-      lib.alive_units(group, masks), alive[group.name]
-    )
+    np.testing.assert_array_equal(alive_units(group, masks), alive[group.name])
 
 
 def test_a_later_plan_goes_on_from_an_earlier_one():

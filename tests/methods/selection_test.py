@@ -17,6 +17,7 @@ from tfmot_paoding.methods.criteria import (
   criteria,
 )
 from tfmot_paoding.methods.named import Method
+from tfmot_paoding.methods.network_view import NetworkView
 from tfmot_paoding.methods.plan import make_plan
 from tfmot_paoding.methods.selection import (
   Annealing,
@@ -281,13 +282,11 @@ def test_who_stays_is_known_from_the_first_removal_on():
   graph = build_graph(model)
   groups, params = find_groups(graph).groups[:1], read_params(graph)
   make_plan(
-    graph,
+    NetworkView(graph, params, testing.box(graph)),
     groups,
-    params,
     {groups[0].name: np.ones(10, bool)},
     {groups[0].name: 4},
     Method('norm', 'ranking', Watching()),
-    testing.box(graph),
     np.random.default_rng(0),
   )
   gone = [unit for unit, _ in seen]

@@ -9,19 +9,14 @@ import numpy as np
 
 from tfmot_paoding.arguments import is_number
 from tfmot_paoding.layers.base import Path
-from tfmot_paoding.methods.consumer_fits import Fitting
 from tfmot_paoding.methods.criteria import IntervalImpact, PairSaliency
 from tfmot_paoding.methods.elimination import combined_costs
 from tfmot_paoding.methods.group_view import GroupView, view_group
-from tfmot_paoding.methods.memory import Memory
 from tfmot_paoding.methods.network_view import NetworkView
 from tfmot_paoding.methods.plan import units_to_remove
 from tfmot_paoding.methods.selection import ScoreTable
 from tfmot_paoding.network.costs import COSTS, unit_costs
-from tfmot_paoding.network.graph import Graph
 from tfmot_paoding.network.groups import Group
-from tfmot_paoding.numerics.intervals import Interval
-from tfmot_paoding.ops import Params
 from tfmot_paoding.registry import Configurable
 
 Array = np.ndarray
@@ -66,27 +61,20 @@ class Allocation(Configurable):
 def allocate(
   allocation: Allocation,
   sparsity: float,
-  graph: Graph,
+  network: NetworkView,
   groups: Sequence[Group],
-  params: Params,
   alive: Mapping[Path, Array],
-  boxes: Sequence[Interval],
-  memory: Memory | None = None,
-  fitting: Fitting | None = None,
 ) -> dict[Path, int]:
   """How many units each group shall have lost in all, under a global scope.
 
   Args:
     allocation: Its cost and floor.
     sparsity: The fraction of all units.
-    graph: The network's graph.
+    network: The network at its current weights; with moments, as methods that
+      fit have them, units are weighed by the measured reconstruction error
+      that is left when they are gone.
     groups: Its groups.
-    params: Its current weights.
     alive: Which units each group still has, by group name.
-    boxes: Bounds of each input.
-    memory: What is kept from one step to the next.
-    fitting: Moments, for methods that fit: units are then weighed by the
-      measured reconstruction error that is left when they are gone.
 
   Returns:
     The numbers by group name; where floors forbid more, less than asked for.
@@ -96,14 +84,15 @@ def allocate(
   wanted = total - sum(gone.values())
   if wanted <= 0:
     return gone
-  costs = unit_costs(graph, list(groups), params, alive, allocation.cost)
-  network = NetworkView(graph, params, boxes, memory, fitting)
+  costs = unit_costs(
+    network.graph, list(groups), network.params, alive, allocation.cost
+  )
   views = [view_group(network, group, alive[group.name]) for group in groups]
   rooms = [
     min(max(allocation.most(group.size) - gone[group.name], 0), wanted)
     for group in groups
   ]
-  if fitting is None:
+  if network.fitting is None:
     found = _ranked_scores(views, rooms)
   else:
     found = [

@@ -4,32 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import numpy as np
 
 from tfmot_paoding.compat import keras
-from tfmot_paoding.methods.elimination import (
-  MOST_ROWS,
-  Elimination,
-  RowMoments,
-  channel_samples,
-  least_squares,
-  row_samples,
-  shares_taps,
-)
+from tfmot_paoding.methods.consumer_rows import by_row, rows_seen, taps_apart
+from tfmot_paoding.methods.elimination import RowMoments, least_squares
+from tfmot_paoding.methods.refits import ConsumerFit, Refitted
 from tfmot_paoding.network.graph import Graph
 from tfmot_paoding.network.groups import Member
 from tfmot_paoding.network.layer_runner import Simulation
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.network.outputs import heads_of, is_one_scale
-from tfmot_paoding.ops import (
-  Params,
-  Product,
-  Scale,
-  WeightRef,
-)
+from tfmot_paoding.ops import Params, Scale, WeightRef
 
 Array = np.ndarray
 
@@ -222,7 +210,7 @@ class Fitting:
         self._settings.ridge,
         _is_centred(graph, member),
       )
-      matrices.append(_by_row(matrix, taps))
+      matrices.append(by_row(matrix, taps))
       shifts.append(shift.reshape(taps, -1).sum(0))
     return Refitted(
       member.node.op, np.concatenate(matrices, 1), np.concatenate(shifts)
@@ -257,148 +245,6 @@ class Fitting:
     return found
 
 
-class ConsumerFit:
-  """One consumer of a group as least squares see it.
-
-  Where a covariance of all its rows would be too large, that of its channels
-  stands for all taps. Each block of a grouped convolution sees channels of its
-  own and is fitted by itself.
-
-  Args:
-    params: The network's weights.
-    member: The consumer.
-    moments: Of its rows, or of its channels; one for each block, or one for
-      all of them.
-    alive: Which units are still there.
-    weights: What an error of each column counts; None for 1.
-
-  Attributes:
-    op: The consumer.
-    parts: The fit of each block.
-  """
-
-  def __init__(
-    self,
-    params: Params,
-    member: Member,
-    moments: Sequence[RowMoments],
-    alive: Array,
-    weights: Array | None = None,
-  ):
-    self.op = member.node.op
-    matrix = self.op.matrix(params)
-    self._taps = taps_apart(member, params, len(moments[0].mean))
-    rows = member.block.places if self._taps > 1 else member.rows
-    self.parts = []
-    columns = np.arange(matrix.shape[1])
-    for chosen, part in zip(
-      np.split(columns, len(moments)), moments, strict=True
-    ):
-      own = matrix[:, chosen]
-      if self._taps > 1:
-        own = _by_channel(own, self._taps)
-      counts = np.ones(own.shape[1])
-      if weights is not None:
-        counts = np.tile(weights[chosen], self._taps)
-      self.parts.append(Elimination(own, rows, part, counts, alive))
-
-  def eliminate(self, unit: int) -> None:
-    """Takes a unit out and re-fits the rest."""
-    for part in self.parts:
-      part.eliminate(unit)
-
-  def merge(self, unit: int, twin: int) -> None:
-    """Takes a unit out; one that equals it takes over all it feeds."""
-    for part in self.parts:
-      part.merge(unit, twin)
-
-  @property
-  def matrix(self) -> Array:
-    """The consumer's matrix as it is now."""
-    return np.concatenate(
-      [_by_row(part.matrix, self._taps) for part in self.parts], 1
-    )
-
-  @property
-  def shift(self) -> Array:
-    """What the bias takes of the means, (columns,)."""
-    return np.concatenate(
-      [part.shift.reshape(self._taps, -1).sum(0) for part in self.parts]
-    )
-
-
-class Refitted(NamedTuple):
-  """A consumer that was fitted at once.
-
-  Attributes:
-    op: The consumer.
-    matrix: Its matrix now.
-    shift: What its bias takes of the means.
-  """
-
-  op: Product
-  matrix: Array
-  shift: Array
-
-
-def rows_seen(
-  graph: Graph, params: Params, member: Member, values: Mapping[int, Array]
-) -> list[tuple[Array, Array]]:
-  """A consumer's matrix, and samples of what its rows see in all its calls.
-
-  Args:
-    graph: The network's graph.
-    params: Its weights.
-    member: The consumer.
-    values: Samples of what consumers read, with a batch axis, by value.
-
-  Returns:
-    (rows, columns) and (samples, rows) of each block of a grouped convolution,
-    of all else one such pair; where that would be too many rows, its channels
-    with the columns of all taps.
-  """
-  op, layer = member.node.op, graph.layers[member.node.path]
-  blocks, found = op.kernel_axes().blocks, []
-  reads = [np.split(values[c.inputs[0]], blocks, -1) for c in member.calls]
-  for k, matrix in enumerate(np.split(op.matrix(params), blocks, 1)):
-    parts = [blocks_read[k] for blocks_read in reads]
-    too_many = op.taps > 1 and len(matrix) > MOST_ROWS
-    if too_many or shares_taps(op, layer):
-      matrix = _by_channel(matrix, len(matrix) // parts[0].shape[-1])
-      rows = [channel_samples(part) for part in parts]
-    else:
-      rows = [
-        row_samples(call.op, layer, part, 0)
-        for call, part in zip(member.calls, parts, strict=True)
-      ]
-    found.append((matrix, np.concatenate(rows)))
-  return found
-
-
-def taps_apart(member: Member, params: Params, rows: int) -> int:
-  """How many taps each of so many rows of a fit stands for."""
-  return len(member.node.op.matrix(params)) // rows
-
-
-def weight_moments(member: Member, gram: Array, ridge: float) -> RowMoments:
-  """Moments of a consumer's channels, were units what their weights are.
-
-  Of a grouped convolution those of one block's.
-
-  Args:
-    member: The consumer.
-    gram: Inner products of the units' incoming weights, (units, units).
-    ridge: Added to the diagonal, as a fraction of its mean.
-  """
-  block = member.block
-  covariance = np.eye(len(block.units))
-  level = max(ridge * np.trace(gram) / len(gram), 1e-12)  # all may be dead
-  gram = gram + level * np.eye(len(gram))
-  for channels in block.places.T:
-    covariance[np.ix_(channels, channels)] = gram
-  return RowMoments.of_covariance(covariance)
-
-
 def _is_centred(graph: Graph, member: Member) -> bool:
   """Whether a bias, or batch normalization behind, can take the means.
 
@@ -407,26 +253,6 @@ def _is_centred(graph: Graph, member: Member) -> bool:
   op = member.node.op
   takes = op.bias is not None or _scale_behind(graph, member) is not None
   return takes and not op.taps_vary
-
-
-def _by_channel(matrix: Array, taps: int) -> Array:
-  """(taps * channels, m) as (channels, taps * m)."""
-  columns = matrix.shape[1]
-  return (
-    matrix.reshape(taps, -1, columns)
-    .transpose(1, 0, 2)
-    .reshape(-1, taps * columns)
-  )
-
-
-def _by_row(matrix: Array, taps: int) -> Array:
-  """The reverse of `_by_channel`."""
-  channels = len(matrix)
-  return (
-    matrix.reshape(channels, taps, -1)
-    .transpose(1, 0, 2)
-    .reshape(taps * channels, -1)
-  )
 
 
 def _scale_behind(graph: Graph, member: Member) -> Scale | None:

@@ -8,15 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from tfmot_paoding.methods.consumer_fits import (
-  ConsumerFit,
-  Refitted,
-  weight_moments,
-)
+from tfmot_paoding.methods.consumer_rows import weight_moments
 from tfmot_paoding.methods.folding import Fold, fold_weights
 from tfmot_paoding.methods.group_view import GroupView, UnitState
 from tfmot_paoding.methods.network_view import NetworkView
 from tfmot_paoding.methods.outgoing import Outgoing
+from tfmot_paoding.methods.refits import ConsumerFit, Refitted
 from tfmot_paoding.network.groups import Group
 from tfmot_paoding.ops import WeightRef
 

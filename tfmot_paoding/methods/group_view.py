@@ -7,11 +7,11 @@ import functools
 
 import numpy as np
 
-from tfmot_paoding.methods.consumer_fits import ConsumerFit
 from tfmot_paoding.methods.distances import points_of
 from tfmot_paoding.methods.group_bounds import GroupBounds
 from tfmot_paoding.methods.network_view import NetworkView
 from tfmot_paoding.methods.outgoing import Outgoing
+from tfmot_paoding.methods.refits import ConsumerFit
 from tfmot_paoding.methods.unit_weights import (
   incoming_weights,
   producer_kernels,

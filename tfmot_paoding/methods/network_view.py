@@ -46,6 +46,12 @@ class NetworkView:
     self._boxes = boxes
     self._inputs_of: tuple[tuple, dict[int, Array]] = (), {}
 
+  def at(self, params: Params) -> NetworkView:
+    """The same network at other weights."""
+    return NetworkView(
+      self.graph, params, self._boxes, self.memory, self.fitting
+    )
+
   @functools.cached_property
   def heads(self) -> list[Head]:
     """What the network's outputs mean."""

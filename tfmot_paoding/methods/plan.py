@@ -13,15 +13,12 @@ from typing import NamedTuple
 import numpy as np
 
 from tfmot_paoding.layers.base import Path
-from tfmot_paoding.methods.consumer_fits import Fitting
 from tfmot_paoding.methods.group_edit import GroupEdit
-from tfmot_paoding.methods.memory import Memory
 from tfmot_paoding.methods.named import Method
 from tfmot_paoding.methods.network_view import NetworkView
-from tfmot_paoding.network.graph import Graph
-from tfmot_paoding.network.groups import Group, along
-from tfmot_paoding.numerics.intervals import Interval
-from tfmot_paoding.ops import Params, WeightRef
+from tfmot_paoding.methods.unit_masks import removed_entries
+from tfmot_paoding.network.groups import Group
+from tfmot_paoding.ops import WeightRef
 
 Array = np.ndarray
 
@@ -53,94 +50,43 @@ def units_to_remove(size: int, sparsity: float) -> int:
   return min(int(np.floor(size * sparsity * (1 + 4e-7) + 1e-6)), size - 1)
 
 
-def alive_units(group: Group, masks: Mapping[WeightRef, Array]) -> Array:
-  """Which of a group's units the masks have not removed, shape (n,)."""
-  alive = np.zeros(group.size, bool)
-  for member in group.producers:
-    op = member.node.op
-    mask = masks[op.kernel]
-    axis = op.weights()[op.kernel].outgoing % mask.ndim
-    others = tuple(a for a in range(mask.ndim) if a != axis)
-    entries = mask.any(axis=others) & (member.units >= 0)
-    alive[member.units[entries]] = True
-  return alive
-
-
-def unit_masks(
-  groups: Sequence[Group], alive: Mapping[Path, Array], params: Params
-) -> dict[WeightRef, Array]:
-  """Masks of ones and zeros: zero wherever a removed unit has a weight.
-
-  Args:
-    groups: The groups.
-    alive: Which units each group still has, by its name.
-    params: The weights, for their shapes.
-
-  Returns:
-    A mask for every weight that a group's units lie in and that is masked.
-  """
-  masks: dict[WeightRef, Array] = {}
-  for group in groups:
-    for ref, index in _removed_entries(group, alive[group.name]):
-      if ref not in masks:
-        masks[ref] = np.ones(params[ref].shape, np.float32)
-      masks[ref][index] = 0.0
-  return masks
-
-
-def _removed_entries(
-  group: Group, alive: Array
-) -> Iterator[tuple[WeightRef, tuple]]:
-  """Each masked weight of a group, and the index of its removed entries."""
-  for ref, axis, masked, units in group.weights():
-    if masked:
-      gone = np.flatnonzero((units >= 0) & ~alive[units])
-      yield ref, along(axis, gone)
-
-
 def make_plan(
-  graph: Graph,
+  network: NetworkView,
   groups: Sequence[Group],
-  params: Params,
   alive: Mapping[Path, Array],
   targets: Mapping[Path, int],
   method: Method,
-  boxes: Sequence[Interval],
   rng: np.random.Generator,
-  memory: Memory | None = None,
-  fitting: Fitting | None = None,
 ) -> Plan:
   """Plans one step, group after group from the inputs on.
 
   Args:
-    graph: The network's graph.
+    network: The network at its current weights.
     groups: Its groups, inputs first.
-    params: Its current weights.
     alive: Which units each group still has, by group name.
     targets: How many units each group shall have lost in all, by group name.
     method: How to choose and to make up for them.
-    boxes: Bounds of each input.
     rng: The only source of chance.
-    memory: What the caller keeps from one step to the next.
-    fitting: Moments, for methods that need samples.
 
   Returns:
     The plan; empty where every target is met already.
   """
-  params = dict(params)
+  params = dict(network.params)
   removed: dict[Path, tuple[tuple[int, int], ...]] = {}
   for group in groups:
     units = alive[group.name]
     budget = targets.get(group.name, 0) - int((~units).sum())
     if budget <= 0:
       continue
-    network = NetworkView(graph, params, boxes, memory, fitting)
-    chosen = _best_attempt(network, group, units, method, budget, rng)
+    chosen = _best_attempt(
+      network.at(params), group, units, method, budget, rng
+    )
     removed[group.name] = chosen.removed
     params = chosen.params
     chosen.edit.remember()
+  fitting = network.fitting
   if fitting is not None and fitting.refreshes and removed:
-    params.update(fitting.refreshed(graph, params))
+    params.update(fitting.refreshed(network.graph, params))
   return Plan(removed, params)
 
 
@@ -212,7 +158,7 @@ def _attempt(
   removed = tuple(_remove(edit, method, budget, rng))
   params = {**network.params, **edit.changed_params()}
   # Later groups see producers that are already gone.
-  for ref, index in _removed_entries(group, edit.view.alive):
+  for ref, index in removed_entries(group, edit.view.alive):
     params[ref] = np.array(params[ref])
     params[ref][index] = 0.0
   return _Attempt(edit, removed, params)

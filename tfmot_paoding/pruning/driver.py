@@ -16,13 +16,9 @@ from tfmot_paoding.methods.allocation import allocate
 from tfmot_paoding.methods.consumer_fits import FitSettings, Fitting
 from tfmot_paoding.methods.memory import Memory
 from tfmot_paoding.methods.named import get_method
-from tfmot_paoding.methods.plan import (
-  Plan,
-  alive_units,
-  make_plan,
-  unit_masks,
-  units_to_remove,
-)
+from tfmot_paoding.methods.network_view import NetworkView
+from tfmot_paoding.methods.plan import Plan, make_plan, units_to_remove
+from tfmot_paoding.methods.unit_masks import alive_units, unit_masks
 from tfmot_paoding.network.graph import read_params
 from tfmot_paoding.network.groups import Group
 from tfmot_paoding.network.network import Network
@@ -153,17 +149,13 @@ class Driver:
     params = read_params(self.graph)
     gone = sum(int((~units).sum()) for units in alive.values())
     plan = make_plan(
-      self.graph,
+      self._view(params),
       self.groups,
-      params,
       alive,
       targets,
       self._method,
-      self._boxes,
       # Seeded by what is gone, so that a resumed run repeats the same plan.
       np.random.default_rng([self.source.seed, gone]),
-      self._memory,
-      self._fitting,
     )
     for name, removals in plan.removed.items():
       for unit, absorber in removals:
@@ -286,13 +278,15 @@ class Driver:
     return allocate(
       self._allocation,
       sparsity,
-      self.graph,
+      self._view(read_params(self.graph)),
       self.groups,
-      read_params(self.graph),
       alive,
-      self._boxes,
-      self._memory,
-      self._fitting,
+    )
+
+  def _view(self, params: Params) -> NetworkView:
+    """The network at some weights."""
+    return NetworkView(
+      self.graph, params, self._boxes, self._memory, self._fitting
     )
 
   def _alive(self) -> dict[Path, Array]:
