@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from tfmot_paoding.bounds.steps import Step, step_of
+from tfmot_paoding.bounds.steps import Ends, Step, step_of
 from tfmot_paoding.network.graph import Graph, Node
 from tfmot_paoding.ops import Op, Params, Shape
 
@@ -43,7 +43,7 @@ class Program:
     """The step of an operation."""
     in_shapes = [self.shapes[value] for value in inputs]
     self.steps.append(
-      step_of(op, params, inputs, output, in_shapes, self.shapes[output])
+      step_of(op, params, Ends(inputs, output, in_shapes, self.shapes[output]))
     )
 
 

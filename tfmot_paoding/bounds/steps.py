@@ -8,6 +8,7 @@ their absolute terms, and `magnitudes` tells these.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -25,8 +26,9 @@ Array = np.ndarray
 _EPSILON = np.finfo(np.float64).eps
 
 
-class Step:
-  """One step between values.
+@dataclasses.dataclass(frozen=True)
+class Ends:
+  """What a step is between.
 
   Attributes:
     inputs: The values it reads.
@@ -35,17 +37,30 @@ class Step:
     out_shape: The same of what it makes.
   """
 
-  def __init__(
-    self,
-    inputs: Sequence[int],
-    output: int,
-    in_shapes: Sequence[Shape],
-    out_shape: Shape,
-  ):
-    self.inputs = tuple(inputs)
-    self.output = output
-    self.in_shapes = [tuple(shape) for shape in in_shapes]
-    self.out_shape = tuple(out_shape)
+  inputs: Sequence[int]
+  output: int
+  in_shapes: Sequence[Shape]
+  out_shape: Shape
+
+
+class Step:
+  """One step between values.
+
+  Args:
+    ends: The values.
+
+  Attributes:
+    inputs: The values it reads.
+    output: The value it makes.
+    in_shapes: Their shapes without the batch axis.
+    out_shape: The same of what it makes.
+  """
+
+  def __init__(self, ends: Ends):
+    self.inputs = tuple(ends.inputs)
+    self.output = ends.output
+    self.in_shapes = [tuple(shape) for shape in ends.in_shapes]
+    self.out_shape = tuple(ends.out_shape)
 
   @property
   def slack(self) -> float:
@@ -62,10 +77,7 @@ class AffineStep(Step):
   """A x + b, A given as a function of float64 tensors.
 
   Args:
-    inputs: As of any step.
-    output: As of any step.
-    in_shapes: As of any step.
-    out_shape: As of any step.
+    ends: The values.
     transform: A x, of tensors with a batch axis.
     spread: |A| x.
     shift: b, broadcasting to the output.
@@ -74,16 +86,13 @@ class AffineStep(Step):
 
   def __init__(
     self,
-    inputs: Sequence[int],
-    output: int,
-    in_shapes: Sequence[Shape],
-    out_shape: Shape,
+    ends: Ends,
     transform: Callable[..., tf.Tensor],
     spread: Callable[..., tf.Tensor],
     shift: Array | float = 0.0,
     rearranges: bool = False,
   ):
-    super().__init__(inputs, output, in_shapes, out_shape)
+    super().__init__(ends)
     self.rearranges = rearranges
     self._transform = transform
     self._spread = spread
@@ -155,10 +164,7 @@ class CurvedStep(Step):
   """A function that is not affine, held between lines on each interval.
 
   Args:
-    inputs: As of any step; lines are functions of these.
-    output: As of any step.
-    in_shapes: As of any step.
-    out_shape: As of any step.
+    ends: The values; lines are functions of its inputs.
     bounds: Bounds of the output from those of inputs and context.
     relax: Lines from the same.
     context: Further values whose bounds it must know.
@@ -168,17 +174,14 @@ class CurvedStep(Step):
 
   def __init__(
     self,
-    inputs: Sequence[int],
-    output: int,
-    in_shapes: Sequence[Shape],
-    out_shape: Shape,
+    ends: Ends,
     bounds: Callable[..., Interval],
     relax: Callable[..., Lines],
     context: Sequence[int] = (),
     axis: int | None = None,
     op: Op | None = None,
   ):
-    super().__init__(inputs, output, in_shapes, out_shape)
+    super().__init__(ends)
     self.context = tuple(context)
     self.axis = axis
     self.op = op
@@ -271,25 +274,22 @@ class HeldLines(NamedTuple):
 def step_of(
   op: Op,
   params: Params,
-  inputs: Sequence[int],
-  output: int,
-  in_shapes: Sequence[Shape],
-  out_shape: Shape,
+  ends: Ends,
 ) -> Step:
   """The step of an operation that is linear or can be relaxed."""
-  shapes = inputs, output, in_shapes, out_shape
+  axes = len(ends.in_shapes[0]), len(ends.out_shape)
   if op.linear:
     return AffineStep(
-      *shapes,
+      ends,
       lambda *x: op.transform(params, *x),
       lambda *x: op.spread(params, *x),
       op.intercept(params),
       op.rearranges,
     )
   return CurvedStep(
-    *shapes,
+    ends,
     lambda *x: op.bounds(params, x if op.joins else x[0]),
     lambda *x: op.relax(params, *x),
-    axis=-2 if len(in_shapes[0]) > len(out_shape) else None,
+    axis=-2 if axes[0] > axes[1] else None,
     op=op,
   )

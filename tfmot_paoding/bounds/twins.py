@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_paoding.bounds.program import Piece, Program, pieces
-from tfmot_paoding.bounds.steps import AffineStep, CurvedStep
+from tfmot_paoding.bounds.steps import AffineStep, CurvedStep, Ends
 from tfmot_paoding.network.graph import Graph
 from tfmot_paoding.numerics import intervals, tangents
 from tfmot_paoding.numerics.intervals import Interval
@@ -91,7 +91,9 @@ class _Twins:
   def _none(self, value: int, gap: int) -> None:
     shape = self._program.shapes[value]
     self._program.steps.append(
-      AffineStep((value,), gap, [shape], shape, tf.zeros_like, tf.zeros_like)
+      AffineStep(
+        Ends((value,), gap, [shape], shape), tf.zeros_like, tf.zeros_like
+      )
     )
 
   def _affine(self, op: Op, inputs: tuple[int, ...], gap: int) -> None:
@@ -119,10 +121,7 @@ class _Twins:
 
     program.steps.append(
       AffineStep(
-        read,
-        gap,
-        shapes,
-        program.shapes[gap],
+        Ends(read, gap, shapes, program.shapes[gap]),
         lambda *x: total('transform', *x),
         lambda *x: total('spread', *x),
         op.intercept(after) - op.intercept(before),
@@ -143,6 +142,7 @@ class _Twins:
       self.gap(value)
     gaps = tuple(self._gaps[value] for value in inputs)
     program, count = self._program, len(inputs)
+    shapes = [program.shapes[value] for value in gaps]
     curve = _Curve(op, self._before, self._after)
 
     def split(function: Callable) -> Callable:
@@ -152,10 +152,7 @@ class _Twins:
 
     program.steps.append(
       CurvedStep(
-        gaps,
-        gap,
-        [program.shapes[value] for value in gaps],
-        program.shapes[gap],
+        Ends(gaps, gap, shapes, program.shapes[gap]),
         split(curve.bounds),
         split(curve.relax),
         (*inputs, *others),
