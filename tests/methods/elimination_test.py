@@ -91,6 +91,14 @@ CONVOLUTIONS = {
   'same': (lambda: _layers.Conv2D(3, 3, padding='same'), (5, 6, 2)),
   'strided': (lambda: _layers.Conv2D(3, 2, 2), (5, 6, 2)),
   'dilated': (lambda: _layers.Conv2D(3, 2, dilation_rate=2), (5, 6, 2)),
+  'same, strided': (
+    lambda: _layers.Conv2D(3, (3, 2), 2, padding='same'),
+    (5, 6, 2),
+  ),
+  'volume, dilated': (
+    lambda: _layers.Conv3D(3, 2, dilation_rate=2, padding='same'),
+    (4, 5, 3, 2),
+  ),
   'causal': (
     lambda: _layers.Conv1D(3, 3, padding='causal', dilation_rate=2),
     (7, 2),
@@ -108,7 +116,7 @@ def test_rows_times_the_matrix_are_what_keras_computes(name):
   graph = build_graph(model)
   (node,) = graph.nodes
   x = testing.samples(shape, 5).astype(np.float32)
-  rows = lib.row_samples(node.op, layer, x, 0)
+  rows = lib.row_samples(node.op, x, 0)
   params = read_params(graph)
   found = rows @ node.op.matrix(params) + node.op.offset(params)
   np.testing.assert_allclose(
@@ -414,7 +422,7 @@ def test_patches_of_volumes_are_what_the_kernel_meets(name):
   model = testing.fill(keras.Model(inputs, consumer(inputs)))
   x = testing.samples(shape, 3).astype(np.float32)
   op = build_graph(model).nodes[0].op
-  rows = lib.row_samples(op, consumer, x, 0)
+  rows = lib.row_samples(op, x, 0)
   kernel, bias = consumer.get_weights()
   wanted = model(x).numpy().reshape(-1, 4)
   np.testing.assert_allclose(

@@ -36,18 +36,18 @@ def rows_seen(
     of all else one such pair; where that would be too many rows, its channels
     with the columns of all taps.
   """
-  op, layer = member.node.op, graph.layers[member.node.path]
+  op = member.node.op
   blocks, found = op.kernel_axes().blocks, []
   reads = [np.split(values[c.inputs[0]], blocks, -1) for c in member.calls]
   for k, matrix in enumerate(np.split(op.matrix(params), blocks, 1)):
     parts = [blocks_read[k] for blocks_read in reads]
     too_many = op.taps > 1 and len(matrix) > MOST_ROWS
-    if too_many or shares_taps(op, layer):
+    if too_many or shares_taps(op):
       matrix = by_channel(matrix, len(matrix) // parts[0].shape[-1])
       rows = [channel_samples(part) for part in parts]
     else:
       rows = [
-        row_samples(call.op, layer, part, 0)
+        row_samples(call.op, part, 0)
         for call, part in zip(member.calls, parts, strict=True)
       ]
     found.append((matrix, np.concatenate(rows)))

@@ -13,9 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import tensorflow as tf
 
-from tfmot_paoding.layers import inner_layer
 from tfmot_paoding.ops import Product
 
 Array = np.ndarray
@@ -49,67 +47,46 @@ class RowMoments:
     return made
 
 
-def row_samples(op: Product, layer: object, x: Array, seed: int) -> Array:
+def row_samples(op: Product, x: Array, seed: int) -> Array:
   """What a consumer's rows see, one line a position, (positions, rows).
 
   Args:
     op: The consumer.
-    layer: Its Keras layer, for a convolution's geometry.
     x: The consumer's input, with a batch axis.
     seed: Of the choice of positions where there are too many.
   """
-  if op.taps > 1:
-    layer = inner_layer(layer)
-    # Steps of TimeDistributed are samples as well.
-    x = _patches(layer, x.reshape(-1, *x.shape[-len(layer.kernel_size) - 1 :]))
-  return channel_samples(x, seed)
+  if op.taps == 1:
+    return channel_samples(x, seed)
+  rank = len(op.seen.size) + 1
+  # Steps of TimeDistributed are samples as well.
+  x = x.reshape(-1, *x.shape[-rank:])
+  windows = len(x) * int(np.prod(op.seen.counts(x.shape[1:-1])))
+  return op.seen.patches(x, _chosen(windows, seed)).astype(np.float64)
 
 
 def channel_samples(x: Array, seed: int = 0) -> Array:
   """What channels see, one line a position, (positions, channels)."""
   flat = x.reshape(-1, x.shape[-1])
   if len(flat) > _MOST_SAMPLES:
-    rng = np.random.default_rng(seed)
-    flat = flat[rng.choice(len(flat), _MOST_SAMPLES, replace=False)]
+    flat = flat[_chosen(len(flat), seed)]
   return flat.astype(np.float64)
 
 
-def shares_taps(op: Product, layer: object) -> bool:
+def _chosen(count: int, seed: int) -> Array:
+  """Which of so many lines are looked at."""
+  if count <= _MOST_SAMPLES:
+    return np.arange(count)
+  rng = np.random.default_rng(seed)
+  return rng.choice(count, _MOST_SAMPLES, replace=False)
+
+
+def shares_taps(op: Product) -> bool:
   """Whether one covariance of channels stands for all taps.
 
   For kernels with too many rows; where each position sees some of the taps
-  alone; and where patches cannot be had.
+  alone; and where the window is not known.
   """
-  if op.taps_vary:
-    return True
-  if op.taps == 1:
-    return False
-  layer = inner_layer(layer)
-  is_volume = len(layer.kernel_size) == 3
-  return is_volume and max(layer.dilation_rate) > 1
-
-
-def _patches(layer: object, x: Array) -> Array:
-  """The patches under a convolution's window, channels innermost."""
-  rank = x.ndim - 2
-  size, strides, rates = layer.kernel_size, layer.strides, layer.dilation_rate
-  padding = layer.padding
-  if rank == 3:
-    return tf.raw_ops.ExtractVolumePatches(
-      input=x,
-      ksizes=[1, *size, 1],
-      strides=[1, *strides, 1],
-      padding=padding.upper(),
-    ).numpy()
-  if rank == 1:
-    if padding == 'causal':
-      reach = (size[0] - 1) * rates[0]
-      x, padding = np.pad(x, ((0, 0), (reach, 0), (0, 0))), 'valid'
-    x = x[:, None]
-    size, strides, rates = (1, *size), (1, *strides), (1, *rates)
-  return tf.image.extract_patches(
-    x, [1, *size, 1], [1, *strides, 1], [1, *rates, 1], padding.upper()
-  ).numpy()
+  return op.taps_vary or (op.taps > 1 and op.seen is None)
 
 
 class Elimination:

@@ -206,7 +206,7 @@ class Simulation:
     if tape and kept in call.outputs:
       tape.watch(values[kept])
     if call.nodes[0].outputs[0] in wanted - values.keys():
-      values |= _inside(self.graph.layers[call.path], call, sources)
+      values |= _inside(self.graph, call, sources)
     return values
 
   def _results(
@@ -290,30 +290,20 @@ def _in_training(call: Call) -> bool:
 
 
 def _inside(
-  layer: keras.layers.Layer, call: Call, sources: list[tf.Tensor]
+  graph: Graph, call: Call, sources: list[tf.Tensor]
 ) -> dict[int, tf.Tensor]:
   """What stands between the two halves of a separable convolution."""
-  x, core = sources[0], inner_layer(layer)
+  (x, *_), (first, *_) = sources, call.nodes
+  core = inner_layer(graph.layers[call.path])
   if not isinstance(core, _SEPARABLE):
     return {}
   # Steps of TimeDistributed go along with the batch.
   steps = tf.shape(x)[: x.shape.rank - core.rank - 1]
   x = tf.reshape(x, tf.concat([[-1], tf.shape(x)[len(steps) :]], 0))
-  kernel = core.depthwise_kernel
-  strides, rates, padding = core.strides, core.dilation_rate, core.padding
-  if len(core.strides) == 1:
-    if padding == 'causal':
-      reach = (core.kernel_size[0] - 1) * rates[0]
-      x, padding = tf.pad(x, [[0, 0], [reach, 0], [0, 0]]), 'valid'
-    x, kernel = x[:, None], kernel[None]
-    strides, rates = strides * 2, (1, *rates)
-  made = keras.backend.depthwise_conv2d(
-    x, kernel, strides, padding, core.data_format, rates
-  )
-  if len(core.strides) == 1:
-    made = made[:, 0]
+  own = {ref: graph.weight(ref).numpy() for ref in first.op.weights()}
+  made = first.op.run(own, x)
   made = tf.reshape(made, tf.concat([steps, tf.shape(made)[1:]], 0))
-  return {call.nodes[0].outputs[0]: made}
+  return {first.outputs[0]: made}
 
 
 def _moments(

@@ -56,6 +56,40 @@ class Window:
         kernel = tf.gather(kernel, tf.range(reach), axis=axis)
     return kernel
 
+  def counts(self, sizes: Sequence[int]) -> Sizes:
+    """How many windows there are along each axis of so many positions."""
+    return tuple(
+      (size + sum(pads) - (taps - 1) * step - 1) // stride + 1
+      for size, pads, taps, step, stride in zip(
+        sizes, self.pads, self.size, self.dilations, self.strides, strict=True
+      )
+    )
+
+  def patches(self, x: Array, chosen: Array) -> Array:
+    """What lies under some windows, channels innermost.
+
+    Args:
+      x: Samples, shape (batch, *positions, channels).
+      chosen: Which windows, as indices into the flattened (batch, *windows).
+
+    Returns:
+      Shape (chosen, taps * channels), 0 where padding is.
+    """
+    row, *corner = np.unravel_index(
+      chosen, (len(x), *self.counts(x.shape[1:-1]))
+    )
+    x = np.pad(x, ((0, 0), *self.pads, (0, 0)))
+    taps = []
+    for place in np.ndindex(*self.size):
+      seen = [
+        first * stride + tap * step
+        for first, stride, tap, step in zip(
+          corner, self.strides, place, self.dilations, strict=True
+        )
+      ]
+      taps.append(x[(row, *seen)])
+    return np.concatenate(taps, -1)
+
   def positions(self, sizes: Sequence[int]) -> Array:
     """Which positions each window covers.
 
@@ -175,6 +209,33 @@ class Move:
     """The linear function of a tensor (batch, *positions, channels)."""
     raise NotImplementedError
 
+  def patches(self, x: Array) -> Array:
+    """What lies under each window, channels innermost.
+
+    Args:
+      x: Samples, shape (batch, *positions, channels).
+
+    Returns:
+      Shape (batch, *windows, taps * channels), 0 where padding is.
+    """
+    x = np.pad(x, ((0, 0), *self.pads, (0, 0)))
+    counts = [
+      (total - (taps - 1) * step - 1) // stride + 1
+      for total, taps, step, stride in zip(
+        x.shape[1:-1], self.size, self.dilations, self.strides, strict=True
+      )
+    ]
+    taps = []
+    for place in np.ndindex(*self.size):
+      seen = [
+        slice(at * step, at * step + (count - 1) * stride + 1, stride)
+        for at, step, count, stride in zip(
+          place, self.dilations, counts, self.strides, strict=True
+        )
+      ]
+      taps.append(x[(slice(None), *seen)])
+    return np.concatenate(taps, -1)
+
   def positions(self, sizes: Sequence[int]) -> Array:
     """For the largest: as `Window.positions`."""
     raise NotImplementedError
@@ -188,6 +249,33 @@ class MaxPool(Move):
 
   largest = True
 
+  def patches(self, x: Array) -> Array:
+    """What lies under each window, channels innermost.
+
+    Args:
+      x: Samples, shape (batch, *positions, channels).
+
+    Returns:
+      Shape (batch, *windows, taps * channels), 0 where padding is.
+    """
+    x = np.pad(x, ((0, 0), *self.pads, (0, 0)))
+    counts = [
+      (total - (taps - 1) * step - 1) // stride + 1
+      for total, taps, step, stride in zip(
+        x.shape[1:-1], self.size, self.dilations, self.strides, strict=True
+      )
+    ]
+    taps = []
+    for place in np.ndindex(*self.size):
+      seen = [
+        slice(at * step, at * step + (count - 1) * stride + 1, stride)
+        for at, step, count, stride in zip(
+          place, self.dilations, counts, self.strides, strict=True
+        )
+      ]
+      taps.append(x[(slice(None), *seen)])
+    return np.concatenate(taps, -1)
+
   def positions(self, sizes: Sequence[int]) -> Array:
     """The window's."""
     return self.seen.positions(sizes)
@@ -200,6 +288,33 @@ class GlobalMax(Move):
   keepdims: bool
 
   largest = True
+
+  def patches(self, x: Array) -> Array:
+    """What lies under each window, channels innermost.
+
+    Args:
+      x: Samples, shape (batch, *positions, channels).
+
+    Returns:
+      Shape (batch, *windows, taps * channels), 0 where padding is.
+    """
+    x = np.pad(x, ((0, 0), *self.pads, (0, 0)))
+    counts = [
+      (total - (taps - 1) * step - 1) // stride + 1
+      for total, taps, step, stride in zip(
+        x.shape[1:-1], self.size, self.dilations, self.strides, strict=True
+      )
+    ]
+    taps = []
+    for place in np.ndindex(*self.size):
+      seen = [
+        slice(at * step, at * step + (count - 1) * stride + 1, stride)
+        for at, step, count, stride in zip(
+          place, self.dilations, counts, self.strides, strict=True
+        )
+      ]
+      taps.append(x[(slice(None), *seen)])
+    return np.concatenate(taps, -1)
 
   def positions(self, sizes: Sequence[int]) -> Array:
     """All of them."""
