@@ -53,6 +53,8 @@ def finish(bar: keras.utils.Progbar, seen: int) -> None:
 
 def is_watched() -> bool:
   """Whether what is printed goes to a terminal or a notebook."""
-  return 'ipykernel' in sys.modules or bool(
-    sys.stdout is not None and sys.stdout.isatty()
-  )
+  if sys.stdout is None:
+    return False
+  # A notebook's kernel puts a stream of its own there.
+  where = type(sys.stdout).__module__.partition('.')[0]
+  return where == 'ipykernel' or sys.stdout.isatty()

@@ -342,9 +342,10 @@ def wrapped_units(
   model: keras.Model, schedule: compat.PruningSchedule, method: str
 ) -> keras.Model:
   """A copy that loses units of each layer, or of all, by a schedule."""
-  return paoding.prune_low_saliency(
-    model, schedule, method, scope=_SCOPE.value, floor=0.02
+  spread = (
+    {'scope': 'global', 'floor': 0.02} if _SCOPE.value == 'global' else {}
   )
+  return paoding.prune_low_saliency(model, schedule, method, **spread)
 
 
 def measured(

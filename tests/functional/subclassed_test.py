@@ -174,7 +174,7 @@ def test_shapes_from_build_or_from_an_argument():
   )
   assert wrapped.input_shape == (None, 8)
   with pytest.raises(ValueError, match='input_shape'):
-    paoding.prune(small, 0.5, verbose=0, input_shape=(8,))
+    paoding.prune(small, 0.5, verbose=0, input_shape=(9,))
 
 
 class Tokens(keras.Model):

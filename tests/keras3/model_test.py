@@ -19,6 +19,7 @@ from tests.keras3_models import (
 )
 from tfmot_paoding.compat import keras as keras2
 from tfmot_paoding.compat import strip_pruning
+from tfmot_paoding.keras3 import model as lib
 
 keras = pytest.importorskip('keras', minversion='3')
 L = keras.layers
@@ -159,7 +160,9 @@ def test_applications(name):
 
 def test_every_public_function_takes_them():
   model = randomized(branches())
-  small = paoding.prune(model, 0.5, verbose=0, input_range=(0.0, 1.0))
+  small = paoding.prune(
+    model, 0.5, verbose=0, input_range=(0.0, 1.0), distillation=False
+  )
   wrapped = paoding.prune_low_saliency(model, paoding.ProgressiveSparsity(0.5))
   paoding.run_schedule(wrapped, verbose=0)
   x = inputs_of(model)
@@ -227,7 +230,7 @@ def test_layers_that_take_other_settings_are_named(monkeypatch):
   def convert(layer, name):
     raise TypeError('no such setting')
 
-  monkeypatch.setattr(paoding.keras3, 'convert_layer', convert)
+  monkeypatch.setattr(lib, 'convert_layer', convert)
   model = with_layer(L.Dense(2, name='odd'))
   with pytest.raises(ValueError, match=r"Dense 'odd' .*\(no such setting\)"):
     paoding.from_keras3(model)
@@ -260,10 +263,10 @@ def test_other_models_are_returned_or_refused():
 
 
 def test_models_are_told_apart():
-  assert paoding.keras3.is_keras3_model(keras.Sequential([L.Dense(2)]))
-  assert paoding.keras3.is_keras3_model(Subclassed())
+  assert lib.is_keras3_model(keras.Sequential([L.Dense(2)]))
+  assert lib.is_keras3_model(Subclassed())
   for thing in (L.Dense(2), testing.mlp(), keras2.layers.Dense(2), 3, None):
-    assert not paoding.keras3.is_keras3_model(thing)
+    assert not lib.is_keras3_model(thing)
 
 
 _SCRIPT = """

@@ -379,7 +379,7 @@ class TestGlobalScope:
     [
       ({'scope': 'all'}, "`scope` must be one of 'local', 'global'"),
       ({'scope': 'global', 'cost': 'bytes'}, '`cost` must be one of'),
-      ({'scope': 'global', 'floor': 1.0}, '`floor` must lie in'),
+      ({'scope': 'global', 'floor': 1.0}, '`floor` must be a number in'),
       ({'scope': 'global', 'floor': 0.6}, 'cannot be reached while a floor'),
       (
         {'scope': 'global', 'sparsity': {'stem': 0.5}},

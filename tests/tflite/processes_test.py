@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import _thread
 import os
 import pathlib
+import signal
 import threading
 import time
 
@@ -56,11 +56,15 @@ def test_what_interrupts_the_wait_ends_the_script(script, tmp_path):
   def interrupt():
     while not (said.exists() and said.read_text()):
       time.sleep(0.02)
-    _thread.interrupt_main()
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
-  threading.Thread(target=interrupt).start()
-  with pytest.raises(KeyboardInterrupt):
-    lib.checked_script(path, [str(said)])
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  try:
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+      lib.checked_script(path, [str(said)])
+  finally:
+    signal.signal(signal.SIGINT, before)
   assert not pathlib.Path('/proc', said.read_text()).exists()
 
 

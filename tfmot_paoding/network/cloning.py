@@ -187,12 +187,13 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
   Raises:
     ValueError: a layer's weights are none that its config leads to.
   """
-  others = layers_of(target)
-  for path, old in layers_of(source).items():
-    old = unwrapped(old)
-    if compat.is_graph_model(old) or isinstance(old, keras.layers.InputLayer):
+  # A copy lacks what only losses of the source's own read.
+  others = layers_of(source)
+  for path, new in layers_of(target).items():
+    new = unwrapped(new)
+    if compat.is_graph_model(new) or isinstance(new, keras.layers.InputLayer):
       continue
-    new = unwrapped(others[path])
+    old = unwrapped(others[path])
     values = old.get_weights()
     if [x.shape for x in values] != [tuple(x.shape) for x in new.weights]:
       values = _by_attribute(build_graph(source), new, path)

@@ -31,7 +31,10 @@ Array = np.ndarray
 # 1 to 10 points, below it by 2 to 80, nearly always by more than 10.
 FEW = 0.8
 _MOST = 256
-_RECALLED = 64  # some seconds
+_RECALLED = 64
+# Recalling for a larger network takes longer than most methods: what tells
+# little is then said to.
+_MOST_MACS = 4e6
 _MULTIPLY_ACCUMULATES = 2e9  # of all inputs: a second or so
 
 
@@ -62,7 +65,8 @@ def compare_answers(
       arrays for several inputs, or a batched `tf.data.Dataset`.
     prior: Where inputs come from otherwise. None: from 'smooth'; where the
       original has one answer to nearly all of those, and batch normalization
-      tells what it has seen, a few recalled ones.
+      tells what it has seen, a few recalled ones, for networks of up to 4e6
+      multiply-accumulates.
     verbose: 'auto' shows a progress bar on a terminal and in a notebook where
       inputs are recalled, 1 anywhere, 0 nowhere.
 
@@ -86,7 +90,7 @@ def compared(
   found = judged(original, pruned, first.samples(original, count), first)
   if source.data is not None or source.prior is not None or not found.is_blind:
     return found
-  if not source.recalls(original):
+  if macs > _MOST_MACS or not source.recalls(original):
     return found
   again = source.like(prior='recalled')
   return judged(original, pruned, again.samples(original, _RECALLED), again)

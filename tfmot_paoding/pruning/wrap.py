@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfmot_paoding import compat
-from tfmot_paoding.arguments import check_seed
+from tfmot_paoding.arguments import check_seed, is_number
 from tfmot_paoding.compat import keras
 from tfmot_paoding.deprecation import takes_old_calls
 from tfmot_paoding.functional.own_training import warn_of_own_training
@@ -225,7 +225,11 @@ def checked_allocation(
       "scope='global' spreads one sparsity over all layers by itself: pass one "
       'schedule or fraction, or scope="local" with a dict.'
     )
-  final = getattr(schedule, 'final_sparsity', 0.0)
+  final = (
+    schedule
+    if is_number(schedule)
+    else getattr(schedule, 'final_sparsity', 0.0)
+  )
   if final > 1 - floor:
     raise ValueError(
       f'A sparsity of {final} cannot be reached while a floor of {floor} of '
