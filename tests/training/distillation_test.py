@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,6 +11,8 @@ import tensorflow as tf
 import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding.compat import keras, strip_pruning
+from tfmot_paoding.network.network import Network
+from tfmot_paoding.training.distillation import _families
 
 QUICK = paoding.training.DistillSettings(steps=150, samples=512, batch_size=64)
 
@@ -52,7 +56,8 @@ def test_with_batch_norm_softmax_and_several_outputs():
   model = keras.Model(model.inputs, outputs)
   pruned = halved(model)
   x = testing.samples((5,), 300, seed=9).astype(np.float32)
-  better = distilled(pruned, model)
+  longer = dataclasses.replace(QUICK, steps=600)  # two outputs share them
+  better = distilled(pruned, model, settings=longer)
   for new, old, goal in zip(better(x), pruned(x), model(x), strict=True):
     new, old, goal = new.numpy(), old.numpy(), goal.numpy()
     assert np.square(new - goal).mean() < np.square(old - goal).mean()
@@ -237,3 +242,21 @@ def test_the_unit_of_logits_does_not_matter(unit):
     return np.square(gaps).mean() / model(x).numpy().var()
 
   assert gap(better) < 0.6 * gap(pruned)
+
+
+@pytest.mark.parametrize(
+  ('shape', 'units', 'families'),
+  [
+    ((28, 28, 1), 3, 'mixed'),
+    ((32, 32, 3), 3, 'mixed'),
+    ((28, 28, 1), 1, 'varied'),  # a number, no classes
+    ((49, 10, 1), 3, 'varied'),  # coefficients of speech
+    ((20, 20, 7), 3, 'varied'),
+    ((20, 3), 3, 'varied'),
+  ],
+)
+def test_classifiers_of_pictures_choose_among_families(shape, units, families):
+  model = keras.Sequential(
+    [keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(units)]
+  )
+  assert _families(Network.of(model)) == families

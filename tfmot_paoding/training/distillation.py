@@ -36,6 +36,7 @@ from tfmot_paoding.network.cloning import (
 from tfmot_paoding.network.graph import check_model, layers_of, unwrapped
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.network.outputs import Head
+from tfmot_paoding.ops import Shape
 from tfmot_paoding.progress import progress_bar
 from tfmot_paoding.registry import Configurable
 
@@ -50,6 +51,9 @@ LOSSES = ('divergence', 'squares')
 _SHARE = 1 / 3
 # Inputs that a classifier has chosen; more are no better and take longer.
 _MOST_CHOSEN = 4096
+# Pictures have longer sides than windows of sensors or coefficients of speech
+# have: a keyword spotter that is taught on leaves and strokes forgets.
+_SIDE = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,9 +226,14 @@ def taught(
 def _families(network: Network) -> str:
   """The prior to imitate a network on: many kinds of input, if it chooses."""
   graph = network.graph
-  images = all(len(graph.shapes[value]) == 3 for value in graph.inputs)
+  images = all(_is_image(graph.shapes[value]) for value in graph.inputs)
   classes = any(head.is_classes for head in network.heads())
   return 'mixed' if images and classes else 'varied'
+
+
+def _is_image(shape: Shape) -> bool:
+  """Whether an input looks like a picture, not a table of features."""
+  return len(shape) == 3 and min(shape[:2]) >= _SIDE and shape[2] in (1, 3, 4)
 
 
 def _with_state(student: keras.Model, pruned: keras.Model) -> keras.Model:
