@@ -70,7 +70,7 @@ class DistillSettings(Configurable):
       None for as many as there are, up to 8192.
     loss: 'divergence' compares classes by the Kullback-Leibler divergence,
       'squares' by the squared distance of their logits, as outputs that are
-      numbers always are.
+      numbers always are, and classes beside them.
     temperature: Of the divergence; None for a third of the deviation of the
       teacher's logits, so that it does not matter in what unit they are, and
       at least 1 behind a softmax or sigmoid.
@@ -286,8 +286,10 @@ class _Lesson:
       head.variance(z).astype(np.float32)
       for head, z in zip(heads, self._logits, strict=True)
     ]
+    # Classes beside numbers are measured as numbers are: one measure for all.
+    alike = all(head.is_classes for head in heads)
     self._temperatures = [
-      _temperature(settings, head, scale)
+      _temperature(settings, head, scale) if alike else None
       for head, scale in zip(heads, self._scale, strict=True)
     ]
 
@@ -344,7 +346,7 @@ def _temperature(
   settings: DistillSettings, head: Head, variance: Array
 ) -> float | None:
   """Of the divergence of an output; None where squares are taken."""
-  if settings.loss == 'squares' or not head.is_classes:
+  if settings.loss == 'squares':
     return None
   if settings.temperature is not None:
     return settings.temperature
