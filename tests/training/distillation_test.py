@@ -9,8 +9,9 @@ import tensorflow as tf
 import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding.compat import keras, strip_pruning
+from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.network.network import Network
-from tfmot_paoding.training.distillation import _families
+from tfmot_paoding.training.distillation import _count, _families
 
 QUICK = paoding.training.DistillSettings(steps=150, samples=512, batch_size=64)
 
@@ -259,3 +260,14 @@ def test_classifiers_of_pictures_choose_among_families(shape, units, families):
     [keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(units)]
   )
   assert _families(Network.of(model)) == families
+
+
+def test_inputs_that_are_passed_are_all_taken():
+  auto = paoding.training.DistillSettings()
+  own = np.zeros((8192, 28, 28, 1), np.float32)
+  assert _count(auto, 1, InputSource(None), 'mixed') == 4096
+  assert _count(auto, 1, InputSource(None), 'varied') == 8192
+  assert _count(auto, 1, InputSource(None, data=own), 'mixed') == 8192
+  assert _count(auto, 1, InputSource(None, prior='leaves'), 'mixed') == 8192
+  asked = paoding.training.DistillSettings(samples=6000)
+  assert _count(asked, 1, InputSource(None), 'mixed') == 6000

@@ -67,7 +67,8 @@ class DistillSettings(Configurable):
     learning_rate: Adam's at the start; it falls to 0 by a cosine. None: 1e-3,
       and 3e-4 for networks with batch normalization.
     samples: How many inputs, an eighth of which is kept apart to judge by;
-      None for as many as there are, up to 8192.
+      None for as many as there are, up to 8192, or 4096 of those that a
+      classifier of pictures chooses where you pass neither data nor a prior.
     loss: 'divergence' compares classes by the Kullback-Leibler divergence,
       'squares' by the squared distance of their logits, as outputs that are
       numbers always are, and classes beside them.
@@ -203,11 +204,8 @@ def taught(
   student = plain_copy(pruned)
   if not student.trainable_variables:
     return _with_state(student, pruned)
-  macs = network.macs
-  families = _families(network)
-  count = settings.count(macs)
-  if settings.samples is None and families == 'mixed':
-    count = min(count, _MOST_CHOSEN)
+  macs, families = network.macs, _families(network)
+  count = _count(settings, macs, source, families)
   samples = source.samples(network, count, otherwise=families)
   teacher = plain_copy(original) if has_state(original) else original
   lesson = _Lesson(teacher, samples, network.heads(), settings)
@@ -223,10 +221,20 @@ def taught(
   return _with_state(student, pruned)
 
 
+def _count(
+  settings: DistillSettings, macs: int, source: InputSource, families: str
+) -> int:
+  """How many inputs; few of those that are drawn only to be chosen from."""
+  count = settings.count(macs)
+  is_chosen = source.data is None and source.prior is None
+  if settings.samples is None and is_chosen and families == 'mixed':
+    return min(count, _MOST_CHOSEN)
+  return count
+
+
 def _families(network: Network) -> str:
   """The prior to imitate a network on: many kinds of input, if it chooses."""
-  graph = network.graph
-  images = all(_is_image(graph.shapes[value]) for value in graph.inputs)
+  images = all(_is_image(shape) for shape in network.input_shapes)
   classes = any(head.is_classes for head in network.heads())
   return 'mixed' if images and classes else 'varied'
 
