@@ -209,33 +209,6 @@ class Move:
     """The linear function of a tensor (batch, *positions, channels)."""
     raise NotImplementedError
 
-  def patches(self, x: Array) -> Array:
-    """What lies under each window, channels innermost.
-
-    Args:
-      x: Samples, shape (batch, *positions, channels).
-
-    Returns:
-      Shape (batch, *windows, taps * channels), 0 where padding is.
-    """
-    x = np.pad(x, ((0, 0), *self.pads, (0, 0)))
-    counts = [
-      (total - (taps - 1) * step - 1) // stride + 1
-      for total, taps, step, stride in zip(
-        x.shape[1:-1], self.size, self.dilations, self.strides, strict=True
-      )
-    ]
-    taps = []
-    for place in np.ndindex(*self.size):
-      seen = [
-        slice(at * step, at * step + (count - 1) * stride + 1, stride)
-        for at, step, count, stride in zip(
-          place, self.dilations, counts, self.strides, strict=True
-        )
-      ]
-      taps.append(x[(slice(None), *seen)])
-    return np.concatenate(taps, -1)
-
   def positions(self, sizes: Sequence[int]) -> Array:
     """For the largest: as `Window.positions`."""
     raise NotImplementedError
@@ -249,33 +222,6 @@ class MaxPool(Move):
 
   largest = True
 
-  def patches(self, x: Array) -> Array:
-    """What lies under each window, channels innermost.
-
-    Args:
-      x: Samples, shape (batch, *positions, channels).
-
-    Returns:
-      Shape (batch, *windows, taps * channels), 0 where padding is.
-    """
-    x = np.pad(x, ((0, 0), *self.pads, (0, 0)))
-    counts = [
-      (total - (taps - 1) * step - 1) // stride + 1
-      for total, taps, step, stride in zip(
-        x.shape[1:-1], self.size, self.dilations, self.strides, strict=True
-      )
-    ]
-    taps = []
-    for place in np.ndindex(*self.size):
-      seen = [
-        slice(at * step, at * step + (count - 1) * stride + 1, stride)
-        for at, step, count, stride in zip(
-          place, self.dilations, counts, self.strides, strict=True
-        )
-      ]
-      taps.append(x[(slice(None), *seen)])
-    return np.concatenate(taps, -1)
-
   def positions(self, sizes: Sequence[int]) -> Array:
     """The window's."""
     return self.seen.positions(sizes)
@@ -288,33 +234,6 @@ class GlobalMax(Move):
   keepdims: bool
 
   largest = True
-
-  def patches(self, x: Array) -> Array:
-    """What lies under each window, channels innermost.
-
-    Args:
-      x: Samples, shape (batch, *positions, channels).
-
-    Returns:
-      Shape (batch, *windows, taps * channels), 0 where padding is.
-    """
-    x = np.pad(x, ((0, 0), *self.pads, (0, 0)))
-    counts = [
-      (total - (taps - 1) * step - 1) // stride + 1
-      for total, taps, step, stride in zip(
-        x.shape[1:-1], self.size, self.dilations, self.strides, strict=True
-      )
-    ]
-    taps = []
-    for place in np.ndindex(*self.size):
-      seen = [
-        slice(at * step, at * step + (count - 1) * stride + 1, stride)
-        for at, step, count, stride in zip(
-          place, self.dilations, counts, self.strides, strict=True
-        )
-      ]
-      taps.append(x[(slice(None), *seen)])
-    return np.concatenate(taps, -1)
 
   def positions(self, sizes: Sequence[int]) -> Array:
     """All of them."""
