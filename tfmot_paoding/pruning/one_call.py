@@ -14,13 +14,12 @@ from tfmot_paoding.inputs.ranges import RangeLike
 from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.inputs.user_data import Inputs
 from tfmot_paoding.keras3.model import as_tf_keras
-from tfmot_paoding.methods.allocation import Allocation
 from tfmot_paoding.methods.named import DEFAULT_METHOD, MethodLike, get_method
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.pruning.budget import Budget
 from tfmot_paoding.pruning.few_answers import warn_of_few_answers
 from tfmot_paoding.pruning.pruned import check_distillation, pruned
-from tfmot_paoding.pruning.to_budget import pruned_to_budget
+from tfmot_paoding.pruning.to_budget import prune_to_budget
 from tfmot_paoding.pruning.wrap import (
   Manner,
   check_unwrapped,
@@ -106,15 +105,29 @@ def prune(
       'Pass either `sparsity` or `budget`, but got '
       + ('neither.' if budget is None else 'both.')
     )
+  if budget is not None:
+    _check_scope(scope)
+    return prune_to_budget(
+      model,
+      budget,
+      method=method,
+      input_range=input_range,
+      seed=seed,
+      step_sparsity=step_sparsity,
+      verbose=verbose,
+      cost=cost,
+      floor=floor,
+      data=data,
+      prior=prior,
+      distillation=distillation,
+      input_shape=input_shape,
+    ).model
   network = Network.of(as_tf_keras(model, input_shape))
   check_unwrapped(network)
   warn_of_own_training(network.model)
   check_seed(seed)
   check_distillation(distillation)
-  if budget is None:
-    allocation = checked_allocation(scope, cost, floor, sparsity)
-  else:
-    allocation = _of_budget(scope, cost, floor)
+  allocation = checked_allocation(scope, cost, floor, sparsity)
   manner = Manner(get_method(method), allocation)
   source = InputSource.of(
     network,
@@ -124,10 +137,6 @@ def prune(
     prior=prior,
     verbose=verbose,
   )
-  if budget is not None:
-    return pruned_to_budget(
-      network, budget, manner, step_sparsity, distillation, source
-    ).model
   found = pruned(network, sparsity, manner, step_sparsity, distillation, source)
   verdict = found.verdict()
   if verdict is not None:
@@ -137,15 +146,14 @@ def prune(
   return found.model
 
 
-def _of_budget(scope: str, cost: str, floor: float) -> Allocation:
-  """The allocation of a budget, which tries several ways of spreading a cut.
+def _check_scope(scope: str) -> None:
+  """Raises where a budget, which tries several, shall spread a cut in one way.
 
   Raises:
-    ValueError: one way alone is asked for, or a setting is not as described.
+    ValueError: it shall.
   """
   if scope != 'local':
     raise ValueError(
       f'`scope` is {scope!r}, but a `budget` finds by itself how to spread the '
       'cut over layers: leave `scope` out.'
     )
-  return Allocation('global', cost, floor)

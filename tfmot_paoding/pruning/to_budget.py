@@ -122,12 +122,10 @@ def prune_to_budget(
     prior=prior,
     verbose=verbose,
   )
-  return pruned_to_budget(
-    network, budget, manner, step_sparsity, distillation, source
-  )
+  return _within(network, budget, manner, step_sparsity, distillation, source)
 
 
-def pruned_to_budget(
+def _within(
   network: Network,
   budget: Budget,
   manner: Manner,
@@ -136,8 +134,6 @@ def pruned_to_budget(
   source: InputSource,
 ) -> Fitted:
   """Prunes a network to a budget; see `prune_to_budget`."""
-  check_sizes(network.model)
-  _check_budget(budget)
   ProgressiveSparsity(0.0, step_sparsity)  # raises for a bad step
   # Before inputs are recalled, which takes a while: bad settings show here.
   wrapped = wrap(network, ProgressiveSparsity(0.0), manner, source)
