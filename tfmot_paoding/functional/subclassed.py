@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -73,7 +72,8 @@ def from_subclassed(model: keras.Model, input_shape: Any = None) -> keras.Model:
     )
     model(*bound.args, **bound.kwargs)
   tracer = _Tracer()
-  with _undisturbed(model), answers.unchanged(model.variables):
+  kept = tracing.undisturbed(model, compat.TRACED_ATTRIBUTES)
+  with kept, answers.unchanged(model.variables):
     made = tracer.inside(model, arguments)
     for old, new in tracer.leaves:
       set_weights(new, old.get_weights())
@@ -306,26 +306,6 @@ def _calls(traced: keras.Model) -> list[Any]:
       )
     )
   return calls
-
-
-@contextmanager
-def _undisturbed(model: keras.Model) -> Iterator[None]:
-  """Leaves no trace of the tracing on a model's layers."""
-  noted = [
-    (layer, key, value[:] if isinstance(value, list) else value)
-    for layer in model._flatten_layers()
-    for key, value in vars(layer).items()
-    if key in compat.TRACED_ATTRIBUTES
-  ]
-  try:
-    yield
-  finally:
-    for layer, key, value in noted:
-      now = getattr(layer, key)
-      if isinstance(value, list):
-        now[:] = value
-      elif now != value:
-        setattr(layer, key, value)
 
 
 def _compare(

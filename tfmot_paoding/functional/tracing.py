@@ -7,7 +7,7 @@ import inspect
 import textwrap
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -189,3 +189,28 @@ def _training_branch(call: Callable[..., Any]) -> str:
       text = lines[node.lineno - 1].strip()
       return f' at {inspect.getsourcefile(call)}, line {line}: `{text}`'
   return ''
+
+
+@contextmanager
+def undisturbed(model: Any, attributes: Collection[str]) -> Iterator[None]:
+  """Leaves no trace of a tracing on a model's layers, of either Keras.
+
+  Args:
+    model: The model.
+    attributes: Those of a layer that a tracing changes.
+  """
+  noted = [
+    (layer, key, value[:] if isinstance(value, list) else value)
+    for layer in model._flatten_layers()
+    for key, value in vars(layer).items()
+    if key in attributes
+  ]
+  try:
+    yield
+  finally:
+    for layer, key, value in noted:
+      now = getattr(layer, key)
+      if isinstance(value, list):
+        now[:] = value
+      elif now != value:
+        setattr(layer, key, value)

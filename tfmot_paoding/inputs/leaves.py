@@ -16,7 +16,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from tfmot_paoding.inputs.prior import InputPrior
+from tfmot_paoding.inputs.prior import InputPrior, check_positions
 from tfmot_paoding.inputs.spectra import spectral_noise
 from tfmot_paoding.numerics.intervals import Interval
 from tfmot_paoding.ops import Shape
@@ -89,11 +89,7 @@ class LeavesPrior(InputPrior):
       ValueError: the input is a vector, which has no positions.
     """
     shape = box.low.shape
-    if len(shape) < 2:
-      raise ValueError(
-        f'Leaves lie on positions, but an input has the shape {shape}, a '
-        "vector of features. Pass prior='smooth', or a `Prior`."
-      )
+    check_positions(shape, 'Leaves lie on')
     chunk = max(1, _CHUNK // int(np.prod(shape[:-1])))
     found = np.empty((count, *shape), np.float32)
     for start in range(0, count, chunk):

@@ -53,6 +53,33 @@ class InputPrior(Configurable):
 PriorLike = str | InputPrior | Mapping[str, str | InputPrior] | None
 
 
+def base_and_reach(box: Interval) -> tuple[Array, Array]:
+  """The value of a range that is nearest to 0, and the way to its farther end.
+
+  Args:
+    box: The range.
+  """
+  base = np.clip(0.0, box.low, box.high)
+  return base, np.maximum(box.high - base, base - box.low)
+
+
+def check_positions(shape: Shape, what: str) -> None:
+  """Raises where an input is a vector, which has no positions.
+
+  Args:
+    shape: Of the input, without the batch axis.
+    what: What takes positions, as the beginning of a sentence.
+
+  Raises:
+    ValueError: it is one.
+  """
+  if len(shape) < 2:
+    raise ValueError(
+      f'{what} positions, but an input has the shape {shape}, a vector of '
+      "features. Pass prior='smooth', or a `Prior`."
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Prior(InputPrior):
   """A Gaussian over inputs, in units of the declared range.
@@ -93,8 +120,7 @@ class Prior(InputPrior):
       for axis, size in enumerate(shape[:-1]):
         noise = _along(noise, axis + 1, _smooth(size, self.scale))
       noise = _along(noise, len(shape), _equal(shape[-1], self.channels))
-    base = np.clip(0.0, box.low, box.high)
-    reach = np.maximum(box.high - base, base - box.low)
+    base, reach = base_and_reach(box)
     return base + reach * (self.mean + self.deviation * noise)
 
 
@@ -118,7 +144,7 @@ class VariedPrior(Prior):
     self, box: Interval, count: int, rng: np.random.Generator
   ) -> Array:
     """Inputs, shape (count, *box.low.shape), in random order."""
-    base = np.clip(0.0, box.low, box.high)
+    base, _ = base_and_reach(box)
     parts = []
     for k, scale in enumerate(self.scales):
       share = len(range(k, count, len(self.scales)))

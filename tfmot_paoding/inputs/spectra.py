@@ -7,7 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from tfmot_paoding.inputs.prior import InputPrior
+from tfmot_paoding.inputs.prior import (
+  InputPrior,
+  base_and_reach,
+  check_positions,
+)
 from tfmot_paoding.numerics.intervals import Interval
 from tfmot_paoding.ops import Shape
 
@@ -60,17 +64,12 @@ class SpectralPrior(InputPrior):
       ValueError: the input is a vector, which has no positions.
     """
     shape = box.low.shape
-    if len(shape) < 2:
-      raise ValueError(
-        f'A spectrum is one along positions, but an input has the shape '
-        f"{shape}, a vector of features. Pass prior='smooth', or a `Prior`."
-      )
+    check_positions(shape, 'A spectrum is one along')
     exponents = rng.uniform(*self.exponents, count)
     own = spectral_noise((count, *shape), exponents, rng)
     shared = spectral_noise((count, *shape[:-1], 1), exponents, rng)
     noise = self.channels**0.5 * shared + (1 - self.channels) ** 0.5 * own
-    base = np.clip(0.0, box.low, box.high)
-    reach = np.maximum(box.high - base, base - box.low)
+    base, reach = base_and_reach(box)
     size = rng.uniform(*self.deviations, (count, *(1,) * len(shape)))
     return np.clip(base + reach * size * noise, box.low, box.high)
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from tfmot_paoding.inputs.prior import InputPrior
+from tfmot_paoding.inputs.prior import InputPrior, base_and_reach
 from tfmot_paoding.numerics.intervals import Interval
 from tfmot_paoding.ops import Shape
 
@@ -71,7 +71,7 @@ class StrokesPrior(InputPrior):
       stop = min(start + chunk, count)
       found[start:stop] = self._drawn(stop - start, sizes, rng)
     found = found.reshape(count, *sizes, *(1,) * (len(shape) - 2))
-    base = np.clip(0.0, box.low, box.high)
+    base, _ = base_and_reach(box)
     farther = np.where(box.high - base >= base - box.low, box.high, box.low)
     return base + (farther - base) * found
 

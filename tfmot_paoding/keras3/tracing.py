@@ -95,22 +95,9 @@ class Traced:
 @contextmanager
 def undisturbed(model: Any) -> Iterator[None]:
   """Leaves no trace of the tracing on a model's layers."""
-  noted = [
-    (layer, key, value[:] if isinstance(value, list) else value)
-    for layer in model._flatten_layers()
-    for key, value in vars(layer).items()
-    if key in _TRACED_ATTRIBUTES
-  ]
-  try:
-    with compat.dispatching(_Dispatcher()):
-      yield
-  finally:
-    for layer, key, value in noted:
-      now = getattr(layer, key)
-      if isinstance(value, list):
-        now[:] = value
-      elif now != value:
-        setattr(layer, key, value)
+  kept = tracing.undisturbed(model, _TRACED_ATTRIBUTES)
+  with kept, compat.dispatching(_Dispatcher()):
+    yield
 
 
 class _Dispatcher(compat.GlobalOpDispatcher):
