@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 
 import numpy as np
 import pytest
@@ -90,3 +91,66 @@ def test_files_hold_what_a_mode_says(name):
 def test_an_arena_for_files_of_phones_alone_is_refused():
   with pytest.raises(ValueError, match="None, 'int8' or 'int16x8', but got"):
     paoding.Budget(arena_bytes=5000, quantization='dynamic')
+
+
+@pytest.mark.parametrize('name', lib.QUANTIZATIONS)
+def test_what_a_mode_does_not_read_is_told_of_and_what_it_reads_is_not(name):
+  model, mode = testing.mlp(), lib.QUANTIZATIONS[name]
+  x = testing.samples((5,), 20).astype(np.float32)
+  for argument, value in {
+    'float_io': True,
+    'prior': 'smooth',
+    'representative_data': x,
+  }.items():
+    with warnings.catch_warnings(record=True) as caught:
+      warnings.simplefilter('always')
+      paoding.convert_to_tflite(
+        model, name, input_range=(-1.0, 1.0), **{argument: value}
+      )
+    told = [w for w in caught if 'no effect' in str(w.message)]
+    assert len(told) == (argument not in mode.reads)
+    for warning in told:
+      text = str(warning.message)
+      assert f'`{argument}` has no effect' in text
+      assert f'`quantization` is {name!r}' in text
+      assert "'int8' or 'int16x8'" in text
+      assert warning.filename == __file__
+
+
+def test_a_mode_that_reads_nothing_more_warns_for_that_alone(made_up):
+  """What is told follows from the entry, not from the mode's name."""
+  assert lib.that_read('float_io')[-1] is made_up
+  plain = lib.Quantization('plain', 'real numbers', 0.1)
+  with pytest.raises(ValueError, match='`sparse` goes with'):
+    paoding.convert_to_tflite(testing.mlp(), made_up.name, sparse=True)
+  assert plain.reads == ('sparse',)
+
+
+def test_sources_that_hide_each_other_are_told_of():
+  model, x = testing.mlp(), testing.samples((5,), 20).astype(np.float32)
+  with pytest.warns(UserWarning, match='`prior` .* `representative_data` are'):
+    paoding.convert_to_tflite(
+      model,
+      'int8',
+      input_range=(-1.0, 1.0),
+      prior='smooth',
+      representative_data=x,
+    )
+  with pytest.warns(UserWarning, match='`prior` .* `data` are given'):
+    paoding.inputs.draw_samples(model, (-1.0, 1.0), 4, prior='smooth', data=x)
+
+
+@pytest.mark.parametrize('name', [None, 'int8'])
+def test_a_budget_with_data_says_nothing_of_conversions(name):
+  x = testing.samples((5,), 20).astype(np.float32)
+  with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter('always')
+    paoding.prune_to_budget(
+      testing.mlp((5, 24, 3)),
+      paoding.Budget(macs=100, quantization=name),
+      method='l1',
+      input_range=(-1.0, 1.0),
+      data=x,
+      verbose=0,
+    )
+  assert not [w for w in caught if 'no effect' in str(w.message)]

@@ -6,8 +6,8 @@ TFMOT's own terms, and makes the model physically smaller. See README.md.
 The way through the package, from what stands on nothing to what stands on all;
 what is asked of a folder is its first sentence:
 
-* `compat`, `registry`, `arguments`, `callers`, `deprecation`: Keras and TFMOT
-  as they are, names for classes, checks of arguments, where warnings point, and
+* `compat`, `registry`, `callers`, `arguments`, `deprecation`: Keras and TFMOT
+  as they are, names for classes, where warnings point, checks of arguments, and
   calls as they once were.
 * `files`, `progress`, `version`, `quantization`: files that are written whole,
   bars, the version, and what of a file is an integer.
@@ -49,6 +49,7 @@ starting.start()
 # `tf.keras` resolve to tf_keras, which TFMOT needs.
 from tfmot_paoding import compat  # noqa: F401 isort: skip
 from tfmot_paoding import (
+  callers,
   files,
   inputs,
   layers,
@@ -199,6 +200,6 @@ def __getattr__(name: str) -> object:
   warnings.warn(
     f'{__name__}.{name} is {place}.{name} now; the old name will go.',
     DeprecationWarning,
-    stacklevel=2,
+    stacklevel=callers.level(),
   )
   return getattr(importlib.import_module(place), name)

@@ -1,9 +1,13 @@
-"""Checks of arguments that are plain numbers: refused by name, never raw."""
+"""Checks of arguments: bad numbers are refused by name, idle ones told of."""
 
 from __future__ import annotations
 
 import numbers
+import warnings
+from collections.abc import Mapping
 from typing import Any
+
+from tfmot_paoding import callers
 
 
 def check_whole(name: str, value: Any, least: int) -> int:
@@ -37,3 +41,25 @@ def check_seed(seed: Any) -> int:
 def is_number(value: Any) -> bool:
   """Whether a value is a number, and no bool."""
   return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def warn_idle(given: Mapping[str, Any], why: str, advice: str) -> None:
+  """Warns, once for all of them, of arguments that nothing will look at.
+
+  Args:
+    given: The value by name of what would be idle; None and False are what is
+      left out.
+    why: What makes it so, after 'has no effect': 'since `data` are given'.
+    advice: What to do, a sentence.
+  """
+  idle = [
+    name
+    for name, value in given.items()
+    if value is not None and value is not False
+  ]
+  if idle:
+    names = ' and '.join(f'`{name}`' for name in idle)
+    verb = 'has' if len(idle) == 1 else 'have'
+    warnings.warn(
+      f'{names} {verb} no effect, {why}. {advice}', stacklevel=callers.level()
+    )

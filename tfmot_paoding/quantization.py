@@ -57,6 +57,13 @@ class Quantization:
     return self.activations.startswith('int')
 
   @property
+  def reads(self) -> tuple[str, ...]:
+    """The arguments of a conversion that not every mode looks at."""
+    if self.is_calibrated:
+      return ('representative_data', 'prior', 'float_io')
+    return ('sparse',) if self.weight_bits == 32 else ()
+
+  @property
   def has_steps(self) -> bool:
     """Whether any numbers are integers, of one scale for what is unlike."""
     return self.is_calibrated or self.weights.startswith('int')
@@ -170,6 +177,11 @@ def finer(mode: Quantization) -> str:
     if not other.is_calibrated or other.activation_bits > mode.activation_bits
   ]
   return listed(found)
+
+
+def that_read(argument: str) -> list[Quantization]:
+  """The modes that look at an argument of a conversion."""
+  return [mode for mode in QUANTIZATIONS.values() if argument in mode.reads]
 
 
 def uncalibrated() -> str:

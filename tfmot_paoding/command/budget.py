@@ -7,6 +7,7 @@ from absl import flags
 from tfmot_paoding.command import answers, printing, result_files
 from tfmot_paoding.command.model_files import (
   quantization_of,
+  ranging_data,
   read_data,
   read_model,
   read_range,
@@ -48,21 +49,20 @@ def run(given: flags.FlagValues) -> None:
     budget.quantization,
     input_range=settled,
     seed=given.seed,
-    representative_data=read_data(given),
+    representative_data=ranging_data(given),
     verbose='auto',
   )
   result_files.check_device(before, given)
   if given.dry_run:
     printing.print_plan(model, None)
-    _print_shares(
-      budget,
-      profile_tflite(
-        before,
-        before,
-        micro=given.arena_bytes is not None,
-        latency=given.latency_ratio is not None,
-      ),
+    timed = given.latency_ratio is not None
+    profile = profile_tflite(
+      before,
+      before if timed else None,
+      micro=given.arena_bytes is not None,
+      latency=timed,
     )
+    _print_shares(budget, profile)
     return
   fitted = prune_to_budget(
     model,

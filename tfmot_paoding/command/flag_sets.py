@@ -8,9 +8,9 @@ from absl import flags
 
 from tfmot_paoding.command.choices import METHODS
 from tfmot_paoding.quantization import (
-  QUANTIZATIONS,
   quantization_flags,
   quantization_help,
+  that_read,
 )
 
 __all__ = ['budget_flags', 'prune_flags', 'report_flags']
@@ -318,7 +318,7 @@ def _float_io_flag(values: flags.FlagValues) -> None:
     'Real inputs and outputs for integers throughout.',
     flag_values=values,
   )
-  modes = [mode.flag for mode in QUANTIZATIONS.values() if mode.is_calibrated]
+  modes = [mode.flag for mode in that_read('float_io')]
   flags.register_multi_flags_validator(
     ['float_io', 'quantization'],
     lambda given: given['quantization'] in modes or not given['float_io'],

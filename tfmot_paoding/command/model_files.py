@@ -16,7 +16,7 @@ from tfmot_paoding.inputs.user_data import calibration_samples
 from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.loading import load_model
 from tfmot_paoding.network.input_shapes import open_inputs, with_input_shape
-from tfmot_paoding.quantization import quantization_of_flag
+from tfmot_paoding.quantization import QUANTIZATIONS, quantization_of_flag
 
 Array = np.ndarray
 
@@ -74,6 +74,17 @@ def read_data(given: flags.FlagValues) -> Array | None:
   """
   arrays = read_arrays(given.data, 'x')
   return None if arrays is None else arrays[0]
+
+
+def ranging_data(given: flags.FlagValues) -> Array | None:
+  """The inputs of --data, where --quantization takes ranges from any.
+
+  Raises:
+    OSError: the file cannot be read.
+    ValueError: it holds no inputs.
+  """
+  reads = QUANTIZATIONS[quantization_of(given)].reads
+  return read_data(given) if 'representative_data' in reads else None
 
 
 def read_arrays(path: str | None, *names: str) -> tuple[Array, ...] | None:

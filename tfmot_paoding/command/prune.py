@@ -7,6 +7,7 @@ from absl import flags
 from tfmot_paoding.command import answers, printing, result_files
 from tfmot_paoding.command.model_files import (
   quantization_of,
+  ranging_data,
   read_arrays,
   read_data,
   read_model,
@@ -100,7 +101,7 @@ def converted(
     quantization_of(given),
     input_range=settled,
     seed=given.seed,
-    representative_data=read_data(given),
+    representative_data=ranging_data(given),
     float_io=given.float_io,
     verbose='auto',
   )

@@ -69,7 +69,7 @@ def compact(model: keras.Model) -> keras.Model:
   model = network.model
   small, removed = without_dead_units(network)
   warn_if_whole(model, removed)
-  warn_if_short(model.name, standings(model), stacklevel=2)
+  warn_if_short(model.name, standings(model))
   return small
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tfmot_paoding import compat
+from tfmot_paoding import callers, compat
 from tfmot_paoding.compat import keras
 
 # Of weights that are zero: more are no accident of training.
@@ -45,7 +45,8 @@ def warn_if_whole(model: keras.Model, dead: int) -> None:
       'what prune_low_saliency returns, then strip_pruning; or call prune.'
     )
   warnings.warn(
-    f'compact removes nothing from {model.name!r}: {why}', stacklevel=3
+    f'compact removes nothing from {model.name!r}: {why}',
+    stacklevel=callers.level(),
   )
 
 
@@ -65,7 +66,7 @@ def warn_of_full_size(model: keras.Model, dead: int) -> None:
     f'The model {model.name!r} {what}has {dead} units without effect, which '
     'take their place in the file all the same. Convert '
     f'compact(strip_pruning(model)) for a smaller one{last}',
-    stacklevel=3,
+    stacklevel=callers.level(),
   )
 
 
@@ -81,7 +82,7 @@ def warn_of_same_widths(before: int, after: int) -> None:
       f'The report is of a model that has all {before} units of the original: '
       'nothing was removed from it. Pass compact(strip_pruning(wrapped)) after '
       'run_schedule or fit, or what prune returned.',
-      stacklevel=3,
+      stacklevel=callers.level(),
     )
 
 

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from tfmot_paoding import callers
 from tfmot_paoding.compat import keras
 
 _NOTE = 'pruning_standing'
@@ -67,15 +68,12 @@ def standings(model: keras.Model) -> dict[str, Standing]:
   }
 
 
-def warn_if_short(
-  name: str, found: Mapping[str, Standing], stacklevel: int
-) -> None:
+def warn_if_short(name: str, found: Mapping[str, Standing]) -> None:
   """Warns where pruning ended before its schedule did.
 
   Args:
     name: Of the model.
     found: How far each layer's units have come, by name.
-    stacklevel: As `warnings.warn` takes it.
   """
   short = {layer: one for layer, one in found.items() if one.is_short}
   if not short:
@@ -96,7 +94,7 @@ def warn_if_short(
     'steps (without the callback it removes nothing). Where this sparsity is '
     'wanted, ask for it in the schedule.',
     UnfinishedWarning,
-    stacklevel=stacklevel + 1,
+    stacklevel=callers.level(),
   )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfmot_paoding import compat
+from tfmot_paoding import callers, compat
 
 # What TensorFlow's name scopes take.
 _SAFE = re.compile(r'[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*')
@@ -46,7 +46,7 @@ class SafeNames:
       f'TensorFlow takes no name like {first!r} in the model {model!r}, only '
       'ASCII letters, digits and "_.-". Layers and inputs go by other names '
       f'in the tf_keras model: {self._replaced}. Refer to them by those.',
-      stacklevel=3,
+      stacklevel=callers.level(),
     )
 
 

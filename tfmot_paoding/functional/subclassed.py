@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfmot_paoding import compat
+from tfmot_paoding import callers, compat
 from tfmot_paoding.compat import keras
 from tfmot_paoding.functional import answers, tracing
 from tfmot_paoding.functional.input_specs import call_specs
@@ -339,7 +339,7 @@ def _warn(model: keras.Model, tracer: _Tracer) -> None:
     warnings.warn(
       f'Layers of {model.name!r} share names; some go by others now: '
       f'{tracer.renamed}.',
-      stacklevel=3,
+      stacklevel=callers.level(),
     )
   reached = {id(weight) for old, _ in tracer.leaves for weight in old.weights}
   missing = [w.name for w in model.weights if id(w) not in reached]
@@ -347,5 +347,5 @@ def _warn(model: keras.Model, tracer: _Tracer) -> None:
     warnings.warn(
       f'The `call` of {model.name!r} does not come by these weights, which '
       f'are left out: {missing}.',
-      stacklevel=3,
+      stacklevel=callers.level(),
     )

@@ -13,6 +13,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfmot_paoding import callers
+
 # What the code of a `call` may raise when it meets symbolic tensors.
 TRACE_ERRORS = (
   ArithmeticError,
@@ -90,7 +92,7 @@ def noting_losses(owner: Any) -> Iterator[None]:
       'For it to count, add it to the model that comes out, '
       'model.add_loss(...), or put it into a layer of its own that has a '
       '`get_config`.',
-      stacklevel=2,
+      stacklevel=callers.level(),
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_paoding import callers
+from tfmot_paoding.arguments import warn_idle
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.first_layers import whole_entries
 from tfmot_paoding.inputs.named_priors import NAMED_PRIORS
@@ -58,12 +59,20 @@ def check_source(
     return
   if not recalls(network, prior):
     _priors(prior, network.input_names)
+  warn_of_two(data, prior)
+
+
+def warn_of_two(data: Inputs, prior: PriorLike, name: str = 'data') -> None:
+  """Warns where inputs of the user's leave a prior without use.
+
+  Args:
+    data: Inputs that the user has, or None.
+    prior: As in `draw_samples`.
+    name: What the function calls the data.
+  """
   if data is not None:
-    warnings.warn(
-      f'`prior` ({prior!r}) has no effect, since `data` are given: leave one '
-      'of the two out.',
-      stacklevel=callers.level(),
-    )
+    why = f'since `{name}` are given'
+    warn_idle({'prior': prior}, why, 'Leave one of the two out.')
 
 
 def with_answers(

@@ -22,6 +22,7 @@ from tfmot_paoding.inputs.samples import (
   of_prior,
   recalled_samples,
   recalls,
+  warn_of_two,
   with_answers,
 )
 from tfmot_paoding.inputs.user_data import Inputs, calibration_samples
@@ -139,6 +140,7 @@ def loose_source(
   Raises:
     ValueError: the range or the data do not fit the model.
   """
+  warn_of_two(data, prior)
   if data is None:
     check_sizes(network.model, 'inputs cannot be drawn without them')
     input_range = resolve_range(network, input_range)

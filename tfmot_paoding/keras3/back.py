@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfmot_paoding import compat
+from tfmot_paoding import callers, compat
 from tfmot_paoding.compat import keras
 from tfmot_paoding.functional import answers
 from tfmot_paoding.keras3.back_layers import (
@@ -129,7 +129,7 @@ class _Replay:
       warnings.warn(
         'Keras 3 takes no "/" in names; these are others in its model: '
         f'{self._renamed}.',
-        stacklevel=3,
+        stacklevel=callers.level(),
       )
 
   def _call(self, node: Any, replaced: Callable[[Any], Any]) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfmot_paoding import compat
+from tfmot_paoding import callers, compat
 from tfmot_paoding.compat import keras
 from tfmot_paoding.functional import answers, tracing
 from tfmot_paoding.functional.layer_names import SafeNames, name_apart
@@ -177,7 +177,7 @@ class _Replay:
         f'{sorted(set(self._training))}. Keras 3 itself overrides that in '
         'predict, evaluate and fit, and the tf_keras model does as they do. '
         'Only a direct call model(x) with no `training` differs.',
-        stacklevel=3,
+        stacklevel=callers.level(),
       )
 
   def _functional(self, graph: Any, name: str) -> keras.Model:

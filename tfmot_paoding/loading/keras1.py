@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from tfmot_paoding import callers
 from tfmot_paoding.loading.errors import ModelFileError
 
 # Settings of training alone, or that say again what others do.
@@ -115,7 +116,7 @@ def from_keras1(config: dict, path: str) -> dict:
     f'{path!r} was written by Keras 1, which does not say on what it ran. Its '
     'convolutions are taken as those of TensorFlow; were they trained with '
     'Theano, each kernel is upside down. Check the answers.',
-    stacklevel=2,
+    stacklevel=callers.level(),
   )
   return _layer(config, path)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tfmot_paoding import callers
 from tfmot_paoding.methods.consumer_rows import weight_moments
 from tfmot_paoding.methods.folding import Fold, fold_weights
 from tfmot_paoding.methods.group_view import GroupView, UnitState
@@ -52,7 +53,7 @@ class GroupEdit:
       f'A compensation reads `{name}` of what it is given: that is an edit '
       f'now; read `edit.view.{name}`.',
       DeprecationWarning,
-      stacklevel=2,
+      stacklevel=callers.level(),
     )
     return value
 

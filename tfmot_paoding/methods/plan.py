@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tfmot_paoding import callers
 from tfmot_paoding.layers.base import Path
 from tfmot_paoding.methods.group_edit import GroupEdit
 from tfmot_paoding.methods.named import Method
@@ -116,7 +117,7 @@ def _best_attempt(
     warnings.warn(
       f'The units of layer {name!r} cannot be fitted on inputs: {why}. Like '
       "units are merged by their weights instead, as 'saliency' does.",
-      stacklevel=2,
+      stacklevel=callers.level(),
     )
     attempts = [_attempt(network, group, alive, _BY_WEIGHTS, budget, rng)]
   if not _is_finite(network, attempts[0]):

@@ -25,6 +25,7 @@ from tfmot_paoding.pruning.budget import (
   Fitted,
   Sparsities,
 )
+from tfmot_paoding.quantization import quantization_of
 from tfmot_paoding.tflite.comparison import clipped
 from tfmot_paoding.tflite.convert import convert_to_tflite, convert_unchecked
 from tfmot_paoding.tflite.profile import TFLiteProfile, profile_tflite
@@ -167,7 +168,8 @@ class _Fitter:
       '/'.join(group.layer): group.size for group in network.groups.groups
     }
     self._representative = None
-    if source.data is not None:
+    reads = quantization_of(budget.quantization).reads
+    if source.data is not None and 'representative_data' in reads:
       self._representative = clipped(samples, source.boxes(network))
     self._reference: bytes | None = None
     self._known: dict[tuple, TFLiteProfile] = {}

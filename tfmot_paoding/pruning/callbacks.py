@@ -116,7 +116,7 @@ class UpdatePruningStep(compat.UpdatePruningStep):
     if self.follower is not None:
       warn_of_rounding(self.follower.history.layers)
       name = self.model.name
-      warn_if_short(name, self.follower.standings, stacklevel=2)
+      warn_if_short(name, self.follower.standings)
 
   def _catch_up(self) -> None:
     if self.follower is not None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfmot_paoding import compat
+from tfmot_paoding import callers, compat
+from tfmot_paoding.arguments import warn_idle
 from tfmot_paoding.compaction.standing import Standing
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.prior import PriorLike
@@ -53,11 +54,11 @@ class Follower:
     check_source(self._wrapped.network, data, prior)
     source = self._wrapped.source(data, prior)
     self._driver = Driver(self._wrapped, source, bounded=False, refresh=False)
-    if not (data is None and prior is None) and not self._driver.fits:
-      warnings.warn(
-        '`data` and `prior` have no effect in fit, since the method that the '
-        "model was wrapped for does not fit: 'reconstruction' does.",
-        stacklevel=5,
+    if not self._driver.fits:
+      warn_idle(
+        {'data': data, 'prior': prior},
+        'since the method that the model was wrapped for fits nothing in fit',
+        "Leave them out, or wrap the model for 'reconstruction'.",
       )
     self._counter = _counter(self._driver.graph)
     for wrapper in compat.collect_prunable_layers(model):
@@ -70,7 +71,9 @@ class Follower:
     unexpected = self._wrapped.unexpected
     if unexpected:
       reasons = '; '.join(f'{name}: {why}' for name, why in unexpected.items())
-      warnings.warn(f'These layers keep their units. {reasons}.', stacklevel=5)
+      warnings.warn(
+        f'These layers keep their units. {reasons}.', stacklevel=callers.level()
+      )
 
   @property
   def history(self) -> History:
@@ -120,7 +123,7 @@ class Follower:
         'among models of the last sparsity alone, let the callback that '
         'restores begin when the schedule has ended (EarlyStopping: '
         '`start_from_epoch`).',
-        stacklevel=5,
+        stacklevel=callers.level(),
       )
     return pruned
 
@@ -161,7 +164,7 @@ def attend(callback: Any, epoch_ends: bool = False) -> None:
   known = follower is not None and follower.model is model
   if known and (epoch_ends or not follower.ended):
     if follower.settle() > 1:
-      warnings.warn(_TOGETHER, stacklevel=4)
+      warnings.warn(_TOGETHER, stacklevel=callers.level())
   else:
     if compat.restores_after(None):
       raise ValueError(_RESTORED)

@@ -56,10 +56,10 @@ def run_schedule(
       when they end.
     verbose: 'auto' shows a progress bar on a terminal and in a notebook, 1
       anywhere, 0 nowhere.
-    data: Unlabelled inputs, if you have some: an array, a list or
-      dict of arrays for several inputs, or a batched `tf.data.Dataset`. Methods
-      that fit (`'reconstruction'`) use them in place of their prior; the
-      others do not look at them.
+    data: Unlabelled inputs, if you have some: an array, a list or dict of
+      arrays for several inputs, or a batched `tf.data.Dataset`. Methods that
+      fit (`'reconstruction'`) use them in place of their prior, and answers are
+      compared on them.
     prior: Where inputs to fit on come from otherwise: 'smooth' (Gaussian,
       smooth along positions), 'varied' (many such), 'recalled' (by
       `recall_inputs`), a `Prior` or `GaussianPrior` of your own, or a dict of

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from tfmot_paoding import callers, compat
+from tfmot_paoding.arguments import warn_idle
 from tfmot_paoding.compaction.dead_units import dead_units
 from tfmot_paoding.compaction.left_whole import warn_of_full_size
 from tfmot_paoding.compaction.standing import standings, warn_if_short
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.ranges import resolve_range, warn_coarse
+from tfmot_paoding.inputs.samples import warn_of_two
 from tfmot_paoding.inputs.user_data import calibration_samples
 from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.network.graph import check_model
@@ -21,7 +23,9 @@ from tfmot_paoding.network.input_shapes import with_input_shape
 from tfmot_paoding.quantization import (
   Quantization,
   finer,
+  listed,
   quantization_of,
+  that_read,
 )
 from tfmot_paoding.tflite.checks import check_answers, few_inputs
 from tfmot_paoding.tflite.comparison import compare_tflite
@@ -88,18 +92,22 @@ def convert_to_tflite(
     ValueError: an argument is not as described, TFLite has no operator for
       something in the model, or the converted model's outputs differ from the
       Keras model's by more than quantization explains.
+
+  Warns of arguments that the mode does not look at.
   """
   mode = quantization_of(quantization)
-  if sparse and quantization is not None:
-    raise ValueError(
-      f'`sparse` goes with float32 alone, but `quantization` is '
-      f'{quantization!r}: files with both do not load.'
-    )
+  _check_read(
+    mode,
+    sparse,
+    representative_data=representative_data,
+    prior=prior,
+    float_io=float_io,
+  )
   original, model = model, as_tf_keras(model)
   check_model(model)
   if not sparse:
     warn_of_full_size(model, dead_units(model))
-    warn_if_short(model.name, standings(model), stacklevel=2)
+    warn_if_short(model.name, standings(model))
   if compat.collect_prunable_layers(model):
     model = compat.strip_pruning(model)
   model = prepared(with_input_shape(model, input_shape), mode, float_io)
@@ -129,6 +137,34 @@ def convert_to_tflite(
   check_answers(model, data, mode, checked)
   _warn_if_larger(model, data, mode)
   return data
+
+
+def _check_read(mode: Quantization, sparse: bool | None, **given: Any) -> None:
+  """Raises or warns of what a user passed and the mode does not look at.
+
+  Args:
+    mode: What numbers the file shall hold.
+    sparse: Whether zeros shall be stored sparsely.
+    **given: Other arguments, by name.
+
+  Raises:
+    ValueError: `sparse` cannot be had.
+  """
+  if sparse and 'sparse' not in mode.reads:
+    raise ValueError(
+      f'`sparse` goes with float32 alone, but `quantization` is '
+      f'{mode.name!r}: files with both do not load.'
+    )
+  for name, value in given.items():
+    if name not in mode.reads:
+      warn_idle(
+        {name: value},
+        f'since `quantization` is {mode.name!r}: {mode.text}',
+        f'Leave it out, or use {listed(that_read(name))}.',
+      )
+  if 'prior' in mode.reads:
+    name = 'representative_data'
+    warn_of_two(given[name], given['prior'], name)
 
 
 def _warn_if_larger(

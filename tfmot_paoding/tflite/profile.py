@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tfmot_paoding.arguments import warn_idle
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile
 from tfmot_paoding.tflite.litert import check_runs, load_interpreter
 from tfmot_paoding.tflite.micro import (
@@ -96,6 +97,12 @@ def profile_tflite(
   for one in (file, other):
     if one is not None:
       _check_sizes(one)
+  if not latency:
+    warn_idle(
+      {'reference': reference},
+      'since `latency` is False: times alone are compared with its',
+      'Leave one of the two out.',
+    )
   found: dict[str, Any] = {}
   if micro:
     found = _on_micro(data)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfmot_paoding import compat
+from tfmot_paoding import callers, compat
 from tfmot_paoding.compat import keras, register_serializable
 from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.layers.base import Path
@@ -86,7 +86,7 @@ def with_fixed_masks(model: keras.Model) -> keras.Model:
       f'No weight of these layers is masked, since TFMOT knows none to mask: '
       f'{", ".join(map(repr, left))}. Give their classes a '
       '`get_prunable_weights` that names them.',
-      stacklevel=2,
+      stacklevel=callers.level(),
     )
   copy_weights(model, wrapped)
   return wrapped
