@@ -115,6 +115,9 @@ class GatedLinearHandler(LayerHandler):
     return {**config, **sizes}
 ```
 
+What a handler names is run beside the layer on two random inputs when a model
+is read; where it is not what the layer computes, that is an error.
+
 Shapes follow from the operations; what one cannot tell, `emit(..., shape=...)`
 says. That is all there is to write: groups, bounds, fits, costs, masks and
 smaller layers follow. Convolutions inside such a layer, and one inside a

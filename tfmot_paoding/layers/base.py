@@ -179,10 +179,10 @@ def register_handler(
         f'A handler must derive from LayerHandler, but got {cls}.'
       )
     for layer_class in layer_classes:
-      taken = type(_HANDLERS.get(layer_class))
-      own = taken.__module__.startswith(__package__ or '')
+      known = _HANDLERS.get(layer_class)
+      taken = type(known)
       again = _definition(taken) == _definition(cls)  # as a reload has it
-      if own and not (replace or again):
+      if known and is_own(known) and not (replace or again):
         raise ValueError(
           f'The package knows {layer_class.__name__} by {taken.__name__}. Pass '
           'replace=True to register_handler to put another handler in its '
@@ -193,6 +193,11 @@ def register_handler(
     return cls
 
   return add
+
+
+def is_own(handler: LayerHandler) -> bool:
+  """Whether a handler is the package's, not one that a user has registered."""
+  return type(handler).__module__.startswith(__package__ or '')
 
 
 def _definition(cls: type) -> tuple[str, str]:

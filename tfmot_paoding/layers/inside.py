@@ -149,11 +149,21 @@ class Emit:
         return step.op.reason
       if isinstance(step.op, Conv):
         return f'{self._who} has a convolution inside, which is not known there'
+      if not step.op.runs(self._shapes(step)[0]):
+        return (
+          f'{self._who} has an operation inside that has no value on samples, '
+          f'{type(step.op).__name__}: give that a `run`, which fits need'
+        )
       own = tuple(step.op.weights())
       for ref in own:
         if users.setdefault(ref, own) != own:
           return f'{self._who} uses {ref.name!r} in unlike operations'
     return None
+
+  def _shapes(self, step: Step) -> list[Shape]:
+    """The shapes of what a step reads."""
+    made = [*(x.shape for x in self.inputs), *(s.shape for s in self.steps)]
+    return [made[number] for number in step.inputs]
 
   def size(self, ref: WeightRef) -> Shape:
     """The shape of one of the layer's weights."""

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from tfmot_paoding.compat import keras
-from tfmot_paoding.network.graph import Graph, build_graph, read_params
+from tfmot_paoding.network.graph import Graph, read_params
 from tfmot_paoding.network.groups import Grouping, Member, find_groups
+from tfmot_paoding.network.network import Network
 from tfmot_paoding.ops import Params, Product, WeightAxes, WeightRef, last_axis
 
 Array = np.ndarray
@@ -50,7 +51,7 @@ def pair_models(original: keras.Model, pruned: keras.Model) -> Pair:
   Raises:
     ValueError: the two differ in structure.
   """
-  graph, other = build_graph(original), build_graph(pruned)
+  graph, other = Network.of(original).graph, Network.of(pruned).graph
   before, after = read_params(graph), read_params(other)
   check_twins(graph, other)
   grouping = find_groups(graph)

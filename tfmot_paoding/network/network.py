@@ -24,6 +24,7 @@ from tfmot_paoding.network.graph import (
   unwrapped,
 )
 from tfmot_paoding.network.groups import Grouping, find_groups
+from tfmot_paoding.network.handler_check import check_handlers
 from tfmot_paoding.network.outputs import Head, heads_of
 from tfmot_paoding.ops import Params, Shape
 
@@ -51,11 +52,14 @@ class Network:
 
     Raises:
       TypeError: `model` is not a tf_keras model.
-      ValueError: `model` is subclassed or not built.
+      ValueError: `model` is subclassed or not built, or a handler of a user's
+        is not what its layer computes.
     """
     if isinstance(model, cls):
       return model
-    return cls(model, build_graph(model))
+    graph = build_graph(model)
+    check_handlers(graph)
+    return cls(model, graph)
 
   def like(self, copy: keras.Model) -> Network:
     """The network of a copy of this model, without reading it again.

@@ -209,6 +209,21 @@ class Op:
     del size
     return in_shapes[0] if self.channelwise else None
 
+  def runs(self, in_shape: Shape) -> bool:
+    """Whether `run` has a value on samples of what it reads.
+
+    Args:
+      in_shape: The shape of its first input, without the batch axis.
+    """
+    if type(self).run is not Op.run:
+      return True
+    if self.obstacle is not None:
+      return False
+    pieces = self.pieces(in_shape)
+    if pieces != (self,):
+      return all(piece.runs(in_shape) for piece in pieces)
+    return self.linear
+
   def run(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
     """Its value on samples; gradients pass.
 

@@ -242,6 +242,16 @@ class Lookup(Op):
     """The table."""
     return self.table
 
+  def infer_shape(
+    self, in_shapes: tuple[Shape, ...], size: Callable[[WeightRef], Shape]
+  ) -> Shape | None:
+    """A row of the table in place of each integer."""
+    return (*in_shapes[0], size(self.table)[-1])
+
+  def run(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
+    """The rows."""
+    return tf.gather(params[self.table], tf.cast(x[0], tf.int32))
+
   @property
   def obstacle(self) -> str | None:
     """Its inputs are integers."""

@@ -6,9 +6,8 @@ from typing import Any
 
 from tfmot_paoding.compat import keras
 from tfmot_paoding.keras3.model import as_tf_keras
-from tfmot_paoding.network.costs import graph_macs
-from tfmot_paoding.network.graph import build_graph
 from tfmot_paoding.network.input_shapes import check_sizes
+from tfmot_paoding.network.network import Network
 
 
 def count_macs(model: keras.Model, input_shape: Any = None) -> int:
@@ -30,4 +29,4 @@ def count_macs(model: keras.Model, input_shape: Any = None) -> int:
   """
   model = as_tf_keras(model, input_shape)
   check_sizes(model)
-  return graph_macs(build_graph(model))
+  return Network.of(model).macs

@@ -20,7 +20,8 @@ from tfmot_paoding.bounds.walks import check_method
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.ranges import RangeLike
 from tfmot_paoding.keras3.model import as_tf_keras
-from tfmot_paoding.network.graph import build_graph, read_params
+from tfmot_paoding.network.graph import read_params
+from tfmot_paoding.network.network import Network
 from tfmot_paoding.numerics import intervals
 from tfmot_paoding.numerics.intervals import Interval
 from tfmot_paoding.ops import Elementwise, Softmax
@@ -77,7 +78,7 @@ def output_bounds(
   """
   model = as_tf_keras(model)
   check_method(method)
-  graph = build_graph(model)
+  graph = Network.of(model).graph
   values, finals = zip(*in_front(graph, (Softmax, Elementwise)), strict=True)
   program = build_program(graph, read_params(graph), values)
   shapes = [graph.shapes[value] for value in graph.inputs]

@@ -13,7 +13,8 @@ from tfmot_paoding.bounds.walks import check_method
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.ranges import RangeLike, input_boxes, resolve_range
 from tfmot_paoding.keras3.model import as_tf_keras
-from tfmot_paoding.network.graph import build_graph, read_params
+from tfmot_paoding.network.graph import read_params
+from tfmot_paoding.network.network import Network
 from tfmot_paoding.numerics.intervals import Interval
 
 Array = np.ndarray
@@ -81,7 +82,7 @@ def neuron_stability(
   """
   model = as_tf_keras(model)
   check_method(method)
-  graph = build_graph(model)
+  graph = Network.of(model).graph
   shapes = [graph.shapes[value] for value in graph.inputs]
   if x is None:
     input_range = resolve_range(model, input_range)

@@ -11,7 +11,8 @@ import tensorflow as tf
 from tfmot_paoding.compat import keras
 from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.network.cloning import clone_with, copy_weights, fresh_layer
-from tfmot_paoding.network.graph import Graph, build_graph, unwrapped
+from tfmot_paoding.network.graph import Graph, unwrapped
+from tfmot_paoding.network.network import Network
 from tfmot_paoding.network.outputs import heads_of
 from tfmot_paoding.ops import Op, Shape
 
@@ -87,7 +88,7 @@ def scores_of(model: Any) -> Scores:
     ValueError: it has several outputs, or its output is no vector of classes.
   """
   model = as_tf_keras(model)
-  graph = build_graph(model)
+  graph = Network.of(model).graph
   head = heads_of(graph)[0]
   if len(graph.outputs) != 1 or len(head.shape) != 1:
     shapes = [graph.shapes[value] for value in graph.outputs]
