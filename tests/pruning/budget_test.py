@@ -14,6 +14,7 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.pruning import budget_search as search
 from tfmot_paoding.pruning import pruned as pruned_lib
+from tfmot_paoding.pruning import to_budget
 
 _layers = keras.layers
 needs_micro = pytest.mark.skipif(
@@ -236,3 +237,32 @@ def test_a_missing_extra_is_told_before_any_work(monkeypatch):
   budget = paoding.Budget(arena_bytes=5000, quantization=None)
   with pytest.raises(ImportError, match=r'tfmot_paoding\[micro\]'):
     paoding.prune_to_budget(wide(), budget, verbose=0)
+
+
+@pytest.mark.parametrize('given', [{}, {'step_sparsity': 0.2}])
+def test_a_budget_is_searched_by_the_same_steps_whoever_is_asked(
+  given, monkeypatch
+):
+  steps = []
+
+  def kept(network, sparsity, manner, step, *rest):
+    steps.append(step)
+    return pruned_lib.pruned(network, sparsity, manner, step, *rest)
+
+  monkeypatch.setattr(to_budget, 'pruned', kept)
+  budget = paoding.Budget(macs=2500, quantization=None)
+  for function, more in (
+    (paoding.prune_to_budget, {'budget': budget}),
+    (paoding.prune, {'budget': budget}),
+  ):
+    function(
+      testing.mlp((32, 90, 5)),
+      method='l1',
+      input_range=(0.0, 1.0),
+      distillation=False,
+      verbose=0,
+      **more,
+      **given,
+    )
+  # 1 is of models that are only measured.
+  assert set(steps) == {1.0, given.get('step_sparsity', 0.1)}

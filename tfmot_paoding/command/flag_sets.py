@@ -6,7 +6,7 @@ import re
 
 from absl import flags
 
-from tfmot_paoding.command.choices import METHODS
+from tfmot_paoding.command.choices import METHODS, STEP_SPARSITY
 from tfmot_paoding.quantization import (
   quantization_flags,
   quantization_help,
@@ -23,7 +23,7 @@ def prune_flags(values: flags.FlagValues) -> None:
   """Defines the flags of `prune`."""
   _model_flag(values)
   _tflite_flag(values)
-  _pruning_flags(values, step=0.025)
+  _pruning_flags(values, STEP_SPARSITY['prune'])
   flags.DEFINE_float(
     'sparsity',
     0.5,
@@ -119,7 +119,7 @@ def budget_flags(values: flags.FlagValues) -> None:
     'unpruned model, timed on this machine.',
     flag_values=values,
   )
-  _pruning_flags(values, step=0.1)
+  _pruning_flags(values, STEP_SPARSITY['budget'])
   _conversion_flag(values, 'int8')
   _input_flags(values)
   _result_flags(values)

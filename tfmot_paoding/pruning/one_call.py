@@ -19,6 +19,7 @@ from tfmot_paoding.network.network import Network
 from tfmot_paoding.pruning.budget import Budget
 from tfmot_paoding.pruning.few_answers import warn_of_few_answers
 from tfmot_paoding.pruning.pruned import check_distillation, pruned
+from tfmot_paoding.pruning.schedule import STEP_SPARSITY
 from tfmot_paoding.pruning.to_budget import prune_to_budget
 from tfmot_paoding.pruning.wrap import (
   Manner,
@@ -36,7 +37,7 @@ def prune(
   method: MethodLike = DEFAULT_METHOD,
   input_range: RangeLike = None,
   seed: int = 0,
-  step_sparsity: float = 0.025,
+  step_sparsity: float | None = None,
   verbose: int | str = 'auto',
   scope: str = 'local',
   cost: str = 'parameters',
@@ -67,7 +68,7 @@ def prune(
       where they say nothing.
     seed: Of the method's random choices.
     step_sparsity: The fraction removed between two refreshes of bounds and
-      saliencies.
+      saliencies. None: 0.025; with a `budget`, which prunes several times, 0.1.
     verbose: 'auto' shows a progress bar on a terminal and in a notebook, 1
       anywhere, 0 nowhere.
     scope: 'local': every group loses the same fraction of its units. 'global':
@@ -122,6 +123,8 @@ def prune(
       distillation=distillation,
       input_shape=input_shape,
     ).model
+  if step_sparsity is None:
+    step_sparsity = STEP_SPARSITY
   network = Network.of(as_tf_keras(model, input_shape))
   check_unwrapped(network)
   warn_of_own_training(network.model)

@@ -17,6 +17,14 @@ from tfmot_paoding.compat import (
   register_serializable,
 )
 
+# What is removed between two refreshes where nobody says.
+STEP_SPARSITY = 0.025
+# The same of each model that a search for a budget tries. Networks of digits at
+# half and at a third of their bytes keep .957, .945 (convolutions), .952 and
+# .940 (an MLP), and .958, .948, .948 and .944 by steps of .025, which take 1.3,
+# 1.7, 2.6 and 2.5 times as long.
+BUDGET_STEP_SPARSITY = 0.1
+
 
 @register_serializable(package='tfmot_paoding')
 class ProgressiveSparsity(PruningSchedule):
@@ -42,7 +50,7 @@ class ProgressiveSparsity(PruningSchedule):
   def __init__(
     self,
     final_sparsity: float,
-    step_sparsity: float = 0.025,
+    step_sparsity: float = STEP_SPARSITY,
     begin_step: int = 0,
     frequency: int = 1,
   ):

@@ -34,7 +34,10 @@ from tfmot_paoding.pruning.pruned import (
   polished,
   pruned,
 )
-from tfmot_paoding.pruning.schedule import ProgressiveSparsity
+from tfmot_paoding.pruning.schedule import (
+  BUDGET_STEP_SPARSITY,
+  ProgressiveSparsity,
+)
 from tfmot_paoding.pruning.shares import RoundingWarning
 from tfmot_paoding.pruning.wrap import Manner, check_unwrapped, wrap
 from tfmot_paoding.pruning.wrapped import Wrapped
@@ -49,7 +52,7 @@ def prune_to_budget(
   method: MethodLike = DEFAULT_METHOD,
   input_range: RangeLike = None,
   seed: int = 0,
-  step_sparsity: float = 0.1,
+  step_sparsity: float | None = None,
   verbose: int | str = 'auto',
   cost: str = 'parameters',
   floor: float = 0.1,
@@ -77,7 +80,9 @@ def prune_to_budget(
       None: what the first layers say, with a warning that names it, and (0, 1)
       where they say nothing.
     seed: The only source of chance.
-    step_sparsity: The fraction removed between two refreshes.
+    step_sparsity: The fraction removed between two refreshes. None: 0.1, four
+      times what `prune` takes for a sparsity, since several models are pruned:
+      about twice as fast for answers that are as good within .004 on digits.
     verbose: 'auto' shows progress bars on a terminal and in a notebook, 1
       anywhere, 0 nowhere.
     cost: What a fraction of all units is weighed against.
@@ -106,6 +111,8 @@ def prune_to_budget(
     TypeError: `model` is not a Keras model.
     ValueError: as `prune_low_saliency`; or the model leaves sizes open.
   """
+  if step_sparsity is None:
+    step_sparsity = BUDGET_STEP_SPARSITY
   network = Network.of(as_tf_keras(model, input_shape))
   check_sizes(network.model)
   check_unwrapped(network)
