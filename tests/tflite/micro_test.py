@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,6 +12,8 @@ import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding.compat import keras
 from tfmot_paoding.tflite import micro as lib
+from tfmot_paoding.tflite import micro_process as process
+from tfmot_paoding.tflite import micro_worker as worker
 
 pytest.importorskip('tflite_micro', reason='tflite-micro is not installed')
 
@@ -72,21 +76,86 @@ def test_planning_may_take_more_than_is_kept():
     )
 
 
+@pytest.mark.parametrize('guess', [1, 7, 8, 9, 10, 11, 40, 200])
+def test_the_least_is_found_and_nothing_tried_twice(guess):
+  tried = []
+
+  def runs(steps):
+    tried.append(steps)
+    return steps >= 9
+
+  assert worker.least(runs, guess) == 9
+  assert len(tried) == len(set(tried))
+  assert {8, 9} <= set(tried)
+
+
 @pytest.mark.parametrize('layers', [1, 12])
-def test_no_arena_is_tried_twice(monkeypatch, layers):
+def test_arenas_are_tried_in_one_process_and_the_least_in_its_own(
+  monkeypatch, layers
+):
   x = inputs = keras.Input((8,))
   for _ in range(layers):
     x = keras.layers.Dense(8, activation='relu')(x)
   data = paoding.convert_to_tflite(testing.fill(keras.Model(inputs, x)))
-  tried, kept = [], lib._work
+  jobs, kept = [], process.run_script
 
-  def work(data, arena_bytes, batches):
-    tried.append(arena_bytes)
-    return kept(data, arena_bytes, batches)
+  def run_script(script, arguments, seconds):
+    done = kept(script, arguments, seconds)
+    job, _, arena, _, made = arguments
+    tried = worker.arenas(made) if job == 'search' else {int(arena): True}
+    jobs.append((job, tried))
+    return done
 
-  monkeypatch.setattr(lib, '_work', work)
-  assert lib.measure_arena(data) in tried
-  assert len(tried) == len(set(tried))
+  monkeypatch.setattr(process, 'run_script', run_script)
+  arena = lib.measure_arena(data)
+  assert [job for job, _ in jobs] == ['run', 'search', 'run']
+  searched, confirmed = jobs[1][1], jobs[2][1]
+  assert searched[arena]
+  assert not searched[arena - 16]
+  assert list(confirmed) == [arena]
+
+
+def test_an_arena_that_ends_the_process_is_too_small(monkeypatch):
+  data = paoding.convert_to_tflite(testing.mlp((16, 40, 30, 4)))
+  least, starts, kept = lib.measure_arena(data), [], process.run_script
+
+  def run_script(script, arguments, seconds):
+    if arguments[0] == 'search':
+      starts.append(1)
+      if len(starts) == 1:
+        with open(arguments[-1], 'w', encoding='utf-8') as file:
+          file.write(f'[{least}]\n')
+        return subprocess.CompletedProcess([], -11, '', '')
+    return kept(script, arguments, seconds)
+
+  monkeypatch.setattr(process, 'run_script', run_script)
+  assert lib.measure_arena(data) == least + 16
+  assert len(starts) == 2
+
+
+@pytest.mark.parametrize('returncode', [-11, 1])
+def test_a_search_that_gets_nowhere_is_an_error(monkeypatch, returncode):
+  data = paoding.convert_to_tflite(testing.mlp())
+  starts, kept = [], process.run_script
+
+  def run_script(script, arguments, seconds):
+    if arguments[0] != 'search':
+      return kept(script, arguments, seconds)
+    starts.append(1)
+    return subprocess.CompletedProcess([], returncode, '', 'it burnt down')
+
+  monkeypatch.setattr(process, 'run_script', run_script)
+  with pytest.raises(paoding.tflite.MicroError, match='it burnt down'):
+    lib.measure_arena(data)
+  assert len(starts) == 1
+
+
+def test_what_is_found_and_does_not_do_is_not_the_arena(monkeypatch):
+  """A process that has tried others may be in a state of its own."""
+  data = paoding.convert_to_tflite(testing.mlp((16, 40, 30, 4)))
+  least = lib.measure_arena(data)
+  monkeypatch.setattr(lib, 'search_arena', lambda *_: least - 48)
+  assert lib.measure_arena(data) == least
 
 
 def test_a_smaller_model_needs_a_smaller_arena():
@@ -158,7 +227,7 @@ def test_a_recurrent_layer_runs(kind):
 
 
 def test_what_does_not_end_is_told(monkeypatch):
-  monkeypatch.setattr(lib, '_SECONDS', 1e-3)
+  monkeypatch.setattr(process, '_SECONDS', 1e-3)
   data = paoding.convert_to_tflite(testing.mlp((4, 5, 2)))
   found = paoding.profile_tflite(data, latency=False)
   assert found.arena_bytes is None

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
-import os
 import re
-import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 
 import flatbuffers
@@ -15,17 +12,17 @@ import numpy as np
 
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile
 from tfmot_paoding.tflite.litert import dequantized, load_interpreter, quantized
-from tfmot_paoding.tflite.micro_worker import ALLOCATED
-from tfmot_paoding.tflite.processes import run_script, signal_name
+from tfmot_paoding.tflite.micro_process import (
+  MicroError,
+  run_in_arena,
+  search_arena,
+)
+from tfmot_paoding.tflite.micro_worker import ALIGNMENT
 from tfmot_paoding.tflite.refusals import check_names, refusals
 
 Array = np.ndarray
 
-_WORKER = os.path.join(os.path.dirname(__file__), 'micro_worker.py')
 _TOTAL = re.compile(r'Arena allocation total (\d+) bytes')
-_MISSING = re.compile(r"Didn't find op for builtin opcode '(\w+)'")
-_ALIGNMENT = 16  # bytes
-_SECONDS = 60  # for each sample
 # Types of tensors that NumPy holds as they are.
 _NUMBERS = frozenset(
   [
@@ -43,23 +40,6 @@ _NUMBERS = frozenset(
     'uint64',
   ]
 )
-
-
-class MicroError(ValueError):
-  """tflite-micro does not run a model.
-
-  Attributes:
-    missing: The operators that it does not have.
-    stage: Where it failed: 'allocate' (the arena is too small, or it refuses
-      an operator), 'invoke' (memory is there, but a run fails) or 'time'.
-  """
-
-  def __init__(
-    self, message: str, missing: Sequence[str] = (), stage: str = 'allocate'
-  ):
-    super().__init__(message)
-    self.missing = tuple(missing)
-    self.stage = stage
 
 
 def run_micro(
@@ -101,7 +81,7 @@ def run_micro(
     for name, x in inputs.items()
   }
   size = arena_bytes or _ample(file, data)
-  _, found = _work(data, size, batches)
+  _, found = run_in_arena(data, size, batches)
   places = file.signature(of_inputs=False)
   return [
     dequantized(found[places[name]], made[name]['quantization'])
@@ -128,25 +108,12 @@ def measure_arena(data: bytes) -> int:
   require_micro()
   file = TFLiteFile(data)
   inputs = _resting(file)
-  report, _ = _work(data, _ample(file, data), inputs)
-  steps = -(-int(_TOTAL.search(report).group(1)) // _ALIGNMENT)
-  # What is kept is not all: planning takes some memory for a while. And it is
-  # sometimes a step too much: how much goes to alignment depends on the arena.
-  if _runs(data, steps * _ALIGNMENT, inputs):
-    fails, works = steps - 1, steps
-    while _runs(data, fails * _ALIGNMENT, inputs):
-      fails, works = fails - 1, fails
-    return works * _ALIGNMENT
-  fails, works = steps, steps + 2
-  while not _runs(data, works * _ALIGNMENT, inputs):
-    fails, works = works, works + 2 * (works - fails)
-  while works - fails > 1:
-    middle = (fails + works) // 2
-    if _runs(data, middle * _ALIGNMENT, inputs):
-      works = middle
-    else:
-      fails = middle
-  return works * _ALIGNMENT
+  report, _ = run_in_arena(data, _ample(file, data), inputs)
+  arena = search_arena(data, int(_TOTAL.search(report).group(1)), inputs)
+  # As a device does: in memory that nothing else has been in.
+  while not _runs(data, arena, inputs):
+    arena += ALIGNMENT
+  return arena
 
 
 def check_micro(data: bytes) -> None:
@@ -162,7 +129,7 @@ def check_micro(data: bytes) -> None:
   """
   require_micro()
   file = TFLiteFile(data)
-  _work(data, _ample(file, data), _resting(file))
+  run_in_arena(data, _ample(file, data), _resting(file))
 
 
 def has_micro() -> bool:
@@ -189,7 +156,7 @@ def _runs(data: bytes, arena_bytes: int, inputs: Mapping[str, Array]) -> bool:
     MicroError: for another reason than the arena.
   """
   try:
-    _work(data, arena_bytes, inputs)
+    run_in_arena(data, arena_bytes, inputs)
   except MicroError as error:
     # These inputs have gone through in a large arena.
     if error.stage == 'time' or error.missing:
@@ -222,9 +189,9 @@ def missing_operators(data: bytes) -> list[str]:
   for name, number in first.items():
     try:
       alone = _alone(file, number)
-      _work(alone, 1 << 20, _resting(TFLiteFile(alone)))
+      run_in_arena(alone, 1 << 20, _resting(TFLiteFile(alone)))
     except MicroError as error:
-      if _MISSING.search(str(error)) or 'custom op' in str(error).lower():
+      if error.missing or 'custom op' in str(error).lower():
         found.add(name)
   return sorted(found)
 
@@ -250,79 +217,3 @@ def _alone(file: TFLiteFile, number: int) -> bytes:
 def _ample(file: TFLiteFile, data: bytes) -> int:
   """An arena that is large enough for anything the model may keep in it."""
   return (1 << 20) + 8 * file.peak_activation_bytes + 2 * len(data)
-
-
-def _work(
-  data: bytes, arena_bytes: int, batches: Mapping[str, Array]
-) -> tuple[str, list[Array]]:
-  """Runs the worker; what it printed, and the outputs.
-
-  Args:
-    data: The flatbuffer.
-    arena_bytes: The arena.
-    batches: By an input's place, a tensor for each sample.
-
-  Raises:
-    MicroError: it failed.
-  """
-  with tempfile.TemporaryDirectory() as folder:
-    model, inputs, outputs = (
-      os.path.join(folder, name) for name in ('m.tflite', 'in.npz', 'out.npz')
-    )
-    with open(model, 'wb') as file:
-      file.write(data)
-    np.savez(inputs, **batches)
-    count = len(next(iter(batches.values()))) if batches else 1
-    arguments = [model, str(arena_bytes), inputs, outputs]
-    done = _run(arguments, _SECONDS * count)
-    if done.returncode:
-      raise _error(done, arena_bytes)
-    with np.load(outputs) as file:
-      return done.stderr, [file[name] for name in sorted(file, key=int)]
-
-
-def _run(
-  arguments: Sequence[str], seconds: float
-) -> subprocess.CompletedProcess:
-  """Runs the worker, and what it prints as text.
-
-  Raises:
-    MicroError: it takes longer than so many seconds.
-  """
-  try:
-    return run_script(_WORKER, arguments, seconds)
-  except subprocess.TimeoutExpired:
-    raise MicroError(
-      f'tflite-micro was not through with the model after {seconds} seconds: '
-      'some loops of recurrent layers never end there.',
-      stage='time',
-    ) from None
-
-
-def _error(done: subprocess.CompletedProcess, arena_bytes: int) -> MicroError:
-  """What tflite-micro says of a failure, in one sentence."""
-  missing = _MISSING.findall(done.stderr)
-  if missing:
-    return MicroError(
-      "tflite-micro does not have the operator (Didn't find op for builtin "
-      f"opcode '{missing[0]}'): replace the layer that it comes from.",
-      missing[:1],
-    )
-  lines = [
-    line.strip()
-    for line in done.stderr.splitlines()
-    if line.strip() and not line.startswith(('  ', 'Traceback'))
-  ]
-  said = ' '.join(lines[-4:]) or 'it broke down.'
-  if done.returncode < 0:
-    said = f'{said} ({signal_name(done.returncode)})'
-  if done.stdout.startswith(ALLOCATED):
-    return MicroError(
-      f'tflite-micro allocates the model in an arena of {arena_bytes} bytes, '
-      f'but fails to run it on these inputs: {said}',
-      stage='invoke',
-    )
-  return MicroError(
-    'tflite-micro does not run the model in an arena of '
-    f'{arena_bytes} bytes: {said}'
-  )
