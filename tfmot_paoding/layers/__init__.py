@@ -120,8 +120,10 @@ is read; where it is not what the layer computes, that is an error.
 
 Shapes follow from the operations; what one cannot tell, `emit(..., shape=...)`
 says. That is all there is to write: groups, bounds, fits, costs, masks and
-smaller layers follow. Convolutions inside such a layer, and one inside a
-TimeDistributed, are left alone and named. Between two products of a list, units
+smaller layers follow. `ops.convolution(x.shape, kernel, bias, size=(3, 3))` and
+`ops.depthwise` give a convolution by Keras's settings; a layer with one inside
+is left alone, and named, where the model leaves sizes open, and any layer with
+an inside is within a TimeDistributed. Between two products of a list, units
 stay. Handlers of the package's own are replaced by `replace=True` alone.
 
 The operations are in `tfmot_paoding.ops`; one of your own is a subclass of `Op`

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,29 +30,7 @@ def padded_taps(layer: Any, sizes: Sequence[int]) -> tuple[bool, ...]:
     sizes: Its input's spatial sizes; 1 for one that is not known, with which
       most taps see padding.
   """
-  by_axis = [
-    _padded_along(layer.padding, *geometry)
-    for geometry in zip(
-      layer.kernel_size, layer.strides, layer.dilation_rate, sizes, strict=True
-    )
-  ]
-  return tuple(any(taps) for taps in itertools.product(*by_axis))
-
-
-def _padded_along(
-  padding: str, taps: int, stride: int, dilation: int, size: int
-) -> list[bool]:
-  reach = (taps - 1) * dilation
-  if padding == 'valid':
-    return [False] * taps
-  count = -(-size // stride)
-  total = max((count - 1) * stride + reach + 1 - size, 0)
-  before = reach if padding == 'causal' else total // 2
-  last = (count - 1) * stride - before
-  return [
-    tap * dilation < before or last + tap * dilation >= size
-    for tap in range(taps)
-  ]
+  return window_of(layer, sizes).padded_taps(sizes)
 
 
 def window_of(layer: Any, sizes: Sequence[int]) -> Window:

@@ -10,7 +10,7 @@ import dataclasses
 import operator
 from typing import Any
 
-from tfmot_paoding.ops import Conv, Op, Opaque, Shape, WeightRef
+from tfmot_paoding.ops import Op, Opaque, Shape, WeightRef
 
 # What the widths of a layer call the one tensor that it gives.
 OUTPUT = 'output'
@@ -147,8 +147,6 @@ class Emit:
     for step in self.steps:
       if isinstance(step.op, Opaque):
         return step.op.reason
-      if isinstance(step.op, Conv):
-        return f'{self._who} has a convolution inside, which is not known there'
       if not step.op.runs(self._shapes(step)[0]):
         return (
           f'{self._who} has an operation inside that has no value on samples, '

@@ -11,7 +11,6 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from tfmot_paoding.compat import keras
@@ -19,7 +18,7 @@ from tfmot_paoding.layers import handler_of
 from tfmot_paoding.layers.base import Path, has_inside, opaque, resizes_inside
 from tfmot_paoding.layers.inside import OUTPUT, Emit, Tensor
 from tfmot_paoding.network.keras_masks import heeds_mask
-from tfmot_paoding.ops import Op, Opaque, Permute, Reshape, Shape, Softmax
+from tfmot_paoding.ops import Op, Opaque, Shape
 
 _SIZES = 'depends on sizes that are not known'
 
@@ -143,10 +142,9 @@ def _graph(
   emit = Emit(layer, path, around.in_shapes)
   given = handler_of(layer).lower_into(layer, emit)
   obstacle = emit.obstacle()
-  if obstacle is None and None in sizes_of(tensor):
-    kinds = (Softmax, Permute, Reshape)
-    if any(isinstance(step.op, kinds) for step in emit.steps):
-      obstacle = f'{who} {_SIZES}'
+  needs_sizes = any(step.op.needs_sizes for step in emit.steps)
+  if obstacle is None and needs_sizes and None in sizes_of(tensor):
+    obstacle = f'{who} {_SIZES}'
   if obstacle is not None:
     return _chain([Opaque(obstacle)], layer, path, around, [tensor])
   out_shape = shape_of(tensor, around.in_shapes[0])
@@ -162,7 +160,7 @@ def _graph(
     steps = [
       dataclasses.replace(step, op=step.op.under_mask()) for step in steps
     ]
-    if any(isinstance(step.op, Opaque) for step in steps):
+    if not all(step.op.known for step in steps):
       return _chain([s.op for s in steps], layer, path, around, [tensor])
   held = {}
   if not resizes_inside(layer):
@@ -199,8 +197,7 @@ def _chain(
     ops = opaque(layer, 'compares what layers make with a value')
   if _needs_more_sizes(ops, first, tensors[0], out_shapes[0]):
     ops = opaque(layer, _SIZES)
-  if any(isinstance(op, Opaque) for op in ops):
-    ops = [op for op in ops if isinstance(op, Opaque)][:1]
+  ops = [op for op in ops if not op.known][:1] or ops
   if not ops:
     return Lowered((), (), (0,))
   count = len(in_shapes)
@@ -270,12 +267,7 @@ def _needs_more_sizes(
 ) -> bool:
   """Whether an operation on a tensor mixes entries of an unknown number."""
   sizes = sizes_of(tensor)
-  for op in ops:
-    if isinstance(op, (Softmax, Permute)) and sizes[-1:] == [None]:
-      return True
-    source = in_shape if op is ops[0] else out_shape
-    if isinstance(op, Reshape) and (
-      None in sizes or np.prod(source) != np.prod(op.shape)
-    ):
-      return True
-  return False
+  sources = [in_shape, *[out_shape] * (len(ops) - 1)]
+  return any(
+    op.is_open(sizes, source) for op, source in zip(ops, sources, strict=False)
+  )

@@ -12,8 +12,8 @@ from tfmot_paoding.ops.base import (
   WeightRef,
 )
 from tfmot_paoding.ops.channelwise import Line, Scale
-from tfmot_paoding.ops.convolutions import Conv, ConvTranspose
-from tfmot_paoding.ops.depthwise import Depthwise
+from tfmot_paoding.ops.convolutions import Conv, ConvTranspose, convolution
+from tfmot_paoding.ops.depthwise import Depthwise, depthwise
 from tfmot_paoding.ops.elementwise import Elementwise, LearnedSlope
 from tfmot_paoding.ops.joins import (
   Concatenate,
@@ -59,7 +59,9 @@ __all__ = [
   'WeightedSum',
   'Window',
   'Windows',
+  'convolution',
   'core',
+  'depthwise',
   'last_axis',
   'window',
 ]

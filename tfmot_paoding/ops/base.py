@@ -13,7 +13,7 @@ the channels, is always there in full.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -147,6 +147,8 @@ class Op:
     kinks: Where its slope jumps, of an elementwise one.
     looks_up: Whether its inputs are indices into a table.
     moves_positions: Whether it takes, averages or repeats positions.
+    needs_sizes: Whether, inside a layer, it must know how many entries there
+      are along every axis.
     answers: What outputs mean that it makes: 'softmax', 'sigmoid', 'logits'
       (of a classifier, if their shape is that of one) or 'values'.
   """
@@ -167,6 +169,7 @@ class Op:
   kinks: tuple[float, ...] = ()
   looks_up = False
   moves_positions = False
+  needs_sizes = False
   answers = 'values'
 
   def weights(self) -> dict[WeightRef, WeightAxes]:
@@ -185,6 +188,16 @@ class Op:
   def obstacle(self) -> str | None:
     """Why it cannot be followed position by position, or None."""
     return None
+
+  def is_open(self, sizes: Sequence[int | None], source: Shape) -> bool:
+    """Whether it cannot be told while its layer leaves sizes open.
+
+    Args:
+      sizes: Of what the layer makes, without the batch axis; None where open.
+      source: Of what the operation reads, 1 for what is open.
+    """
+    del sizes, source
+    return False
 
   def out_shape(self, in_shape: Shape, out_shape: Shape) -> Shape:
     """Its output's shape where its layer has further operations behind it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,12 @@ from tfmot_paoding.ops.products import (
   constant_product,
   weighted,
 )
-from tfmot_paoding.ops.windows import Transposed, Window, convolve
+from tfmot_paoding.ops.windows import (
+  Transposed,
+  Window,
+  convolve,
+  window_over,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +59,15 @@ class Conv(Windowed, Product):
   def taps(self) -> int:
     """Those of the window."""
     return len(self.padded)
+
+  def infer_shape(
+    self, in_shapes: tuple[Shape, ...], size: Callable[[WeightRef], Shape]
+  ) -> Shape | None:
+    """A position for each window, a channel for each of the kernel's units."""
+    rows, units = size(self.kernel)[-2:]
+    check_channels(self.kernel, rows * self.blocks, in_shapes[0])
+    counts = counted(self.seen, in_shapes[0])
+    return None if counts is None else (*counts, units)
 
   def product(self, x: tf.Tensor, kernel: Array) -> tf.Tensor:
     """The convolution alone."""
@@ -212,6 +227,58 @@ def _split(x: Interval, blocks: int) -> list[Interval]:
   return [Interval(*ends) for ends in zip(lows, highs, strict=True)]
 
 
+def convolution(
+  in_shape: Shape,
+  kernel: WeightRef,
+  bias: WeightRef | None = None,
+  *,
+  size: Sequence[int],
+  padding: str = 'valid',
+  strides: int | Sequence[int] = 1,
+  dilations: int | Sequence[int] = 1,
+  blocks: int = 1,
+) -> Conv:
+  """The convolution of a tensor, by Keras's settings.
+
+  Args:
+    in_shape: The tensor's, without the batch axis: (*positions, channels).
+    kernel: Of shape (*size, channels in one block, units).
+    bias: Of shape (units,).
+    size: Taps along each axis of positions.
+    padding: 'valid', 'same' or 'causal'.
+    strides: Steps between windows; one for all axes, or one each.
+    dilations: Steps between taps, likewise.
+    blocks: Groups of channels that are convolved apart.
+  """
+  seen = window_over(in_shape, size, padding, strides, dilations)
+  return Conv(kernel, bias, seen.padded_taps(in_shape[:-1]), blocks, seen)
+
+
+def counted(seen: Window | None, in_shape: Shape) -> Shape | None:
+  """How many windows there are along each axis; None where that is not known.
+
+  At least one: sizes that are not known stand as 1.
+
+  Raises:
+    ValueError: the tensor has another number of axes than the window.
+  """
+  if seen is None:
+    return None
+  if len(in_shape) != len(seen.size) + 1:
+    raise ValueError(f'its window has {len(seen.size)} axes of positions.')
+  return tuple(max(count, 1) for count in seen.counts(in_shape[:-1]))
+
+
+def check_channels(kernel: WeightRef, channels: int, in_shape: Shape) -> None:
+  """Raises unless a kernel is for so many channels.
+
+  Raises:
+    ValueError: it is not.
+  """
+  if in_shape[-1:] != (channels,):
+    raise ValueError(f'the kernel {kernel.name!r} is for {channels} channels.')
+
+
 @dataclasses.dataclass(frozen=True)
 class ConvTranspose(Conv):
   """A transposed convolution; the kernel is (*window, units, channels in).
@@ -222,6 +289,14 @@ class ConvTranspose(Conv):
 
   taps_vary = True
   from_input = True
+
+  def infer_shape(
+    self, in_shapes: tuple[Shape, ...], size: Callable[[WeightRef], Shape]
+  ) -> Shape | None:
+    """Its positions are the layer's to tell."""
+    units, rows = size(self.kernel)[-2:]
+    check_channels(self.kernel, rows, in_shapes[0])
+    return None if self.seen is None else (*self.seen.shape[:-1], units)
 
   def kernel_axes(self) -> WeightAxes:
     """(*window, units, channels in)."""

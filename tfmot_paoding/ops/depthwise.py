@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,11 +22,15 @@ from tfmot_paoding.ops.base import (
   scaled_pair,
 )
 from tfmot_paoding.ops.channelwise import Channelwise
-from tfmot_paoding.ops.convolutions import Conv
+from tfmot_paoding.ops.convolutions import Conv, check_channels, counted
 from tfmot_paoding.ops.kernels import Windowed, WithKernel
 from tfmot_paoding.ops.numbering import channel_row
 from tfmot_paoding.ops.products import constant_over_positions
-from tfmot_paoding.ops.windows import Window, convolve_depthwise
+from tfmot_paoding.ops.windows import (
+  Window,
+  convolve_depthwise,
+  window_over,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,8 +57,14 @@ class Depthwise(Windowed, WithKernel, Channelwise):
   def infer_shape(
     self, in_shapes: tuple[Shape, ...], size: Callable[[WeightRef], Shape]
   ) -> Shape | None:
-    """Its positions are the layer's to tell."""
-    del in_shapes, size
+    """A position for each window, each channel as often as told."""
+    kernel = size(self.kernel)
+    if not self.grouped:
+      check_channels(self.kernel, kernel[-2], in_shapes[0])
+    counts = counted(self.seen, in_shapes[0])
+    if counts is None:
+      return None
+    return (*counts, in_shapes[0][-1] * self.multiplier)
 
   def product(self, x: tf.Tensor, kernel: Array) -> tf.Tensor:
     """The convolution alone."""
@@ -187,3 +197,31 @@ class Depthwise(Windowed, WithKernel, Channelwise):
     radius = (1 + slack) * radius + slack * np.abs(offset)
     shape = (*(1,) * (x.low.ndim - 1), -1)
     return intervals.outward(centre - radius, centre + radius).reshape(shape)
+
+
+def depthwise(
+  in_shape: Shape,
+  kernel: WeightRef,
+  bias: WeightRef | None = None,
+  *,
+  size: Sequence[int],
+  padding: str = 'valid',
+  strides: int | Sequence[int] = 1,
+  dilations: int | Sequence[int] = 1,
+  multiplier: int = 1,
+) -> Depthwise:
+  """The depthwise convolution of a tensor, by Keras's settings.
+
+  Args:
+    in_shape: The tensor's, without the batch axis: (*positions, channels).
+    kernel: Of shape (*size, channels, multiplier).
+    bias: Of shape (channels * multiplier,).
+    size: Taps along each axis of positions.
+    padding: 'valid', 'same' or 'causal'.
+    strides: Steps between windows; one for all axes, or one each.
+    dilations: Steps between taps, likewise.
+    multiplier: Output channels for each input channel.
+  """
+  seen = window_over(in_shape, size, padding, strides, dilations)
+  padded = seen.padded_taps(in_shape[:-1])
+  return Depthwise(kernel, bias, padded, multiplier, seen=seen)

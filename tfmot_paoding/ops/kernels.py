@@ -55,6 +55,9 @@ class Windowed:
 
   seen: Any
 
+  # How much padding there is depends on them.
+  needs_sizes = True
+
   @property
   def linear(self) -> bool:
     """Where the window is known."""

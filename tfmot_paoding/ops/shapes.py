@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,12 @@ class Softmax(Op):
   """Softmax over the last axis."""
 
   answers = 'softmax'
+  needs_sizes = True
+
+  def is_open(self, sizes: Sequence[int | None], source: Shape) -> bool:
+    """Where nobody knows how many entries it weighs."""
+    del source
+    return list(sizes[-1:]) == [None]
 
   def infer_shape(
     self, in_shapes: tuple[Shape, ...], size: Callable[[WeightRef], Shape]
@@ -137,6 +143,12 @@ class Reshape(Rearrangement):
   shape: Shape
   source: Shape | None = None
 
+  needs_sizes = True
+
+  def is_open(self, sizes: Sequence[int | None], source: Shape) -> bool:
+    """Where any size is, or entries are others than it was made for."""
+    return None in sizes or np.prod(source) != np.prod(self.shape)
+
   def infer_shape(
     self, in_shapes: tuple[Shape, ...], size: Callable[[WeightRef], Shape]
   ) -> Shape:
@@ -201,6 +213,13 @@ class Permute(Rearrangement):
 
   axes: tuple[int, ...]
   shape: Shape
+
+  needs_sizes = True
+
+  def is_open(self, sizes: Sequence[int | None], source: Shape) -> bool:
+    """Where nobody knows how many channels come out."""
+    del source
+    return list(sizes[-1:]) == [None]
 
   def infer_shape(
     self, in_shapes: tuple[Shape, ...], size: Callable[[WeightRef], Shape]

@@ -8,6 +8,7 @@ do.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -65,6 +66,29 @@ class Window:
       )
     )
 
+  def padded_taps(self, sizes: Sequence[int]) -> tuple[bool, ...]:
+    """For each tap, whether some window sees padding under it.
+
+    Args:
+      sizes: The input's positions along each axis; 1 for a number that is not
+        known, with which most taps see padding.
+    """
+    by_axis = []
+    for size, count, (before, _), taps, step, stride in zip(
+      sizes,
+      self.counts(sizes),
+      self.pads,
+      self.size,
+      self.dilations,
+      self.strides,
+      strict=True,
+    ):
+      end = before + size - (count - 1) * stride  # as the last window has it
+      by_axis.append(
+        [tap * step < before or tap * step >= end for tap in range(taps)]
+      )
+    return tuple(any(taps) for taps in itertools.product(*by_axis))
+
   def patches(self, x: Array, chosen: Array) -> Array:
     """What lies under some windows, channels innermost.
 
@@ -112,6 +136,30 @@ class Window:
     seen = seen[tuple(steps + taps)]
     seen = seen.reshape(*seen.shape[:rank], -1)
     return np.where(seen < 0, seen.max(-1, keepdims=True), seen)
+
+
+def window_over(
+  in_shape: Shape,
+  size: Sequence[int],
+  padding: str = 'valid',
+  strides: int | Sequence[int] = 1,
+  dilations: int | Sequence[int] = 1,
+) -> Window:
+  """The window of a convolution on a tensor.
+
+  Args:
+    in_shape: The tensor's, without the batch axis: (*positions, channels).
+    size: Taps along each axis of positions.
+    padding: 'valid', 'same' or 'causal', as Keras has them.
+    strides: Steps between windows; one for all axes, or one each.
+    dilations: Steps between taps, likewise.
+  """
+  rank = len(size)
+  strides, dilations = (
+    (steps,) * rank if isinstance(steps, int) else tuple(steps)
+    for steps in (strides, dilations)
+  )
+  return window(padding, size, strides, dilations, in_shape[:-1])
 
 
 def window(

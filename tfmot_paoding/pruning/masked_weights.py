@@ -7,7 +7,7 @@ from typing import Any
 
 from tfmot_paoding.layers import is_known
 from tfmot_paoding.network.lowering import operations_of
-from tfmot_paoding.ops import Op, Opaque, Shape
+from tfmot_paoding.ops import Op, Shape
 
 
 def masked_names(operations: Iterable[Op]) -> list[str]:
@@ -47,7 +47,7 @@ def names_of(layer: Any, input_shape: Any) -> list[str]:
     [_sizes(shape) for shape in (input_shape if several else [input_shape])],
     _sizes(output_shape),
   )
-  if any(isinstance(op, Opaque) for op in operations):
+  if not all(op.known for op in operations):
     return []
   return masked_names(operations)
 
