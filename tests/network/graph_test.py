@@ -280,3 +280,21 @@ def test_a_layer_shared_across_nesting_keeps_the_function():
     rtol=1e-4,
     atol=1e-5,
   )
+
+
+@pytest.mark.parametrize(
+  'inner',
+  [
+    keras.layers.Conv2D(4, 3, activation='relu'),
+    keras.layers.Conv2DTranspose(4, 3, 2, activation='relu'),
+    keras.layers.DepthwiseConv2D(3, 2, 'same', activation='relu'),
+  ],
+)
+def test_values_within_a_step_have_the_axis_of_steps(inner):
+  inputs = keras.Input((2, 7, 7, 3))
+  made = keras.layers.TimeDistributed(inner)(inputs)
+  graph = build_graph(keras.Model(inputs, made))
+  (call,) = graph.layer_calls
+  assert len(call.nodes) == 2
+  for node in call.nodes:
+    assert graph.shapes[node.outputs[0]] == tuple(made.shape[1:])

@@ -195,7 +195,7 @@ def propagate_change(
     )
     change = op.difference(after, d, x, y)
     if _moved_weights(node, before, after):
-      if isinstance(op, Product) and getattr(op, 'blocks', 1) == 1:
+      if op.consumes_units and op.kernel_axes().blocks == 1:
         merged = None if merges is None else merges.get(node.inputs[0])
         pairs = _pair_bounds(
           graph, before, bounds_before, node.inputs[0], merged

@@ -21,7 +21,7 @@ import numpy as np
 from tfmot_paoding.layers.base import Path, resizes
 from tfmot_paoding.network.graph import Graph, Node
 from tfmot_paoding.network.unit_numbers import Numbering
-from tfmot_paoding.ops import Opaque, WeightRef, core, last_axis
+from tfmot_paoding.ops import WeightRef, core, last_axis
 from tfmot_paoding.ops.joins import tie_all
 from tfmot_paoding.ops.numbering import channel_row
 
@@ -244,7 +244,7 @@ def _shared(graph: Graph, node: Node, places: dict[int, int]) -> Iterator[Any]:
     node: The operation.
     places: Its place in its layer, for those of an inside, by its id.
   """
-  if isinstance(node.op, Opaque):
+  if not node.op.known:
     return
   if node.op.weights():
     yield tuple(node.op.weights())

@@ -22,15 +22,7 @@ from tfmot_paoding.network.graph import Call, Graph
 from tfmot_paoding.network.inner_runner import run_operations, with_mask
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.network.outputs import Head
-from tfmot_paoding.ops import (
-  Elementwise,
-  Opaque,
-  Params,
-  Product,
-  Scale,
-  Softmax,
-  WeightRef,
-)
+from tfmot_paoding.ops import Params, WeightRef
 
 Array = np.ndarray
 Moments = tuple[Array, Array]
@@ -222,13 +214,13 @@ class Simulation:
     if self._is_norm(call):
       norm = inner_layer(layer)
       moments = _moments(norm, sources[0])
-      if isinstance(op, Scale):
-        seen.setdefault(op.mean, []).append(
+      if op.statistics is not None:
+        seen.setdefault(op.statistics[0], []).append(
           tuple(part.numpy().astype(np.float64).ravel() for part in moments)
         )
-      if not isinstance(op, Scale) and not _in_training(call):
+      elif not _in_training(call):
         moments = self._standing.setdefault(number, moments)
-      if not isinstance(op, Scale) or self.graph.calls[call.path] == 1:
+      if op.statistics is None or self.graph.calls[call.path] == 1:
         return [_normalized(norm, sources[0], moments)]
     training = False
     if _in_training(call) and not compat.is_random(layer):
@@ -242,9 +234,9 @@ class Simulation:
     if not call.nodes or call.inside:
       return False
     op, layer = call.nodes[0].op, self.graph.layers[call.path]
-    if isinstance(op, Opaque):
+    if not op.known:
       return type(layer) is keras.layers.BatchNormalization
-    return isinstance(op, Scale) and op.mean is not None
+    return op.statistics is not None
 
   def _assign(self, params: Params) -> None:
     for ref in self.graph.weight_refs():
@@ -263,8 +255,8 @@ def _taken_off(graph: Graph) -> dict[Path, Callable]:
     # A layer that somebody taught may compute its own, inside its `call`.
     if (
       sum(node.op.makes_units for node in call.nodes) == 1
-      and isinstance(product, Product)
-      and isinstance(last, (Elementwise, Softmax))
+      and product.consumes_units
+      and last.activates
       and callable(getattr(core, 'activation', None))
     ):
       found[call.path] = core.activation

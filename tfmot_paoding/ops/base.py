@@ -144,6 +144,8 @@ class Op:
     from_input: Whether those positions are its input's, not its output's.
     normalizes: Whether it is batch normalization, or its scale alone.
     statistics: The mean and variance it normalizes by, None for none.
+    activates: Whether it is what a Keras layer calls its activation, a
+      function without weights.
     kinks: Where its slope jumps, of an elementwise one.
     looks_up: Whether its inputs are indices into a table.
     moves_positions: Whether it takes, averages or repeats positions.
@@ -166,6 +168,7 @@ class Op:
   from_input = False
   normalizes = False
   statistics: tuple[WeightRef, WeightRef] | None = None
+  activates = False
   kinks: tuple[float, ...] = ()
   looks_up = False
   moves_positions = False

@@ -257,16 +257,19 @@ def convolution(
 def counted(seen: Window | None, in_shape: Shape) -> Shape | None:
   """How many windows there are along each axis; None where that is not known.
 
-  At least one: sizes that are not known stand as 1.
+  At least one: sizes that are not known stand as 1. Axes in front of those of
+  the window, such as steps of time, stay.
 
   Raises:
-    ValueError: the tensor has another number of axes than the window.
+    ValueError: the tensor has fewer axes than the window.
   """
   if seen is None:
     return None
-  if len(in_shape) != len(seen.size) + 1:
+  first = len(in_shape) - 1 - len(seen.size)
+  if first < 0:
     raise ValueError(f'its window has {len(seen.size)} axes of positions.')
-  return tuple(max(count, 1) for count in seen.counts(in_shape[:-1]))
+  counts = seen.counts(in_shape[first:-1])
+  return (*in_shape[:first], *(max(count, 1) for count in counts))
 
 
 def check_channels(kernel: WeightRef, channels: int, in_shape: Shape) -> None:
@@ -296,7 +299,10 @@ class ConvTranspose(Conv):
     """Its positions are the layer's to tell."""
     units, rows = size(self.kernel)[-2:]
     check_channels(self.kernel, rows, in_shapes[0])
-    return None if self.seen is None else (*self.seen.shape[:-1], units)
+    if self.seen is None:
+      return None
+    in_front = in_shapes[0][: -1 - len(self.seen.strides)]
+    return (*in_front, *self.seen.shape[:-1], units)
 
   def kernel_axes(self) -> WeightAxes:
     """(*window, units, channels in)."""

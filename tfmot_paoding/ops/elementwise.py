@@ -31,6 +31,8 @@ class Elementwise(Channelwise):
 
   activation: Activation
 
+  activates = True
+
   @property
   def kinks(self) -> tuple[float, ...]:
     """The activation's."""

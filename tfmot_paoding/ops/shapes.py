@@ -27,6 +27,7 @@ from tfmot_paoding.ops.base import (
 class Softmax(Op):
   """Softmax over the last axis."""
 
+  activates = True
   answers = 'softmax'
   needs_sizes = True
 

@@ -82,7 +82,7 @@ def prune_to_budget(
     seed: The only source of chance.
     step_sparsity: The fraction removed between two refreshes. None: 0.1, four
       times what `prune` takes for a sparsity, since several models are pruned:
-      about twice as fast for answers that are as good within .004 on digits.
+      about twice as fast, and on digits no worse by more than .004.
     verbose: 'auto' shows progress bars on a terminal and in a notebook, 1
       anywhere, 0 nowhere.
     cost: What a fraction of all units is weighed against.
