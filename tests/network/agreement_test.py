@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 import tfmot_paoding as paoding
 from tests import testing
@@ -54,3 +55,20 @@ def test_columns_of_other_units_count_alike():
   kernel.assign(kernel * np.array([1.0, 0.0]))  # the small one is lost
   x = testing.samples((5,), 100).astype(np.float32)
   assert paoding.report.judge(one, two, [x]).distance > 0.4
+
+
+@pytest.mark.parametrize(
+  'function',
+  [
+    lambda one, two, x: paoding.report.judge(one, two, [x]),
+    lambda one, two, x: paoding.training.distill(one, two, data=x),
+    lambda one, two, x: paoding.pruning.compare_answers(one, two, data=x),
+  ],
+)
+def test_models_with_other_outputs_are_named(function):
+  one, two = testing.mlp(), testing.mlp((5, 8, 6, 4))
+  x = np.ones((8, 5), np.float32)
+  with pytest.raises(
+    ValueError, match=r'outputs of `original` have shapes \[\(3,\)\]'
+  ):
+    function(one, two, x)

@@ -248,7 +248,8 @@ class HeldLines(NamedTuple):
     low_shift: Where the line below meets zero.
     high_slopes: Slopes above.
     high_shift: Where the line above meets zero.
-    tilt: As in `lines.Lines`.
+    tilt: The slopes that the line below may have instead, through 0; None
+      where it has one alone.
     size: The largest absolute terms of an entry, (batch, *out_shape).
   """
 

@@ -11,7 +11,7 @@ from tfmot_paoding.command.model_files import (
   read_range,
 )
 from tfmot_paoding.command.prune import converted
-from tfmot_paoding.compat import keras
+from tfmot_paoding.network.agreement import check_ends
 from tfmot_paoding.report.writing import report_paths
 
 
@@ -28,7 +28,7 @@ def run(given: flags.FlagValues) -> None:
   check_paths(list(report_paths(given.output)), given)
   model = read_model(given.model, given, needs_sizes=True)
   small = read_model(given.pruned, given, needs_sizes=True)
-  _check_pair(model, small)
+  check_ends(model, small, ('--model', '--pruned'))
   settled = read_range(model, given)
   samples = answers.samples_of(model, settled, given)
   verdict = answers.verdict_of(model, small, settled, given)
@@ -38,21 +38,3 @@ def run(given: flags.FlagValues) -> None:
   print(f'tflite bytes: {len(files[0])} -> {len(files[1])}')
   results = result_files.Results(model, small, files, settled, verdict, samples)
   result_files.write_page(given.output, results, given)
-
-
-def _check_pair(original: keras.Model, pruned: keras.Model) -> None:
-  """Raises unless both take the same inputs and give the same outputs.
-
-  Raises:
-    ValueError: they do not.
-  """
-  for kind in ('inputs', 'outputs'):
-    ours, theirs = (
-      [tuple(tensor.shape) for tensor in getattr(model, kind)]
-      for model in (original, pruned)
-    )
-    if ours != theirs:
-      raise ValueError(
-        f'The {kind} of --model have shapes {ours}, those of --pruned '
-        f'{theirs}. Pass a model and what pruning made of it.'
-      )

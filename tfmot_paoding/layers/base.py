@@ -88,8 +88,8 @@ class LayerHandler:
       layer: The Keras layer.
       call: The graph's node: `call_args` and `call_kwargs` are what the layer
         was called with.
-      in_shapes: As in `lower`.
-      out_shape: As in `lower`.
+      in_shapes: The shapes of its inputs, without the batch axis.
+      out_shape: The shape of its output, without the batch axis.
     """
     raise NotImplementedError
 
@@ -104,8 +104,9 @@ class LayerHandler:
 
     Args:
       layer: The Keras layer.
-      call: As in `lower_call`.
-      in_shapes: As in `lower`.
+      call: The graph's node: `call_args` and `call_kwargs` are what the layer
+        was called with.
+      in_shapes: The shapes of its inputs, without the batch axis.
       out_shapes: The shapes of its outputs, without the batch axis.
 
     Returns:
@@ -120,7 +121,8 @@ class LayerHandler:
 
     Args:
       layer: The Keras layer.
-      call: As in `lower_call`.
+      call: The graph's node: `call_args` and `call_kwargs` are what the layer
+        was called with.
       kept: For each axis of its first tensor but the batch's, which entries
         stay, shape (entries,) of bool.
       out_shape: The new shape of its first output, without the batch axis.

@@ -29,11 +29,13 @@ class UnitState:
   """What of a group's n units changes as units go; an edit's own.
 
   Attributes:
-    alive: As in `GroupView`.
-    outgoing: Likewise.
-    masses: Likewise.
-    changed: Likewise.
-    staying: Likewise.
+    alive: Which units are still there, (n,) of bool.
+    outgoing: Consumer weights, (n, m); several rows of one unit one after
+      another.
+    masses: How many original units each stands for, (n,).
+    changed: The units whose weights the last removal changed.
+    staying: Units known to stay at this step, (n,) of bool; None where a
+      selection does not choose all removals at once.
     moved: The incoming weights and biases, and the distances between units,
       once kept units have moved; None as long as they are the network's.
   """

@@ -69,7 +69,8 @@ class NetworkView:
 
     Args:
       group: The group.
-      weights: As in `bounds.output_gain`.
+      weights: If given, shape (outputs,): the gains of the one sum of
+        movements with these weights, not of each output.
     """
     wanted = {
       call.outputs[0] for member in group.consumers for call in member.calls

@@ -77,6 +77,43 @@ class Verdict:
     return said
 
 
+def check_ends(
+  original: keras.Model,
+  other: keras.Model,
+  names: tuple[str, str] = ('`original`', '`pruned`'),
+) -> None:
+  """Raises unless two models take the same inputs and give the same outputs.
+
+  Args:
+    original: The model before pruning.
+    other: What pruning made of it.
+    names: What the caller calls the two.
+
+  Raises:
+    ValueError: shapes differ.
+  """
+  for kind in ('inputs', 'outputs'):
+    ours, theirs = (
+      [tuple(tensor.shape)[1:] for tensor in getattr(model, kind)]
+      for model in (original, other)
+    )
+    if not _fit(ours, theirs):
+      raise ValueError(
+        f'The {kind} of {names[0]} have shapes {ours}, those of {names[1]} '
+        f'{theirs}. Pass a model and what pruning made of it.'
+      )
+
+
+def _fit(ours: list[tuple], theirs: list[tuple]) -> bool:
+  """Whether sizes are the same wherever both are known."""
+  ranks = [[len(shape) for shape in shapes] for shapes in (ours, theirs)]
+  return ranks[0] == ranks[1] and all(
+    None in (a, b) or a == b
+    for one, two in zip(ours, theirs, strict=True)
+    for a, b in zip(one, two, strict=True)
+  )
+
+
 def judge(
   original: keras.Model | Network,
   other: keras.Model,
@@ -88,8 +125,12 @@ def judge(
     original: The model to be like.
     other: A model with the same inputs and outputs.
     samples: One array an input of the model, with a batch axis.
+
+  Raises:
+    ValueError: the inputs or outputs of the two differ.
   """
   network = Network.of(original)
+  check_ends(network.model, other, ('`original`', '`other`'))
   models = (network.model, other)
   ours, theirs = (all_outputs(model, samples) for model in models)
   distance, alike, explained, commonest = 0.0, [], [], []

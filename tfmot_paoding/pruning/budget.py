@@ -26,7 +26,8 @@ class Budget(Configurable):
     macs: Multiply-accumulates of an inference.
     latency_ratio: Of an inference on one thread to one of the unpruned model,
       converted likewise.
-    quantization: How the file is converted, as in `convert_to_tflite`.
+    quantization: What numbers the file holds: None for float32, or another
+      name of `tflite.QUANTIZATIONS`.
   """
 
   flash_bytes: int | None = None

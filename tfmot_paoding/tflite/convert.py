@@ -68,21 +68,28 @@ def convert_to_tflite(
       become float32.
     quantization: What numbers the file holds: None for float32, or another
       name of `tflite.QUANTIZATIONS`, such as 'int8', integers throughout.
-    input_range: The range of the inputs, as in `prune_low_saliency`.
+    input_range: The range of the inputs that the model was trained on: a pair
+      (low, high) of numbers or arrays, or a dict of input name to such a pair.
+      None: what the first layers say, with a warning that names it, and (0, 1)
+      where they say nothing.
     seed: Of inputs that are drawn.
-    representative_data: Inputs that integer modes take their ranges from, as
-      `data` in `run_schedule`, within `input_range`.
+    representative_data: Inputs that integer modes take their ranges from,
+      within `input_range`: an array, a list or dict of arrays for several
+      inputs, or a batched `tf.data.Dataset`.
     float_io: Whether integer modes take and give real numbers all the same.
       Otherwise inputs that only embeddings look up become int32, whatever they
       are in the model; under 'int16x8' they do so in any case.
     sparse: Whether to store zeros of a stripped model sparsely; float32 only,
       and not for tflite-micro. None: where that makes the file smaller and it
       loads.
-    prior: Where inputs come from without `representative_data`, as in
-      `run_schedule`; 'varied' takes the place of 'smooth' where it is None.
+    prior: Where integer modes have their inputs from otherwise: 'smooth',
+      'varied', 'recalled' (by `recall_inputs`), a `Prior` of your own, or a
+      dict of input name to one. None: 'recalled' for models of up to 6e7
+      multiply-accumulates that have batch normalization, 'varied' for others.
     verbose: Whether to show a progress bar where inputs are recalled: 'auto'
       (on a terminal and in a notebook), 1 or 0.
-    input_shape: The sizes that the model leaves open, as in `count_macs`.
+    input_shape: The sizes that the model leaves open, without the batch axis,
+      such as (224, 224, 3), or a dict of input name to sizes.
 
   Returns:
     The flatbuffer.

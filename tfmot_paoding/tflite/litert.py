@@ -100,8 +100,8 @@ def run_apart(
 
   Args:
     data: The flatbuffer.
-    inputs: As in `run_tflite`.
-    outputs: As in `run_tflite`.
+    inputs: Samples by input name, in real numbers.
+    outputs: The names of the outputs to give, in this order.
 
   Raises:
     ValueError: the interpreter would not run it, or ended with its process.

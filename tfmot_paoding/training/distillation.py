@@ -25,7 +25,7 @@ from tfmot_paoding.inputs.recall import has_statistics
 from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.inputs.user_data import Inputs
 from tfmot_paoding.keras3.model import as_tf_keras
-from tfmot_paoding.network.agreement import outputs_of
+from tfmot_paoding.network.agreement import check_ends, outputs_of
 from tfmot_paoding.network.cloning import (
   clone_with,
   copy_weights,
@@ -428,16 +428,7 @@ def _check_pair(original: keras.Model, pruned: keras.Model) -> None:
     raise ValueError(
       '`pruned` is still wrapped for pruning. Call strip_pruning first.'
     )
-  for name in ('inputs', 'outputs'):
-    ours, theirs = (
-      [tuple(tensor.shape) for tensor in getattr(model, name)]
-      for model in (pruned, original)
-    )
-    if ours != theirs:
-      raise ValueError(
-        f'The {name} of `pruned` have shapes {ours}, those of `original` '
-        f'{theirs}. Pass a model and what pruning made of it.'
-      )
+  check_ends(original, pruned)
   ours, theirs = _size(original), _size(pruned)
   if ours < theirs:
     raise ValueError(
