@@ -276,6 +276,11 @@ def with_twins(model: keras.Model) -> keras.Model:
   return model
 
 
+def answers(model, x):
+  """A model's outputs as arrays: what `predict` gives, without its graph."""
+  return tf.nest.map_structure(np.asarray, model(x, training=False))
+
+
 def largest_change(one, other, x) -> float:
   """Of any output, as a share of its deviation."""
   pairs = zip(*(tf.nest.flatten(m(x)) for m in (one, other)), strict=True)

@@ -64,11 +64,11 @@ def forms(model, method='saliency'):
 def test_it_bounds_every_form(name):
   model = MODELS[name]
   x = testing.samples((5,), 2000).astype(np.float32)
-  old = model.predict(x, verbose=0)
+  old = testing.answers(model, x)
   found = {}
   for form, pruned in forms(model).items():
     found[form] = paoding.deviation_bound(model, pruned, (-1.0, 1.0))
-    moved = np.abs(pruned.predict(x, verbose=0) - old)
+    moved = np.abs(testing.answers(pruned, x) - old)
     assert found[form].shape == (3,)
     slack = _FLOAT32 * (1 + np.abs(old).max())
     assert np.all(moved.max(0) <= found[form] + slack), form
@@ -85,7 +85,7 @@ def test_it_bounds_every_method(method):
   x = testing.samples((5,), 2000).astype(np.float32)
   pruned = forms(model, method)['compact']
   bound = paoding.deviation_bound(model, pruned, (-1.0, 1.0))
-  moved = np.abs(model.predict(x, verbose=0) - pruned.predict(x, verbose=0))
+  moved = np.abs(testing.answers(model, x) - testing.answers(pruned, x))
   assert np.all(moved.max(0) <= bound + _FLOAT32)
 
 
@@ -291,13 +291,13 @@ def on_sequences():
 def test_it_bounds_networks_on_sequences(method):
   model = on_sequences()
   x = testing.samples((4, 5), 500).astype(np.float32)
-  old = model.predict(x, verbose=0)
+  old = testing.answers(model, x)
   found = {}
   made = forms(model, method)
   for form, pruned in made.items():
     found[form] = paoding.deviation_bound(model, pruned, (-1.0, 1.0))
     assert [bound.shape for bound in found[form]] == [(4, 3), (2,)]
-    new = pruned.predict(x, verbose=0)
+    new = testing.answers(pruned, x)
     for bound, was, now in zip(found[form], old, new, strict=True):
       moved = np.abs(now - was).max(0)
       assert moved.max() > 0

@@ -25,7 +25,7 @@ def test_it_is_a_scale(center, scale, shape):
   x = testing.samples(shape, 20).astype(np.float32)
   found = testing.forward(graph, read_params(graph), x)[graph.outputs[0]]
   np.testing.assert_allclose(
-    found, model.predict(x, verbose=0), rtol=1e-4, atol=1e-5
+    found, testing.answers(model, x), rtol=1e-4, atol=1e-5
   )
 
 

@@ -14,7 +14,7 @@ def test_distance_and_agreement_of_logits():
   one, two = testing.mlp(), testing.mlp(seed=1)
   x = testing.samples((5,), 300).astype(np.float32)
   found = paoding.report.judge(one, two, [x])
-  a, b = (model.predict(x, verbose=0) for model in (one, two))
+  a, b = (testing.answers(model, x) for model in (one, two))
   assert found.agreement == np.mean(a.argmax(1) == b.argmax(1))
   a, b = (z - z.mean(1, keepdims=True) for z in (a, b))
   np.testing.assert_allclose(
@@ -40,7 +40,7 @@ def test_several_outputs_add_up_and_values_have_no_agreement():
   drawn = [rng.normal(size=(400, n)).astype(np.float32) for n in (3, 2)]
   found = paoding.report.judge(one, two, drawn)
   assert np.isnan(found.agreement)
-  values = [np.ravel(v) for v in one.predict(drawn, verbose=0)]
+  values = [np.ravel(v) for v in testing.answers(one, drawn)]
   wanted = sum(np.mean(v**2) / v.var() for v in values)
   np.testing.assert_allclose(found.distance, wanted, rtol=1e-3)
 

@@ -42,7 +42,7 @@ def test_it_computes_what_the_model_computes(before):
   x = testing.samples((5,), 20)
   values = testing.forward(graph, read_params(graph), x)
   np.testing.assert_allclose(
-    values[graph.outputs[0]], model.predict(x, verbose=0), rtol=1e-4, atol=1e-5
+    values[graph.outputs[0]], testing.answers(model, x), rtol=1e-4, atol=1e-5
   )
 
 
@@ -235,7 +235,7 @@ def test_nested_models_take_the_sizes_of_their_call():
   x = testing.samples((3, 4), 20)
   np.testing.assert_allclose(
     testing.forward(graph, read_params(graph), x)[graph.outputs[0]],
-    model.predict(x, verbose=0),
+    testing.answers(model, x),
     rtol=1e-4,
     atol=1e-5,
   )
@@ -276,7 +276,7 @@ def test_a_layer_shared_across_nesting_keeps_the_function():
   x = testing.samples((4,), 20)
   np.testing.assert_allclose(
     testing.forward(graph, read_params(graph), x)[graph.outputs[0]],
-    model.predict(x, verbose=0),
+    testing.answers(model, x),
     rtol=1e-4,
     atol=1e-5,
   )

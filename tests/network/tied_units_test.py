@@ -158,10 +158,10 @@ def test_all_forms_answer_alike_within_the_bound(make, method):
   stripped = strip_pruning(wrapped)
   small = paoding.compact(stripped)
   x = inputs_for(model)
-  before, pruned = model.predict(x, verbose=0), wrapped.predict(x, verbose=0)
+  before, pruned = testing.answers(model, x), testing.answers(wrapped, x)
   for other in (stripped, small):
     np.testing.assert_allclose(
-      other.predict(x, verbose=0), pruned, rtol=1e-5, atol=1e-5
+      testing.answers(other, x), pruned, rtol=1e-5, atol=1e-5
     )
   assert np.abs(pruned - before).max() <= history.bound[-1] * 1.00001
   assert set(history.left_alone) == {'end'}
@@ -207,9 +207,9 @@ def test_twins_leave_without_a_trace(make, method):
     model, 0.5, method=method, verbose=0, distillation=False
   )
   x = inputs_for(model)
-  before = model.predict(x, verbose=0)
+  before = testing.answers(model, x)
   np.testing.assert_allclose(
-    small.predict(x, verbose=0), before, atol=2e-3 * before.std()
+    testing.answers(small, x), before, atol=2e-3 * before.std()
   )
   assert small.count_params() < 0.6 * model.count_params()
 
@@ -227,7 +227,7 @@ def test_a_constant_of_one_call_alone_stays():
   small = paoding.compact(model)
   x = inputs_for(model)
   np.testing.assert_allclose(
-    small.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-5
+    testing.answers(small, x), testing.answers(model, x), atol=1e-5
   )
   assert small.get_layer('shared').kernel.shape == (4, 3)
 
@@ -248,8 +248,8 @@ def test_the_compact_model_asks_for_what_is_left(tmp_path):
   small.save(tmp_path / 'small.keras')
   again = keras.models.load_model(tmp_path / 'small.keras')
   x = inputs_for(model)
-  wanted = small.predict(x, verbose=0)
-  np.testing.assert_allclose(again.predict(x, verbose=0), wanted, atol=1e-6)
+  wanted = testing.answers(small, x)
+  np.testing.assert_allclose(testing.answers(again, x), wanted, atol=1e-6)
   data = paoding.convert_to_tflite(small)
   (found,) = paoding.tflite.run_tflite(
     data, {small.input_names[0]: x}, outputs=['end']

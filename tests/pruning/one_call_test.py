@@ -177,7 +177,7 @@ class TestRunSchedule:
     )
     history = run(wrapped)
     assert np.all(np.diff(history.bound) >= 0) or history.bound[-1] > 0
-    moved = np.abs(wrapped.predict(X, verbose=0) - model.predict(X, verbose=0))
+    moved = np.abs(testing.answers(wrapped, X) - testing.answers(model, X))
     assert moved.max() <= history.bound[-1] + 1e-4
     bound = paoding.deviation_bound(model, wrapped, (-1.0, 1.0)).max()
     assert history.bound[-1] <= bound * (1 + 1e-6)
@@ -293,7 +293,7 @@ class TestPrune:
         kernel, bias = kernel * 0, [bias[0] * 0]
       layer.set_weights([kernel, *bias])
     small = paoding.prune(model, 0.5, method=method, verbose=0)
-    assert np.all(np.isfinite(small.predict(X, verbose=0)))
+    assert np.all(np.isfinite(testing.answers(small, X)))
     assert small.count_params() < model.count_params()
     exact = paoding.methods.get_method(method).twins_are_exact
     if case == 'duplicates' and exact:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,6 +13,7 @@ from tests import testing
 from tfmot_paoding.compat import keras, strip_pruning
 from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.network.network import Network
+from tfmot_paoding.training import distillation as lib
 from tfmot_paoding.training.distillation import _count, _families
 
 QUICK = paoding.training.DistillSettings(steps=150, samples=512, batch_size=64)
@@ -133,6 +136,20 @@ def test_same_seed_same_weights():
   for a, b in zip(one, two, strict=True):
     np.testing.assert_array_equal(a, b)
   assert any(np.any(a != b) for a, b in zip(one, other, strict=True))
+
+
+def test_steps_are_the_same_however_many_go_in_one_call(monkeypatch):
+  model = testing.mlp((5, 16, 12, 3), seed=1)
+  pruned = halved(model)
+  settings = dataclasses.replace(QUICK, steps=7)
+  found = []
+  for together, most in ((1, 1 << 20), (3, 1 << 20), (50, 1 << 20), (50, 1)):
+    monkeypatch.setattr(lib, '_STEPS', together)
+    monkeypatch.setattr(lib, '_BYTES', most)
+    found.append(distilled(pruned, model, settings=settings).get_weights())
+  for other in found[1:]:
+    for one, two in zip(found[0], other, strict=True):
+      np.testing.assert_array_equal(one, two)
 
 
 def test_a_users_inputs_are_what_it_learns_on():

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -54,6 +55,10 @@ _MOST_CHOSEN = 4096
 # Pictures have longer sides than windows of sensors or coefficients of speech
 # have: a keyword spotter that is taught on leaves and strokes forgets.
 _SIDE = 16
+# Steps that are carried out in one call: a call takes a millisecond of Python,
+# which is more than a step of a small network.
+_STEPS = 50
+_BYTES = 1 << 22  # of inputs, that these may take
 
 
 @dataclasses.dataclass(frozen=True)
@@ -301,8 +306,18 @@ class _Lesson:
       for head, scale in zip(heads, self._scale, strict=True)
     ]
 
+  def batches(self, count: int, rng: np.random.Generator) -> Iterator[Array]:
+    """The inputs of so many steps: all in one order, then in another."""
+    size = min(self.batch_size, self.size)
+    order = np.zeros(0, int)
+    for _ in range(count):
+      if len(order) < size:
+        order = rng.permutation(self.size)
+      yield order[:size]
+      order = order[size:]
+
   def batch(self, chosen: Array) -> tuple[list[Array], list[Array]]:
-    """Inputs and the teacher's logits."""
+    """Inputs and the teacher's logits, for numbers of inputs of any shape."""
     return [x[chosen] for x in self._x], [z[chosen] for z in self._logits]
 
   def loss(self, model: keras.Model, x: list, logits: list) -> tf.Tensor:
@@ -379,7 +394,6 @@ def _train(
   )
   optimizer.build(variables)
 
-  @tf.function
   def step(x: list[tf.Tensor], logits: list[tf.Tensor]) -> None:
     with tf.GradientTape() as tape:
       loss = lesson.loss(student, x, logits)
@@ -393,17 +407,22 @@ def _train(
     ]
     optimizer.apply_gradients(pairs)
 
-  rng = np.random.default_rng([source.seed, 2])
-  size = min(lesson.batch_size, lesson.size)
+  @tf.function
+  def walk(x: list[tf.Tensor], logits: list[tf.Tensor]) -> None:
+    for k in tf.range(tf.shape(logits[0])[0]):
+      step([a[k] for a in x], [z[k] for z in logits])
+
+  batches = list(lesson.batches(steps, np.random.default_rng([source.seed, 2])))
+  one = lesson.batch(batches[0])
+  together = min(_STEPS, max(1, _BYTES // sum(a.nbytes for a in one[0])))
+  walk = walk.get_concrete_function(
+    *([tf.TensorSpec((None, *a.shape), a.dtype) for a in part] for part in one)
+  )
   bar = progress_bar(steps, source.verbose, 'step')
-  order = np.zeros(0, int)
-  for _ in range(steps):
-    if len(order) < size:
-      order = rng.permutation(lesson.size)
-    chosen, order = order[:size], order[size:]
-    x, logits = lesson.batch(chosen)
-    step([tf.constant(a) for a in x], [tf.constant(z) for z in logits])
-    bar.add(1)
+  for start in range(0, steps, together):
+    chosen = np.stack(batches[start : start + together])
+    walk(*([tf.constant(a) for a in part] for part in lesson.batch(chosen)))
+    bar.add(len(chosen))
 
 
 def _held(variable: tf.Variable) -> tf.Tensor | None:
