@@ -11,7 +11,7 @@ what is asked of a folder is its first sentence:
   calls as they once were.
 * `files`, `progress`, `version`, `quantization`: files that are written whole,
   bars, the version, and what of a file is an integer.
-* `numerics`: intervals, and how activations act on them.
+* `numerics`: intervals, how activations act on them, and least squares.
 * `ops`: what each operation does to units and to bounds.
 * `layers`: which operations a Keras layer is. A new layer is one handler here.
 * `network`: a model as a graph of operations, the units that live and die

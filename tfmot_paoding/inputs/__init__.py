@@ -3,7 +3,8 @@
 Where you have no data, fits, distillation, comparison and the ranges of
 integers need inputs all the same. `prior=` says where they come from: a name
 of `NAMED_PRIORS`, 'recalled' (from the statistics that batch normalization
-stored), or an object, each a frozen dataclass:
+stored), 'statistics' (see `StatisticsPrior`), or an object, each a frozen
+dataclass:
 
 - `Prior`, `VariedPrior`: smooth Gaussians; for vectors independent features;
 - `LeavesPrior`: dead leaves, which have the statistics of photographs; in few
@@ -11,6 +12,8 @@ stored), or an object, each a frozen dataclass:
 - `SpectralPrior`: noise that falls with frequency, as sounds do;
 - `StrokesPrior`: glyphs; an explicit choice, for it knows what inputs are;
 - `MixturePrior`: several of these; 'mixed' is one;
+- `StatisticsPrior`: a Gaussian field that explains what a network's first
+  normalization stored; `fit_statistics` makes it, by least squares alone;
 - `GaussianPrior`: the mean and covariance of data of your own.
 
 Of families with many kinds of sample a classifier keeps those that it is surest
@@ -36,6 +39,8 @@ from tfmot_paoding.inputs.recall import RecallSettings, recall_inputs
 from tfmot_paoding.inputs.sheet import draw_sheet
 from tfmot_paoding.inputs.source import draw_samples
 from tfmot_paoding.inputs.spectra import SpectralPrior
+from tfmot_paoding.inputs.statistics_fit import fit_statistics
+from tfmot_paoding.inputs.statistics_prior import StatisticsPrior
 from tfmot_paoding.inputs.strokes import StrokesPrior
 from tfmot_paoding.inputs.teacher_choice import choose_samples
 from tfmot_paoding.inputs.user_data import Inputs
@@ -54,11 +59,13 @@ __all__ = [
   'RangeLike',
   'RecallSettings',
   'SpectralPrior',
+  'StatisticsPrior',
   'StrokesPrior',
   'VariedPrior',
   'choose_samples',
   'draw_samples',
   'draw_sheet',
+  'fit_statistics',
   'recall_inputs',
   'with_input_shape',
 ]

@@ -21,6 +21,11 @@ from tfmot_paoding.inputs.named_priors import NAMED_PRIORS
 from tfmot_paoding.inputs.prior import InputPrior, PriorLike, prior_samples
 from tfmot_paoding.inputs.ranges import InputRange, input_boxes
 from tfmot_paoding.inputs.recall import has_statistics, recalled
+from tfmot_paoding.inputs.statistics_fit import (
+  STATISTICS,
+  check_statistics,
+  statistics_prior,
+)
 from tfmot_paoding.inputs.teacher_choice import choose_samples
 from tfmot_paoding.inputs.user_data import Inputs, calibration_samples
 from tfmot_paoding.network.network import Network
@@ -58,7 +63,7 @@ def check_source(
   if prior is None:
     return
   if not recalls(network, prior):
-    _priors(prior, network.input_names)
+    _priors(prior, network)
   warn_of_two(data, prior)
 
 
@@ -142,7 +147,10 @@ def of_prior(
 ) -> list[Array]:
   """Samples of a prior, one array an input."""
   names, shapes = network.input_names, network.input_shapes
-  priors = _priors(prior, names)
+  priors = [
+    statistics_prior(network, index) if one == STATISTICS else one
+    for index, one in enumerate(_priors(prior, network))
+  ]
   boxes = input_boxes(network, input_range, shapes)
   rng = np.random.default_rng([seed, 1])
   middles = input_range.middles(names)
@@ -209,21 +217,36 @@ def recalls(model: keras.Model | Network, prior: Any = None) -> bool:
   return asked
 
 
-def _priors(prior: Any, names: list[str]) -> list[InputPrior]:
-  """The prior of each input."""
-  if isinstance(prior, Mapping):
+def _priors(prior: Any, network: Network) -> list[InputPrior | str]:
+  """The prior of each input; the name of that which the network tells."""
+  names = network.input_names
+  if not isinstance(prior, Mapping):
+    one = _prior(prior)
+    found = [one] * len(names)
+  else:
     if set(prior) != set(names):
       raise ValueError(
         f'`prior` names the inputs {sorted(prior, key=str)}, but the model has '
         f'{sorted(names)}.'
       )
-    return [_priors(prior[name], [name])[0] for name in names]
-  if isinstance(prior, str) and prior in NAMED_PRIORS:
-    prior = NAMED_PRIORS[prior]
+    found = [_prior(prior[name]) for name in names]
+  for index, one in enumerate(found):
+    if one == STATISTICS:
+      check_statistics(network, index)
+  return found
+
+
+def _prior(prior: Any) -> InputPrior | str:
+  """What an input's prior stands for."""
+  if isinstance(prior, str):
+    if prior == STATISTICS:
+      return prior
+    prior = NAMED_PRIORS.get(prior, prior)
   if not isinstance(prior, InputPrior):
     raise ValueError(
-      f"`prior` must be 'recalled', one of {', '.join(NAMED_PRIORS)}, an "
-      'object such as tfmot_paoding.inputs.Prior, or a dict of input name to '
-      f'one, but got {prior!r}.'
+      f"`prior` must be 'recalled', one of {', '.join(NAMED_PRIORS)} and "
+      f'{STATISTICS}, an object such as '
+      'tfmot_paoding.inputs.Prior, or a dict of input name to one, but got '
+      f'{prior!r}.'
     )
-  return [prior] * len(names)
+  return prior

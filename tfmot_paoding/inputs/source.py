@@ -171,10 +171,11 @@ def draw_samples(
     seed: The only source of chance.
     data: Unlabelled inputs, if you have some: an array, a list or dict of
       arrays for several inputs, or a batched `tf.data.Dataset`.
-    prior: 'recalled', a name of `inputs.NAMED_PRIORS` such as 'smooth' or
-      'leaves', an object such as `Prior`, or a dict of input name to one.
-      None: 'recalled' for models of up to 6e7 multiply-accumulates that have
-      batch normalization, `otherwise` for others.
+    prior: 'recalled', 'statistics' (what the first normalization tells of
+      inputs), a name of `inputs.NAMED_PRIORS` such as 'smooth' or 'leaves', an
+      object such as `Prior`, or a dict of input name to one. None: 'recalled'
+      for models of up to 6e7 multiply-accumulates that have batch
+      normalization, `otherwise` for others.
     otherwise: See `prior`.
     verbose: Whether to show a progress bar where inputs are recalled: 'auto'
       (on a terminal and in a notebook), 1 or 0.

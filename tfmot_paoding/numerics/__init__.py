@@ -1,1 +1,1 @@
-"""Arithmetic on arrays: intervals, activations and their tangents."""
+"""Arithmetic on arrays: intervals, activations, tangents, least squares."""

@@ -1,0 +1,149 @@
+"""The statistics that normalization stored of affine functions of an input.
+
+Where nothing but affine operations lies between an input and a normalization,
+the stored means are linear in the mean of the inputs and the stored variances
+in their covariance.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_paoding.network.graph import Graph, Node
+from tfmot_paoding.network.network import Network
+from tfmot_paoding.ops import Op, Params, Shape
+
+Array = np.ndarray
+
+# How many numbers one pass over a network's beginning may make.
+_PASS = 4_000_000
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FirstStatistics:
+  """What one normalization stored of an affine function of an input.
+
+  Attributes:
+    name: The normalization's layer.
+    mean: Shape (channels,).
+    variance: Shape (channels,).
+    shape: The input's.
+    params: The weights of the operations.
+    operations: From the input to the normalization.
+    positions: How many positions it takes its statistics over.
+  """
+
+  name: str
+  mean: Array
+  variance: Array
+  shape: Shape
+  params: Params
+  operations: tuple[Op, ...]
+  positions: int
+
+  def response(self, x: Array) -> Array:
+    """The function on inputs.
+
+    Args:
+      x: Shape (samples, *shape).
+
+    Returns:
+      Shape (samples, positions, channels).
+    """
+    x = np.asarray(x, np.float64).reshape(-1, *self.shape)
+    largest = max(self.positions * len(self.mean), math.prod(self.shape))
+    size = max(_PASS // largest, 1)
+    return np.concatenate(
+      [
+        self._run(tf.constant(x[start : start + size])).numpy()
+        for start in range(0, len(x), size)
+      ]
+    )
+
+  def offset(self) -> Array:
+    """The response to zeros, shape (positions, channels)."""
+    return self.response(np.zeros((1, *self.shape)))[0]
+
+  def mean_rows(self) -> Array:
+    """How the mean over positions depends on each entry.
+
+    Returns:
+      Shape (channels, *shape).
+    """
+    x = tf.zeros((1, *self.shape), tf.float64)
+    with tf.GradientTape(persistent=True) as tape:
+      tape.watch(x)
+      means = tf.unstack(tf.reduce_mean(self._run(x)[0], 0))
+    rows = [tape.gradient(mean, x) for mean in means]
+    return np.stack([np.asarray(tf.convert_to_tensor(row))[0] for row in rows])
+
+  def _run(self, x: tf.Tensor) -> tf.Tensor:
+    for op in self.operations:
+      x = op.run(self.params, x)
+    return tf.reshape(x, (len(x), self.positions, len(self.mean)))
+
+
+def first_statistics(network: Network, index: int) -> list[FirstStatistics]:
+  """All that tells of an input in this way.
+
+  Args:
+    network: The model.
+    index: Of the input.
+  """
+  chains = _chains(network.graph, network.graph.inputs[index])
+  if not chains:
+    return []
+  params = network.params()
+  return [_of_chain(network.graph, index, params, *chain) for chain in chains]
+
+
+def has_first_statistics(network: Network, index: int) -> bool:
+  """Whether there are any."""
+  return bool(_chains(network.graph, network.graph.inputs[index]))
+
+
+def _chains(graph: Graph, value: int) -> list[tuple[list[Op], Node]]:
+  """Affine operations from a value, and the normalizations behind them."""
+  readers = graph.readers()
+  chains, waiting = [], [(value, [])]
+  while waiting:
+    value, chain = waiting.pop()
+    for node in readers[value]:
+      if node.op.statistics is not None:
+        chains.append((chain, node))
+      elif _is_affine(node, value, graph):
+        waiting.append((node.outputs[0], [*chain, node.op]))
+  return chains
+
+
+def _is_affine(node: Node, value: int, graph: Graph) -> bool:
+  op = node.op
+  return (
+    op.known
+    and op.linear
+    and not op.joins
+    and not op.looks_up
+    and tuple(node.inputs) == (value,)
+    and len(node.outputs) == 1
+    and op.pieces(graph.shapes[value]) == (op,)
+  )
+
+
+def _of_chain(
+  graph: Graph, index: int, params: Params, chain: list[Op], norm: Node
+) -> FirstStatistics:
+  mean, variance = (params[ref] for ref in norm.op.statistics)
+  shape = graph.shapes[norm.inputs[0]]
+  return FirstStatistics(
+    '/'.join(norm.path),
+    mean,
+    variance,
+    graph.shapes[graph.inputs[index]],
+    params,
+    tuple(chain),
+    math.prod(shape[:-1]),
+  )

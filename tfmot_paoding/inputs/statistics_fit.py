@@ -1,0 +1,237 @@
+"""What inputs were like, by the first statistics that a network stored.
+
+Which axes are stationary is not told but tried: a few parametrisations are
+fitted to some of the stored statistics, and the simplest of those that predict
+the others best is taken. How well it predicts them is kept with it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from tfmot_paoding.compat import keras
+from tfmot_paoding.inputs.first_statistics import (
+  FirstStatistics,
+  first_statistics,
+  has_first_statistics,
+)
+from tfmot_paoding.inputs.moment_fits import (
+  VARIANCE_NOISE,
+  CovarianceFit,
+  fit_covariance,
+  fit_mean,
+)
+from tfmot_paoding.inputs.statistics_prior import (
+  StatisticsPrior,
+  placed,
+  roots,
+  shape_entries,
+)
+from tfmot_paoding.network.network import Network
+from tfmot_paoding.numerics.least_squares import simplest
+from tfmot_paoding.ops import Shape
+
+Array = np.ndarray
+
+# What `prior=` calls it.
+STATISTICS = 'statistics'
+_SCALES = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, math.inf)
+# Entries that may vary each by itself, and couple.
+_MOST_ENTRIES = 128
+# How many numbers the responses to one scale's fields may be.
+_MOST_RESPONSES = 10_000_000
+# Means are fitted again with the sizes that variances tell.
+_ROUNDS = 2
+# Of the largest deviation, the least that an entry's mean may have.
+_LEAST_SIZE = 0.02
+
+
+def fit_statistics(
+  model: keras.Model | Network,
+) -> StatisticsPrior | dict[str, StatisticsPrior]:
+  """The prior that explains the first statistics that a network stored.
+
+  Args:
+    model: The trained model, wrapped or not; it is not changed.
+
+  Returns:
+    The prior, to be looked at or passed as `prior=`; where the model has
+    several inputs, a dict of input name to one.
+
+  Raises:
+    ValueError: behind an input no batch normalization stands that only affine
+      layers are in front of.
+  """
+  network = Network.of(model)
+  found = {
+    name: statistics_prior(network, index)
+    for index, name in enumerate(network.input_names)
+  }
+  return found if len(found) > 1 else next(iter(found.values()))
+
+
+def statistics_prior(network: Network, index: int) -> StatisticsPrior:
+  """The prior of one input.
+
+  Raises:
+    ValueError: its statistics are not stored.
+  """
+  check_statistics(network, index)
+  return _Fit(first_statistics(network, index)).prior()
+
+
+def check_statistics(network: Network, index: int) -> None:
+  """Raises where no statistics of an input are stored.
+
+  Args:
+    network: The model.
+    index: Of the input.
+
+  Raises:
+    ValueError: none are.
+  """
+  if not has_first_statistics(network, index):
+    raise ValueError(
+      f'prior={STATISTICS!r} reads what batch normalization stored behind the '
+      f'first layers, but behind the input {network.input_names[index]!r} of '
+      f'{network.model.name!r} there is none that only affine layers (Dense, '
+      'convolutions, padding, reshaping) stand in front of. Leave `prior` out, '
+      "or pass 'smooth', a prior of your own, or data."
+    )
+
+
+class _Fit:
+  """The equations of one input, and their solution."""
+
+  def __init__(self, known: Sequence[FirstStatistics]):
+    self._known = known
+    self._shape = known[0].shape
+    self._offsets = [one.offset() for one in known]
+    rows = np.concatenate([one.mean_rows() for one in known])
+    means = np.concatenate(
+      [
+        one.mean - offset.mean(0)
+        for one, offset in zip(known, self._offsets, strict=True)
+      ]
+    )
+    variance = np.concatenate([one.variance for one in known])
+    # Removed units read nothing, and stored what they once read.
+    self._living = np.any(rows.reshape(len(rows), -1), 1) & (variance > 0)
+    self._rows, self._means = rows[self._living], means[self._living]
+    self._variance = variance[self._living]
+
+  def prior(self) -> StatisticsPrior:
+    """The prior of these statistics."""
+    size = np.ones(self._shape)
+    last = len(self._shape) - 1
+    choices = [(axes, self._forms(axes)) for axes in self._choices()]
+    for _ in range(_ROUNDS):
+      mean = fit_mean(
+        self._rows,
+        self._means,
+        self._variance**-0.5,
+        size,
+        (last,) if last else (),
+      )
+      stationary, covariance = self._covariance(mean.mean, choices)
+      prior = StatisticsPrior(
+        mean.mean,
+        stationary,
+        covariance.parts,
+        float(np.sqrt(mean.errors.mean())),
+        float(np.sqrt(covariance.errors.mean())),
+      )
+      size = np.sqrt(prior.variance())
+      size = np.maximum(size, _LEAST_SIZE * size.max())
+    return prior
+
+  def _covariance(
+    self,
+    mean: Array,
+    choices: Sequence[tuple[tuple[int, ...], dict[float, Array]]],
+  ) -> tuple[tuple[int, ...], CovarianceFit]:
+    """The stationary axes and the fit that predict variances best."""
+    between = np.concatenate(
+      [one.response(mean[None])[0].var(0) for one in self._known]
+    )
+    target = np.maximum(self._variance - between[self._living], 0.0)
+    weight = 1 / self._variance
+    alone = [fit_covariance(forms, target, weight, 0) for _, forms in choices]
+    chosen = simplest(
+      np.stack([fit.errors for fit in alone]),
+      np.array([shape_entries(self._shape, axes) for axes, _ in choices]),
+      VARIANCE_NOISE**2,
+    )
+    stationary, forms = choices[chosen]
+    return stationary, fit_covariance(forms, target, weight)
+
+  def _choices(self) -> Iterator[tuple[int, ...]]:
+    """Sets of stationary axes whose other entries can be told apart."""
+    positions = range(max(len(self._shape) - 1, 1))
+    yield tuple(positions)
+    # Half as many unknowns as equations, or none are left to choose by.
+    most = min(_MOST_ENTRIES, len(self._variance) // 2)
+    for count in reversed(range(len(positions))):
+      for axes in itertools.combinations(positions, count):
+        if shape_entries(self._shape, axes) <= most:
+          yield axes
+
+  def _forms(self, stationary: tuple[int, ...]) -> dict[float, Array]:
+    """For each scale the variances as quadratic forms in a field's pattern."""
+    longest = max((self._shape[axis] for axis in stationary), default=1)
+    scales = [
+      s for s in _SCALES if s < longest or (math.isinf(s) and longest > 1)
+    ]
+    return {
+      scale: np.concatenate(
+        [
+          _form(one, offset, stationary, scale)
+          for one, offset in zip(self._known, self._offsets, strict=True)
+        ],
+        -1,
+      )[..., self._living]
+      for scale in scales
+    }
+
+
+def _form(
+  known: FirstStatistics,
+  offset: Array,
+  stationary: tuple[int, ...],
+  scale: float,
+) -> Array:
+  """Shape (entries, entries, channels)."""
+  shape = known.shape
+  entries = shape_entries(shape, stationary)
+  each = entries * max(offset.size, math.prod(shape))
+  fields = _fields(shape, stationary, scale, max(_MOST_RESPONSES // each, 1))
+  x = fields[..., None, None] * np.eye(entries)
+  x = np.moveaxis(x, -2, 0).reshape(-1, *x.shape[1:-2], entries)
+  response = known.response(placed(x, shape, stationary)) - offset
+  response = response.reshape(entries, -1, offset.shape[-1])
+  response = response / np.sqrt(len(offset))
+  return np.einsum('fnc,gnc->fgc', response, response, optimize=True)
+
+
+def _fields(
+  shape: Shape, stationary: tuple[int, ...], scale: float, most: int
+) -> Array:
+  """Fields whose products sum to the noise's covariance, (fields, *sizes).
+
+  Where there are too many, random sums of them, which do so on average.
+  """
+  matrices = [roots(shape[axis], scale) for axis in stationary]
+  counts = [matrix.shape[1] for matrix in matrices]
+  count = math.prod(counts)
+  if count > most:
+    rng = np.random.default_rng(0)
+    fields = rng.normal(size=(most, *counts)) / np.sqrt(most)
+  else:
+    fields = np.eye(count).reshape(count, *counts)
+  for k, matrix in enumerate(matrices):
+    fields = np.moveaxis(np.tensordot(fields, matrix, (k + 1, 1)), -1, k + 1)
+  return fields
