@@ -84,6 +84,11 @@ class Quantization:
     return _bits(self.activations)
 
   @property
+  def keeps_real(self) -> bool:
+    """Whether some operators of an integer file can stay in real numbers."""
+    return self.quantizer == 'mlir'
+
+  @property
   def is_coarse(self) -> bool:
     """Whether steps are so few that wide ranges cost answers."""
     return self.is_calibrated and self.activation_bits <= 8

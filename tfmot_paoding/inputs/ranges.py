@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -225,7 +225,11 @@ def warn_outside(
 
 
 def warn_coarse(
-  settled: InputRange, model: keras.Model, bits: int, finer: str
+  settled: InputRange,
+  model: keras.Model,
+  bits: int,
+  advice: str,
+  real: Collection[str] = (),
 ) -> None:
   """Warns where entries of unlike ranges must share an integer's steps.
 
@@ -233,20 +237,21 @@ def warn_coarse(
     settled: The range.
     model: The model; inputs that are integers themselves keep their values.
     bits: Of the integers.
-    finer: What to take in place of them, for the message.
+    advice: What to do in place of them, for the message.
+    real: The names of inputs that stay real numbers.
   """
   steps = 2**bits - 1
   found = [
     text
     for name, tensor in zip(model.input_names, model.inputs, strict=True)
     if not tensor.dtype.is_integer
+    and name not in real
     and (text := coarse(name, _of_input(settled.ends, name), steps))
   ]
   if found:
     warnings.warn(
       f'With integers of {bits} bits, {"; ".join(found)}. Normalize the inputs '
-      'in front of the model in place of in it, or take as `quantization` '
-      f'{finer}.',
+      f'in front of the model in place of in it, or {advice}.',
       UserWarning,
       callers.level(),
     )

@@ -14,7 +14,10 @@ what each is; phones run files of all, microcontrollers those of `on_micro`.
 Integers throughout ('int8', 'int16x8') need ranges of activations, and so
 inputs: these are recalled from the model or drawn from a prior, unless you have
 some (`representative_data=`). What takes the ranges and writes the integers,
-and the interpreter that checks them, run in processes of their own.
+and the interpreter that checks them, run in processes of their own. An integer
+input has one scale for all its entries: features of unlike scale in front of a
+Normalization layer take `float_io=True`, by which what scales them entry by
+entry stays in real numbers under 'int8', on microcontrollers too.
 
 Every conversion is run beside the Keras model and refused if it differs by more
 than quantization explains; `compare_tflite` gives the differences. Stripped

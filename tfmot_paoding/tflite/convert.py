@@ -14,7 +14,7 @@ from tfmot_paoding.compaction.dead_units import dead_units
 from tfmot_paoding.compaction.left_whole import warn_of_full_size
 from tfmot_paoding.compaction.standing import standings, warn_if_short
 from tfmot_paoding.compat import keras
-from tfmot_paoding.inputs.ranges import resolve_range, warn_coarse
+from tfmot_paoding.inputs.ranges import InputRange, resolve_range, warn_coarse
 from tfmot_paoding.inputs.samples import warn_of_two
 from tfmot_paoding.inputs.user_data import calibration_samples
 from tfmot_paoding.keras3.model import as_tf_keras
@@ -32,6 +32,7 @@ from tfmot_paoding.tflite.comparison import compare_tflite
 from tfmot_paoding.tflite.converter import flatbuffer_of
 from tfmot_paoding.tflite.litert import run_apart
 from tfmot_paoding.tflite.preparation import prepared
+from tfmot_paoding.tflite.real_heads import real_inputs
 from tfmot_paoding.tflite.representative import MOST, a_few, representative
 
 Array = np.ndarray
@@ -77,6 +78,8 @@ def convert_to_tflite(
       within `input_range`: an array, a list or dict of arrays for several
       inputs, or a batched `tf.data.Dataset`.
     float_io: Whether integer modes take and give real numbers all the same.
+      What normalizes inputs entry by entry, before any weights, then stays in
+      real numbers under 'int8', so that entries may be of unlike scale.
       Otherwise inputs that only embeddings look up become int32, whatever they
       are in the model; under 'int16x8' they do so in any case.
     sparse: Whether to store zeros of a stripped model sparsely; float32 only,
@@ -124,7 +127,6 @@ def convert_to_tflite(
   said = _SAID.setdefault(original, set())
   input_range = resolve_range(model, input_range, given, said=said)
   if mode.is_calibrated:
-    warn_coarse(input_range, model, mode.activation_bits, finer(mode))
     drawn = representative(
       model,
       input_range,
@@ -135,6 +137,7 @@ def convert_to_tflite(
       coarse=mode.is_coarse,
     )
     data = flatbuffer_of(model, mode, drawn=drawn, float_io=float_io)
+    _warn_if_coarse(model, data, mode, input_range, float_io)
     checked = drawn.checked
   else:
     data = flatbuffer_of(model, mode)
@@ -172,6 +175,25 @@ def _check_read(mode: Quantization, sparse: bool | None, **given: Any) -> None:
   if 'prior' in mode.reads:
     name = 'representative_data'
     warn_of_two(given[name], given['prior'], name)
+
+
+def _warn_if_coarse(
+  model: keras.Model,
+  data: bytes,
+  mode: Quantization,
+  input_range: InputRange,
+  float_io: bool,
+) -> None:
+  """Warns where an input's entries share too few steps in the file."""
+  advice = f'take as `quantization` {finer(mode)}'
+  if mode.keeps_real and not float_io:
+    advice += (
+      ', or pass `float_io=True`: a Normalization layer that reads them first '
+      'then stays in real numbers'
+    )
+  warn_coarse(
+    input_range, model, mode.activation_bits, advice, real_inputs(data)
+  )
 
 
 def _warn_if_larger(

@@ -22,6 +22,7 @@ from tfmot_paoding.tflite.integers import (
   with_reach,
 )
 from tfmot_paoding.tflite.processes import EndedError
+from tfmot_paoding.tflite.real_heads import real_heads
 from tfmot_paoding.tflite.representative import Representative
 from tfmot_paoding.tflite.serving import (
   LOOPS,
@@ -66,8 +67,9 @@ def flatbuffer_of(
     ranged = ranged_file(plain, drawn.ranging)
   check_ranges(ranged)
   ranged = with_reach(ranged, drawn.reach)
+  real = real_heads(ranged) if float_io and mode.keeps_real else ()
   with _explained(mode):
-    return quantized_file(ranged, mode, float_io)
+    return quantized_file(ranged, mode, float_io, real)
 
 
 @contextlib.contextmanager

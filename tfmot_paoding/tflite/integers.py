@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flatbuffers
@@ -74,13 +74,17 @@ def ranged_file(plain: bytes, drawn: Mapping[str, Array]) -> bytes:
     return _work('range', plain, given, folder)
 
 
-def quantized_file(ranged: bytes, mode: Quantization, float_io: bool) -> bytes:
+def quantized_file(
+  ranged: bytes, mode: Quantization, float_io: bool, real: Sequence[str] = ()
+) -> bytes:
   """The file of integers for ranges that are known.
 
   Args:
     ranged: What `ranged_file` gave.
     mode: What integers.
     float_io: Whether it takes and gives real numbers all the same.
+    real: The nodes that stay in real numbers, by the names of what they make;
+      for modes that `keeps_real` alone.
 
   Raises:
     EndedError: the quantizer ended with its process.
@@ -89,7 +93,7 @@ def quantized_file(ranged: bytes, mode: Quantization, float_io: bool) -> bytes:
   kind = tf.float32 if float_io else tf.dtypes.as_dtype(mode.activations)
   job = {
     'quantizer': mode.quantizer,
-    'arguments': _ARGUMENTS[mode.quantizer](mode, kind),
+    'arguments': _ARGUMENTS[mode.quantizer](mode, kind, real),
   }
   with tempfile.TemporaryDirectory() as folder:
     given = os.path.join(folder, 'job.json')
@@ -99,16 +103,22 @@ def quantized_file(ranged: bytes, mode: Quantization, float_io: bool) -> bytes:
   return bytes(lite.deduplicate_readonly_buffers(data))
 
 
-def _of_mlir(mode: Quantization, kind: tf.DType) -> list[Any]:
+def _of_mlir(
+  mode: Quantization, kind: tf.DType, real: Sequence[str]
+) -> list[Any]:
   """Arguments of the converter's own pass, as `lite.mlir_quantize` gives."""
   number = lite.convert_tensor_tf_type_to_tflite_type
   steps = number(tf.dtypes.as_dtype(mode.activations))
   kinds = [steps, number(kind), number(kind)]
-  return [False, False, *kinds, False, False, None, None, False, False, '']
+  nodes = list(real) or None
+  return [False, False, *kinds, False, False, None, nodes, False, False, '']
 
 
-def _of_calibrator(mode: Quantization, kind: tf.DType) -> list[Any]:
+def _of_calibrator(
+  mode: Quantization, kind: tf.DType, real: Sequence[str]
+) -> list[Any]:
   """Arguments of the older quantizer: types by NumPy's numbers."""
+  del real  # it knows no such nodes
   io, steps, biases = (
     np.dtype(name).num
     for name in (kind.as_numpy_dtype, mode.activations, mode.biases)
@@ -153,7 +163,7 @@ def check_ranges(ranged: bytes) -> None:
   made = [index for op in file.operators for index in op.outputs]
   for index in [*file.inputs, *made]:
     tensor = file.object.subgraphs[0].tensors[index]
-    ends = _ends(tensor)
+    ends = ends_of(tensor)
     # A NaN is not below anything.
     if ends is not None and not np.ptp(ends) < _LARGEST:
       raise ValueError(
@@ -213,7 +223,7 @@ def with_reach(ranged: bytes, reach: Mapping[str, float]) -> bytes:
   tensors = file.object.subgraphs[0].tensors
   for name, place in file.signature(of_inputs=False).items():
     tensor = tensors[file.outputs[place]]
-    ends = _ends(tensor)
+    ends = ends_of(tensor)
     if name in reach and ends is not None:
       tensor.quantization.min = [ends[0] * reach[name]]
       tensor.quantization.max = [ends[1] * reach[name]]
@@ -222,7 +232,7 @@ def with_reach(ranged: bytes, reach: Mapping[str, float]) -> bytes:
   return bytes(builder.Output())
 
 
-def _ends(tensor: Any) -> tuple[float, float] | None:
+def ends_of(tensor: Any) -> tuple[float, float] | None:
   """The range that a tensor took, None where none was taken."""
   found = tensor.quantization
   if found is None or found.min is None or found.max is None:
