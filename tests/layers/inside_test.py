@@ -12,7 +12,7 @@ import tensorflow_model_optimization as tfmot
 
 import tfmot_paoding as paoding
 from tests import testing
-from tests.inner_layers import FeedForward, GatedLinear
+from tests.inner_layers import ConvBlock, FeedForward, GatedLinear
 from tfmot_paoding.compat import keras
 from tfmot_paoding.layers import LayerHandler, base, register_handler
 from tfmot_paoding.network.costs import graph_macs
@@ -208,12 +208,57 @@ def test_a_shared_layer_loses_the_same_units_in_all_calls(kind):
   assert np.all(np.abs(net(x) - small(x)).max(0) <= bound + 1e-5)
 
 
-def test_inside_time_distributed_it_is_named():
+def steps(inner) -> keras.Model:
   inputs = keras.Input((4, 5))
-  x = keras.layers.TimeDistributed(FeedForward(8, 6), name='steps')(inputs)
+  x = keras.layers.Dense(6, activation='relu', name='stem')(inputs)
+  x = keras.layers.TimeDistributed(inner, name='steps')(x)
+  x = keras.layers.GlobalAveragePooling1D(name='pool')(x)
   net = keras.Model(inputs, keras.layers.Dense(3, name='logits')(x))
-  found = find_groups(build_graph(net)).left_alone
-  assert 'layer with an inside' in found['steps',]
+  return testing.fill(net, 1)
+
+
+@pytest.mark.parametrize('method', ['reconstruction', 'impact', 'l1'])
+@pytest.mark.parametrize('kind', KINDS)
+def test_at_every_step_it_is_pruned_as_over_all(kind, method):
+  one = steps(kind(8, 7))
+  inputs = keras.Input((4, 5))
+  x = keras.layers.Dense(6, activation='relu')(inputs)
+  x = keras.layers.GlobalAveragePooling1D()(kind(8, 7, name='unit')(x))
+  two = keras.Model(inputs, keras.layers.Dense(3)(x))
+  two.set_weights(one.get_weights())
+  sizes = [
+    {group.name: group.size for group in find_groups(build_graph(net)).groups}
+    for net in (one, two)
+  ]
+  assert list(sizes[0].values()) == list(sizes[1].values())
+  assert sizes[0]['steps',] == 8
+  pruned = [
+    paoding.prune(net, 0.5, method=method, verbose=0) for net in (one, two)
+  ]
+  inner = pruned[0].get_layer('steps').layer
+  assert (inner.hidden, inner.width) == (4, 4)
+  x = samples(one)
+  np.testing.assert_allclose(pruned[0](x), pruned[1](x), atol=1e-4)
+
+
+def test_at_every_step_an_inside_that_minds_an_axis_is_named():
+  x = keras.Input((4, 7, 7, 3))
+  net = keras.Model(
+    x, keras.layers.TimeDistributed(ConvBlock(8, 6), name='steps')(x)
+  )
+  assert 'Conv' in find_groups(build_graph(net)).left_alone['steps',]
+
+
+def test_a_handler_may_say_of_a_layer_that_it_is_a_chain():
+  class Either(ChainHandler):
+    def lower_into(self, layer, emit):
+      return None
+
+  net = model(Chained, residual=False)
+  with known(Chained, Either):
+    small = paoding.prune(net, 0.5, verbose=0)
+  assert small.get_layer('unit').width == 4
+  assert small.get_layer('unit').hidden == 8
 
 
 class Chained(FeedForward):

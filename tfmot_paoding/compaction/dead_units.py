@@ -14,7 +14,7 @@ from tfmot_paoding.compaction.standing import standings, warn_if_short
 from tfmot_paoding.compat import keras
 from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.layers import handler_of
-from tfmot_paoding.layers.base import Path, has_inside
+from tfmot_paoding.layers.base import Path
 from tfmot_paoding.network.cloning import (
   clone_with,
   fresh_layer,
@@ -22,6 +22,7 @@ from tfmot_paoding.network.cloning import (
   set_weights,
 )
 from tfmot_paoding.network.graph import (
+  Call,
   Graph,
   Node,
   layers_of,
@@ -270,15 +271,20 @@ def _resized(graph: Graph, layer: Any, path: Path, shapes: list[Shape]) -> Any:
   sources, targets = graph.layer_inputs[path], graph.layer_outputs[path]
   if any(shapes[v] != graph.shapes[v] for v in sources):
     config.pop('batch_input_shape', None)
-  if has_inside(layer):
-    # A shared layer loses the same units in all its calls.
-    names = next(c.names for c in graph.layer_calls if c.path == path)
-    if any(shapes[v] != graph.shapes[v] for v in names.values()):
-      widths = {name: shapes[v][-1] for name, v in names.items()}
+  # A shared layer loses the same units in all its calls.
+  call = _first_call(graph, path)
+  if call.inside:
+    if any(shapes[v] != graph.shapes[v] for v in call.names.values()):
+      widths = {name: shapes[v][-1] for name, v in call.names.items()}
       config = handler_of(layer).resize_inside(layer, config, widths)
   elif len(targets) == 1 and shapes[targets[0]] != graph.shapes[targets[0]]:
     config = handler_of(layer).resize(layer, config, shapes[targets[0]])
   return _made(layer, config)
+
+
+def _first_call(graph: Graph, path: Path) -> Call:
+  """The first call of a layer."""
+  return next(call for call in graph.layer_calls if call.path == path)
 
 
 def _made(layer: Any, config: dict[str, Any]) -> Any:
@@ -329,12 +335,18 @@ def _fill(
         old if value is None else value
         for value, old in zip(values, olds, strict=True)
       ]
-    _check_sizes(layer, values)
+    inside = known and _first_call(graph, path).inside
+    _check_sizes(layer, values, 'resize_inside' if inside else 'resize')
     set_weights(layer, values)
 
 
-def _check_sizes(layer: Any, values: list[Array]) -> None:
+def _check_sizes(layer: Any, values: list[Array], method: str) -> None:
   """Raises where a layer was not made as small as its weights are.
+
+  Args:
+    layer: The small model's.
+    values: Its weights.
+    method: Of the handler, which has told the layer's size.
 
   Raises:
     ValueError: it was not; its handler is named.
@@ -342,7 +354,6 @@ def _check_sizes(layer: Any, values: list[Array]) -> None:
   for variable, value in zip(layer.weights, values, strict=True):
     if tuple(variable.shape) != value.shape:
       handler = type(handler_of(layer)).__name__
-      method = 'resize_inside' if has_inside(layer) else 'resize'
       raise ValueError(
         f'The weight {variable.name!r} of layer {layer.name!r} should have '
         f'the shape {value.shape}, but the layer that the config of '

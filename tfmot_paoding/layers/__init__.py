@@ -122,9 +122,9 @@ Shapes follow from the operations; what one cannot tell, `emit(..., shape=...)`
 says. That is all there is to write: groups, bounds, fits, costs, masks and
 smaller layers follow. `ops.convolution(x.shape, kernel, bias, size=(3, 3))` and
 `ops.depthwise` give a convolution by Keras's settings; a layer with one inside
-is left alone, and named, where the model leaves sizes open, and any layer with
-an inside is within a TimeDistributed. Between two products of a list, units
-stay. Handlers of the package's own are replaced by `replace=True` alone.
+is left alone, and named, where the model leaves sizes open, and within a
+TimeDistributed. Between two products of a list, units stay. Handlers of the
+package's own are replaced by `replace=True` alone.
 
 The operations are in `tfmot_paoding.ops`; one of your own is a subclass of `Op`
 that says what it does to bounds and to units.

@@ -25,6 +25,16 @@ class LayerHandler:
 
   reads_calls = False
 
+  def has_inside(self, layer: Any) -> bool:
+    """Whether `lower_into` is asked of a layer."""
+    del layer
+    return type(self).lower_into is not LayerHandler.lower_into
+
+  def resizes_inside(self, layer: Any) -> bool:
+    """Whether `resize_inside` makes a layer's config smaller."""
+    del layer
+    return type(self).resize_inside is not LayerHandler.resize_inside
+
   def lower(
     self, layer: Any, path: Path, in_shapes: list[Shape], out_shape: Shape
   ) -> list[Op]:
@@ -231,12 +241,12 @@ def resizes(layer: Any) -> bool:
 
 def has_inside(layer: Any) -> bool:
   """Whether a layer's handler lowers it to a graph."""
-  return type(handler_of(layer)).lower_into is not LayerHandler.lower_into
+  return handler_of(layer).has_inside(layer)
 
 
 def resizes_inside(layer: Any) -> bool:
   """Whether a layer's config names the sizes of its inside."""
-  return type(handler_of(layer)).resize_inside is not LayerHandler.resize_inside
+  return handler_of(layer).resizes_inside(layer)
 
 
 def opaque(layer: Any, why: str) -> list[Op]:

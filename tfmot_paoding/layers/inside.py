@@ -55,6 +55,7 @@ class Emit:
     in_shapes: The shapes of its inputs, without the batch axis.
 
   Attributes:
+    path: The layer's names through nested models.
     inputs: What the layer is called with.
     steps: What was emitted, in order.
     names: The numbers of the tensors that have names.
@@ -62,7 +63,7 @@ class Emit:
 
   def __init__(self, layer: Any, path: tuple[str, ...], in_shapes: list[Shape]):
     self._layer = layer
-    self._path = path
+    self.path = path
     self.inputs = tuple(Tensor(k, shape) for k, shape in enumerate(in_shapes))
     self.steps: list[Step] = []
     self.names: dict[str, int] = {}
@@ -81,7 +82,7 @@ class Emit:
         'layer has no attribute of that name. Give the attribute, which '
         'may have dots: "cell.kernel".'
       ) from error
-    return None if found is None else WeightRef(self._path, name)
+    return None if found is None else WeightRef(self.path, name)
 
   def __call__(
     self,
@@ -169,4 +170,4 @@ class Emit:
 
   @property
   def _who(self) -> str:
-    return f'{type(self._layer).__name__} {"/".join(self._path)!r}'
+    return f'{type(self._layer).__name__} {"/".join(self.path)!r}'

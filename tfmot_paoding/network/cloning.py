@@ -129,8 +129,11 @@ def fresh_layer(layer: Any, config: dict[str, Any] | None = None) -> Any:
       'layer can be made anew. Register the class with '
       'register_keras_serializable, and load the model again.'
     )
+  # Wrappers of Keras's name what they hold by its class alone.
+  classes = {type(one).__name__: type(one) for one in layer._flatten_layers()}
   try:
-    return type(layer).from_config(config or layer.get_config())
+    with keras.utils.custom_object_scope(classes):
+      return type(layer).from_config(config or layer.get_config())
   except (TypeError, NotImplementedError) as error:
     raise ValueError(
       f'Layer {layer.name!r} of class {type(layer).__name__} cannot be made '

@@ -92,9 +92,11 @@ def lower_call(
     ops = handler.lower_call(layer, call, in_shapes, out_shapes[0])
   elif odd is not None:
     ops = opaque(layer, odd)
-  elif has_inside(layer):
-    return _graph(layer, path, around, tensors[0])
   else:
+    if has_inside(layer):
+      found = _graph(layer, path, around, tensors[0])
+      if found is not None:
+        return found
     ops = handler.lower(layer, path, in_shapes, out_shapes[0])
   return _chain(ops, layer, path, around, tensors)
 
@@ -103,10 +105,9 @@ def operations_of(
   layer: Any, path: Path, in_shapes: list[Shape], out_shape: Shape
 ) -> list[Op]:
   """The operations of a layer by itself, whatever lies between them."""
-  if not has_inside(layer):
-    return handler_of(layer).lower(layer, path, in_shapes, out_shape)
-  emit = Emit(layer, path, in_shapes)
-  handler_of(layer).lower_into(layer, emit)
+  emit, handler = Emit(layer, path, in_shapes), handler_of(layer)
+  if not has_inside(layer) or handler.lower_into(layer, emit) is None:
+    return handler.lower(layer, path, in_shapes, out_shape)
   obstacle = emit.obstacle()
   if obstacle is not None:
     return [Opaque(obstacle)]
@@ -132,15 +133,18 @@ def shape_of(tensor: Any, source: Shape = ()) -> Shape:
 
 def _graph(
   layer: Any, path: Path, around: Surroundings, tensor: Any
-) -> Lowered:
-  """What a layer with an inside emits.
+) -> Lowered | None:
+  """What a layer with an inside emits; None where that is to be a chain.
 
   Raises:
-    ValueError: it gives nothing, or of another shape than the layer.
+    ValueError: it gives nothing that it emitted, or of another shape than the
+      layer.
   """
   who = f'{type(layer).__name__} {"/".join(path)!r}'
   emit = Emit(layer, path, around.in_shapes)
   given = handler_of(layer).lower_into(layer, emit)
+  if given is None and not emit.steps:
+    return None
   obstacle = emit.obstacle()
   needs_sizes = any(step.op.needs_sizes for step in emit.steps)
   if obstacle is None and needs_sizes and None in sizes_of(tensor):
