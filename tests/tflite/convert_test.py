@@ -22,25 +22,26 @@ def model():
 def outputs(made, data):
   name, out = made.input_names[0], made.output_names[0]
   out = out.removeprefix('prune_low_saliency_')  # conversion strips wrappers
-  rows = [
-    paoding.tflite.run_tflite(data, {name: x[None]}, outputs=[out])[0]
-    for x in X
-  ]
-  return np.concatenate(rows)
+  return paoding.tflite.run_tflite(data, {name: X}, outputs=[out])[0]
+
+
+@pytest.fixture(scope='module')
+def forms():
+  """A model on its way: original, wrapped, stripped, compact."""
+  original = model()
+  wrapped = paoding.prune_low_saliency(original)
+  paoding.run_schedule(wrapped, verbose=0)
+  stripped = strip_pruning(wrapped)
+  return original, wrapped, stripped, paoding.compact(stripped)
 
 
 @pytest.mark.parametrize(
   ('quantization', 'tolerance'),
   [(None, 1e-5), ('dynamic', 0.1), ('float16', 0.01)],
 )
-def test_only_compaction_shrinks_the_file(quantization, tolerance):
-  original = model()
-  wrapped = paoding.prune_low_saliency(original)
-  paoding.run_schedule(wrapped, verbose=0)
-  stripped = strip_pruning(wrapped)
-  small = paoding.compact(stripped)
+def test_only_compaction_shrinks_the_file(forms, quantization, tolerance):
   sizes = []
-  for made in (original, wrapped, stripped, small):
+  for made in forms:
     data = paoding.convert_to_tflite(made, quantization, sparse=False)
     sizes.append(len(data))
     wanted = testing.answers(made, X)
