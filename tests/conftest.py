@@ -15,8 +15,12 @@ import gc
 import os
 import pathlib
 
-# Before TensorFlow is imported: test processes share two cores.
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+# Before NumPy and TensorFlow are imported: test processes share two cores, and
+# threads of one that wait for each other take the other's time; a small inverse
+# takes ten times its own.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
+os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
 os.environ.setdefault('TF_NUM_INTRAOP_THREADS', '1')
 os.environ.setdefault('TF_NUM_INTEROP_THREADS', '1')
 
