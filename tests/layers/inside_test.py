@@ -394,3 +394,80 @@ def test_gradients_pass_an_activation_that_is_run_by_its_values():
   np.testing.assert_allclose(
     tape.gradient(y, x), known_tape.gradient(z, x), atol=1e-5
   )
+
+
+class Fork(keras.layers.Layer, tfmot.sparsity.keras.PrunableLayer):
+  """relu(x W + b), and two products of it."""
+
+  def __init__(self, hidden, left, right, **kwargs):
+    super().__init__(**kwargs)
+    self.sizes = hidden, left, right
+
+  def build(self, shape):
+    hidden, *sides = self.sizes
+    self.first = self.add_weight('first', (shape[-1], hidden))
+    self.first_bias = self.add_weight('first_bias', (hidden,))
+    self.left, self.right = (
+      self.add_weight(name, (hidden, size))
+      for name, size in zip(('left', 'right'), sides, strict=True)
+    )
+
+  def call(self, x):
+    x = tf.nn.relu(x @ self.first + self.first_bias)
+    return x @ self.left, x @ self.right
+
+  def get_prunable_weights(self):
+    return [self.first, self.left, self.right]
+
+  def get_config(self):
+    names = ('hidden', 'left', 'right')
+    sizes = dict(zip(names, self.sizes, strict=True))
+    return {**super().get_config(), **sizes}
+
+
+class ForkHandler(LayerHandler):
+  swapped = False
+
+  def lower_into(self, layer, emit):
+    (x,) = emit.inputs
+    first = MatMul(emit.weight('first'), emit.weight('first_bias'))
+    x = emit(Elementwise(by_name('relu')), emit(first, x), name='hidden')
+    sides = [emit(MatMul(emit.weight(n)), x) for n in ('left', 'right')]
+    return tuple(reversed(sides) if self.swapped else sides)
+
+  def resize_inside(self, layer, config, widths):
+    names = ('hidden', 'left', 'right')
+    told = (widths[n] for n in ('hidden', 'output_0', 'output_1'))
+    return {**config, **dict(zip(names, told, strict=True))}
+
+
+def forked(right=6) -> keras.Model:
+  inputs = keras.Input((5,))
+  one, two = Fork(8, 4, right, name='fork')(inputs)
+  x = keras.layers.Concatenate()([keras.layers.ReLU()(one), two])
+  outputs = keras.layers.Dense(3, name='logits')(x)
+  return testing.fill(keras.Model(inputs, outputs), 4)
+
+
+@pytest.mark.parametrize('method', ['reconstruction', 'impact', 'l1'])
+def test_a_layer_may_give_several_tensors(method):
+  net = forked()
+  with known(Fork, ForkHandler):
+    groups = find_groups(build_graph(net)).groups
+    small = paoding.prune(net, 0.5, method=method, verbose=0)
+    bound = paoding.deviation_bound(net, small, input_range=(0, 1))
+    x = samples(net)
+    assert np.all(np.abs(net(x) - small(x)).max(0) <= bound + 1e-5)
+  assert sorted(group.size for group in groups) == [4, 6, 8]
+  assert small.get_layer('fork').sizes == (4, 2, 3)
+
+
+def test_outputs_in_another_order_are_an_error():
+  handler = type('Swapped', (ForkHandler,), {'swapped': True})
+  with known(Fork, handler):
+    with pytest.raises(
+      ValueError, match=r'\(6,\), \(4,\), but the layer makes'
+    ):
+      build_graph(forked())
+    with pytest.raises(ValueError, match="Swapped names for Fork 'fork'"):
+      paoding.prune(forked(right=4), 0.5, verbose=0)

@@ -119,12 +119,14 @@ What a handler names is run beside the layer on two random inputs when a model
 is read; where it is not what the layer computes, that is an error.
 
 Shapes follow from the operations; what one cannot tell, `emit(..., shape=...)`
-says. That is all there is to write: groups, bounds, fits, costs, masks and
-smaller layers follow. `ops.convolution(x.shape, kernel, bias, size=(3, 3))` and
-`ops.depthwise` give a convolution by Keras's settings; a layer with one inside
-is left alone, and named, where the model leaves sizes open, and within a
-TimeDistributed. Between two products of a list, units stay. Handlers of the
-package's own are replaced by `replace=True` alone.
+says. A layer that gives several tensors returns them as a tuple; their widths
+are 'output_0', 'output_1' and so on. That is all there is to write: groups,
+bounds, fits, costs, masks and smaller layers follow.
+`ops.convolution(x.shape, kernel, bias, size=(3, 3))` and `ops.depthwise` give a
+convolution by Keras's settings; a layer with one inside is left alone, and
+named, where the model leaves sizes open, and within a TimeDistributed. Between
+two products of a list, units stay. Handlers of the package's own are replaced
+by `replace=True` alone.
 
 The operations are in `tfmot_paoding.ops`; one of your own is a subclass of `Op`
 that says what it does to bounds and to units.

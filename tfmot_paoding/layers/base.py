@@ -52,7 +52,9 @@ class LayerHandler:
     """
     raise NotImplementedError
 
-  def lower_into(self, layer: Any, emit: Emit) -> Tensor | None:
+  def lower_into(
+    self, layer: Any, emit: Emit
+  ) -> Tensor | tuple[Tensor, ...] | None:
     """What `lower` does, for a layer with an inside: a small graph.
 
     Args:
@@ -62,7 +64,7 @@ class LayerHandler:
         with, `emit.weight('kernel')` stands for one of its weights.
 
     Returns:
-      What the layer gives; None: ask `lower`.
+      What the layer gives, a tuple for several outputs; None: ask `lower`.
     """
     del layer, emit
 
@@ -77,7 +79,8 @@ class LayerHandler:
       layer: The Keras layer as it is.
       config: Its config, a copy that may be changed.
       widths: How many channels each tensor has that `lower_into` gave a name,
-        and 'output', what the layer gives.
+        and 'output', what the layer gives; 'output_0', 'output_1' and so on
+        for several.
 
     Returns:
       The config to build the smaller layer from.

@@ -12,7 +12,8 @@ from typing import Any
 
 from tfmot_paoding.ops import Op, Opaque, Shape, WeightRef
 
-# What the widths of a layer call the one tensor that it gives.
+# What the widths of a layer call the tensor that it gives; a number behind an
+# underscore follows where there are several.
 OUTPUT = 'output'
 
 

@@ -86,7 +86,7 @@ def lower_call(
       for ops, tensor in zip(chains, tensors, strict=True)
     ]
     return _side_by_side(parts, len(in_shapes))
-  if len(out_shapes) > 1:
+  if len(out_shapes) > 1 and not has_inside(layer):
     odd = odd or 'takes or gives more than plain tensors'
   if handler.reads_calls:
     ops = handler.lower_call(layer, call, in_shapes, out_shapes[0])
@@ -94,7 +94,7 @@ def lower_call(
     ops = opaque(layer, odd)
   else:
     if has_inside(layer):
-      found = _graph(layer, path, around, tensors[0])
+      found = _graph(layer, path, around, tensors)
       if found is not None:
         return found
     ops = handler.lower(layer, path, in_shapes, out_shapes[0])
@@ -132,40 +132,32 @@ def shape_of(tensor: Any, source: Shape = ()) -> Shape:
 
 
 def _graph(
-  layer: Any, path: Path, around: Surroundings, tensor: Any
+  layer: Any, path: Path, around: Surroundings, tensors: Sequence[Any]
 ) -> Lowered | None:
   """What a layer with an inside emits; None where that is to be a chain.
 
   Raises:
-    ValueError: it gives nothing that it emitted, or of another shape than the
+    ValueError: it gives nothing that it emitted, or of other shapes than the
       layer.
   """
   who = f'{type(layer).__name__} {"/".join(path)!r}'
   emit = Emit(layer, path, around.in_shapes)
   given = handler_of(layer).lower_into(layer, emit)
   if given is None and not emit.steps:
-    return None
-  obstacle = emit.obstacle()
-  needs_sizes = any(step.op.needs_sizes for step in emit.steps)
-  if obstacle is None and needs_sizes and None in sizes_of(tensor):
+    return _several_of_a_chain(layer, path, around, tensors)
+  obstacle, steps = emit.obstacle(), emit.steps
+  open_sizes = any(None in sizes_of(tensor) for tensor in tensors)
+  if obstacle is None and open_sizes and any(s.op.needs_sizes for s in steps):
     obstacle = f'{who} {_SIZES}'
   if obstacle is not None:
-    return _chain([Opaque(obstacle)], layer, path, around, [tensor])
-  out_shape = shape_of(tensor, around.in_shapes[0])
-  if not isinstance(given, Tensor) or given.shape != out_shape:
-    raise ValueError(
-      f'The handler of {who} gives '
-      f'{getattr(given, "shape", type(given).__name__)}, but the layer makes '
-      f'{out_shape} (without the batch axis). `lower_into` must return what '
-      '`emit` returned for the last operation.'
-    )
-  steps = emit.steps
+    return _chain([Opaque(obstacle)], layer, path, around, tensors)
+  given = _checked(given, who, tensors, around)
   if around.masked and heeds_mask(layer):
     steps = [
       dataclasses.replace(step, op=step.op.under_mask()) for step in steps
     ]
     if not all(step.op.known for step in steps):
-      return _chain([s.op for s in steps], layer, path, around, [tensor])
+      return _chain([s.op for s in steps], layer, path, around, tensors)
   held = {}
   if not resizes_inside(layer):
     why = (
@@ -176,11 +168,49 @@ def _graph(
   return Lowered(
     tuple((step.op, step.inputs, (step.output,)) for step in steps),
     tuple(step.shape for step in steps),
-    (given.index,),
-    {**emit.names, OUTPUT: given.index},
+    tuple(tensor.index for tensor in given),
+    {**emit.names, **_outputs(given)},
     held,
     True,
   )
+
+
+def _several_of_a_chain(
+  layer: Any, path: Path, around: Surroundings, tensors: Sequence[Any]
+) -> Lowered | None:
+  """None for one output, which a chain can make; opaque for more of them."""
+  if len(tensors) == 1:
+    return None
+  ops = opaque(layer, 'gives several tensors')
+  return _chain(ops, layer, path, around, tensors)
+
+
+def _checked(
+  given: Any, who: str, tensors: Sequence[Any], around: Surroundings
+) -> tuple[Tensor, ...]:
+  """What a handler gives, one tensor an output.
+
+  Raises:
+    ValueError: it is not what the layer makes.
+  """
+  found = tuple(given) if isinstance(given, (list, tuple)) else (given,)
+  wanted = [shape_of(tensor, around.in_shapes[0]) for tensor in tensors]
+  shapes = [getattr(x, 'shape', type(x).__name__) for x in found]
+  if not all(isinstance(x, Tensor) for x in found) or shapes != wanted:
+    raise ValueError(
+      f'The handler of {who} gives {", ".join(map(str, shapes))}, but the '
+      f'layer makes {", ".join(map(str, wanted))} (without the batch axis). '
+      '`lower_into` must return what `emit` returned for the last operation; '
+      'for several outputs, a tuple in their order.'
+    )
+  return found
+
+
+def _outputs(given: Sequence[Tensor]) -> dict[str, int]:
+  """What a layer gives, by what its widths call that."""
+  if len(given) == 1:
+    return {OUTPUT: given[0].index}
+  return {f'{OUTPUT}_{k}': tensor.index for k, tensor in enumerate(given)}
 
 
 def _chain(
