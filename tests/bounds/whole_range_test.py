@@ -7,6 +7,7 @@ import pytest
 
 from tests import testing
 from tfmot_paoding.bounds import whole_range
+from tfmot_paoding.bounds.joint_difference import difference_of_entries
 from tfmot_paoding.compat import keras
 from tfmot_paoding.network.graph import build_graph, read_params
 from tfmot_paoding.network.groups import find_groups
@@ -163,9 +164,7 @@ def test_differences_of_entries_are_sound_and_no_wider_than_separate(model):
   group = find_groups(graph).groups[0]
   value = group.consumers[0].node.inputs[0]
   left, right = testing.pairs(graph.shapes[value][-1])
-  gap = whole_range.difference_of_entries(
-    graph, params, found, value, left, right
-  )
+  gap = difference_of_entries(graph, params, found, value, left, right)
   assert gap.low.shape == gap.high.shape == left.shape
   seen = testing.forward(graph, params, testing.samples(model.input_shape[1:]))[
     value
@@ -188,7 +187,7 @@ def test_joint_differences_are_much_tighter_for_similar_units():
   found = whole_range.propagate(graph, params, boxes)
   value = graph.nodes[1].outputs[0]
   one, two = np.array([0]), np.array([1])
-  gap = whole_range.difference_of_entries(graph, params, found, value, one, two)
+  gap = difference_of_entries(graph, params, found, value, one, two)
   assert gap.width[0] < 0.05
   assert found[value].width[:2].min() > 1
 
@@ -293,7 +292,7 @@ def test_joint_differences_reach_every_position(shape):
   found = whole_range.propagate(graph, params, boxes)
   value = graph.nodes[1].outputs[0]
   one, two = np.array([0]), np.array([1])
-  gap = whole_range.difference_of_entries(graph, params, found, value, one, two)
+  gap = difference_of_entries(graph, params, found, value, one, two)
   assert gap.width[0] < 0.06  # the separate bounds are wider than 1
   x = np.random.default_rng(0).uniform(
     boxes[0].low, boxes[0].high, (200, *shape)
@@ -340,9 +339,7 @@ def test_overflow_widens_bounds_and_never_makes_them_nan():
     )
     left, right = testing.pairs(4)
     value = graph.nodes[-1].inputs[0]
-    gap = whole_range.difference_of_entries(
-      graph, params, found, value, left, right
-    )
+    gap = difference_of_entries(graph, params, found, value, left, right)
     moderate = testing.forward(
       graph, params, testing.samples((3,), 50, -0.02, 0.02)
     )

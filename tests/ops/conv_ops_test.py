@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from tests import testing
 from tfmot_paoding import ops
+from tfmot_paoding.bounds.joint_difference import difference_of_entries
 from tfmot_paoding.bounds.whole_range import (
-  difference_of_entries,
   output_gain,
   propagate,
   propagate_change,

@@ -25,12 +25,12 @@ PACKAGE = pathlib.Path(paoding.__file__).parent
 # Where each kind has a rule of its own, and no answer of the operation's would
 # replace it, since the rule is about something that operations know nothing of:
 # the lines between two networks (twins), differences of two units that are
-# followed through several operations (whole_range), a solver's constraints
+# followed through several operations (joint_difference), a solver's constraints
 # (verification), bounds that gradients pass, of floats that are not rounded
 # outwards (live). A kind that is not in such a table has no such bound.
 RULES_BY_KIND = {
   'bounds/twins.py',
-  'bounds/whole_range.py',
+  'bounds/joint_difference.py',
   'robustness/verification.py',
   'training/live.py',
 }

@@ -52,7 +52,9 @@ class TimeDistributedHandler(base.LayerHandler):
     """Where the inner layer's handler does."""
     return base.resizes_inside(layer.layer)
 
-  def lower_into(self, layer: Any, emit: Emit) -> Tensor | None:
+  def lower_into(
+    self, layer: Any, emit: Emit
+  ) -> Tensor | tuple[Tensor, ...] | None:
     """The inner layer's small graph, with the axis of steps in front."""
     inner, shapes = layer.layer, [x.shape for x in emit.inputs]
     apart = Emit(inner, emit.path, [shape[1:] for shape in shapes])
@@ -74,6 +76,8 @@ class TimeDistributedHandler(base.LayerHandler):
         name=names.get(step.output),
         shape=(*shapes[0][:1], *step.shape),
       )
+    if isinstance(given, tuple):
+      return tuple(tensors[tensor.index] for tensor in given)
     return tensors[given.index]
 
   def resize_inside(

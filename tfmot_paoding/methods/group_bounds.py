@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tfmot_paoding.bounds import whole_range as bounds_lib
 from tfmot_paoding.bounds.instability import group_instability
+from tfmot_paoding.bounds.joint_difference import difference_of_entries
 from tfmot_paoding.methods.memory import LastPartners
 from tfmot_paoding.methods.network_view import NetworkView
 from tfmot_paoding.methods.outgoing import Outgoing
@@ -98,7 +98,7 @@ class GroupBounds:
   def _difference(self, kept: Array, removed: Array) -> Interval:
     network, found = self._network, None
     for call, places in self._reads():
-      one = bounds_lib.difference_of_entries(
+      one = difference_of_entries(
         network.graph,
         network.params,
         network.bounds,

@@ -49,6 +49,10 @@ def zeros(shape: tuple[int, ...]) -> Interval:
   return Interval(np.zeros(shape), np.zeros(shape))
 
 
+# Overflow is no accident to warn of: it opens the bound, see `outward`.
+overflow_opens = np.errstate(over='ignore', invalid='ignore')
+
+
 def outward(low: Array, high: Array) -> Interval:
   """Ends as computed, opened where they overflowed: NaN says nothing."""
   return Interval(
