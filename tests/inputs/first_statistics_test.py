@@ -98,6 +98,18 @@ def test_what_is_not_affine_is_not(front):
   assert not has_first_statistics(network(*front, L.BatchNormalization()), 0)
 
 
+def test_inputs_of_three_axes():
+  net = network(
+    L.Conv3D(2, 2, 2, padding='same'),
+    L.BatchNormalization(),
+    shape=(3, 4, 5, 1),
+  )
+  (known,) = first_statistics(net, 0)
+  x = np.random.default_rng(0).normal(size=(1, 3, 4, 5, 1))
+  mean = np.tensordot(known.mean_rows(), x[0], 4) + known.offset().mean(0)
+  np.testing.assert_allclose(known.response(x)[0].mean(0), mean, atol=1e-9)
+
+
 def test_every_branch_tells():
   x = keras.Input((6, 6, 1))
   branches = [

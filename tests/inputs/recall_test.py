@@ -55,9 +55,11 @@ def test_loss_of_statistics_by_hand():
   )
   # Means 3 and 0, deviations 2 and 3: shift (2/2)^2 = 1 and 0, ratio 1 and 3.
   x = np.array([[1.0, -3.0], [5.0, 3.0]], np.float32)
-  from tfmot_paoding.inputs.recall import _mismatch
+  from tfmot_paoding.inputs.recall_terms import statistics_mismatch
 
-  assert float(_mismatch(layer, x)) == pytest.approx(0.5 + 2.0, rel=1e-5)
+  assert float(statistics_mismatch(layer, x)) == pytest.approx(
+    0.5 + 2.0, rel=1e-5
+  )
 
 
 @pytest.mark.parametrize('rank', [1, 2, 3])

@@ -12,8 +12,13 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.first_statistics import first_statistics
 from tfmot_paoding.inputs.moment_fits import fit_covariance, fit_mean
 from tfmot_paoding.inputs.prior import Prior
+from tfmot_paoding.inputs.recall import RecallSettings, recall_inputs
 from tfmot_paoding.inputs.source import draw_samples
-from tfmot_paoding.inputs.statistics_fit import _form, fit_statistics
+from tfmot_paoding.inputs.statistics_fit import (
+  _form,
+  explaining_prior,
+  fit_statistics,
+)
 from tfmot_paoding.inputs.statistics_prior import (
   FieldPart,
   StatisticsPrior,
@@ -249,6 +254,35 @@ def test_the_name_stands_for_it():
     0
   ]
   np.testing.assert_array_equal(one, wrapped)
+
+
+def test_recalled_inputs_keep_the_moments_that_are_told():
+  model, mean, size = sounds()
+  off = {}
+  for weight in (0.0, 1.0):
+    x = recall_inputs(
+      model,
+      64,
+      (-60.0, 40.0),
+      settings=RecallSettings(steps=40, batch_size=64, moments=weight),
+      verbose=0,
+    )
+    shift = x.mean((0, 1))[:, 0] - mean.mean(0)[:, 0]
+    spread = x.std((0, 1))[:, 0] / np.hypot(size, mean.std(0)[:, 0])
+    off[weight] = np.abs(shift / size).max(), np.abs(np.log(spread)).max()
+  assert off[1.0][0] < 0.3 < off[0.0][0]
+  assert off[1.0][1] < 0.7 < off[0.0][1]
+
+
+def test_what_is_not_explained_is_not_kept():
+  model, _, _ = sounds()
+  assert explaining_prior(Network.of(model), 0) is not None
+  norm = norm_of(model)
+  gamma, beta, mean, variance = norm.get_weights()
+  rng = np.random.default_rng(0)
+  norm.set_weights([gamma, beta, rng.permutation(mean), variance])
+  assert explaining_prior(Network.of(model), 0) is None
+  assert explaining_prior(Network.of(testing.mlp()), 0) is None
 
 
 def test_each_of_several_inputs_has_its_own():

@@ -74,17 +74,26 @@ class FirstStatistics:
     Returns:
       Shape (channels, *shape).
     """
-    x = tf.zeros((1, *self.shape), tf.float64)
-    with tf.GradientTape(persistent=True) as tape:
-      tape.watch(x)
-      means = tf.unstack(tf.reduce_mean(self._run(x)[0], 0))
-    rows = [tape.gradient(mean, x) for mean in means]
-    return np.stack([np.asarray(tf.convert_to_tensor(row))[0] for row in rows])
+    count = len(self.mean)
+
+    # In a graph: the eager gradient of three-dimensional convolutions fails.
+    @tf.function(jit_compile=False)
+    def row(direction: tf.Tensor) -> tf.Tensor:
+      x = tf.zeros((1, *self.shape), tf.float64)
+      with tf.GradientTape() as tape:
+        tape.watch(x)
+        means = tf.reduce_mean(self._run(x)[0], 0)
+        value = tf.reduce_sum(means * direction)
+      return tape.gradient(value, x, unconnected_gradients='zero')[0]
+
+    return np.stack(
+      [row(one).numpy() for one in tf.eye(count, dtype=tf.float64)]
+    )
 
   def _run(self, x: tf.Tensor) -> tf.Tensor:
     for op in self.operations:
       x = op.run(self.params, x)
-    return tf.reshape(x, (len(x), self.positions, len(self.mean)))
+    return tf.reshape(x, (-1, self.positions, len(self.mean)))
 
 
 def first_statistics(network: Network, index: int) -> list[FirstStatistics]:

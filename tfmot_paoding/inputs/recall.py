@@ -26,6 +26,12 @@ from tfmot_paoding.inputs.ranges import (
   input_boxes,
   resolve_range,
 )
+from tfmot_paoding.inputs.recall_terms import (
+  EntryMoments,
+  statistics_mismatch,
+  total_variation,
+)
+from tfmot_paoding.inputs.statistics_fit import explaining_prior
 from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.network.agreement import outputs_of
 from tfmot_paoding.network.cloning import clone_with, copy_weights, fresh_layer
@@ -50,6 +56,10 @@ class RecallSettings(Configurable):
     learning_rate: Adam's at the start, as a fraction of the range; it falls
       to 0 by a cosine.
     labels: Weight of the cross-entropy beside the match of statistics.
+    moments: Weight of the match with the prior that explains the statistics of
+      the first normalization (see `fit_statistics`), entry by entry; inputs
+      also start from it. 0, or statistics that it does not explain: they start
+      from a smooth prior.
     variation: Weight of the total variation along positions.
     anchor: Weight of the pull back to the prior's samples, for models without
       batch normalization, where nothing else keeps inputs plausible.
@@ -59,6 +69,7 @@ class RecallSettings(Configurable):
   batch_size: int = 256
   learning_rate: float = 0.04
   labels: float = 0.1
+  moments: float = 1.0
   variation: float = 0.0
   anchor: float = 30.0
 
@@ -69,7 +80,7 @@ class RecallSettings(Configurable):
       raise ValueError(
         f'`learning_rate` must be positive, but got {self.learning_rate!r}.'
       )
-    for name in ('labels', 'variation', 'anchor'):
+    for name in ('labels', 'moments', 'variation', 'anchor'):
       if not getattr(self, name) >= 0:
         raise ValueError(
           f'`{name}` must be at least 0, but got {getattr(self, name)!r}.'
@@ -179,7 +190,20 @@ class _Recall:
     self._middles = input_range.middles(model.input_names)
     self._masks = whole_entries(copy, graph)
     self._whole = [bool(mask.all()) for mask in self._masks]
-    self._judge = _Judge(copy, graph, self._heads, settings)
+    told = [
+      explaining_prior(network, k)
+      if settings.moments and not mask.any()
+      else None
+      for k, mask in enumerate(self._masks)
+    ]
+    self._priors = [prior or Prior() for prior in told]
+    self._judge = _Judge(
+      copy,
+      graph,
+      self._heads,
+      settings,
+      [prior and EntryMoments.of(prior) for prior in told],
+    )
 
   def inputs(self, count: int, verbose: int | str) -> list[Array]:
     """So many inputs, one array an input of the model."""
@@ -206,10 +230,17 @@ class _Recall:
     return [np.concatenate(parts)[:count] for parts in zip(*found, strict=True)]
 
   def _start(self, count: int) -> list[Array]:
-    """Samples of the prior; whole numbers evenly from the range."""
-    drawn = prior_samples(
-      Prior(), self._boxes, self._shapes, count, self._rng, self._middles
-    )
+    """Samples of the priors; whole numbers evenly from the range."""
+    drawn = []
+    for k, box in enumerate(self._boxes):
+      drawn += prior_samples(
+        self._priors[k],
+        [box],
+        [self._shapes[k]],
+        count,
+        self._rng,
+        [self._middles[k]],
+      )
     for k, box in enumerate(self._boxes):
       mask = self._masks[k]
       if mask.any():
@@ -228,14 +259,21 @@ class _Judge:
     graph: Its graph.
     heads: Its heads.
     settings: The weights of the terms.
+    moments: Those that each input shall have; None for any.
   """
 
   def __init__(
-    self, model: keras.Model, graph: Graph, heads: list, settings: Any
+    self,
+    model: keras.Model,
+    graph: Graph,
+    heads: list,
+    settings: RecallSettings,
+    moments: list[EntryMoments | None],
   ):
     self._model = model
     self._heads = heads
     self.settings = settings
+    self._moments = moments
     self.norms = _norms(graph)
     self._seen: list[tuple[keras.layers.Layer, tf.Tensor]] = []
     for layer in self.norms:
@@ -247,7 +285,10 @@ class _Judge:
     outputs = outputs_of(self._model, x)
     loss = tf.zeros([])
     for layer, values in self._seen:
-      loss += _mismatch(layer, values)
+      loss += statistics_mismatch(layer, values)
+    for moments, values in zip(self._moments, x, strict=True):
+      if moments is not None:
+        loss += self.settings.moments * moments.mismatch(values)
     weight = self.settings.labels if self.norms else 1.0
     for head, target, output in zip(self._heads, targets, outputs, strict=True):
       if head.is_classes:
@@ -342,40 +383,12 @@ class _Descent:
     loss = tf.zeros([])
     if self._settings.variation:
       for x in self._free:
-        loss += self._settings.variation * _total_variation(x)
+        loss += self._settings.variation * total_variation(x)
     if not self._judge.norms:
       for x, origin in zip(self._x, self._origin, strict=True):
         distance = tf.reduce_mean(tf.square(x - origin))
         loss += self._settings.anchor * distance
     return loss
-
-
-def _mismatch(layer: keras.layers.Layer, values: tf.Tensor) -> tf.Tensor:
-  """Distance of a batch's mean and deviation from the stored ones.
-
-  In units of the stored deviation, the mean over channels of squares.
-  """
-  values = tf.cast(values, tf.float32)
-  rank = len(values.shape)
-  axis = layer.axis if isinstance(layer.axis, int) else layer.axis[0]
-  others = [k for k in range(rank) if k != axis % rank]
-  mean, variance = tf.nn.moments(values, others)
-  stored = tf.cast(layer.moving_variance, tf.float32) + layer.epsilon
-  shift = tf.square(mean - tf.cast(layer.moving_mean, tf.float32)) / stored
-  ratio = tf.sqrt((variance + 1e-9) / stored)
-  return tf.reduce_mean(shift) + tf.reduce_mean(tf.square(ratio - 1.0))
-
-
-def _total_variation(x: tf.Tensor) -> tf.Tensor:
-  """Mean absolute difference of neighbours, along every axis but the last."""
-  loss = tf.zeros([])
-  for axis in range(1, len(x.shape) - 1):
-    size = x.shape[axis]
-    if size > 1:
-      ahead = tf.gather(x, tf.range(1, size), axis=axis)
-      behind = tf.gather(x, tf.range(size - 1), axis=axis)
-      loss += tf.reduce_mean(tf.abs(ahead - behind))
-  return loss
 
 
 def _norms(graph: Graph) -> list[keras.layers.Layer]:

@@ -46,6 +46,8 @@ _MOST_ENTRIES = 128
 _MOST_RESPONSES = 10_000_000
 # Means are fitted again with the sizes that variances tell.
 _ROUNDS = 2
+# The largest error of left-out statistics that leaves them explained.
+_EXPLAINED = 0.2
 # Of the largest deviation, the least that an entry's mean may have.
 _LEAST_SIZE = 0.02
 
@@ -82,6 +84,20 @@ def statistics_prior(network: Network, index: int) -> StatisticsPrior:
   """
   check_statistics(network, index)
   return _Fit(first_statistics(network, index)).prior()
+
+
+def explaining_prior(network: Network, index: int) -> StatisticsPrior | None:
+  """The prior of an input, if it explains what was stored; else None.
+
+  Args:
+    network: The model.
+    index: Of the input.
+  """
+  if not has_first_statistics(network, index):
+    return None
+  prior = statistics_prior(network, index)
+  errors = prior.mean_error, prior.variance_error
+  return prior if max(errors) < _EXPLAINED else None
 
 
 def check_statistics(network: Network, index: int) -> None:

@@ -1,0 +1,89 @@
+"""How far a batch of inputs is from what it shall be: terms of a descent."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_paoding.compat import keras
+from tfmot_paoding.inputs.statistics_prior import StatisticsPrior
+
+Array = np.ndarray
+
+# Of the largest variance, the least one that is asked for: that of entries
+# which the statistics hardly depend on is told badly.
+_LEAST_VARIANCE = 0.0025
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EntryMoments:
+  """The mean and variance of entries, over a batch and some axes.
+
+  Attributes:
+    axes: Of a batch, its first axis included.
+    mean: Of the shape of an input, the axes at size 1.
+    variance: Likewise.
+  """
+
+  axes: tuple[int, ...]
+  mean: Array
+  variance: Array
+
+  @classmethod
+  def of(cls, prior: StatisticsPrior) -> EntryMoments:
+    """Those of a prior, over its stationary axes."""
+    axes = prior.stationary
+    mean = np.mean(prior.mean, axes, keepdims=True)
+    between = np.var(prior.mean, axes, keepdims=True)
+    variance = np.mean(prior.variance(), axes, keepdims=True) + between
+    variance = np.maximum(variance, _LEAST_VARIANCE * variance.max())
+    return cls(
+      (0, *(axis + 1 for axis in axes)),
+      mean.astype(np.float32),
+      variance.astype(np.float32),
+    )
+
+  def mismatch(self, x: tf.Tensor) -> tf.Tensor:
+    """Distance of a batch's moments from these.
+
+    In units of the deviations, the mean over entries of squares.
+
+    Args:
+      x: Shape (batch, ...).
+    """
+    mean, variance = tf.nn.moments(x, self.axes, keepdims=True)
+    shift = tf.square(mean - self.mean) / self.variance
+    ratio = tf.sqrt((variance + 1e-9) / self.variance)
+    return tf.reduce_mean(shift) + tf.reduce_mean(tf.square(ratio - 1.0))
+
+
+def statistics_mismatch(
+  layer: keras.layers.Layer, values: tf.Tensor
+) -> tf.Tensor:
+  """Distance of a batch's mean and deviation from the stored ones.
+
+  In units of the stored deviation, the mean over channels of squares.
+  """
+  values = tf.cast(values, tf.float32)
+  rank = len(values.shape)
+  axis = layer.axis if isinstance(layer.axis, int) else layer.axis[0]
+  others = [k for k in range(rank) if k != axis % rank]
+  mean, variance = tf.nn.moments(values, others)
+  stored = tf.cast(layer.moving_variance, tf.float32) + layer.epsilon
+  shift = tf.square(mean - tf.cast(layer.moving_mean, tf.float32)) / stored
+  ratio = tf.sqrt((variance + 1e-9) / stored)
+  return tf.reduce_mean(shift) + tf.reduce_mean(tf.square(ratio - 1.0))
+
+
+def total_variation(x: tf.Tensor) -> tf.Tensor:
+  """Mean absolute difference of neighbours, along every axis but the last."""
+  loss = tf.zeros([])
+  for axis in range(1, len(x.shape) - 1):
+    size = x.shape[axis]
+    if size > 1:
+      ahead = tf.gather(x, tf.range(1, size), axis=axis)
+      behind = tf.gather(x, tf.range(size - 1), axis=axis)
+      loss += tf.reduce_mean(tf.abs(ahead - behind))
+  return loss
