@@ -9,6 +9,7 @@ import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding import training
 from tfmot_paoding.compat import keras, strip_pruning
+from tfmot_paoding.network import cloning as lib
 from tfmot_paoding.network.cloning import (
   clone_with,
   copy_weights,
@@ -231,3 +232,28 @@ def test_models_of_other_precision_are_exported_in_float32(quantization):
       model, data, inputs={model.input_names[0]: x}
     )
     assert found.mean < 0.02
+
+
+def test_a_wrapper_around_a_class_that_nobody_registered_is_copied():
+  class Doubled(keras.layers.Layer):
+    def call(self, x):
+      return 2 * x
+
+  inputs = keras.Input((3, 4))
+  wrapped = keras.layers.TimeDistributed(Doubled())
+  model = keras.Model(inputs, keras.layers.Dense(2)(wrapped(inputs)))
+  x = np.ones((2, 3, 4), np.float32)
+  np.testing.assert_allclose(lib.plain_copy(model)(x), model(x))
+
+
+def test_classes_of_one_name_are_left_to_keras():
+  class Dense(keras.layers.Dense):
+    pass
+
+  class Pair(keras.layers.Layer):
+    def __init__(self, **kwargs):
+      super().__init__(**kwargs)
+      self.parts = [keras.layers.Dense(2), Dense(3)]
+
+  assert set(lib._held_classes(Pair())) == {'Pair'}
+  assert lib._held_classes(Dense(3)) == {'Dense': Dense}

@@ -129,10 +129,8 @@ def fresh_layer(layer: Any, config: dict[str, Any] | None = None) -> Any:
       'layer can be made anew. Register the class with '
       'register_keras_serializable, and load the model again.'
     )
-  # Wrappers of Keras's name what they hold by its class alone.
-  classes = {type(one).__name__: type(one) for one in layer._flatten_layers()}
   try:
-    with keras.utils.custom_object_scope(classes):
+    with keras.utils.custom_object_scope(_held_classes(layer)):
       return type(layer).from_config(config or layer.get_config())
   except (TypeError, NotImplementedError) as error:
     raise ValueError(
@@ -141,6 +139,18 @@ def fresh_layer(layer: Any, config: dict[str, Any] | None = None) -> Any:
       '`get_config` hold every argument of `__init__`, and `__init__` take '
       '**kwargs for `name` and `dtype`.'
     ) from error
+
+
+def _held_classes(layer: Any) -> dict[str, type]:
+  """The classes of a layer and of those that it holds, by their names.
+
+  Wrappers of Keras's name what they hold by its class alone. Where two classes
+  share a name, Keras's own way of finding them is left.
+  """
+  found: dict[str, set[type]] = {}
+  for held in layer._flatten_layers():
+    found.setdefault(type(held).__name__, set()).add(type(held))
+  return {name: kinds.pop() for name, kinds in found.items() if len(kinds) == 1}
 
 
 def plain_copy(model: keras.Model) -> keras.Model:

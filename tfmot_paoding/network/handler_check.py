@@ -46,6 +46,8 @@ def check_handlers(graph: Graph) -> None:
   Warns of a layer that could not be called on random inputs. Layers are left
   out whose operations are not known, or have no value on samples.
   """
+  if not tf.executing_eagerly():
+    return  # within a graph of TensorFlow's nothing has a value yet
   seen = set()
   for call in graph.layer_calls:
     core = inner_layer(graph.layers[call.path])
