@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 
 import tfmot_paoding as paoding
+from tests.processes import warm_script
 from tfmot_paoding.compat import keras
 from tfmot_paoding.tflite import run_tflite
 
@@ -33,6 +34,11 @@ def run(script: str, *flags: str) -> subprocess.CompletedProcess:
       'TF_CPP_MIN_LOG_LEVEL': '3',
     },
   )
+
+
+def rerun(script: str, *flags: str) -> subprocess.CompletedProcess:
+  """Runs an example that another test starts as a user does."""
+  return warm_script(str(_ROOT / 'examples' / script), *flags)
 
 
 @pytest.fixture(scope='module')
@@ -160,7 +166,7 @@ def test_compare_methods_measures_and_goes_on(tmp_path, comparison):
   assert rows[1]['sizes'][1] < rows[1]['sizes'][0]
   rows[1]['accuracy'] = 2.0  # to know it again
   (tmp_path / 'rows.json').write_text(json.dumps(rows))
-  done = run(
+  done = rerun(
     'figures/compare_methods.py', *comparison, '--methods=l1,stochastic'
   )
   assert done.returncode == 0, done.stderr
@@ -173,7 +179,7 @@ def test_compare_methods_measures_and_goes_on(tmp_path, comparison):
 def test_a_missing_peer_is_named_with_its_installation(comparison):
   if importlib.util.find_spec('paoding') is not None:
     pytest.skip('paoding-dl is installed here')
-  done = run(
+  done = rerun(
     'figures/compare_methods.py', *comparison, '--peer', '--methods=l1'
   )
   assert done.returncode != 0
@@ -303,8 +309,8 @@ class TestRobustness:
     kept = json.loads(output.read_text())
     kept[0]['clean'] = 0.123
     output.write_text(json.dumps(kept))
-    again = columns(run('figures/evaluate_robustness.py', *flags))
-    assert again[0]['clean'] == '0.123'
+    rows = columns(rerun('figures/evaluate_robustness.py', *flags))
+    assert rows[0]['clean'] == '0.123'
 
   def test_along_the_schedule(self):
     pytest.importorskip('sklearn')
@@ -396,10 +402,10 @@ class TestTraining:
     kept = json.loads((folder / 'magnitude.json').read_text())
     kept[1]['benign'] = 0.123
     (folder / 'magnitude.json').write_text(json.dumps(kept))
-    again = columns(run('figures/robust_training.py', *flags))
+    rows = columns(rerun('figures/robust_training.py', *flags))
     found = [
       row['benign']
-      for row in again
+      for row in rows
       if (row['objective'], row['form']) == ('adversarial', 'magnitude')
     ]
     assert found[0].startswith('0.123')
@@ -415,12 +421,12 @@ class TestTraining:
       '--scope=global',
       '--gradual',
     )
-    dense, small = columns(run('figures/robust_training.py', *flags))
+    dense, small = columns(rerun('figures/robust_training.py', *flags))
     assert int(small['weights']) < 0.1 * int(dense['weights'])
 
   def test_a_directory_of_other_settings_is_refused(self, tmp_path):
     (tmp_path / 'settings.json').write_text('{"data": "mnist"}')
-    done = run(
+    done = rerun(
       'figures/robust_training.py', *self.FLAGS, f'--directory={tmp_path}'
     )
     assert done.returncode
@@ -451,7 +457,7 @@ class TestTraining:
         break
     process.kill()
     process.wait()
-    done = run('figures/robust_training.py', *flags)
+    done = rerun('figures/robust_training.py', *flags)
     assert done.returncode == 0, done.stderr
     epochs = [x for x in done.stdout.splitlines() if x.startswith('Epoch ')]
     first = int(epochs[0].split()[1].split('/')[0])
@@ -488,7 +494,7 @@ class TestTraining:
     before = json.loads(one.read_text())
     for file in (one, other, last):
       file.unlink()
-    assert columns(run('figures/certified_pruning.py', *flags)) == rows
+    assert columns(rerun('figures/certified_pruning.py', *flags)) == rows
     assert json.loads(one.read_text()) == before
     assert other.exists()
     assert last.exists()
@@ -533,7 +539,7 @@ class TestTraining:
       '--ramp',
       '--learning_rate=.02',
     )
-    (row,) = columns(run('figures/robust_training.py', *flags))
+    (row,) = columns(rerun('figures/robust_training.py', *flags))
     assert float(row['PGD']) > 0.3
 
 
@@ -543,7 +549,7 @@ class TestBeforeAnyWork:
   def test_a_second_network_that_is_missing(self, tmp_path, network_path):
     model, data = network_path
     output = tmp_path / 'rows.json'
-    done = run(
+    done = rerun(
       'figures/compare_networks.py',
       f'--network={model},{data},0.00392,0,0,1',
       f'--network=nowhere.h5,{data},1,0,0,1',
