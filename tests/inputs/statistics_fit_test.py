@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -28,6 +30,11 @@ from tfmot_paoding.network.network import Network
 from tfmot_paoding.numerics.intervals import Interval
 
 L = keras.layers
+# Those of `RecallSettings`, with fewer steps.
+QUICK = tuple(
+  {'steps': 3, 'batch_size': 64}.get(field.name, field.default)
+  for field in dataclasses.fields(RecallSettings)
+)
 
 
 def wide(shape):
@@ -272,6 +279,19 @@ def test_recalled_inputs_keep_the_moments_that_are_told():
     off[weight] = np.abs(shift / size).max(), np.abs(np.log(spread)).max()
   assert off[1.0][0] < 0.3 < off[0.0][0]
   assert off[1.0][1] < 0.7 < off[0.0][1]
+
+
+def test_well_explained_inputs_are_most_of_the_default(monkeypatch):
+  monkeypatch.setattr(RecallSettings.__init__, '__defaults__', QUICK)
+  model, _, _ = sounds()
+  box = (-60.0, 40.0)
+  default, recalled, told = (
+    draw_samples(model, box, count, prior=prior, verbose=0)[0]
+    for count, prior in [(31, None), (6, 'recalled'), (25, 'statistics')]
+  )
+  assert default.shape == (31, 20, 4, 1)
+  rows = {x.tobytes() for x in default}
+  assert rows == {x.tobytes() for x in (*recalled, *told)}
 
 
 def test_what_is_not_explained_is_not_kept():

@@ -24,6 +24,7 @@ from tfmot_paoding.inputs.recall import has_statistics, recalled
 from tfmot_paoding.inputs.statistics_fit import (
   STATISTICS,
   check_statistics,
+  explaining_prior,
   statistics_prior,
 )
 from tfmot_paoding.inputs.teacher_choice import choose_samples
@@ -38,6 +39,8 @@ Array = np.ndarray
 _MOST_MACS = 6e7
 _MOST_RECALLED = 768
 _BATCH = 256
+# Of a mixture, how many there are for each recalled input.
+_MIXED = 6
 # How many times too many samples are drawn where a classifier chooses.
 _CHOICE = 4
 
@@ -187,11 +190,37 @@ def recalled_samples(
   input_range: InputRange,
   seed: int,
   verbose: int | str,
-  count: int = _MOST_RECALLED,
+  count: int | None = None,
+  may_mix: bool = False,
 ) -> list[Array]:
-  """Recalled inputs, as many as asked for or as few as time allows."""
-  count = min(count, _MOST_RECALLED)
-  return recalled(network, input_range, count, seed, verbose)
+  """Recalled inputs, as many as asked for or as few as time allows.
+
+  Args:
+    network: The model.
+    input_range: The range of its inputs.
+    seed: The only source of chance.
+    verbose: Whether to show a progress bar.
+    count: How many at most; None for as many as time allows.
+    may_mix: Whether all but one in six are samples of the prior that the first
+      statistics tell, where it explains these. Both together teach more than
+      either: recalled inputs are of all classes, but their pixels are free.
+  """
+  priors = [
+    explaining_prior(network, index) if may_mix else None
+    for index in range(len(network.input_names))
+  ]
+  if any(prior is None for prior in priors):
+    count = min(count or _MOST_RECALLED, _MOST_RECALLED)
+    return recalled(network, input_range, count, seed, verbose)
+  most = _MIXED * _MOST_RECALLED
+  count = min(count or most, most)
+  few = -(-count // _MIXED)
+  named = dict(zip(network.input_names, priors, strict=True))
+  parts = [recalled(network, input_range, few, seed, verbose)]
+  if count > few:
+    parts.append(of_prior(network, input_range, count - few, seed, named))
+  order = np.random.default_rng([seed, 5]).permutation(count)
+  return [np.concatenate(x)[order] for x in zip(*parts, strict=True)]
 
 
 def recalls(model: keras.Model | Network, prior: Any = None) -> bool:

@@ -106,7 +106,9 @@ class InputSource:
     """
     if not self.recalls(network):
       return self
-    found = recalled_samples(network, self.range, self.seed, self.verbose)
+    found = recalled_samples(
+      network, self.range, self.seed, self.verbose, may_mix=self.prior is None
+    )
     return dataclasses.replace(self, data=found)
 
   def samples(
@@ -119,7 +121,12 @@ class InputSource:
     check_sizes(network.model, 'inputs cannot be drawn without them')
     if self.recalls(network):
       found = recalled_samples(
-        network, self.range, self.seed, self.verbose, count
+        network,
+        self.range,
+        self.seed,
+        self.verbose,
+        count,
+        may_mix=self.prior is None,
       )
     else:
       prior = otherwise if self.prior is None else self.prior
@@ -175,7 +182,8 @@ def draw_samples(
       inputs), a name of `inputs.NAMED_PRIORS` such as 'smooth' or 'leaves', an
       object such as `Prior`, or a dict of input name to one. None: 'recalled'
       for models of up to 6e7 multiply-accumulates that have batch
-      normalization, `otherwise` for others.
+      normalization, most of them 'statistics' where that explains them well,
+      `otherwise` for others.
     otherwise: See `prior`.
     verbose: Whether to show a progress bar where inputs are recalled: 'auto'
       (on a terminal and in a notebook), 1 or 0.
