@@ -8,7 +8,6 @@ from absl import flags
 from tfmot_paoding.command import choices, subcommands
 from tfmot_paoding.methods import method_names
 from tfmot_paoding.methods.named import DEFAULT_METHOD
-from tfmot_paoding.pruning import schedule
 
 MODEL = ['--model=in.h5', '--output=out.tflite']
 
@@ -102,9 +101,5 @@ def test_an_old_name_of_a_flag():
 
 def test_choices_are_those_of_the_package():
   assert sorted(choices.METHODS) == sorted(method_names())
-  assert choices.STEP_SPARSITY == {
-    'prune': schedule.STEP_SPARSITY,
-    'budget': schedule.BUDGET_STEP_SPARSITY,
-  }
   _, values = subcommands.parse(['prune', *MODEL])
   assert values.method == DEFAULT_METHOD

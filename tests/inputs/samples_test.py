@@ -60,7 +60,9 @@ def test_models_with_batch_norm_are_asked_first():
   np.testing.assert_array_equal(found[0], wanted)
   network = Network.of(testing.mlp())
   source = lib.InputSource.of(network, (0, 1))
-  assert source.recalled(network) is source
+  settled = source.settled(network)
+  assert settled.prior is None
+  assert settled.recollection is None
   asked = source.like(prior='recalled').samples(network, 6)
   assert asked[0].shape == (6, 5)
 

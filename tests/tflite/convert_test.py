@@ -131,6 +131,30 @@ def test_recurrent_layers_take_one_sample_a_call(kind, quantization):
   assert found.mean < (0.03 if quantization == 'int8' else 1e-4)
 
 
+class Branching(keras.layers.Layer):
+  """Doubles what is positive on average, by an `if` on a tensor."""
+
+  def call(self, x):
+    """The inputs or twice as much."""
+    if tf.reduce_mean(x) > 0:
+      return 2.0 * x
+    return x
+
+
+def test_layers_may_branch_on_a_tensor():
+  made = testing.fill(
+    keras.Sequential(
+      [keras.Input((5,)), keras.layers.Dense(4), Branching(name='branching')]
+    )
+  )
+  data = paoding.convert_to_tflite(made)
+  name, out = made.input_names[0], made.output_names[0]
+  # One sample a call: the layer looks at all of a batch.
+  for x in testing.samples((5,), 6).astype(np.float32)[:, None]:
+    (found,) = paoding.tflite.run_tflite(data, {name: x}, outputs=[out])
+    np.testing.assert_allclose(found, made(x).numpy(), rtol=1e-5, atol=1e-6)
+
+
 def test_a_batch_is_open_where_that_costs_nothing():
   plain = testing.conv_net()
   x = inputs = keras.Input((8, 6))

@@ -14,7 +14,7 @@ from tfmot_paoding.compat import keras, strip_pruning
 from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.training import distillation as lib
-from tfmot_paoding.training.distillation import _count, _families
+from tfmot_paoding.training.distillation import _drawn_entries, _families
 
 QUICK = paoding.training.DistillSettings(steps=150, samples=512, batch_size=64)
 
@@ -251,7 +251,9 @@ def test_the_unit_of_logits_does_not_matter(unit):
   model.layers[-1].set_weights([kernel * unit, bias * unit])
   pruned = halved(model)
   x = testing.samples((5,), 300, seed=9).astype(np.float32)
-  better = distilled(pruned, model)
+  # At one rate: the one that is best for the divergence differs by unit.
+  settings = dataclasses.replace(QUICK, learning_rate=1e-3)
+  better = distilled(pruned, model, settings=settings)
 
   def gap(other):
     gaps = other(x).numpy() - model(x).numpy()
@@ -280,11 +282,15 @@ def test_classifiers_of_pictures_choose_among_families(shape, units, families):
 
 
 def test_inputs_that_are_passed_are_all_taken():
-  auto = paoding.training.DistillSettings()
-  own = np.zeros((8192, 28, 28, 1), np.float32)
-  assert _count(auto, 1, InputSource(None), 'mixed') == 4096
-  assert _count(auto, 1, InputSource(None), 'varied') == 8192
-  assert _count(auto, 1, InputSource(None, data=own), 'mixed') == 8192
-  assert _count(auto, 1, InputSource(None, prior='leaves'), 'mixed') == 8192
-  asked = paoding.training.DistillSettings(samples=6000)
-  assert _count(asked, 1, InputSource(None), 'mixed') == 6000
+  shape = (512, 512, 3)
+  model = keras.Sequential(
+    [
+      keras.Input(shape),
+      keras.layers.GlobalAveragePooling2D(),
+      keras.layers.Dense(3),
+    ]
+  )
+  network = Network.of(model)
+  own = InputSource(None, data=np.zeros((2, *shape), np.float32))
+  assert _drawn_entries(network, own) == 1
+  assert _drawn_entries(network, InputSource(None)) == 512 * 512 * 3

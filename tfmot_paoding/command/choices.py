@@ -4,9 +4,6 @@ Names of a registry and defaults that cannot be asked before the flags are read:
 they load TensorFlow. A test holds these to them.
 """
 
-# What is removed between two refreshes, by sub-command.
-STEP_SPARSITY = {'prune': 0.025, 'budget': 0.1}
-
 METHODS = (
   'folding',
   'impact',

@@ -6,7 +6,7 @@ import re
 
 from absl import flags
 
-from tfmot_paoding.command.choices import METHODS, STEP_SPARSITY
+from tfmot_paoding.command.choices import METHODS
 from tfmot_paoding.quantization import (
   quantization_flags,
   quantization_help,
@@ -23,7 +23,7 @@ def prune_flags(values: flags.FlagValues) -> None:
   """Defines the flags of `prune`."""
   _model_flag(values)
   _tflite_flag(values)
-  _pruning_flags(values, STEP_SPARSITY['prune'])
+  _pruning_flags(values)
   flags.DEFINE_float(
     'sparsity',
     0.5,
@@ -119,7 +119,7 @@ def budget_flags(values: flags.FlagValues) -> None:
     'unpruned model, timed on this machine.',
     flag_values=values,
   )
-  _pruning_flags(values, STEP_SPARSITY['budget'])
+  _pruning_flags(values)
   _conversion_flag(values, 'int8')
   _input_flags(values)
   _result_flags(values)
@@ -235,7 +235,7 @@ def _input_flags(values: flags.FlagValues) -> None:
   )
 
 
-def _pruning_flags(values: flags.FlagValues, step: float) -> None:
+def _pruning_flags(values: flags.FlagValues) -> None:
   """How a model is pruned."""
   flags.DEFINE_enum(
     'method',
@@ -246,8 +246,9 @@ def _pruning_flags(values: flags.FlagValues, step: float) -> None:
   )
   flags.DEFINE_float(
     'step_sparsity',
-    step,
-    'Fraction removed between two refreshes of what is known of the network.',
+    None,
+    'Fraction removed between two refreshes of what is known of the network; '
+    '.1 for budgets and methods that fit, .025 for others, if left out.',
     flag_values=values,
   )
 

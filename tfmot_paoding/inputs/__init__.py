@@ -16,6 +16,18 @@ dataclass:
   normalization stored; `fit_statistics` makes it, by least squares alone;
 - `GaussianPrior`: the mean and covariance of data of your own.
 
+A sequence of these is drawn in equal shares. Where nobody says (`prior=None`),
+it is what the model knows:
+
+- dead leaves for a classifier of pictures that tells these apart nearly as well
+  as anything drawn, as those that have learned photographs do
+  (`inputs.familiarity`), and beside them, where batch normalization stored
+  statistics, inputs recalled from these;
+- recalled ones alone for other models with batch normalization, of up to 6e7
+  multiply-accumulates;
+- for the rest 'smooth' to fit on, and to distill on 'mixed' (pictures) or
+  'varied' (others).
+
 Of families with many kinds of sample a classifier keeps those that it is surest
 of, evenly over its classes (`choose_samples`). `draw_sheet` shows what a
 network was shown:

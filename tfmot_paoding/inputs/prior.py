@@ -50,7 +50,13 @@ class InputPrior(Configurable):
 
 
 # What a user may pass for where inputs come from; None to tell by the model.
-PriorLike = str | InputPrior | Mapping[str, str | InputPrior] | None
+PriorLike = (
+  str
+  | InputPrior
+  | Mapping[str, str | InputPrior]
+  | Sequence[str | InputPrior]
+  | None
+)
 
 
 def base_and_reach(box: Interval) -> tuple[Array, Array]:

@@ -7,7 +7,7 @@ batch normalization stored; samples of a prior.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,8 +65,10 @@ def check_source(
     calibration_samples(network.model, data, 2)
   if prior is None:
     return
-  if not recalls(network, prior):
-    _priors(prior, network)
+  several = isinstance(prior, Sequence) and not isinstance(prior, str)
+  for part in prior if several and prior else [prior]:
+    if not recalls(network, part):
+      _priors(part, network)
   warn_of_two(data, prior)
 
 
@@ -274,8 +276,7 @@ def _prior(prior: Any) -> InputPrior | str:
   if not isinstance(prior, InputPrior):
     raise ValueError(
       f"`prior` must be 'recalled', one of {', '.join(NAMED_PRIORS)} and "
-      f'{STATISTICS}, an object such as '
-      'tfmot_paoding.inputs.Prior, or a dict of input name to one, but got '
-      f'{prior!r}.'
+      f'{STATISTICS}, an object such as tfmot_paoding.inputs.Prior, a sequence '
+      f'of these, or a dict of input name to one, but got {prior!r}.'
     )
   return prior

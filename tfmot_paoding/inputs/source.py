@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tfmot_paoding.compat import keras
 from tfmot_paoding.deprecation import takes_old_calls
-from tfmot_paoding.inputs.prior import PriorLike
+from tfmot_paoding.inputs.familiarity import knows_leaves
+from tfmot_paoding.inputs.prior import InputPrior, PriorLike
 from tfmot_paoding.inputs.ranges import (
   InputRange,
   RangeLike,
@@ -32,6 +34,9 @@ from tfmot_paoding.numerics.intervals import Interval
 
 Array = np.ndarray
 
+# More recalled inputs than these take long and bring nothing beside leaves.
+_BESIDE_LEAVES = 256
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class InputSource:
@@ -46,6 +51,8 @@ class InputSource:
     prior: Where inputs come from otherwise, as in `draw_samples`.
     verbose: Whether to show a progress bar where inputs are recalled: 'auto'
       (on a terminal and in a notebook), 1 or 0.
+    recollection: Inputs that were recalled already, one array an input.
+    is_settled: Whether it is `settled`.
   """
 
   range: InputRange | None
@@ -53,6 +60,8 @@ class InputSource:
   data: Inputs = None
   prior: PriorLike = None
   verbose: int | str = 0
+  recollection: Sequence[Array] | None = None
+  is_settled: bool = False
 
   @classmethod
   def of(
@@ -99,17 +108,32 @@ class InputSource:
     """
     return self.data is None and recalls(network, self.prior)
 
-  def recalled(self, network: Network) -> InputSource:
-    """The same source, with its inputs recalled now, if it recalls any.
+  def settled(self, network: Network) -> InputSource:
+    """The same source, told once what fits and lessons are to run on.
 
-    They stand for data from there on, so that they are recalled only once.
+    Where nobody says, it is dead leaves for a network that knows these, and
+    inputs recalled from its statistics beside them, if it stores any. What is
+    recalled is recalled now, and only once.
+
+    Args:
+      network: The network before pruning.
     """
-    if not self.recalls(network):
+    if self.data is not None or self.is_settled:
       return self
+    prior, recalls_any = self.prior, self.recalls(network)
+    if prior is None and knows_leaves(network, self.range, self.seed):
+      prior = ('leaves', 'recalled') if recalls_any else 'leaves'
+    if not (recalls_any or 'recalled' in _parts(prior)):
+      return self.like(prior=prior, is_settled=True)
     found = recalled_samples(
-      network, self.range, self.seed, self.verbose, may_mix=self.prior is None
+      network,
+      self.range,
+      self.seed,
+      self.verbose,
+      _BESIDE_LEAVES if _parts(prior) else None,
+      may_mix=prior is None,
     )
-    return dataclasses.replace(self, data=found)
+    return self.like(prior=prior, recollection=found, is_settled=True)
 
   def samples(
     self, network: Network, count: int, otherwise: str = 'smooth'
@@ -119,19 +143,45 @@ class InputSource:
       found = calibration_samples(network.model, self.data, count)
       return with_answers(network, found, '`data`')
     check_sizes(network.model, 'inputs cannot be drawn without them')
-    if self.recalls(network):
-      found = recalled_samples(
-        network,
-        self.range,
-        self.seed,
-        self.verbose,
-        count,
-        may_mix=self.prior is None,
-      )
+    if parts := _parts(self.prior):
+      found = self._together(network, count, parts)
+    elif self.recalls(network):
+      found = self._recalled(network, count)
     else:
       prior = otherwise if self.prior is None else self.prior
       found = of_prior(network, self.range, count, self.seed, prior)
     return with_answers(network, found)
+
+  def _recalled(self, network: Network, count: int) -> list[Array]:
+    """So many recalled inputs at most."""
+    if self.recollection is not None:
+      return [x[:count] for x in self.recollection]
+    return recalled_samples(
+      network,
+      self.range,
+      self.seed,
+      self.verbose,
+      count,
+      may_mix=self.prior is None,
+    )
+
+  def _together(
+    self, network: Network, count: int, parts: Sequence[str | InputPrior]
+  ) -> list[Array]:
+    """Inputs of several sources in equal shares, in random order."""
+    shares = [
+      self.like(prior=part).samples(network, len(range(k, count, len(parts))))
+      for k, part in enumerate(parts[:count])
+    ]
+    found = [np.concatenate(x) for x in zip(*shares, strict=True)]
+    order = np.random.default_rng([self.seed, 4]).permutation(len(found[0]))
+    return [x[order] for x in found]
+
+
+def _parts(prior: PriorLike) -> Sequence[str | InputPrior]:
+  """The sources of a prior that is several; none of others."""
+  is_several = isinstance(prior, Sequence) and not isinstance(prior, str)
+  return prior if is_several else ()
 
 
 def loose_source(
@@ -180,10 +230,10 @@ def draw_samples(
       arrays for several inputs, or a batched `tf.data.Dataset`.
     prior: 'recalled', 'statistics' (what the first normalization tells of
       inputs), a name of `inputs.NAMED_PRIORS` such as 'smooth' or 'leaves', an
-      object such as `Prior`, or a dict of input name to one. None: 'recalled'
-      for models of up to 6e7 multiply-accumulates that have batch
-      normalization, most of them 'statistics' where that explains them well,
-      `otherwise` for others.
+      object such as `Prior`, a sequence of these, which are drawn in equal
+      shares, or a dict of input name to one. None: 'recalled' for models of up
+      to 6e7 multiply-accumulates that have batch normalization, most of them
+      'statistics' where that explains them well, `otherwise` for others.
     otherwise: See `prior`.
     verbose: Whether to show a progress bar where inputs are recalled: 'auto'
       (on a terminal and in a notebook), 1 or 0.

@@ -73,7 +73,8 @@ def fit_budget(
     budget: What it may take.
     ways: How it is pruned.
     samples: Inputs to judge answers on, one array an input of the model.
-      Integer files take their ranges from them where the source holds data, and
+      Integer files take their ranges from them where the source holds data or
+      recalled inputs, and
       from what `convert_to_tflite` draws otherwise.
     source: Where the inputs come from.
 
@@ -169,7 +170,8 @@ class _Fitter:
     }
     self._representative = None
     reads = quantization_of(budget.quantization).reads
-    if source.data is not None and 'representative_data' in reads:
+    is_known = source.data is not None or source.recollection is not None
+    if is_known and 'representative_data' in reads:
       self._representative = clipped(samples, source.boxes(network))
     self._reference: bytes | None = None
     self._known: dict[tuple, TFLiteProfile] = {}

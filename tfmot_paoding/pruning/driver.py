@@ -113,6 +113,7 @@ class Driver:
         before, wrapper.origin, self.removed, original
       )
       before = self._origin.network
+    self.source = self.source.settled(before)
     self.samples = self.source.samples(before, fit.count(before.macs))
     self._fitting = Fitting(before, before.params(), self.samples, fit)
 

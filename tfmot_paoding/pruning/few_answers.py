@@ -116,11 +116,18 @@ def inputs_in_words(network: Network, count: int, source: InputSource) -> str:
     return f'{count} inputs recalled from the model, without data'
   if all(whole.all() for whole in whole_entries(network.model, network.graph)):
     return f'{count} inputs drawn evenly from their range, without data'
-  name = 'smooth' if source.prior is None else source.prior
-  if isinstance(name, Configurable):
-    name = type(name).__name__
-  named = f' {name!r}' if isinstance(name, str) else ''
-  return f'{count} inputs drawn from the prior{named}, without data'
+  prior = 'smooth' if source.prior is None else source.prior
+  if isinstance(prior, Sequence) and not isinstance(prior, str):
+    names = ', '.join(_named(part).strip() for part in prior)
+    return f'{count} inputs of {names} in equal shares, without data'
+  return f'{count} inputs drawn from the prior{_named(prior)}, without data'
+
+
+def _named(prior: PriorLike) -> str:
+  """A prior by name, with a blank in front; '' of a dict of them."""
+  if isinstance(prior, Configurable):
+    prior = type(prior).__name__
+  return f' {prior!r}' if isinstance(prior, str) else ''
 
 
 def warn_of_few_answers(

@@ -19,14 +19,14 @@ from tfmot_paoding.network.network import Network
 from tfmot_paoding.pruning.budget import Budget
 from tfmot_paoding.pruning.few_answers import warn_of_few_answers
 from tfmot_paoding.pruning.pruned import check_distillation, pruned
-from tfmot_paoding.pruning.schedule import STEP_SPARSITY
+from tfmot_paoding.pruning.schedule import FIT_STEP_SPARSITY, STEP_SPARSITY
 from tfmot_paoding.pruning.to_budget import prune_to_budget
 from tfmot_paoding.pruning.wrap import (
   Manner,
   check_unwrapped,
   checked_allocation,
 )
-from tfmot_paoding.training.distillation import DistillSettings
+from tfmot_paoding.training.distill_settings import DistillSettings
 
 
 @takes_old_calls(renamed={'calibration_data': 'data'})
@@ -68,7 +68,8 @@ def prune(
       where they say nothing.
     seed: Of the method's random choices.
     step_sparsity: The fraction removed between two refreshes of bounds and
-      saliencies. None: 0.025; with a `budget`, which prunes several times, 0.1.
+      saliencies. None: 0.025; 0.1 where what is left is fitted
+      (`'reconstruction'`), and with a `budget`, which prunes several times.
     verbose: 'auto' shows a progress bar on a terminal and in a notebook, 1
       anywhere, 0 nowhere.
     scope: 'local': every group loses the same fraction of its units. 'global':
@@ -81,10 +82,11 @@ def prune(
       arrays for several inputs, or a batched `tf.data.Dataset`. Methods that
       fit (`'reconstruction'`) use them in place of their prior, and answers are
       compared on them.
-    prior: Where inputs come from otherwise: 'smooth', 'varied', 'recalled' (by
-      `recall_inputs`), a `Prior` of your own, or a dict of input name to one.
-      None: 'recalled' for models of up to 6e7 multiply-accumulates that have
-      batch normalization, 'smooth' for others.
+    prior: Where inputs come from otherwise: 'recalled' (by `recall_inputs`),
+      'statistics', a name of `inputs.NAMED_PRIORS` such as 'smooth' or
+      'leaves', an object such as `inputs.Prior`, a sequence of these, which
+      are drawn in equal shares, or a dict of input name to one. None: what the
+      model knows, see `inputs`.
     distillation: Whether, or how, the pruned model is trained at the end to
       answer as `model` does, by `distill`. None: where the method fits on
       inputs, and the outputs are classes.
@@ -123,8 +125,6 @@ def prune(
       distillation=distillation,
       input_shape=input_shape,
     ).model
-  if step_sparsity is None:
-    step_sparsity = STEP_SPARSITY
   network = Network.of(as_tf_keras(model, input_shape))
   check_unwrapped(network)
   warn_of_own_training(network.model)
@@ -132,6 +132,9 @@ def prune(
   check_distillation(distillation)
   allocation = checked_allocation(scope, cost, floor, sparsity)
   manner = Manner(get_method(method), allocation)
+  if step_sparsity is None:
+    fits = manner.method.needs_samples
+    step_sparsity = FIT_STEP_SPARSITY if fits else STEP_SPARSITY
   source = InputSource.of(
     network,
     input_range,

@@ -19,8 +19,8 @@ from tfmot_paoding.pruning.running import run, verdict_of
 from tfmot_paoding.pruning.schedule import ProgressiveSparsity, check_sparsity
 from tfmot_paoding.pruning.wrap import Manner, wrap
 from tfmot_paoding.pruning.wrapped import Wrapped
+from tfmot_paoding.training.distill_settings import DistillSettings
 from tfmot_paoding.training.distillation import (
-  DistillSettings,
   RowsError,
   taught,
 )
@@ -62,8 +62,8 @@ def pruned(
   schedule = schedule_of(sparsity, step_sparsity)
   wrapped = wrap(network, schedule, manner, source)
   distills = is_distilled(network, manner.method, distillation)
-  # Recalled once, for the fits, for distillation and for the verdict.
-  drawn = source.recalled(wrapped) if distills else source
+  # Settled once, for the fits, for distillation and for the verdict.
+  drawn = source.settled(wrapped) if distills else source
   driver = Driver(Wrapped.of(wrapped), drawn, resumes=True)
   run(driver, wrapped.model)
   stripped = wrapped.like(compat.strip_pruning(wrapped.model))

@@ -60,11 +60,11 @@ def run_schedule(
       arrays for several inputs, or a batched `tf.data.Dataset`. Methods that
       fit (`'reconstruction'`) use them in place of their prior, and answers are
       compared on them.
-    prior: Where inputs to fit on come from otherwise: 'smooth' (Gaussian,
-      smooth along positions), 'varied' (many such), 'recalled' (by
-      `recall_inputs`), a `Prior` or `GaussianPrior` of your own, or a dict of
-      input name to one. None: 'recalled' for models of up to 6e7
-      multiply-accumulates that have batch normalization, 'smooth' for others.
+    prior: Where inputs to fit on come from otherwise: 'recalled' (by
+      `recall_inputs`), 'statistics', a name of `inputs.NAMED_PRIORS` such as
+      'smooth' or 'leaves', an object such as `inputs.Prior`, a sequence of
+      these, which are drawn in equal shares, or a dict of input name to one.
+      None: what the model knows, see `inputs`.
     original: The model that was given to `prune_low_saliency`, where a run on
       a loaded model goes on.
 
@@ -137,7 +137,7 @@ def verdict_of(
       stacklevel=callers.level(),
     )
     return None
-  if driver.samples is not None and source.recalls(original):
+  if driver.samples is not None and driver.source.recalls(original):
     samples = [x[:_JUDGED] for x in driver.samples]
     return judged(original, pruned, samples, source)
   return compared(original, pruned, source.like(seed=source.seed + 1))

@@ -41,7 +41,7 @@ from tfmot_paoding.pruning.schedule import (
 from tfmot_paoding.pruning.shares import RoundingWarning
 from tfmot_paoding.pruning.wrap import Manner, check_unwrapped, wrap
 from tfmot_paoding.pruning.wrapped import Wrapped
-from tfmot_paoding.training.distillation import DistillSettings
+from tfmot_paoding.training.distill_settings import DistillSettings
 
 
 @takes_old_calls(renamed={'calibration_data': 'data'})
@@ -91,10 +91,11 @@ def prune_to_budget(
       arrays for several inputs, or a batched `tf.data.Dataset`. Methods that
       fit (`'reconstruction'`) use them in place of their prior, and answers are
       compared on them.
-    prior: Where inputs come from otherwise: 'smooth', 'varied', 'recalled' (by
-      `recall_inputs`), a `Prior` of your own, or a dict of input name to one.
-      None: 'recalled' for models of up to 6e7 multiply-accumulates that have
-      batch normalization, 'smooth' for others.
+    prior: Where inputs come from otherwise: 'recalled' (by `recall_inputs`),
+      'statistics', a name of `inputs.NAMED_PRIORS` such as 'smooth' or
+      'leaves', an object such as `inputs.Prior`, a sequence of these, which
+      are drawn in equal shares, or a dict of input name to one. None: what the
+      model knows, see `inputs`.
     distillation: Whether, or how, the pruned model is trained at the end to
       answer as `model` does. None: where the method fits on inputs, and the
       outputs are classes.
@@ -146,10 +147,13 @@ def _within(
   wrapped = wrap(network, ProgressiveSparsity(0.0), manner, source)
   manner = dataclasses.replace(manner, allocation=Allocation())
   fits, given = manner.method.needs_samples, source
-  samples = source.samples(network, FitSettings().count(network.macs))
-  if fits and source.recalls(network):
-    # Recalled once, for all attempts; priors are drawn by each as it needs.
-    source = source.like(data=samples)
+  if fits:
+    # Settled once, for all attempts; priors are drawn by each as it needs.
+    source = source.settled(network)
+  # Judged on others than are fitted on, unless these are all there are.
+  samples = source.like(seed=source.seed + 1).samples(
+    network, FitSettings().count(network.macs)
+  )
   distills = is_distilled(network, manner.method, distillation)
 
   def earnest(sparsity: Sparsities) -> keras.Model:

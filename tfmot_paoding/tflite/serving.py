@@ -30,7 +30,8 @@ def serving(model: keras.Model) -> Any:
       tf.TensorSpec((x.shape[0] or batch, *x.shape[1:]), x.dtype, name)
       for x, name in zip(model.inputs, model.input_names, strict=True)
     ]
-    return tf.function(serve, autograph=False).get_concrete_function(*specs)
+    # With autograph: layers of the user's may branch on a tensor.
+    return tf.function(serve).get_concrete_function(*specs)
 
   function = traced(None)
   return traced(1) if operations(function) & (LOOPS | {'Shape'}) else function

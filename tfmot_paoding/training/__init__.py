@@ -54,7 +54,8 @@ python examples/figures/certified_pruning.py --directory=run
 ```
 """
 
-from tfmot_paoding.training.distillation import DistillSettings, distill
+from tfmot_paoding.training.distill_settings import DistillSettings
+from tfmot_paoding.training.distillation import distill
 from tfmot_paoding.training.objectives import (
   Adversarial,
   Natural,

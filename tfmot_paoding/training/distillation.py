@@ -11,8 +11,7 @@ arXiv 1312.6184.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -20,6 +19,7 @@ import tensorflow as tf
 from tfmot_paoding.arguments import check_seed
 from tfmot_paoding.compat import keras
 from tfmot_paoding.deprecation import takes_old_calls
+from tfmot_paoding.inputs.familiarity import tells_pictures
 from tfmot_paoding.inputs.prior import PriorLike
 from tfmot_paoding.inputs.ranges import RangeLike
 from tfmot_paoding.inputs.recall import has_statistics
@@ -37,99 +37,23 @@ from tfmot_paoding.network.cloning import (
 from tfmot_paoding.network.graph import check_model, layers_of, unwrapped
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.network.outputs import Head
-from tfmot_paoding.ops import Shape
 from tfmot_paoding.progress import progress_bar
-from tfmot_paoding.registry import Configurable
+from tfmot_paoding.training.distill_settings import DistillSettings
 
 Array = np.ndarray
 
 # Logits this near, in units of their variance, leave nothing to learn.
 _ALIKE = 1e-6
 
-LOSSES = ('divergence', 'squares')
 # Of the deviation of logits: two MLPs on digits at a tenth of their units keep
 # .67 and .80 of the answers at the whole of it, .74 and .84 at a third.
 _SHARE = 1 / 3
-# Inputs that a classifier has chosen; more are no better and take longer.
-_MOST_CHOSEN = 4096
-# Pictures have longer sides than windows of sensors or coefficients of speech
-# have: a keyword spotter that is taught on leaves and strokes forgets.
-_SIDE = 16
+# The part of a lesson that a learning rate is tried on.
+_TRIAL = 8
 # Steps that are carried out in one call: a call takes a millisecond of Python,
 # which is more than a step of a small network.
 _STEPS = 50
 _BYTES = 1 << 22  # of inputs, that these may take
-
-
-@dataclasses.dataclass(frozen=True)
-class DistillSettings(Configurable):
-  """How to distill.
-
-  Attributes:
-    steps: Of the optimizer; None for as many as a network's size allows in
-      some ten seconds.
-    batch_size: Inputs a step.
-    learning_rate: Adam's at the start; it falls to 0 by a cosine. None: 1e-3,
-      and 3e-4 for networks with batch normalization.
-    samples: How many inputs, an eighth of which is kept apart to judge by;
-      None for as many as there are, up to 8192, or 4096 of those that a
-      classifier of pictures chooses where you pass neither data nor a prior.
-    loss: 'divergence' compares classes by the Kullback-Leibler divergence,
-      'squares' by the squared distance of their logits, as outputs that are
-      numbers always are, and classes beside them.
-    temperature: Of the divergence; None for a third of the deviation of the
-      teacher's logits, so that it does not matter in what unit they are, and
-      at least 1 behind a softmax or sigmoid.
-  """
-
-  steps: int | None = None
-  batch_size: int = 128
-  learning_rate: float | None = None
-  samples: int | None = None
-  loss: str = 'divergence'
-  temperature: float | None = None
-
-  def __post_init__(self):
-    for name in ('steps', 'batch_size', 'samples'):
-      value = getattr(self, name)
-      if value is None and name != 'batch_size':
-        continue
-      if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(
-          f'`{name}` must be an integer of at least 1, but got {value!r}.'
-        )
-    if self.learning_rate is not None and not self.learning_rate > 0:
-      raise ValueError(
-        f'`learning_rate` must be positive, but got {self.learning_rate!r}.'
-      )
-
-    if self.loss not in LOSSES:
-      raise ValueError(
-        f'`loss` must be one of {", ".join(map(repr, LOSSES))}, but got '
-        f'{self.loss!r}.'
-      )
-    if self.temperature is not None and not self.temperature > 0:
-      raise ValueError(
-        f'`temperature` must be positive or None, but got {self.temperature!r}.'
-      )
-
-  def count(self, macs: int) -> int:
-    """How many inputs, for a network of so many multiply-accumulates."""
-    if self.samples is not None:
-      return self.samples
-    return int(np.clip(1e10 / max(macs, 1), 256, 8192))
-
-  def rate(self, normalized: bool) -> float:
-    """The learning rate, for a network with batch normalization or not."""
-    if self.learning_rate is not None:
-      return self.learning_rate
-    return 3e-4 if normalized else 1e-3
-
-  def length(self, macs: int) -> int:
-    """How many steps."""
-    if self.steps is not None:
-      return self.steps
-    return int(np.clip(3e9 / max(macs, 1), 100, 2000))
 
 
 @takes_old_calls()
@@ -158,11 +82,11 @@ def distill(
     seed: Of inputs and batches.
     data: Unlabelled inputs, if you have some: an array, a list or dict of
       arrays for several inputs, or a batched `tf.data.Dataset`.
-    prior: Where inputs come from otherwise: 'recalled', a name of
-      `inputs.NAMED_PRIORS`, a prior, or a dict of input name to one. None:
-      'recalled' for models of up to 6e7 multiply-accumulates that have batch
-      normalization; for others 'mixed' where they tell classes of images
-      apart, which choose what they know, and 'varied' elsewhere.
+    prior: Where inputs come from otherwise: 'recalled' (by `recall_inputs`),
+      'statistics', a name of `inputs.NAMED_PRIORS` such as 'smooth' or
+      'leaves', an object such as `inputs.Prior`, a sequence of these, which
+      are drawn in equal shares, or a dict of input name to one. None: what the
+      model knows, see `inputs`.
     settings: Of the optimization.
     verbose: 'auto' shows a progress bar on a terminal and in a notebook, 1
       anywhere, 0 nowhere.
@@ -210,7 +134,8 @@ def taught(
   if not student.trainable_variables:
     return _with_state(student, pruned)
   macs, families = network.macs, _families(network)
-  count = _count(settings, macs, source, families)
+  source = source.settled(network)
+  count = settings.count(macs, _drawn_entries(network, source))
   samples = source.samples(network, count, otherwise=families)
   teacher = plain_copy(original) if has_state(original) else original
   lesson = _Lesson(teacher, samples, network.heads(), settings)
@@ -219,34 +144,44 @@ def taught(
     return _with_state(student, pruned)
   best = student.get_weights()
   with contextlib.suppress(KeyboardInterrupt):  # what is learned so far counts
-    rate = settings.rate(has_statistics(network.graph))
-    _train(student, lesson, rate, settings.length(macs), source)
+    rates = settings.rates(macs, has_statistics(network.graph))
+    steps = settings.length(macs, lesson.size)
+    rate = _best_rate(student, lesson, rates, steps, source)
+    _train(student, lesson, rate, steps, source)
   if not lesson.distance(student) < before:
     student.set_weights(best)
   return _with_state(student, pruned)
 
 
-def _count(
-  settings: DistillSettings, macs: int, source: InputSource, families: str
-) -> int:
-  """How many inputs; few of those that are drawn only to be chosen from."""
-  count = settings.count(macs)
-  is_chosen = source.data is None and source.prior is None
-  if settings.samples is None and is_chosen and families == 'mixed':
-    return min(count, _MOST_CHOSEN)
-  return count
+def _best_rate(
+  student: keras.Model,
+  lesson: _Lesson,
+  rates: Sequence[float],
+  steps: int,
+  source: InputSource,
+) -> float:
+  """The learning rate that a short trial goes furthest with."""
+  if len(rates) == 1:
+    return rates[0]
+  start, gaps, silent = student.get_weights(), [], source.like(verbose=0)
+  for rate in rates:
+    _train(student, lesson, rate, max(1, steps // _TRIAL), silent)
+    gaps.append(lesson.distance(student))
+    student.set_weights(start)
+  # A rate that leads to no number is none.
+  return rates[int(np.argmin(np.nan_to_num(gaps, nan=np.inf)))]
+
+
+def _drawn_entries(network: Network, source: InputSource) -> int:
+  """Numbers of one input that is drawn; what is there already takes nothing."""
+  if source.data is not None:
+    return 1
+  return sum(int(np.prod(shape)) for shape in network.input_shapes)
 
 
 def _families(network: Network) -> str:
   """The prior to imitate a network on: many kinds of input, if it chooses."""
-  images = all(_is_image(shape) for shape in network.input_shapes)
-  classes = any(head.is_classes for head in network.heads())
-  return 'mixed' if images and classes else 'varied'
-
-
-def _is_image(shape: Shape) -> bool:
-  """Whether an input looks like a picture, not a table of features."""
-  return len(shape) == 3 and min(shape[:2]) >= _SIDE and shape[2] in (1, 3, 4)
+  return 'mixed' if tells_pictures(network) else 'varied'
 
 
 def _with_state(student: keras.Model, pruned: keras.Model) -> keras.Model:

@@ -1,0 +1,141 @@
+"""Which families of inputs a network is said to know."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests import testing
+from tfmot_paoding.compat import keras
+from tfmot_paoding.inputs.familiarity import (
+  is_picture,
+  knows_leaves,
+  mutual_information,
+  tells_pictures,
+)
+from tfmot_paoding.inputs.named_priors import NAMED_PRIORS
+from tfmot_paoding.inputs.prior import prior_samples
+from tfmot_paoding.inputs.ranges import input_boxes, resolve_range
+from tfmot_paoding.network.network import Network
+from tfmot_paoding.network.outputs import Head
+
+
+def test_sure_and_various_answers_say_all_there_is():
+  sure = np.eye(4, dtype=np.float32)[np.arange(80) % 4]
+  head = Head('softmax', (4,))
+  assert mutual_information(head, sure) == pytest.approx(np.log(4), abs=1e-4)
+  assert mutual_information(head, sure[:1].repeat(9, 0)) == pytest.approx(0)
+  unsure = np.full((6, 4), 0.25, np.float32)
+  assert mutual_information(head, unsure) == pytest.approx(0, abs=1e-6)
+
+
+def test_two_answers_by_hand():
+  output = np.array([[0.9, 0.1], [0.3, 0.7]], np.float32)
+  middle = np.array([0.6, 0.4])
+
+  def entropy(p):
+    return -(p * np.log(p)).sum(-1)
+
+  expected = entropy(middle) - entropy(output.astype(float)).mean()
+  found = mutual_information(Head('softmax', (2,)), output)
+  assert found == pytest.approx(expected, rel=1e-5)
+  # Two sigmoids say what each says.
+  sigmoids = mutual_information(Head('sigmoid', (1,)), output[:, :1])
+  assert sigmoids == pytest.approx(expected, rel=1e-5)
+  both = mutual_information(Head('sigmoid', (2,)), output)
+  assert both == pytest.approx(2 * expected, rel=1e-5)
+
+
+def test_positions_are_inputs():
+  output = np.random.default_rng(0).normal(size=(3, 5, 4)).astype(np.float32)
+  assert mutual_information(Head('logits', (5, 4)), output) == pytest.approx(
+    mutual_information(Head('logits', (4,)), output.reshape(15, 4)), rel=1e-6
+  )
+
+
+def test_pictures_have_long_sides_and_few_channels():
+  assert is_picture((32, 32, 3))
+  assert is_picture((28, 28, 1))
+  for shape in ((49, 10, 1), (32, 32, 8), (32, 3), (784,)):
+    assert not is_picture(shape)
+
+
+def trained(name: str, others: list[str]) -> keras.Model:
+  """A network that tells samples of one family from one another."""
+  shape, count = (16, 16, 1), 1200
+  keras.utils.set_random_seed(0)
+  model = keras.Sequential(
+    [
+      keras.Input(shape),
+      keras.layers.Flatten(),
+      keras.layers.Dense(32, 'relu'),
+      keras.layers.Dense(4),
+    ]
+  )
+  network = Network.of(model)
+  reach = resolve_range(network, (0, 1))
+  rng = np.random.default_rng(1)
+
+  def draw(one, n):
+    return prior_samples(
+      NAMED_PRIORS[one], input_boxes(network, reach, [shape]), [shape], n, rng
+    )[0]
+
+  x = draw(name, count)
+  # Which quarter is brightest, for one family; nothing of the others.
+  quarters = x.reshape(count, 2, 8, 2, 8).mean((2, 4)).reshape(count, 4)
+  y = np.eye(4, dtype=np.float32)[quarters.argmax(1)]
+  rest = np.concatenate([draw(one, count // 2) for one in others])
+  x = np.concatenate([x, rest])
+  y = np.concatenate([y, np.full((len(rest), 4), 0.25, np.float32)])
+  model.compile(
+    keras.optimizers.Adam(3e-3),
+    keras.losses.CategoricalCrossentropy(from_logits=True),
+  )
+  model.fit(x, y, epochs=6, batch_size=64, verbose=0)
+  return model
+
+
+@pytest.mark.parametrize(
+  'name, others, known',
+  [
+    ('leaves', ['varied', 'blobs', 'strokes'], True),
+    ('varied', ['leaves', 'blobs', 'strokes'], False),
+  ],
+)
+def test_a_network_knows_what_it_learned(name, others, known):
+  network = Network.of(trained(name, others))
+  reach = resolve_range(network, (0, 1))
+  assert knows_leaves(network, reach, 0) is known
+  assert knows_leaves(network, reach, 5) is known
+
+
+def test_others_know_none():
+  vector = Network.of(testing.mlp((5, 8, 4)))
+  assert not tells_pictures(vector)
+  assert not knows_leaves(vector, resolve_range(vector, (0, 1)), 0)
+  numbers = testing.fill(
+    keras.Sequential(
+      [
+        keras.Input((16, 16, 1)),
+        keras.layers.Flatten(),
+        keras.layers.Dense(1),
+      ]
+    )
+  )
+  assert not tells_pictures(Network.of(numbers))
+
+
+def test_a_constant_network_knows_none():
+  model = keras.Sequential(
+    [
+      keras.Input((16, 16, 1)),
+      keras.layers.Flatten(),
+      keras.layers.Dense(3, kernel_initializer='zeros'),
+    ]
+  )
+  network = Network.of(model)
+  assert tells_pictures(network)
+  assert not knows_leaves(network, resolve_range(network, (0, 1)), 0)
+  assert tf.reduce_all(network.model(np.ones((1, 16, 16, 1))) == 0)

@@ -1,0 +1,117 @@
+"""Where inputs come from, settled once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests import testing
+from tfmot_paoding import inputs
+from tfmot_paoding.compat import keras
+from tfmot_paoding.inputs import familiarity, source
+from tfmot_paoding.inputs.named_priors import NAMED_PRIORS
+from tfmot_paoding.inputs.source import InputSource
+from tfmot_paoding.network.network import Network
+from tfmot_paoding.pruning.few_answers import inputs_in_words
+
+
+def pictures(normalized: bool) -> keras.Model:
+  """A small classifier of pictures."""
+  layers = keras.layers
+  norm = [layers.BatchNormalization()] if normalized else []
+  return testing.fill(
+    keras.Sequential(
+      [
+        keras.Input((16, 16, 1)),
+        layers.Conv2D(4, 3, strides=4),
+        *norm,
+        layers.ReLU(),
+        layers.Flatten(),
+        layers.Dense(3),
+      ]
+    )
+  )
+
+
+@pytest.fixture
+def known(monkeypatch):
+  """Every network of pictures knows leaves."""
+  asked = []
+
+  def knows(network, *others):
+    asked.append(network)
+    return familiarity.tells_pictures(network)
+
+  monkeypatch.setattr(source, 'knows_leaves', knows)
+  return asked
+
+
+def settled(model, **given):
+  network = Network.of(model)
+  given = InputSource.of(network, (0, 1), verbose=0, **given)
+  return network, given.settled(network)
+
+
+def test_what_knows_leaves_is_fitted_on_them(known):
+  network, found = settled(pictures(False))
+  assert found.prior == 'leaves'
+  assert not found.recalls(network)
+  drawn = inputs.draw_samples(network.model, (0, 1), 30, prior='leaves')
+  np.testing.assert_array_equal(found.samples(network, 30)[0], drawn[0])
+
+
+def test_statistics_give_recalled_ones_beside_them(known, monkeypatch):
+  monkeypatch.setattr(source, '_BESIDE_LEAVES', 6)
+  network, found = settled(pictures(True))
+  assert found.prior == ('leaves', 'recalled')
+  (x,), (few,) = found.samples(network, 40), found.samples(network, 8)
+  assert (len(x), len(few)) == (26, 8)
+  (recalled,) = found.recollection
+  assert len(recalled) == 6
+  places = [np.flatnonzero((x == one).all((1, 2, 3))) for one in recalled]
+  assert all(len(place) == 1 for place in places)
+  assert places != sorted(places)  # in random order
+  words = inputs_in_words(network, 8, found)
+  assert words == (
+    "8 inputs of 'leaves', 'recalled' in equal shares, without data"
+  )
+
+
+def test_it_is_asked_only_once(known):
+  network, found = settled(pictures(False))
+  assert found.settled(network) is found
+  _, other = settled(testing.mlp((5, 8, 4)))
+  assert other.settled(network) is other
+  assert other.prior is None
+  assert len(known) == 2
+
+
+@pytest.mark.parametrize('prior', ['smooth', ('blobs', 'strokes')])
+def test_what_a_user_says_stays(prior, known):
+  _, found = settled(pictures(False), prior=prior)
+  assert found.prior == prior
+  assert not known
+  data = np.zeros((4, 16, 16, 1), np.float32)
+  _, found = settled(pictures(True), data=data)
+  assert found.recollection is None
+  assert not known
+
+
+def test_several_priors_share_evenly():
+  model = pictures(False)
+  (x,) = inputs.draw_samples(
+    model, (0, 1), 21, prior=('smooth', NAMED_PRIORS['strokes'])
+  )
+  (smooth,) = inputs.draw_samples(model, (0, 1), 11, prior='smooth')
+  (strokes,) = inputs.draw_samples(model, (0, 1), 10, prior='strokes')
+  assert len(x) == 21
+  for part in (smooth, strokes):
+    assert all((x == one).all((1, 2, 3)).any() for one in part)
+  (one,) = inputs.draw_samples(model, (0, 1), 1, prior=('smooth', 'strokes'))
+  assert len(one) == 1
+
+
+@pytest.mark.parametrize('prior', [('smooth', 'nonsense'), (), ('smooth', 3)])
+def test_parts_that_are_none_are_refused(prior):
+  with pytest.raises(ValueError, match='sequence of these'):
+    inputs.draw_samples(pictures(False), (0, 1), 4, prior=prior)

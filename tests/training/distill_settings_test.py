@@ -1,0 +1,47 @@
+"""How long a lesson is, and on how many inputs."""
+
+from __future__ import annotations
+
+import pytest
+
+from tfmot_paoding.training import DistillSettings
+
+AUTO = DistillSettings()
+VGG = 12_500_000  # multiply-accumulates
+PICTURE = 32 * 32 * 3
+
+
+def test_small_networks_see_many_inputs():
+  assert AUTO.count(100_000, 784) == 8192
+  assert AUTO.count(VGG, PICTURE) == 4000
+  assert AUTO.count(3 * 10**8, PICTURE) == 166
+  assert AUTO.count(10**10, PICTURE) == 128
+
+
+def test_large_inputs_are_few():
+  assert AUTO.count(10**5, 96 * 96 * 3) == 904
+  assert AUTO.count(10**5, 1) == 8192
+  assert DistillSettings(samples=6000).count(10**9, 224 * 224 * 3) == 6000
+
+
+def test_lessons_are_as_long_as_the_inputs_have_to_tell():
+  assert AUTO.length(VGG, 4000) == 1200  # as long as time allows
+  assert AUTO.length(VGG, 1000) == 500  # as often as that teaches
+  assert AUTO.length(VGG, 100) == 240  # at least some
+  assert AUTO.length(10**5, 8192) == 4000
+  assert AUTO.length(10**10, 8192) == 100
+  assert DistillSettings(batch_size=64).length(VGG, 1000) == 1000
+  assert DistillSettings(steps=7).length(VGG, 1000) == 7
+
+
+@pytest.mark.parametrize(
+  ('macs', 'normalized', 'rates'),
+  [
+    (10**5, False, (1e-3, 3e-3)),
+    (VGG, False, (1e-3,)),
+    (10**5, True, (3e-4,)),
+  ],
+)
+def test_rates(macs, normalized, rates):
+  assert AUTO.rates(macs, normalized) == rates
+  assert DistillSettings(learning_rate=0.5).rates(macs, normalized) == (0.5,)
