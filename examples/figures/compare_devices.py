@@ -18,15 +18,12 @@ import time
 from collections.abc import Iterator
 
 import compare_networks
-import numpy as np
 from absl import app, flags, logging
 
 import tfmot_paoding as paoding
 from tfmot_paoding.command.one_line import in_one_line
 from tfmot_paoding.compat import keras
 from tfmot_paoding.files import check_writable
-from tfmot_paoding.inputs.source import InputSource
-from tfmot_paoding.network.network import Network
 from tfmot_paoding.tflite.micro import require_micro
 
 _METHOD = flags.DEFINE_enum(
@@ -108,20 +105,10 @@ def row(
 def rows_of(text: str, known: dict) -> Iterator[Row]:
   """All rows of one network; known ones are not measured again."""
   network = compare_networks.load_network(text)
-  began = time.perf_counter()
-  read = Network.of(network.model)
-  recalled = InputSource.of(read, network.input_range).recalled(read).data
-  shared = time.perf_counter() - began
 
   def converted(model: keras.Model) -> bytes:
-    representative = recalled and [
-      np.clip(x, *network.input_range) for x in recalled
-    ]
     return paoding.convert_to_tflite(
-      model,
-      'int8',
-      input_range=network.input_range,
-      representative_data=representative,
+      model, 'int8', input_range=network.input_range
     )
 
   reference = converted(network.model)
@@ -138,12 +125,10 @@ def rows_of(text: str, known: dict) -> Iterator[Row]:
       sparsity,
       method=_METHOD.value,
       input_range=network.input_range,
-      step_sparsity=0.125,
       verbose=0,
-      data=recalled,
     )
     data = converted(small)
-    seconds = time.perf_counter() - began + shared
+    seconds = time.perf_counter() - began
     yield row(network, form, small, data, reference, seconds)
   for name, limit in (('flash', first.flash), ('arena', first.arena)):
     form = f'{_SHARE.value:.0%} of its {name}'
@@ -158,13 +143,11 @@ def rows_of(text: str, known: dict) -> Iterator[Row]:
         method=_METHOD.value,
         input_range=network.input_range,
         verbose=0,
-        step_sparsity=0.125,
-        data=recalled,
       )
     except paoding.pruning.BudgetError as error:
       logging.warning('%s, %s: %s', network.name, form, error)
       continue
-    seconds = time.perf_counter() - began + shared
+    seconds = time.perf_counter() - began
     yield row(
       network,
       form,

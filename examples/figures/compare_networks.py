@@ -15,9 +15,8 @@ Every figure is measured on test data that no method sees; no label and no
 training sample is used but by the method `ceiling`: that is `reconstruction`
 fitted and distilled on real inputs (x_train of the .npz), to see what the lack
 of data costs. Methods that draw at random run once for each of `--seeds`, and
-the mean and the standard deviation are shown; the ceiling runs once. Inputs are
-recalled once a seed, and their seconds count for every row that uses them;
-rivals prune in one step, as they were published. With `--output` the rows are
+the mean and the standard deviation are shown; the ceiling runs once. Rivals
+prune in one step, as they were published. With `--output` the rows are
 written as JSON after every measurement; called again with the same file, an
 interrupted run goes on from there. `--plot` draws accuracy over
 sparsity, of the methods of `--plotted`.
@@ -27,7 +26,6 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import functools
 import json
 import os
 import time
@@ -42,8 +40,6 @@ import tfmot_paoding as paoding
 from tfmot_paoding.command.one_line import in_one_line
 from tfmot_paoding.compat import keras
 from tfmot_paoding.files import check_writable
-from tfmot_paoding.inputs.source import InputSource
-from tfmot_paoding.network import network as reading
 
 _NETWORKS = flags.DEFINE_multi_string(
   'network', None, 'Model, data, scale, offset, low and high, with commas.'
@@ -72,7 +68,9 @@ _PLOTTED = flags.DEFINE_list(
   'plotted', ['ceiling', 'reconstruction', 'l1'], 'Methods that --plot shows.'
 )
 _STEP = flags.DEFINE_float(
-  'step_sparsity', 0.025, 'The fraction removed between two refreshes.'
+  'step_sparsity',
+  None,
+  'The fraction removed between two refreshes; as `prune` has it if left out.',
 )
 
 
@@ -297,9 +295,6 @@ def pruned(network: Network, setting: str, sparsity: float) -> Row:
   draws = method in _DRAWING and 'data' not in options
   models, seconds = [], 0.0
   for seed in range(_SEEDS.value if draws else 1):
-    if method == 'reconstruction' and draws:
-      options['data'], took = recalled(network, seed)
-      seconds += took
     began = time.perf_counter()
     models.append(
       paoding.prune(
@@ -315,16 +310,6 @@ def pruned(network: Network, setting: str, sparsity: float) -> Row:
     )
     seconds += time.perf_counter() - began
   return measure(network, setting, sparsity, models, seconds / len(models))
-
-
-@functools.cache
-def recalled(network: Network, seed: int) -> tuple[list | None, float]:
-  """The inputs that `prune` would recall, if any, and the seconds it takes."""
-  began = time.perf_counter()
-  read = reading.Network.of(network.model)
-  source = InputSource.of(read, network.input_range, seed=seed)
-  found = source.recalled(read).data
-  return found, time.perf_counter() - began
 
 
 def load_rows() -> list[Row]:
