@@ -24,7 +24,8 @@ it is what the model knows:
   (`inputs.familiarity`), and beside them, where batch normalization stored
   statistics, inputs recalled from these;
 - recalled ones alone for other models with batch normalization, of up to 6e7
-  multiply-accumulates;
+  multiply-accumulates; where a `StatisticsPrior` explains the first of these
+  well, five of six are samples of that;
 - for the rest 'smooth' to fit on, and to distill on 'mixed' (pictures) or
   'varied' (others).
 
