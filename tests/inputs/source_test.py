@@ -8,7 +8,7 @@ import pytest
 from tests import testing
 from tfmot_paoding import inputs
 from tfmot_paoding.compat import keras
-from tfmot_paoding.inputs import familiarity, source
+from tfmot_paoding.inputs import familiarity, source, statistics_fit
 from tfmot_paoding.inputs.named_priors import NAMED_PRIORS
 from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.network.network import Network
@@ -75,6 +75,21 @@ def test_statistics_give_recalled_ones_beside_them(known, monkeypatch):
   assert words == (
     "8 inputs of 'leaves', 'recalled' in equal shares, without data"
   )
+
+
+def test_first_statistics_are_explained_only_once(monkeypatch):
+  asked = []
+  explain = statistics_fit.statistics_prior
+
+  def counted(network, index):
+    asked.append(index)
+    return explain(network, index)
+
+  monkeypatch.setattr(statistics_fit, 'statistics_prior', counted)
+  monkeypatch.setattr(source, 'knows_leaves', lambda *_: False)
+  _, found = settled(pictures(True))
+  assert found.recollection is not None
+  assert asked == [0]
 
 
 def test_it_is_asked_only_once(known):

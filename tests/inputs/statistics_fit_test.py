@@ -18,7 +18,7 @@ from tfmot_paoding.inputs.recall import RecallSettings, recall_inputs
 from tfmot_paoding.inputs.source import draw_samples
 from tfmot_paoding.inputs.statistics_fit import (
   _form,
-  explaining_prior,
+  explaining_priors,
   fit_statistics,
 )
 from tfmot_paoding.inputs.statistics_prior import (
@@ -296,13 +296,14 @@ def test_well_explained_inputs_are_most_of_the_default(monkeypatch):
 
 def test_what_is_not_explained_is_not_kept():
   model, _, _ = sounds()
-  assert explaining_prior(Network.of(model), 0) is not None
+  (prior,) = explaining_priors(Network.of(model))
+  assert prior is not None
   norm = norm_of(model)
   gamma, beta, mean, variance = norm.get_weights()
   rng = np.random.default_rng(0)
   norm.set_weights([gamma, beta, rng.permutation(mean), variance])
-  assert explaining_prior(Network.of(model), 0) is None
-  assert explaining_prior(Network.of(testing.mlp()), 0) is None
+  assert explaining_priors(Network.of(model)) == [None]
+  assert explaining_priors(Network.of(testing.mlp())) == [None]
 
 
 def test_each_of_several_inputs_has_its_own():

@@ -11,6 +11,7 @@ import pytest
 import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding.compat import keras
+from tfmot_paoding.inputs import source
 from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.pruning import budget_search as search
 from tfmot_paoding.pruning import pruned as pruned_lib
@@ -183,6 +184,13 @@ def test_prune_takes_a_budget():
   for arguments in ({}, {'sparsity': 0.5, 'budget': budget}):
     with pytest.raises(ValueError, match='either `sparsity` or `budget`'):
       paoding.prune(wide(), **arguments)
+
+
+def test_it_says_what_answers_were_compared_on(monkeypatch):
+  monkeypatch.setattr(source, 'knows_leaves', lambda *_: True)
+  model = hourglass()
+  found = fitted(model, 'reconstruction', macs=paoding.report.count_macs(model))
+  assert "drawn from the prior 'leaves', without data" in found.verdict.inputs
 
 
 def test_same_seed_same_model():

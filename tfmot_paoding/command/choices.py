@@ -1,7 +1,7 @@
-"""What flags let one choose from, and are where nobody does.
+"""What flags let one choose from.
 
-Names of a registry and defaults that cannot be asked before the flags are read:
-they load TensorFlow. A test holds these to them.
+The names of a registry that cannot be asked before the flags are read: it loads
+TensorFlow. A test holds this list to it.
 """
 
 METHODS = (

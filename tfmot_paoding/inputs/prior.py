@@ -59,6 +59,16 @@ PriorLike = (
 )
 
 
+def parts_of(prior: PriorLike) -> Sequence[str | InputPrior]:
+  """The sources of a prior that is several; none of others.
+
+  Args:
+    prior: What a user may pass.
+  """
+  is_several = isinstance(prior, Sequence) and not isinstance(prior, str)
+  return prior if is_several else ()
+
+
 def base_and_reach(box: Interval) -> tuple[Array, Array]:
   """The value of a range that is nearest to 0, and the way to its farther end.
 

@@ -9,7 +9,7 @@ that were drawn for them.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,8 @@ from tfmot_paoding.inputs.recall_terms import (
   statistics_mismatch,
   total_variation,
 )
-from tfmot_paoding.inputs.statistics_fit import explaining_prior
+from tfmot_paoding.inputs.statistics_fit import explaining_priors
+from tfmot_paoding.inputs.statistics_prior import StatisticsPrior
 from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.network.agreement import outputs_of
 from tfmot_paoding.network.cloning import clone_with, copy_weights, fresh_layer
@@ -141,7 +142,10 @@ def recall_inputs(
       f'`settings` must be None or a RecallSettings, but got {settings!r}.'
     )
   input_range = resolve_range(network, input_range)
-  recall = _Recall(network, input_range, seed, task, settings)
+  told = [None] * len(network.input_names)
+  if settings.moments:
+    told = explaining_priors(network)
+  recall = _Recall(network, input_range, seed, task, settings, told)
   found = recall.inputs(count, verbose)
   return found if len(found) > 1 else found[0]
 
@@ -152,9 +156,20 @@ def recalled(
   count: int,
   seed: int,
   verbose: int | str,
+  told: Sequence[StatisticsPrior | None],
 ) -> list[Array]:
-  """`recall_inputs` of a network that was read, one array an input."""
-  recall = _Recall(network, input_range, seed, None, RecallSettings())
+  """`recall_inputs` of a network that was read, one array an input.
+
+  Args:
+    network: The model.
+    input_range: The range of its inputs.
+    count: How many.
+    seed: The only source of chance.
+    verbose: Whether to show a progress bar.
+    told: What `explaining_priors` has found; it takes seconds.
+  """
+  settings = RecallSettings()
+  recall = _Recall(network, input_range, seed, None, settings, told)
   return recall.inputs(count, verbose)
 
 
@@ -173,6 +188,7 @@ class _Recall:
     seed: int,
     task: str | None,
     settings: RecallSettings,
+    told: Sequence[StatisticsPrior | None],
   ):
     self._settings = settings
     self._rng = np.random.default_rng(seed)
@@ -191,10 +207,8 @@ class _Recall:
     self._masks = whole_entries(copy, graph)
     self._whole = [bool(mask.all()) for mask in self._masks]
     told = [
-      explaining_prior(network, k)
-      if settings.moments and not mask.any()
-      else None
-      for k, mask in enumerate(self._masks)
+      None if mask.any() else prior
+      for prior, mask in zip(told, self._masks, strict=True)
     ]
     self._priors = [prior or Prior() for prior in told]
     self._judge = _Judge(

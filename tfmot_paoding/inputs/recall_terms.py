@@ -53,10 +53,8 @@ class EntryMoments:
     Args:
       x: Shape (batch, ...).
     """
-    mean, variance = tf.nn.moments(x, self.axes, keepdims=True)
-    shift = tf.square(mean - self.mean) / self.variance
-    ratio = tf.sqrt((variance + 1e-9) / self.variance)
-    return tf.reduce_mean(shift) + tf.reduce_mean(tf.square(ratio - 1.0))
+    found = tf.nn.moments(x, self.axes, keepdims=True)
+    return _moments_gap(found, (self.mean, self.variance))
 
 
 def statistics_mismatch(
@@ -70,10 +68,24 @@ def statistics_mismatch(
   rank = len(values.shape)
   axis = layer.axis if isinstance(layer.axis, int) else layer.axis[0]
   others = [k for k in range(rank) if k != axis % rank]
-  mean, variance = tf.nn.moments(values, others)
-  stored = tf.cast(layer.moving_variance, tf.float32) + layer.epsilon
-  shift = tf.square(mean - tf.cast(layer.moving_mean, tf.float32)) / stored
-  ratio = tf.sqrt((variance + 1e-9) / stored)
+  stored = (
+    tf.cast(layer.moving_mean, tf.float32),
+    tf.cast(layer.moving_variance, tf.float32) + layer.epsilon,
+  )
+  return _moments_gap(tf.nn.moments(values, others), stored)
+
+
+def _moments_gap(found: tuple, wanted: tuple) -> tf.Tensor:
+  """Distance of means and deviations from wanted ones, a scalar.
+
+  In units of the wanted deviations, the mean over entries of squares.
+
+  Args:
+    found: Means and variances.
+    wanted: Means and variances.
+  """
+  shift = tf.square(found[0] - wanted[0]) / wanted[1]
+  ratio = tf.sqrt((found[1] + 1e-9) / wanted[1])
   return tf.reduce_mean(shift) + tf.reduce_mean(tf.square(ratio - 1.0))
 
 

@@ -18,13 +18,18 @@ from tfmot_paoding.arguments import warn_idle
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.first_layers import whole_entries
 from tfmot_paoding.inputs.named_priors import NAMED_PRIORS
-from tfmot_paoding.inputs.prior import InputPrior, PriorLike, prior_samples
+from tfmot_paoding.inputs.prior import (
+  InputPrior,
+  PriorLike,
+  parts_of,
+  prior_samples,
+)
 from tfmot_paoding.inputs.ranges import InputRange, input_boxes
 from tfmot_paoding.inputs.recall import has_statistics, recalled
 from tfmot_paoding.inputs.statistics_fit import (
   STATISTICS,
   check_statistics,
-  explaining_prior,
+  explaining_priors,
   statistics_prior,
 )
 from tfmot_paoding.inputs.teacher_choice import choose_samples
@@ -65,8 +70,7 @@ def check_source(
     calibration_samples(network.model, data, 2)
   if prior is None:
     return
-  several = isinstance(prior, Sequence) and not isinstance(prior, str)
-  for part in prior if several and prior else [prior]:
+  for part in parts_of(prior) or [prior]:
     if not recalls(network, part):
       _priors(part, network)
   warn_of_two(data, prior)
@@ -207,22 +211,32 @@ def recalled_samples(
       statistics tell, where it explains these. Both together teach more than
       either: recalled inputs are of all classes, but their pixels are free.
   """
-  priors = [
-    explaining_prior(network, index) if may_mix else None
-    for index in range(len(network.input_names))
-  ]
-  if any(prior is None for prior in priors):
+  priors = explaining_priors(network)
+  if not may_mix or any(prior is None for prior in priors):
     count = min(count or _MOST_RECALLED, _MOST_RECALLED)
-    return recalled(network, input_range, count, seed, verbose)
+    return recalled(network, input_range, count, seed, verbose, priors)
   most = _MIXED * _MOST_RECALLED
   count = min(count or most, most)
   few = -(-count // _MIXED)
   named = dict(zip(network.input_names, priors, strict=True))
-  parts = [recalled(network, input_range, few, seed, verbose)]
+  parts = [recalled(network, input_range, few, seed, verbose, priors)]
   if count > few:
     parts.append(of_prior(network, input_range, count - few, seed, named))
-  order = np.random.default_rng([seed, 5]).permutation(count)
-  return [np.concatenate(x)[order] for x in zip(*parts, strict=True)]
+  return shuffled(parts, np.random.default_rng([seed, 5]))
+
+
+def shuffled(
+  parts: Sequence[Sequence[Array]], rng: np.random.Generator
+) -> list[Array]:
+  """Samples of several sources as one, in random order.
+
+  Args:
+    parts: Of each source, one array an input.
+    rng: The only source of chance.
+  """
+  found = [np.concatenate(x) for x in zip(*parts, strict=True)]
+  order = rng.permutation(len(found[0]))
+  return [x[order] for x in found]
 
 
 def recalls(model: keras.Model | Network, prior: Any = None) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from tfmot_paoding.compat import keras
 from tfmot_paoding.deprecation import takes_old_calls
 from tfmot_paoding.inputs.familiarity import knows_leaves
-from tfmot_paoding.inputs.prior import InputPrior, PriorLike
+from tfmot_paoding.inputs.prior import InputPrior, PriorLike, parts_of
 from tfmot_paoding.inputs.ranges import (
   InputRange,
   RangeLike,
@@ -24,6 +24,7 @@ from tfmot_paoding.inputs.samples import (
   of_prior,
   recalled_samples,
   recalls,
+  shuffled,
   warn_of_two,
   with_answers,
 )
@@ -123,17 +124,11 @@ class InputSource:
     prior, recalls_any = self.prior, self.recalls(network)
     if prior is None and knows_leaves(network, self.range, self.seed):
       prior = ('leaves', 'recalled') if recalls_any else 'leaves'
-    if not (recalls_any or 'recalled' in _parts(prior)):
-      return self.like(prior=prior, is_settled=True)
-    found = recalled_samples(
-      network,
-      self.range,
-      self.seed,
-      self.verbose,
-      _BESIDE_LEAVES if _parts(prior) else None,
-      may_mix=prior is None,
-    )
-    return self.like(prior=prior, recollection=found, is_settled=True)
+    parts, found = parts_of(prior), self.like(prior=prior, is_settled=True)
+    if not (recalls_any or 'recalled' in parts):
+      return found
+    count = _BESIDE_LEAVES if parts else None
+    return found.like(recollection=found._recalled(network, count))
 
   def samples(
     self, network: Network, count: int, otherwise: str = 'smooth'
@@ -143,7 +138,7 @@ class InputSource:
       found = calibration_samples(network.model, self.data, count)
       return with_answers(network, found, '`data`')
     check_sizes(network.model, 'inputs cannot be drawn without them')
-    if parts := _parts(self.prior):
+    if parts := parts_of(self.prior):
       found = self._together(network, count, parts)
     elif self.recalls(network):
       found = self._recalled(network, count)
@@ -152,8 +147,8 @@ class InputSource:
       found = of_prior(network, self.range, count, self.seed, prior)
     return with_answers(network, found)
 
-  def _recalled(self, network: Network, count: int) -> list[Array]:
-    """So many recalled inputs at most."""
+  def _recalled(self, network: Network, count: int | None) -> list[Array]:
+    """So many recalled inputs at most; None for as many as time allows."""
     if self.recollection is not None:
       return [x[:count] for x in self.recollection]
     return recalled_samples(
@@ -173,15 +168,7 @@ class InputSource:
       self.like(prior=part).samples(network, len(range(k, count, len(parts))))
       for k, part in enumerate(parts[:count])
     ]
-    found = [np.concatenate(x) for x in zip(*shares, strict=True)]
-    order = np.random.default_rng([self.seed, 4]).permutation(len(found[0]))
-    return [x[order] for x in found]
-
-
-def _parts(prior: PriorLike) -> Sequence[str | InputPrior]:
-  """The sources of a prior that is several; none of others."""
-  is_several = isinstance(prior, Sequence) and not isinstance(prior, str)
-  return prior if is_several else ()
+    return shuffled(shares, np.random.default_rng([self.seed, 4]))
 
 
 def loose_source(

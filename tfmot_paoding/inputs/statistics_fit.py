@@ -87,13 +87,14 @@ def statistics_prior(network: Network, index: int) -> StatisticsPrior:
   return _Fit(first_statistics(network, index)).prior()
 
 
-def explaining_prior(network: Network, index: int) -> StatisticsPrior | None:
-  """The prior of an input, if it explains what was stored; else None.
+def explaining_priors(network: Network) -> list[StatisticsPrior | None]:
+  """The prior of each input, if it explains what was stored; else None."""
+  inputs = range(len(network.input_names))
+  return [_explaining_prior(network, index) for index in inputs]
 
-  Args:
-    network: The model.
-    index: Of the input.
-  """
+
+def _explaining_prior(network: Network, index: int) -> StatisticsPrior | None:
+  """The same of one input."""
   if not has_first_statistics(network, index):
     return None
   prior = statistics_prior(network, index)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -16,13 +16,12 @@ from tfmot_paoding import callers
 from tfmot_paoding.compat import keras
 from tfmot_paoding.deprecation import takes_old_calls
 from tfmot_paoding.inputs.first_layers import whole_entries
-from tfmot_paoding.inputs.prior import PriorLike
+from tfmot_paoding.inputs.prior import InputPrior, PriorLike, parts_of
 from tfmot_paoding.inputs.ranges import RangeLike
 from tfmot_paoding.inputs.source import InputSource, loose_source
 from tfmot_paoding.inputs.user_data import Inputs
 from tfmot_paoding.network.agreement import Verdict, judge
 from tfmot_paoding.network.network import Network
-from tfmot_paoding.registry import Configurable
 
 Array = np.ndarray
 
@@ -117,17 +116,16 @@ def inputs_in_words(network: Network, count: int, source: InputSource) -> str:
   if all(whole.all() for whole in whole_entries(network.model, network.graph)):
     return f'{count} inputs drawn evenly from their range, without data'
   prior = 'smooth' if source.prior is None else source.prior
-  if isinstance(prior, Sequence) and not isinstance(prior, str):
-    names = ', '.join(_named(part).strip() for part in prior)
+  if parts := parts_of(prior):
+    names = ', '.join(map(_named, parts))
     return f'{count} inputs of {names} in equal shares, without data'
-  return f'{count} inputs drawn from the prior{_named(prior)}, without data'
+  named = '' if isinstance(prior, Mapping) else f' {_named(prior)}'
+  return f'{count} inputs drawn from the prior{named}, without data'
 
 
-def _named(prior: PriorLike) -> str:
-  """A prior by name, with a blank in front; '' of a dict of them."""
-  if isinstance(prior, Configurable):
-    prior = type(prior).__name__
-  return f' {prior!r}' if isinstance(prior, str) else ''
+def _named(prior: str | InputPrior) -> str:
+  """A prior by its name, or by its class."""
+  return repr(prior if isinstance(prior, str) else type(prior).__name__)
 
 
 def warn_of_few_answers(

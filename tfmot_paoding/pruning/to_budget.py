@@ -146,7 +146,7 @@ def _within(
   # Before inputs are recalled, which takes a while: bad settings show here.
   wrapped = wrap(network, ProgressiveSparsity(0.0), manner, source)
   manner = dataclasses.replace(manner, allocation=Allocation())
-  fits, given = manner.method.needs_samples, source
+  fits = manner.method.needs_samples
   if fits:
     # Settled once, for all attempts; priors are drawn by each as it needs.
     source = source.settled(network)
@@ -170,7 +170,7 @@ def _within(
   driver = Driver(Wrapped.of(wrapped), source.like(verbose=0), bounded=False)
   ways = Ways(earnest, quick, polish, driver.allocated)
   fitted = fit_budget(network, budget, ways, samples, source)
-  whose = inputs_in_words(network, len(samples[0]), given)
+  whose = inputs_in_words(network, len(samples[0]), source)
   verdict = dataclasses.replace(fitted.verdict, inputs=whose)
   warn_of_few_answers(verdict, distills, fits)
   return dataclasses.replace(fitted, verdict=verdict)
