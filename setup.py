@@ -41,6 +41,7 @@ setuptools.setup(
     ],
     'examples': ['matplotlib>=3.7', 'scikit-learn>=1.3'],
     'micro': ['ai-edge-litert>=1.2', 'tflite-micro>=0.dev20240101'],
+    'photos': ['scikit-image>=0.22', 'scikit-learn>=1.3'],
     'report': ['matplotlib>=3.7'],
     'test': [
       'adversarial-robustness-toolbox>=1.17',
@@ -58,6 +59,7 @@ setuptools.setup(
       'pytest>=8',
       'pytest-xdist>=3.5',
       'ruff>=0.9,<0.18',
+      'scikit-image>=0.22',
       'scikit-learn>=1.3',
       'setuptools>=68',
       'tensorboard>=2.16',

@@ -28,6 +28,7 @@ _DISTRIBUTIONS = {
   'numpy': 'numpy',
   'onnxruntime': 'onnxruntime',
   'pytest': 'pytest',
+  'skimage': 'scikit_image',
   'sklearn': 'scikit_learn',
   'tensorboard': 'tensorboard',
   'tensorflow': 'tensorflow',

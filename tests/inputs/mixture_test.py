@@ -30,6 +30,9 @@ def test_parts_are_priors():
 
 @pytest.mark.parametrize('name', sorted(NAMED_PRIORS))
 def test_every_named_prior_gives_samples_of_images(name):
+  if name == 'photos':
+    pytest.importorskip('skimage')
+    pytest.importorskip('sklearn')
   box = Interval(np.full((12, 12, 1), -1.0), np.full((12, 12, 1), 2.0))
   prior = NAMED_PRIORS[name]
   x = prior.sample(box, 9, np.random.default_rng(0))

@@ -11,6 +11,8 @@ dataclass:
   on an empty ground, blobs; along one axis, steps and ramps;
 - `SpectralPrior`: noise that falls with frequency, as sounds do;
 - `StrokesPrior`: glyphs; an explicit choice, for it knows what inputs are;
+- `PhotosPrior`: crops of thirteen public photographs, which scikit-image and
+  scikit-learn ship (`pip install 'tfmot_paoding[photos]'`); an explicit choice;
 - `MixturePrior`: several of these; 'mixed' is one;
 - `StatisticsPrior`: a Gaussian field that explains what a network's first
   normalization stored; `fit_statistics` makes it, by least squares alone;
@@ -40,6 +42,7 @@ network was shown:
 from tfmot_paoding.inputs.leaves import LeavesPrior
 from tfmot_paoding.inputs.mixture import MixturePrior
 from tfmot_paoding.inputs.named_priors import NAMED_PRIORS
+from tfmot_paoding.inputs.photos import PhotosPrior
 from tfmot_paoding.inputs.prior import (
   GaussianPrior,
   InputPrior,
@@ -67,6 +70,7 @@ __all__ = [
   'Inputs',
   'LeavesPrior',
   'MixturePrior',
+  'PhotosPrior',
   'Prior',
   'PriorLike',
   'RangeLike',

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tfmot_paoding.inputs.leaves import BLOBS, LeavesPrior
 from tfmot_paoding.inputs.mixture import MixturePrior
+from tfmot_paoding.inputs.photos import PhotosPrior
 from tfmot_paoding.inputs.prior import InputPrior, Prior, VariedPrior
 from tfmot_paoding.inputs.spectra import SpectralPrior
 from tfmot_paoding.inputs.strokes import StrokesPrior
@@ -16,6 +17,7 @@ NAMED_PRIORS: dict[str, InputPrior] = {
   'blobs': BLOBS,
   'spectral': SpectralPrior(),
   'strokes': StrokesPrior(),
+  'photos': PhotosPrior(),
   # Families that have little in common: the network chooses among them.
   'mixed': MixturePrior((VariedPrior(), LeavesPrior(), BLOBS, StrokesPrior())),
 }
