@@ -77,6 +77,8 @@ _STEP = flags.DEFINE_float(
 # Methods that draw at random, and rivals that are published in one step.
 _DRAWING = ('stochastic', 'reconstruction')
 RIVALS = ('neuron_merging', 'lbyl', 'folding')
+# The most inputs that a lesson draws where there are none.
+_REAL = 8192
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -223,7 +225,7 @@ def load_network(text: str) -> Network:
     y = file['y_test' if test else 'y'].ravel()
     train = None
     if 'x_train' in file:
-      train = file['x_train'][:4096].astype(np.float32) * scale + offset
+      train = file['x_train'][:_REAL].astype(np.float32) * scale + offset
       train = train.reshape(shape)
   return Network(name, model, x.reshape(shape), y, (low, high), train)
 
