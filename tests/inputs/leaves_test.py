@@ -11,7 +11,7 @@ from tfmot_paoding.inputs import leaves as lib
 from tfmot_paoding.inputs.leaves import BLOBS, LeavesPrior
 from tfmot_paoding.numerics.intervals import Interval
 
-SHAPES = [(40, 2), (17, 12, 1), (16, 16, 3), (6, 7, 5, 2)]
+SHAPES = [(40, 2), (17, 12, 1), (40, 3, 1), (16, 16, 3), (6, 7, 5, 2)]
 
 
 def drawn(prior, shape, count=64, low=0.0, high=1.0, seed=0):
@@ -37,7 +37,7 @@ def test_a_window_shows_what_the_whole_canvas_shows(shape, monkeypatch):
   # Windows only save time: with none the same samples come out.
   prior = LeavesPrior(least=1.0)
   found = drawn(prior, shape)
-  monkeypatch.setattr(lib, '_WINDOWS', 1e9)
+  monkeypatch.setattr(lib, '_WINDOWS', (1.0,))
   np.testing.assert_allclose(found, drawn(prior, shape), atol=1e-5)
 
 

@@ -12,6 +12,8 @@ sounds and sensor windows, two for images, three for volumes.
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -25,8 +27,8 @@ Array = np.ndarray
 
 # How many entries of one channel are painted at a time.
 _CHUNK = 1 << 19
-# Leaves smaller than this part of the longest axis are laid in a window.
-_WINDOWS = 6
+# Leaves are laid in windows of these parts of the axes: most are small.
+_WINDOWS = (0.25, 0.5, 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,30 +97,32 @@ class LeavesPrior(InputPrior):
     for start in range(0, count, chunk):
       stop = min(start + chunk, count)
       found[start:stop] = self._painted(stop - start, shape, rng)
-    return box.low + (box.high - box.low) * found
+    low, high = (end.astype(np.float32) for end in box)
+    found *= high - low
+    found += low
+    return np.clip(found, low, high, out=found)
 
   def _painted(
     self, count: int, shape: tuple[int, ...], rng: np.random.Generator
   ) -> Array:
     """Samples in [0, 1], shape (count, *shape), float32."""
     *sizes, channels = shape
-    places = int(np.prod(sizes))
     # The last column is how strong the texture is.
-    canvas = np.empty((count, places, channels + 1), np.float32)
-    canvas[:] = self._grounds(count, channels, rng)[:, None]
+    canvas = np.empty((count, channels + 1, *sizes), np.float32)
+    canvas[:] = _over_places(self._grounds(count, channels, rng), sizes)
     numbers = np.sort(rng.integers(*self.leaves, count, endpoint=True))[::-1]
     for leaf in range(numbers[0]):
       alive = int(np.searchsorted(-numbers, -leaf))
-      self._lay(canvas[:alive], sizes, rng)
+      self._lay(canvas[:alive], rng)
     noise = spectral_noise(
       (count, *sizes, 1), rng.uniform(0.5, 1.75, count), rng
-    ).reshape(count, places, 1)
-    seen = canvas[..., :-1] + canvas[..., -1:] * noise
+    )
+    seen = canvas[:, :-1] + canvas[:, -1:] * noise.reshape(count, 1, *sizes)
     low, high = self.contrast
-    contrast = rng.uniform(low, high, (count, 1, 1)).astype(np.float32)
+    contrast = rng.uniform(low, high, (count, 1)).astype(np.float32)
     middle = 0.5 if self.ground is None else self.ground
-    seen = np.clip(middle + contrast * (seen - middle), 0.0, 1.0)
-    return rng.permutation(seen.reshape(count, *shape))
+    seen = middle + _over_places(contrast, sizes) * (seen - middle)
+    return rng.permutation(np.moveaxis(np.clip(seen, 0.0, 1.0), 1, -1))
 
   def _grounds(
     self, count: int, channels: int, rng: np.random.Generator
@@ -141,23 +145,19 @@ class LeavesPrior(InputPrior):
     texture = self.texture * rng.uniform(size=(count, 1))
     return np.concatenate([brightness + shift, texture], 1).astype(np.float32)
 
-  def _lay(
-    self,
-    canvas: Array,
-    sizes: list[int],
-    rng: np.random.Generator,
-  ) -> None:
+  def _lay(self, canvas: Array, rng: np.random.Generator) -> None:
     """Lays one leaf on every sample of a canvas, in place."""
-    count, _, columns = canvas.shape
+    count, columns, *sizes = canvas.shape
     leaves = self._leaves(count, sizes, columns - 1, rng)
-    # Most leaves are small: they are laid in a window of their own.
-    is_small = leaves.reach <= max(sizes) / _WINDOWS
-    for some, window in (
-      (np.flatnonzero(is_small), int(max(sizes) / _WINDOWS) + 1),
-      (np.flatnonzero(~is_small), None),
-    ):
+    needed, below = 2 * leaves.reach + 2, 0.0
+    for part in _WINDOWS:
+      window = [min(int(part * size) + 1, size) for size in sizes]
+      cut = [a for a, size in zip(window, sizes, strict=True) if a < size]
+      above = min(cut, default=np.inf)
+      some = np.flatnonzero((needed > below) & (needed <= above))
       if len(some):
-        _paint(canvas, some, leaves.take(some), sizes, window)
+        _paint(canvas, some, leaves.take(some), window)
+      below = above
 
   def _leaves(
     self,
@@ -213,70 +213,77 @@ class _Leaves:
     parts = dataclasses.asdict(self)
     return _Leaves(**{name: part[some] for name, part in parts.items()})
 
-  def paint(self, offsets: Array) -> tuple[Array, Array]:
-    """What leaves show at places.
+  def paint(self, offsets: Sequence[Array]) -> tuple[Array, Array]:
+    """What leaves show at places of a window.
 
     Args:
-      offsets: From the centres, shape (samples, places, axes).
+      offsets: From the centres, one array an axis, shape (samples, length).
 
     Returns:
-      How much of a place is covered, shape (samples, places, 1), and colours,
-      (samples, places, channels + 1).
+      How much of a place is covered, and how its brightness differs from the
+      middle's, both (samples, *lengths).
     """
-    inner = np.matmul(offsets, self.turn.astype(np.float32))
-    reach = np.abs(inner)
-    round_ = np.sqrt(np.square(inner).sum(-1))
-    distance = np.where(self.is_box[:, None], reach.max(-1), round_)
-    radius = self.radius[:, None].astype(np.float32)
+    axes = range(len(offsets))
+    inner = [self._along(offsets, axis) for axis in axes]
+    distance = np.empty(inner[0].shape, np.float32)
+    box, round_ = self.is_box, ~self.is_box
+    distance[box] = functools.reduce(
+      np.maximum, (np.abs(part[box]) for part in inner)
+    )
+    distance[round_] = np.sqrt(sum(np.square(part[round_]) for part in inner))
+    radius, slope = (
+      np.expand_dims(x.astype(np.float32), tuple(k + 1 for k in axes))
+      for x in (self.radius, self.slope)
+    )
     # An edge as wide as one position, as a lens leaves it.
     cover = np.clip((1 - distance) * radius + 0.5, 0.0, 1.0)
-    slope = self.slope[:, None].astype(np.float32)
-    shade = slope * np.clip(inner[..., 0], -1, 1)
-    colours = np.repeat(self.colour[:, None], offsets.shape[1], 1)
-    colours[..., :-1] += shade[..., None]
-    return cover[..., None], colours
+    return cover, slope * np.clip(inner[0], -1, 1)
+
+  def _along(self, offsets: Sequence[Array], axis: int) -> Array:
+    """Places along an axis of the leaves, (samples, *lengths)."""
+    parts = []
+    for k, offset in enumerate(offsets):
+      part = (offset * self.turn[:, k, axis, None]).astype(np.float32)
+      others = [other + 1 for other in range(len(offsets)) if other != k]
+      parts.append(np.expand_dims(part, tuple(others)))
+    return functools.reduce(np.add, parts)
 
 
 def _paint(
-  canvas: Array,
-  some: Array,
-  leaves: _Leaves,
-  sizes: list[int],
-  window: int | None,
+  canvas: Array, some: Array, leaves: _Leaves, window: Sequence[int]
 ) -> None:
   """Lays leaves on some samples of a canvas, in place.
 
   Args:
-    canvas: Shape (samples, places, columns).
+    canvas: Shape (samples, columns, *sizes).
     some: Which samples.
     leaves: Theirs.
-    sizes: The lengths of the axes of positions.
-    window: How far from its centre a leaf is looked at; None: everywhere.
+    window: How far a leaf is looked at: the lengths of the axes around it.
   """
-  if window is None:
-    places = _places(sizes)
-    offsets = places - leaves.centre[:, None]
-    cover, colours = leaves.paint(offsets.astype(np.float32))
-    canvas[some] += cover * (colours - canvas[some])
-    return
-  middle = np.rint(leaves.centre).astype(int)
-  near = _places([2 * window + 1] * len(sizes)) - window
-  places = middle[:, None] + near
-  cover, colours = leaves.paint(
-    (places - leaves.centre[:, None]).astype(np.float32)
+  starts, offsets = [], []
+  for axis, (size, length) in enumerate(
+    zip(canvas.shape[2:], window, strict=True)
+  ):
+    centre = leaves.centre[:, axis]
+    start = np.rint(centre - (length - 1) / 2).astype(int)
+    # Off the edge there is nothing to see.
+    starts.append(np.clip(start, 0, size - length))
+    offsets.append(starts[-1][:, None] + np.arange(length) - centre[:, None])
+  cover, shade = leaves.paint(offsets)
+  windows = np.lib.stride_tricks.sliding_window_view(
+    canvas, window, tuple(range(2, canvas.ndim)), writeable=True
   )
-  inside = np.all((places >= 0) & (places < sizes), -1)
-  inside &= cover[..., 0] > 0
-  flat = np.ravel_multi_index(tuple(places[inside].T), sizes)
-  rows = np.repeat(some, inside.sum(1))
-  seen = canvas[rows, flat]
-  canvas[rows, flat] = seen + cover[inside] * (colours[inside] - seen)
+  at = (some, slice(None), *starts)
+  seen = windows[at]
+  change = _over_places(leaves.colour, window) - seen
+  change[:, :-1] += shade[:, None]
+  change *= cover[:, None]
+  windows[at] = np.add(seen, change, out=change)
 
 
-def _places(sizes: list[int]) -> Array:
-  """The coordinates of all positions, shape (positions, axes)."""
-  grid = np.meshgrid(*(np.arange(size) for size in sizes), indexing='ij')
-  return np.stack(grid, -1).reshape(-1, len(sizes))
+def _over_places(values: Array, sizes: Sequence[int]) -> Array:
+  """Numbers of a sample, (samples, n), to set beside (samples, n, *sizes)."""
+  return np.expand_dims(values, tuple(range(2, 2 + len(sizes))))
 
 
 def _power_law(share: Array, power: float, least: float, most: float) -> Array:
