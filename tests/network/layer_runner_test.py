@@ -154,3 +154,62 @@ def test_stateful_layers_of_a_fixed_batch_begin_anew_with_every_sample():
     model.reset_states()
     wanted.append(model(part))
   np.testing.assert_allclose(found, np.concatenate(wanted), atol=1e-5)
+
+
+def branched():
+  """A network with a residual, a layer used twice, and two outputs."""
+  inputs = keras.Input((6, 6, 3))
+  shared = _layers.Conv2D(4, 3, padding='same', name='shared')
+  first = _layers.Conv2D(4, 3, padding='same', name='first')(inputs)
+  early = _layers.Dense(2, name='early')(_layers.Flatten()(first))
+  norm = _layers.BatchNormalization(name='norm')
+  x = _layers.ReLU()(norm(shared(_layers.ReLU()(first))))
+  x = _layers.Add()([x, first])
+  x = _layers.Conv2D(5, 3, activation='relu', name='second')(x)
+  x = _layers.GlobalAveragePooling2D()(x)
+  late = _layers.Dense(3, name='late')(x)
+  return testing.fill(keras.Model(inputs, [early, late]))
+
+
+@pytest.mark.parametrize('changed', ['first', 'shared', 'norm', 'second', None])
+@pytest.mark.parametrize('before', ['first', 'shared', 'second', 'late'])
+def test_runs_from_where_it_stands_find_what_whole_runs_find(before, changed):
+  model, x = branched(), testing.samples((6, 6, 3), 20).astype(np.float32)
+  run, fresh = Simulation(model, [x]), Simulation(model, [x])
+  params = read_params(run.graph)
+  run.stand_before(params, [(before,)])
+  if changed:
+    params = {
+      ref: value * 1.5 if ref.layer == (changed,) else value
+      for ref, value in params.items()
+    }
+  wanted = {value for call in run.graph.layer_calls for value in call.outputs}
+  for some in (run.graph.outputs, wanted, run.graph.inputs):
+    found, whole = run.run(params, some), fresh.run(params, some)
+    assert found.keys() == whole.keys() == set(some)
+    for value in some:
+      np.testing.assert_array_equal(found[value], whole[value])
+
+
+def test_a_run_begins_where_it_stands(monkeypatch):
+  model, x = branched(), testing.samples((6, 6, 3), 20).astype(np.float32)
+  run, ran = Simulation(model, [x]), []
+  params = read_params(run.graph)
+  real = Simulation._run_layer
+
+  def noted(self, number, call, *args):
+    ran.append(call.path[-1])
+    return real(self, number, call, *args)
+
+  monkeypatch.setattr(Simulation, '_run_layer', noted)
+  run.stand_before(params, [('late',), ('second',)])
+  assert 'first' in ran
+  assert 'second' not in ran
+  ran.clear()
+  run.stand_before(params, [('late',)])
+  assert 'second' in ran
+  assert 'shared' not in ran
+  ran.clear()
+  run.run(params, run.graph.outputs)
+  assert 'late' in ran
+  assert 'second' not in ran

@@ -13,7 +13,7 @@ from tfmot_paoding.methods.consumer_rows import by_row, rows_seen, taps_apart
 from tfmot_paoding.methods.elimination import RowMoments, least_squares
 from tfmot_paoding.methods.refits import ConsumerFit, Refitted
 from tfmot_paoding.network.graph import Graph
-from tfmot_paoding.network.groups import Member
+from tfmot_paoding.network.groups import Group, Member
 from tfmot_paoding.network.layer_runner import Simulation
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.network.outputs import heads_of, is_one_scale
@@ -76,6 +76,12 @@ class Fitting:
   def refreshes(self) -> bool:
     """Whether batch norm's statistics shall follow."""
     return self._settings.refresh
+
+  def stand_before(self, params: Params, group: Group) -> None:
+    """Keeps what a group's own layers read: runs that follow begin there."""
+    self._simulation.stand_before(
+      params, [member.node.path for member in group.members]
+    )
 
   def values(self, params: Params, members: tuple[Member, ...]) -> dict:
     """The inputs of consumers on the samples, by value."""

@@ -90,6 +90,7 @@ class NetworkView:
     """
     name, found = self._inputs_of
     if name != group.name:
+      self.fitting.stand_before(self.params, group)
       found = self.fitting.values(self.params, group.consumers)
       self._inputs_of = group.name, found
     return found

@@ -8,6 +8,7 @@ channel by channel, whatever the samples are like.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -22,14 +23,33 @@ from tfmot_paoding.network.graph import Call, Graph
 from tfmot_paoding.network.inner_runner import run_operations, with_mask
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.network.outputs import Head
+from tfmot_paoding.network.own_moments import (
+  Moments,
+  normalized,
+  normalized_by_its_own,
+)
 from tfmot_paoding.ops import Params, WeightRef
 
 Array = np.ndarray
-Moments = tuple[Array, Array]
 
 # How many samples gradients are taken on.
 _PROBED = 128
 _SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Standing:
+  """What stands in front of a call, ready for all that comes after.
+
+  Attributes:
+    number: The call's.
+    params: The weights that it was computed with.
+    values: By index.
+  """
+
+  number: int
+  params: Params
+  values: dict[int, Any]
 
 
 class Simulation:
@@ -53,7 +73,8 @@ class Simulation:
       for x, tensor in zip(samples, plain.model.inputs, strict=True)
     ]
     self._read_last = _read_last(self.graph.layer_calls)
-    self._standing: dict[int, tuple[tf.Tensor, tf.Tensor]] = {}
+    self._first_moments: dict[int, Moments] = {}
+    self._standing: _Standing | None = None
     self._activations = _taken_off(self.graph)
 
   def run(self, params: Params, wanted: Iterable[int]) -> dict[int, Array]:
@@ -67,12 +88,53 @@ class Simulation:
       Arrays with a batch axis; values inside a layer are left out.
     """
     wanted = set(wanted)
-    found = self._run(params, wanted, {})
+    found = self._run(params, wanted, self._standing_under(params, wanted))
     return {
       value: x.numpy().astype(np.float32)
       for value, x in found.items()
       if value in wanted and isinstance(x, tf.Tensor)
     }
+
+  def stand_before(self, params: Params, paths: Iterable[Path]) -> None:
+    """Keeps what stands in front of layers: runs that follow begin there.
+
+    They do wherever no weight in front of it has changed; nothing that they
+    find is another for it.
+
+    Args:
+      params: The weights.
+      paths: The layers, of which the first decides.
+    """
+    calls, paths = self.graph.layer_calls, set(paths)
+    number = next(k for k, call in enumerate(calls) if call.path in paths)
+    front = {value for call in calls[:number] for value in call.outputs}
+    read = {value for call in calls[number:] for value in call.inputs}
+    front.update(self.graph.inputs)
+    needed = front & {*read, *self.graph.outputs}
+    start = self._standing_under(params, needed)
+    if start is not None and start.number == number:
+      return
+    values = self._run(params, needed, start)
+    kept = {value: values[value] for value in needed}
+    self._standing = _Standing(number, params, kept)
+
+  def _standing_under(
+    self, params: Params, wanted: set[int]
+  ) -> _Standing | None:
+    """What is kept, where it is what these weights would lead to."""
+    found = self._standing
+    if found is None:
+      return None
+    front = self.graph.layer_calls[: found.number]
+    nodes = [node for call in front for node in call.nodes]
+    made = {*self.graph.inputs, *(v for n in nodes for v in n.outputs)}
+    same = wanted & made <= found.values.keys() and all(
+      params[ref] is found.params[ref]
+      or np.array_equal(params[ref], found.params[ref])
+      for node in nodes
+      for ref in node.op.weights()
+    )
+    return found if same else None
 
   def squared_gradient(
     self,
@@ -98,7 +160,7 @@ class Simulation:
     count = min(_PROBED, len(self._inputs[0]))
     with tf.GradientTape(watch_accessed_variables=False) as tape:
       values = self._run(
-        params, {*self.graph.outputs}, {}, count, watched=(tape, value)
+        params, {*self.graph.outputs}, count=count, watched=(tape, value)
       )
       total = tf.zeros([])
       rng = np.random.default_rng(0)
@@ -115,14 +177,14 @@ class Simulation:
     squares = np.square(np.asarray(found, np.float64))
     return squares.reshape(-1, columns).sum(0) / count
 
-  def statistics(self, params: Params) -> dict[WeightRef, Moments]:
+  def statistics(self, params: Params) -> dict[WeightRef, tuple[Array, Array]]:
     """Mean and variance that each batch normalization sees, by its mean.
 
     Of one that is called several times the means over its calls.
     """
-    seen: dict[WeightRef, list[Moments]] = {}
+    seen: dict[WeightRef, list[tuple[Array, Array]]] = {}
     norms = [call for call in self.graph.layer_calls if self._is_norm(call)]
-    self._run(params, {call.outputs[0] for call in norms}, seen)
+    self._run(params, {call.outputs[0] for call in norms}, seen=seen)
     return {
       ref: tuple(np.mean(part, 0) for part in zip(*moments, strict=True))
       for ref, moments in seen.items()
@@ -132,7 +194,8 @@ class Simulation:
     self,
     params: Params,
     wanted: set[int],
-    seen: dict[WeightRef, list[Moments]],
+    start: _Standing | None = None,
+    seen: dict[WeightRef, list[tuple[Array, Array]]] | None = None,
     count: int | None = None,
     watched: tuple[tf.GradientTape | None, int] = (None, -1),
   ) -> dict[int, Any]:
@@ -141,21 +204,25 @@ class Simulation:
     Args:
       params: The weights.
       wanted: The values to keep.
+      start: Where to begin, if not at the inputs.
       seen: Filled by the reference of each batch normalization's mean.
       count: How many of the samples to run.
       watched: A tape, and the value that it shall watch and that is kept.
     """
     tape, kept = watched
     wanted = {*wanted, kept} if tape else wanted
+    seen = {} if seen is None else seen
     values: dict[int, Any] = {
       value: x[:count]
       for value, x in zip(self.graph.inputs, self._inputs, strict=True)
     }
+    if start is not None:
+      values = dict(start.values)
     self._assign(params)
     for number, call in enumerate(self.graph.layer_calls):
       if wanted <= values.keys():
         break
-      if not call.nodes:
+      if not call.nodes or (start is not None and number < start.number):
         continue
       sources = [values[value] for value in call.inputs]
       if wanted & call.inner and self._runs_by_operation(call):
@@ -179,7 +246,7 @@ class Simulation:
     number: int,
     call: Call,
     sources: list[Any],
-    seen: dict[WeightRef, list[Moments]],
+    seen: dict[WeightRef, list[tuple[Array, Array]]],
     wanted: set[int],
     watched: tuple[tf.GradientTape | None, int],
   ) -> dict[int, Any]:
@@ -206,22 +273,23 @@ class Simulation:
     number: int,
     call: Call,
     sources: list[Any],
-    seen: dict[WeightRef, list[Moments]],
+    seen: dict[WeightRef, list[tuple[Array, Array]]],
   ) -> list[Any]:
     """What a call makes, one entry an output."""
     layer = self.graph.layers[call.path]
     op = call.nodes[0].op
     if self._is_norm(call):
       norm = inner_layer(layer)
-      moments = _moments(norm, sources[0])
+      made, moments = normalized_by_its_own(norm, sources[0])
       if op.statistics is not None:
         seen.setdefault(op.statistics[0], []).append(
           tuple(part.numpy().astype(np.float64).ravel() for part in moments)
         )
       elif not _in_training(call):
-        moments = self._standing.setdefault(number, moments)
+        moments = self._first_moments.setdefault(number, moments)
+        made = normalized(norm, sources[0], moments)
       if op.statistics is None or self.graph.calls[call.path] == 1:
-        return [_normalized(norm, sources[0], moments)]
+        return [made]
     training = False
     if _in_training(call) and not compat.is_random(layer):
       training = None
@@ -296,49 +364,3 @@ def _inside(
   made = first.op.run(own, x)
   made = tf.reshape(made, tf.concat([steps, tf.shape(made)[1:]], 0))
   return {first.outputs[0]: made}
-
-
-def _moments(
-  layer: keras.layers.Layer, x: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-  """Mean and variance over all axes but those that are normalized.
-
-  Steps that a mask hides do not count, as in training.
-  """
-  mask = getattr(x, '_keras_mask', None)
-  x = tf.cast(x, tf.float32)
-  axes = [k for k in range(x.shape.rank) if k not in _axes(layer, x)]
-  if mask is None or not np.any(mask):
-    return tf.nn.moments(x, axes, keepdims=True)
-  weights = tf.cast(mask, tf.float32)
-  weights = tf.reshape(
-    weights,
-    tf.concat([tf.shape(mask), [1] * (x.shape.rank - mask.shape.rank)], 0),
-  )
-  return tf.nn.weighted_moments(x, axes, weights, keepdims=True)
-
-
-def _normalized(
-  layer: keras.layers.Layer, x: tf.Tensor, moments: Moments
-) -> tf.Tensor:
-  """The normalized tensor, hidden steps hidden as before."""
-  shape = [
-    x.shape[k] if k in _axes(layer, x) else 1 for k in range(len(x.shape))
-  ]
-  beta, gamma = (
-    None if weight is None else tf.reshape(tf.cast(weight, tf.float32), shape)
-    for weight in (layer.beta, layer.gamma)
-  )
-  made = tf.nn.batch_normalization(
-    tf.cast(x, tf.float32), *moments, beta, gamma, layer.epsilon
-  )
-  return with_mask(tf.cast(made, x.dtype), x)
-
-
-def _axes(layer: keras.layers.Layer, x: tf.Tensor) -> list[int]:
-  """The axes that batch normalization keeps apart, counted from the front.
-
-  Inside a TimeDistributed the tensor has axes more than the layer knows of.
-  """
-  more = x.shape.rank - layer.input_spec.ndim
-  return [axis + more for axis in layer.axis]
