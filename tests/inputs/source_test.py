@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding import inputs
 from tfmot_paoding.compat import keras
@@ -13,6 +14,7 @@ from tfmot_paoding.inputs.named_priors import NAMED_PRIORS
 from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.pruning.few_answers import inputs_in_words
+from tfmot_paoding.training.distill_settings import DistillSettings
 
 
 def pictures(normalized: bool) -> keras.Model:
@@ -130,3 +132,75 @@ def test_several_priors_share_evenly():
 def test_parts_that_are_none_are_refused(prior):
   with pytest.raises(ValueError, match='sequence of these'):
     inputs.draw_samples(pictures(False), (0, 1), 4, prior=prior)
+
+
+@pytest.fixture
+def fits(monkeypatch):
+  """Every fit of a prior to first statistics."""
+  found = []
+  fit = statistics_fit.statistics_prior
+
+  def counted(network, index):
+    found.append(index)
+    return fit(network, index)
+
+  monkeypatch.setattr(statistics_fit, 'statistics_prior', counted)
+  return found
+
+
+@pytest.mark.parametrize(
+  'prior', ['statistics', ('statistics', 'leaves', 'statistics')]
+)
+def test_statistics_by_name_are_fitted_once_for_all_draws(prior, fits):
+  network, found = settled(pictures(True), prior=prior)
+  (first,) = found.samples(network, 9)
+  (again,) = found.samples(network, 9)
+  np.testing.assert_array_equal(first, again)
+  found.like(seed=1).samples(network, 4)
+  assert fits == [0]
+  (same,) = inputs.draw_samples(network.model, (0, 1), 9, prior=prior)
+  np.testing.assert_array_equal(first, same)
+  assert fits == [0, 0]
+
+
+def test_a_whole_pruning_fits_them_once(fits):
+  paoding.prune(
+    pictures(True),
+    0.5,
+    input_range=(0, 1),
+    prior='statistics',
+    distillation=DistillSettings(steps=2, samples=16),
+    verbose=0,
+  )
+  assert fits == [0]
+
+
+def test_statistics_by_the_name_of_an_input_too(fits):
+  model = pictures(True)
+  (name,) = model.input_names
+  network, found = settled(model, prior={name: 'statistics'})
+  for _ in range(2):
+    found.samples(network, 4)
+  assert fits == [0]
+
+
+def test_words_say_what_most_samples_are(monkeypatch, fits):
+  monkeypatch.setattr(source, 'knows_leaves', lambda *_: False)
+  network, found = settled(pictures(True))
+  fits.clear()
+  words = {}
+  for most in (-1.0, 1e9):
+    monkeypatch.setattr(statistics_fit, '_EXPLAINED', most)
+    words[most] = inputs_in_words(network, 12, found)
+  assert not fits
+  assert words == {
+    -1.0: '12 inputs recalled from the model, without data',
+    1e9: (
+      '12 inputs, one in 6 recalled from the model and the others drawn as its '
+      'first statistics tell, without data'
+    ),
+  }
+  alone = found.like(prior='recalled')
+  assert inputs_in_words(network, 2, alone) == (
+    '2 inputs recalled from the model, without data'
+  )

@@ -29,9 +29,9 @@ from tfmot_paoding.inputs.recall import has_statistics, recalled
 from tfmot_paoding.inputs.statistics_fit import (
   STATISTICS,
   check_statistics,
-  explaining_priors,
-  statistics_prior,
+  explaining,
 )
+from tfmot_paoding.inputs.statistics_prior import StatisticsPrior
 from tfmot_paoding.inputs.teacher_choice import choose_samples
 from tfmot_paoding.inputs.user_data import Inputs, calibration_samples
 from tfmot_paoding.network.network import Network
@@ -45,7 +45,7 @@ _MOST_MACS = 6e7
 _MOST_RECALLED = 768
 _BATCH = 256
 # Of a mixture, how many there are for each recalled input.
-_MIXED = 6
+MIXED = 6
 # How many times too many samples are drawn where a classifier chooses.
 _CHOICE = 4
 
@@ -153,11 +153,12 @@ def of_prior(
   count: int,
   seed: int,
   prior: PriorLike,
+  told: Sequence[StatisticsPrior | None],
 ) -> list[Array]:
-  """Samples of a prior, one array an input."""
+  """Samples of a prior, one array an input; `told` is by 'statistics'."""
   names, shapes = network.input_names, network.input_shapes
   priors = [
-    statistics_prior(network, index) if one == STATISTICS else one
+    told[index] if one == STATISTICS else one
     for index, one in enumerate(_priors(prior, network))
   ]
   boxes = input_boxes(network, input_range, shapes)
@@ -196,6 +197,7 @@ def recalled_samples(
   input_range: InputRange,
   seed: int,
   verbose: int | str,
+  told: Sequence[StatisticsPrior | None],
   count: int | None = None,
   may_mix: bool = False,
 ) -> list[Array]:
@@ -206,23 +208,29 @@ def recalled_samples(
     input_range: The range of its inputs.
     seed: The only source of chance.
     verbose: Whether to show a progress bar.
+    told: The priors that the first statistics tell, as of `told_priors`.
     count: How many at most; None for as many as time allows.
     may_mix: Whether all but one in six are samples of the prior that the first
       statistics tell, where it explains these. Both together teach more than
       either: recalled inputs are of all classes, but their pixels are free.
   """
-  priors = explaining_priors(network)
-  if not may_mix or any(prior is None for prior in priors):
+  priors = explaining(told)
+  if not may_mix or not mixes(told):
     count = min(count or _MOST_RECALLED, _MOST_RECALLED)
     return recalled(network, input_range, count, seed, verbose, priors)
-  most = _MIXED * _MOST_RECALLED
+  most = MIXED * _MOST_RECALLED
   count = min(count or most, most)
-  few = -(-count // _MIXED)
+  few = -(-count // MIXED)
   named = dict(zip(network.input_names, priors, strict=True))
   parts = [recalled(network, input_range, few, seed, verbose, priors)]
   if count > few:
-    parts.append(of_prior(network, input_range, count - few, seed, named))
+    parts.append(of_prior(network, input_range, count - few, seed, named, told))
   return shuffled(parts, np.random.default_rng([seed, 5]))
+
+
+def mixes(told: Sequence[StatisticsPrior | None]) -> bool:
+  """Whether recalled inputs may go with samples of what statistics tell."""
+  return all(prior is not None for prior in explaining(told))
 
 
 def shuffled(

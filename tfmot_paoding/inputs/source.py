@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from tfmot_paoding.inputs.ranges import (
 )
 from tfmot_paoding.inputs.samples import (
   check_source,
+  mixes,
   of_prior,
   recalled_samples,
   recalls,
@@ -28,6 +29,8 @@ from tfmot_paoding.inputs.samples import (
   warn_of_two,
   with_answers,
 )
+from tfmot_paoding.inputs.statistics_fit import STATISTICS, told_priors
+from tfmot_paoding.inputs.statistics_prior import StatisticsPrior
 from tfmot_paoding.inputs.user_data import Inputs, calibration_samples
 from tfmot_paoding.network.input_shapes import check_sizes
 from tfmot_paoding.network.network import Network
@@ -53,6 +56,8 @@ class InputSource:
     verbose: Whether to show a progress bar where inputs are recalled: 'auto'
       (on a terminal and in a notebook), 1 or 0.
     recollection: Inputs that were recalled already, one array an input.
+    told: The prior that the first statistics tell of each input, once it was
+      fitted; None before that, and where nobody asks for it.
     is_settled: Whether it is `settled`.
   """
 
@@ -62,6 +67,7 @@ class InputSource:
   prior: PriorLike = None
   verbose: int | str = 0
   recollection: Sequence[Array] | None = None
+  told: Sequence[StatisticsPrior | None] | None = None
   is_settled: bool = False
 
   @classmethod
@@ -124,11 +130,27 @@ class InputSource:
     prior, recalls_any = self.prior, self.recalls(network)
     if prior is None and knows_leaves(network, self.range, self.seed):
       prior = ('leaves', 'recalled') if recalls_any else 'leaves'
-    parts, found = parts_of(prior), self.like(prior=prior, is_settled=True)
+    parts = parts_of(prior)
+    found = self.like(prior=prior, is_settled=True).with_told(network)
     if not (recalls_any or 'recalled' in parts):
       return found
     count = _BESIDE_LEAVES if parts else None
     return found.like(recollection=found._recalled(network, count))
+
+  def with_told(self, network: Network) -> InputSource:
+    """The same source, with what statistics tell, if samples go by that."""
+    if self.told is not None or self.data is not None:
+      return self
+    parts = parts_of(self.prior) or [self.prior]
+    if self.recalls(network) or any(map(_goes_by_statistics, parts)):
+      return self.like(told=told_priors(network))
+    return self
+
+  def mixes(self, network: Network) -> bool:
+    """Whether most of its recalled samples are drawn as statistics tell."""
+    if self.prior is not None or not self.recalls(network):
+      return False
+    return mixes(self.with_told(network).told)
 
   def samples(
     self, network: Network, count: int, otherwise: str = 'smooth'
@@ -138,13 +160,15 @@ class InputSource:
       found = calibration_samples(network.model, self.data, count)
       return with_answers(network, found, '`data`')
     check_sizes(network.model, 'inputs cannot be drawn without them')
+    source = self.with_told(network)
     if parts := parts_of(self.prior):
-      found = self._together(network, count, parts)
+      found = source._together(network, count, parts)
     elif self.recalls(network):
-      found = self._recalled(network, count)
+      found = source._recalled(network, count)
     else:
       prior = otherwise if self.prior is None else self.prior
-      found = of_prior(network, self.range, count, self.seed, prior)
+      told = source.told or ()
+      found = of_prior(network, self.range, count, self.seed, prior, told)
     return with_answers(network, found)
 
   def _recalled(self, network: Network, count: int | None) -> list[Array]:
@@ -156,6 +180,7 @@ class InputSource:
       self.range,
       self.seed,
       self.verbose,
+      self.told,
       count,
       may_mix=self.prior is None,
     )
@@ -169,6 +194,13 @@ class InputSource:
       for k, part in enumerate(parts[:count])
     ]
     return shuffled(shares, np.random.default_rng([self.seed, 4]))
+
+
+def _goes_by_statistics(part: object) -> bool:
+  """Whether what a user passes, or a part of it, needs what these tell."""
+  if isinstance(part, Mapping):
+    return any(map(_goes_by_statistics, part.values()))
+  return isinstance(part, str) and part in (STATISTICS, 'recalled')
 
 
 def loose_source(

@@ -87,19 +87,34 @@ def statistics_prior(network: Network, index: int) -> StatisticsPrior:
   return _Fit(first_statistics(network, index)).prior()
 
 
+def told_priors(network: Network) -> list[StatisticsPrior | None]:
+  """The prior of each input; None where none of its statistics are stored.
+
+  It takes seconds.
+  """
+  return [
+    statistics_prior(network, index)
+    if has_first_statistics(network, index)
+    else None
+    for index in range(len(network.input_names))
+  ]
+
+
+def explaining(
+  told: Sequence[StatisticsPrior | None],
+) -> list[StatisticsPrior | None]:
+  """Those of `told_priors` that explain what was stored; None for others."""
+  return [
+    prior
+    if prior and max(prior.mean_error, prior.variance_error) < _EXPLAINED
+    else None
+    for prior in told
+  ]
+
+
 def explaining_priors(network: Network) -> list[StatisticsPrior | None]:
   """The prior of each input, if it explains what was stored; else None."""
-  inputs = range(len(network.input_names))
-  return [_explaining_prior(network, index) for index in inputs]
-
-
-def _explaining_prior(network: Network, index: int) -> StatisticsPrior | None:
-  """The same of one input."""
-  if not has_first_statistics(network, index):
-    return None
-  prior = statistics_prior(network, index)
-  errors = prior.mean_error, prior.variance_error
-  return prior if max(errors) < _EXPLAINED else None
+  return explaining(told_priors(network))
 
 
 def check_statistics(network: Network, index: int) -> None:

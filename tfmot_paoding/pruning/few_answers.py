@@ -18,6 +18,7 @@ from tfmot_paoding.deprecation import takes_old_calls
 from tfmot_paoding.inputs.first_layers import whole_entries
 from tfmot_paoding.inputs.prior import InputPrior, PriorLike, parts_of
 from tfmot_paoding.inputs.ranges import RangeLike
+from tfmot_paoding.inputs.samples import MIXED
 from tfmot_paoding.inputs.source import InputSource, loose_source
 from tfmot_paoding.inputs.user_data import Inputs
 from tfmot_paoding.network.agreement import Verdict, judge
@@ -112,6 +113,11 @@ def inputs_in_words(network: Network, count: int, source: InputSource) -> str:
   if source.data is not None:
     return f'{count} unlabelled inputs that were passed'
   if source.recalls(network):
+    if source.mixes(network):
+      return (
+        f'{count} inputs, one in {MIXED} recalled from the model and the '
+        'others drawn as its first statistics tell, without data'
+      )
     return f'{count} inputs recalled from the model, without data'
   if all(whole.all() for whole in whole_entries(network.model, network.graph)):
     return f'{count} inputs drawn evenly from their range, without data'

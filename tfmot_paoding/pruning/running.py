@@ -139,5 +139,6 @@ def verdict_of(
     return None
   if driver.samples is not None and driver.source.recalls(original):
     samples = [x[:_JUDGED] for x in driver.samples]
-    return judged(original, pruned, samples, source)
-  return compared(original, pruned, source.like(seed=source.seed + 1))
+    return judged(original, pruned, samples, driver.source)
+  source = source.like(seed=source.seed + 1, told=driver.source.told)
+  return compared(original, pruned, source)

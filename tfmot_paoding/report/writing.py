@@ -93,6 +93,7 @@ def make_report(
   check_unwrapped(pruned, 'pruned', 'compact(strip_pruning(pruned))')
   network = Network.of(original)
   source = InputSource(resolve_range(network, input_range), seed, data)
+  source = source.with_told(network)
   samples = source.samples(network, _SAMPLES) if data is None else data
   samples = clipped(samples, source.boxes(network))
   widths = _widths(network.graph, build_graph(pruned))
