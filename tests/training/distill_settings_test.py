@@ -25,13 +25,21 @@ def test_large_inputs_are_few():
 
 
 def test_lessons_are_as_long_as_the_inputs_have_to_tell():
-  assert AUTO.length(VGG, 4000) == 1200  # as long as time allows
-  assert AUTO.length(VGG, 1000) == 500  # as often as that teaches
-  assert AUTO.length(VGG, 100) == 240  # at least some
-  assert AUTO.length(10**5, 8192) == 4000
-  assert AUTO.length(10**10, 8192) == 100
-  assert DistillSettings(batch_size=64).length(VGG, 1000) == 1000
-  assert DistillSettings(steps=7).length(VGG, 1000) == 7
+  assert AUTO.length(VGG, 4000, 128) == 1200  # as long as time allows
+  assert AUTO.length(VGG, 1000, 128) == 500  # as often as that teaches
+  assert AUTO.length(VGG, 100, 128) == 240  # at least some
+  assert AUTO.length(10**5, 8192, 128) == 4000
+  assert AUTO.length(10**10, 8192, 128) == 100
+  assert AUTO.length(VGG, 1000, 64) == 1000
+  assert DistillSettings(steps=7).length(VGG, 1000, 128) == 7
+
+
+def test_batches_of_large_networks_are_small_and_more():
+  assert AUTO.batch(10**5) == 128
+  assert AUTO.batch(2 * 10**7) == 13
+  assert AUTO.batch(10**10) == 8
+  assert DistillSettings(batch_size=500).batch(10**10) == 500
+  assert AUTO.length(3 * 10**8, 145, 13) == 492
 
 
 @pytest.mark.parametrize(

@@ -197,7 +197,7 @@ def test_wrapped_and_unlike_models_are_refused():
   ('setting', 'name'),
   [
     ({'steps': 0}, 'steps'),
-    ({'batch_size': None}, 'batch_size'),
+    ({'batch_size': 0}, 'batch_size'),
     ({'samples': True}, 'samples'),
     ({'learning_rate': -1.0}, 'learning_rate'),
   ],

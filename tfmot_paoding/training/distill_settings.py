@@ -19,6 +19,10 @@ _ENTRIES = 2.5e7
 _FEW_STEPS, _MANY_STEPS = 3e9, 1.5e10
 # Inputs that were seen more often teach little; only few steps go beyond.
 _EPOCHS = 64
+# What a step keeps of all layers to take gradients by: numbers of 4 bytes, a
+# GiB; and no smaller batches than these, whose gradients are mostly noise.
+_KEPT = 1 << 28
+_BATCHES = (8, 128)
 # A small network, a tenth of it left, keeps .78 of .98 on MNIST at 1e-3 and .83
 # at 3e-3, the one above .641 and .631. Weights of large outputs bear less.
 _SMALL = 1e6
@@ -31,7 +35,8 @@ class DistillSettings(Configurable):
   Attributes:
     steps: Of the optimizer; None for as many as a network's size allows in
       some forty seconds, 100 to 4000, and as the inputs have to tell.
-    batch_size: Inputs a step.
+    batch_size: Inputs a step; None for 128, and fewer, in more steps, where
+      what a step keeps of them would take more than a GiB.
     learning_rate: Adam's at the start; it falls to 0 by a cosine. None: 1e-3,
       3e-4 for networks with batch normalization, and the better of 1e-3 and
       3e-3 for others of less than 1e6 multiply-accumulates.
@@ -47,7 +52,7 @@ class DistillSettings(Configurable):
   """
 
   steps: int | None = None
-  batch_size: int = 128
+  batch_size: int | None = None
   learning_rate: float | None = None
   samples: int | None = None
   loss: str = 'divergence'
@@ -56,7 +61,7 @@ class DistillSettings(Configurable):
   def __post_init__(self):
     for name in ('steps', 'batch_size', 'samples'):
       value = getattr(self, name)
-      if value is None and name != 'batch_size':
+      if value is None:
         continue
       if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(
@@ -102,15 +107,27 @@ class DistillSettings(Configurable):
       return (3e-4,)
     return (1e-3, 3e-3) if macs < _SMALL else (1e-3,)
 
-  def length(self, macs: int, inputs: int) -> int:
+  def batch(self, entries: int) -> int:
+    """How many inputs a step.
+
+    Args:
+      entries: Numbers in all of a network's values, of one input.
+    """
+    if self.batch_size is not None:
+      return self.batch_size
+    return int(np.clip(_KEPT // max(entries, 1), *_BATCHES))
+
+  def length(self, macs: int, inputs: int, batch: int) -> int:
     """How many steps.
 
     Args:
       macs: Multiply-accumulates of the network.
       inputs: How many it learns from.
+      batch: How many a step.
     """
     if self.steps is not None:
       return self.steps
-    few = np.clip(_FEW_STEPS / max(macs, 1), 100, 2000)
-    many = np.clip(_MANY_STEPS / max(macs, 1), 100, 4000)
-    return int(np.clip(_EPOCHS * inputs / self.batch_size, few, many))
+    smaller = _BATCHES[1] / batch
+    few = np.clip(_FEW_STEPS * smaller / max(macs, 1), 100, 2000)
+    many = np.clip(_MANY_STEPS * smaller / max(macs, 1), 100, 4000)
+    return int(np.clip(_EPOCHS * inputs / batch, few, many))

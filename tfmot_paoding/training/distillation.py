@@ -11,6 +11,7 @@ arXiv 1312.6184.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -138,14 +139,15 @@ def taught(
   count = settings.count(macs, _drawn_entries(network, source))
   samples = source.samples(network, count, otherwise=families)
   teacher = plain_copy(original) if has_state(original) else original
-  lesson = _Lesson(teacher, samples, network.heads(), settings)
+  batch = settings.batch(sum(map(math.prod, network.graph.shapes)))
+  lesson = _Lesson(teacher, samples, network.heads(), settings, batch)
   before = lesson.distance(student)
   if before < _ALIKE:
     return _with_state(student, pruned)
   best = student.get_weights()
   with contextlib.suppress(KeyboardInterrupt):  # what is learned so far counts
     rates = settings.rates(macs, has_statistics(network.graph))
-    steps = settings.length(macs, lesson.size)
+    steps = settings.length(macs, lesson.size, batch)
     rate = _best_rate(student, lesson, rates, steps, source)
     _train(student, lesson, rate, steps, source)
   if not lesson.distance(student) < before:
@@ -211,9 +213,10 @@ class _Lesson:
     samples: list[Array],
     heads: list[Head],
     settings: DistillSettings,
+    batch_size: int,
   ):
     self._heads = heads
-    self.batch_size = settings.batch_size
+    self.batch_size = batch_size
     count = len(samples[0])
     if count < 2:
       raise ValueError(
