@@ -26,9 +26,9 @@ def environment(**more):
   }
 
 
-def start(arguments, **more):
+def start(arguments, script=_WORKER, **more):
   return subprocess.Popen(
-    [sys.executable, _WORKER, *arguments],
+    [sys.executable, str(script), *arguments],
     env=environment(**more),
     stdout=subprocess.PIPE,
     stderr=subprocess.STDOUT,
@@ -39,6 +39,31 @@ def start(arguments, **more):
 def finish(process):
   output, _ = process.communicate(timeout=280)
   assert process.returncode == 0, output[-3000:]
+
+
+def finish_all(processes):
+  """Waits for processes that wait for one another, and leaves none behind."""
+  processes = list(processes)
+  try:
+    for process in processes:
+      finish(process)
+  finally:
+    for process in processes:
+      process.kill()
+
+
+def cluster(count):
+  """TF_CONFIG of each of so many workers."""
+  ports = []
+  for _ in range(count):
+    with socket.socket() as free:
+      free.bind(('localhost', 0))
+      ports.append(free.getsockname()[1])
+  workers = {'worker': [f'localhost:{port}' for port in ports]}
+  return [
+    json.dumps({'cluster': workers, 'task': {'type': 'worker', 'index': k}})
+    for k in range(count)
+  ]
 
 
 def replicas(folder):
@@ -73,25 +98,8 @@ def test_mirrored_on_two_devices(objective, tmp_path):
 
 
 def test_two_workers(tmp_path):
-  ports = []
-  for _ in range(2):
-    with socket.socket() as free:
-      free.bind(('localhost', 0))
-      ports.append(free.getsockname()[1])
-  cluster = {'worker': [f'localhost:{port}' for port in ports]}
-  processes = [
-    start(
-      ['workers', 'verifiable', str(tmp_path)],
-      TF_CONFIG=json.dumps(
-        {'cluster': cluster, 'task': {'type': 'worker', 'index': k}}
-      ),
-    )
-    for k in range(2)
-  ]
-  try:
-    for process in processes:
-      finish(process)
-  finally:
-    for process in processes:
-      process.kill()
+  finish_all(
+    start(['workers', 'verifiable', str(tmp_path)], TF_CONFIG=config)
+    for config in cluster(2)
+  )
   check(tmp_path, 2)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfmot_paoding import replicas
 from tfmot_paoding.arguments import check_whole
 from tfmot_paoding.compat import keras
 from tfmot_paoding.deprecation import takes_old_calls
@@ -42,6 +43,7 @@ from tfmot_paoding.network.network import Network
 from tfmot_paoding.numerics.intervals import Interval
 from tfmot_paoding.progress import progress_bar
 from tfmot_paoding.registry import Configurable
+from tfmot_paoding.replicas import Part
 
 Array = np.ndarray
 
@@ -104,7 +106,8 @@ def recall_inputs(
   They serve as representative data for quantization, to fit on, and to compare
   answers on. With batch normalization its stored statistics are matched; a
   classifier's answers go to labels that are drawn evenly. A model with neither
-  gives samples of the prior, clipped to the range.
+  gives samples of the prior, clipped to the range. In the scope of a
+  `tf.distribute` strategy its replicas share each batch.
 
   Args:
     model: A model that `prune_low_saliency` takes, of tf_keras or Keras 3; it
@@ -293,20 +296,30 @@ class _Judge:
     for layer in self.norms:
       layer.call = self._noting(layer, layer.call)
 
-  def loss(self, x: list[tf.Tensor], targets: list[tf.Tensor]) -> tf.Tensor:
-    """Unlike statistics, and answers other than the drawn ones."""
-    self._seen.clear()
+  def loss(
+    self, x: list[tf.Tensor], targets: list[tf.Tensor], part: Part
+  ) -> tf.Tensor:
+    """Unlike statistics, and answers other than the drawn ones.
+
+    Args:
+      x: The part of the batch.
+      targets: The answers that were drawn for it.
+      part: What of the batch it is; statistics are always the whole batch's.
+    """
+    # Replicas take turns: the next begins while this one waits for sums.
+    self._seen = seen = []
     outputs = outputs_of(self._model, x)
     loss = tf.zeros([])
-    for layer, values in self._seen:
-      loss += statistics_mismatch(layer, values)
+    for layer, values in seen:
+      loss += part.once(statistics_mismatch(layer, values, part))
     for moments, values in zip(self._moments, x, strict=True):
       if moments is not None:
-        loss += self.settings.moments * moments.mismatch(values)
+        mismatch = part.once(moments.mismatch(values, part))
+        loss += self.settings.moments * mismatch
     weight = self.settings.labels if self.norms else 1.0
     for head, target, output in zip(self._heads, targets, outputs, strict=True):
       if head.is_classes:
-        loss += weight * head.loss(target, output)
+        loss += weight * part.mean(head.loss(target, output))
     return loss
 
   def _noting(self, layer: keras.layers.Layer, call: Callable) -> Callable:
@@ -331,6 +344,7 @@ class _Descent:
     self._settings = judge.settings
     self._boxes = boxes
     self._whole = whole
+    self._size = size
     self._x = [tf.Variable(tf.zeros([size, *box.low.shape])) for box in boxes]
     self._origin = [tf.Variable(x) for x in self._x]
     self._targets: list[tf.Variable] = []
@@ -378,10 +392,18 @@ class _Descent:
     ]
 
   def _one_step(self) -> None:
+    replicas.run(self._move)
+    for x in self._free:
+      x.assign(tf.clip_by_value(x, 0.0, 1.0))
+
+  def _move(self) -> None:
+    """A step of the whole batch, down the loss of a replica's part."""
+    part = replicas.part_of(self._size)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
       tape.watch(self._free)
-      loss = self._judge.loss(self._inputs(), self._targets)
-      loss += self._plausibility()
+      x, targets = part.take(self._inputs()), part.take(self._targets)
+      loss = self._judge.loss(x, targets, part)
+      loss += part.mean(self._plausibility(part))
     gradients = tape.gradient(loss, self._free)
     pairs = [
       (gradient, x)
@@ -389,17 +411,16 @@ class _Descent:
       if gradient is not None
     ]
     self._optimizer.apply_gradients(pairs)
-    for x in self._free:
-      x.assign(tf.clip_by_value(x, 0.0, 1.0))
 
-  def _plausibility(self) -> tf.Tensor:
+  def _plausibility(self, part: Part) -> tf.Tensor:
     """Total variation, and the pull back to the prior."""
     loss = tf.zeros([])
     if self._settings.variation:
-      for x in self._free:
+      for x in part.take(self._free):
         loss += self._settings.variation * total_variation(x)
     if not self._judge.norms:
-      for x, origin in zip(self._x, self._origin, strict=True):
+      ends = part.take(self._x), part.take(self._origin)
+      for x, origin in zip(*ends, strict=True):
         distance = tf.reduce_mean(tf.square(x - origin))
         loss += self._settings.anchor * distance
     return loss

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.statistics_prior import StatisticsPrior
+from tfmot_paoding.replicas import WHOLE, Part
 
 Array = np.ndarray
 
@@ -45,24 +46,30 @@ class EntryMoments:
       variance.astype(np.float32),
     )
 
-  def mismatch(self, x: tf.Tensor) -> tf.Tensor:
+  def mismatch(self, x: tf.Tensor, part: Part = WHOLE) -> tf.Tensor:
     """Distance of a batch's moments from these.
 
     In units of the deviations, the mean over entries of squares.
 
     Args:
       x: Shape (batch, ...).
+      part: The rows of the batch that it has.
     """
-    found = tf.nn.moments(x, self.axes, keepdims=True)
+    found = part.moments(x, self.axes, keepdims=True)
     return _moments_gap(found, (self.mean, self.variance))
 
 
 def statistics_mismatch(
-  layer: keras.layers.Layer, values: tf.Tensor
+  layer: keras.layers.Layer, values: tf.Tensor, part: Part = WHOLE
 ) -> tf.Tensor:
   """Distance of a batch's mean and deviation from the stored ones.
 
   In units of the stored deviation, the mean over channels of squares.
+
+  Args:
+    layer: The normalization.
+    values: What it reads.
+    part: The rows of the batch that these are.
   """
   values = tf.cast(values, tf.float32)
   rank = len(values.shape)
@@ -72,7 +79,7 @@ def statistics_mismatch(
     tf.cast(layer.moving_mean, tf.float32),
     tf.cast(layer.moving_variance, tf.float32) + layer.epsilon,
   )
-  return _moments_gap(tf.nn.moments(values, others), stored)
+  return _moments_gap(part.moments(values, others), stored)
 
 
 def _moments_gap(found: tuple, wanted: tuple) -> tf.Tensor:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfmot_paoding import compat
+from tfmot_paoding import compat, replicas
 from tfmot_paoding.compat import keras
 from tfmot_paoding.layers import inner_layer
 from tfmot_paoding.layers.base import Path
@@ -44,12 +44,19 @@ class _Standing:
   Attributes:
     number: The call's.
     params: The weights that it was computed with.
-    values: By index.
+    values: By index, of each replica's samples.
+    shared_by: The strategy whose replicas share the samples, if any.
   """
 
   number: int
   params: Params
-  values: dict[int, Any]
+  values: dict[int, dict[int, Any]]
+  shared_by: tf.distribute.Strategy | None
+
+  @property
+  def known(self) -> set[int]:
+    """The indices of what stands."""
+    return {value for values in self.values.values() for value in values}
 
 
 class Simulation:
@@ -88,12 +95,19 @@ class Simulation:
       Arrays with a batch axis; values inside a layer are left out.
     """
     wanted = set(wanted)
-    found = self._run(params, wanted, self._standing_under(params, wanted))
-    return {
-      value: x.numpy().astype(np.float32)
-      for value, x in found.items()
-      if value in wanted and isinstance(x, tf.Tensor)
-    }
+    start = self._standing_under(params, wanted)
+
+    def make() -> dict[int, tf.Tensor]:
+      found = self._run(params, wanted, start)
+      return {
+        value: x
+        for value, x in found.items()
+        if value in wanted and isinstance(x, tf.Tensor)
+      }
+
+    self._assign(params)
+    found = replicas.gathered(make, len(self._inputs[0]))
+    return {value: x.astype(np.float32) for value, x in found.items()}
 
   def stand_before(self, params: Params, paths: Iterable[Path]) -> None:
     """Keeps what stands in front of layers: runs that follow begin there.
@@ -114,21 +128,26 @@ class Simulation:
     start = self._standing_under(params, needed)
     if start is not None and start.number == number:
       return
-    values = self._run(params, needed, start)
-    kept = {value: values[value] for value in needed}
-    self._standing = _Standing(number, params, kept)
+
+    def make() -> dict[int, Any]:
+      values = self._run(params, needed, start)
+      return {value: values[value] for value in needed}
+
+    self._assign(params)
+    kept, shared_by = replicas.on_each(make), replicas.sharing()
+    self._standing = _Standing(number, params, kept, shared_by)
 
   def _standing_under(
     self, params: Params, wanted: set[int]
   ) -> _Standing | None:
     """What is kept, where it is what these weights would lead to."""
     found = self._standing
-    if found is None:
+    if found is None or found.shared_by is not replicas.sharing():
       return None
     front = self.graph.layer_calls[: found.number]
     nodes = [node for call in front for node in call.nodes]
     made = {*self.graph.inputs, *(v for n in nodes for v in n.outputs)}
-    same = wanted & made <= found.values.keys() and all(
+    same = wanted & made <= found.known and all(
       params[ref] is found.params[ref]
       or np.array_equal(params[ref], found.params[ref])
       for node in nodes
@@ -158,6 +177,7 @@ class Simulation:
       leads to the outputs.
     """
     count = min(_PROBED, len(self._inputs[0]))
+    self._assign(params)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
       values = self._run(
         params, {*self.graph.outputs}, count=count, watched=(tape, value)
@@ -182,9 +202,16 @@ class Simulation:
 
     Of one that is called several times the means over its calls.
     """
-    seen: dict[WeightRef, list[tuple[Array, Array]]] = {}
     norms = [call for call in self.graph.layer_calls if self._is_norm(call)]
-    self._run(params, {call.outputs[0] for call in norms}, seen=seen)
+
+    def look() -> dict[WeightRef, list[tuple[Array, Array]]]:
+      seen: dict[WeightRef, list[tuple[Array, Array]]] = {}
+      self._run(params, {call.outputs[0] for call in norms}, seen=seen)
+      return seen
+
+    self._assign(params)
+    # All replicas see those of all samples.
+    seen, *_ = replicas.on_each(look).values()
     return {
       ref: tuple(np.mean(part, 0) for part in zip(*moments, strict=True))
       for ref, moments in seen.items()
@@ -202,7 +229,7 @@ class Simulation:
     """Values by index; moments in front of batch normalization into `seen`.
 
     Args:
-      params: The weights.
+      params: The weights, which the layers have.
       wanted: The values to keep.
       start: Where to begin, if not at the inputs.
       seen: Filled by the reference of each batch normalization's mean.
@@ -212,13 +239,11 @@ class Simulation:
     tape, kept = watched
     wanted = {*wanted, kept} if tape else wanted
     seen = {} if seen is None else seen
-    values: dict[int, Any] = {
-      value: x[:count]
-      for value, x in zip(self.graph.inputs, self._inputs, strict=True)
-    }
+    part = replicas.part_of(len(self._inputs[0]))
+    inputs = [x[:count] for x in part.take(self._inputs)]
+    values: dict[int, Any] = dict(zip(self.graph.inputs, inputs, strict=True))
     if start is not None:
-      values = dict(start.values)
-    self._assign(params)
+      values = dict(start.values[part.replica])
     for number, call in enumerate(self.graph.layer_calls):
       if wanted <= values.keys():
         break
@@ -280,7 +305,8 @@ class Simulation:
     op = call.nodes[0].op
     if self._is_norm(call):
       norm = inner_layer(layer)
-      made, moments = normalized_by_its_own(norm, sources[0])
+      part = replicas.part_of(len(self._inputs[0]))
+      made, moments = normalized_by_its_own(norm, sources[0], part)
       if op.statistics is not None:
         seen.setdefault(op.statistics[0], []).append(
           tuple(part.numpy().astype(np.float64).ravel() for part in moments)

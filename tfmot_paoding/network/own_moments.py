@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import tensorflow as tf
 
 from tfmot_paoding.compat import keras
 from tfmot_paoding.network.inner_runner import with_mask
+from tfmot_paoding.replicas import WHOLE, Part
 
 Moments = tuple[tf.Tensor, tf.Tensor]
 
@@ -15,13 +15,19 @@ _LEAST_EPSILON = 1.001e-5
 
 
 def normalized_by_its_own(
-  layer: keras.layers.Layer, x: tf.Tensor
+  layer: keras.layers.Layer, x: tf.Tensor, part: Part = WHOLE
 ) -> tuple[tf.Tensor, Moments]:
-  """The tensor normalized by its own moments, and these."""
-  is_image = x.shape.rank == 4 and _axes(layer, x) == [3]
+  """The tensor normalized by its own moments, and these.
+
+  Args:
+    layer: The normalization.
+    x: What it reads.
+    part: Which rows of a batch that is, whose moments it takes.
+  """
+  is_image = part.rows is None and x.shape.rank == 4 and _axes(layer, x) == [3]
   is_plain = x.dtype == tf.float32 and not hasattr(x, '_keras_mask')
   if not (is_image and is_plain and layer.epsilon >= _LEAST_EPSILON):
-    moments = _moments(layer, x)
+    moments = _moments(layer, x, part)
     return normalized(layer, x, moments), moments
   # One operation, a fifth of the time.
   channels = x.shape[-1:]
@@ -43,7 +49,7 @@ def normalized_by_its_own(
   return made, (mean, variance * ((count - 1) / count))
 
 
-def _moments(layer: keras.layers.Layer, x: tf.Tensor) -> Moments:
+def _moments(layer: keras.layers.Layer, x: tf.Tensor, part: Part) -> Moments:
   """Mean and variance over all axes but those that are normalized.
 
   Steps that a mask hides do not count, as in training.
@@ -51,14 +57,14 @@ def _moments(layer: keras.layers.Layer, x: tf.Tensor) -> Moments:
   mask = getattr(x, '_keras_mask', None)
   x = tf.cast(x, tf.float32)
   axes = [k for k in range(x.shape.rank) if k not in _axes(layer, x)]
-  if mask is None or not np.any(mask):
-    return tf.nn.moments(x, axes, keepdims=True)
+  if mask is None or not part.total(tf.math.count_nonzero(mask)):
+    return part.moments(x, axes, keepdims=True)
   weights = tf.cast(mask, tf.float32)
   weights = tf.reshape(
     weights,
     tf.concat([tf.shape(mask), [1] * (x.shape.rank - mask.shape.rank)], 0),
   )
-  return tf.nn.weighted_moments(x, axes, weights, keepdims=True)
+  return part.moments(x, axes, weights, keepdims=True)
 
 
 def normalized(

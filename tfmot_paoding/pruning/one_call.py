@@ -51,7 +51,8 @@ def prune(
   """Prunes a trained model without data and makes it physically smaller.
 
   `prune_low_saliency`, `run_schedule`, `strip_pruning`, `compact` and, for
-  methods that fit on inputs, `distill` in one.
+  methods that fit on inputs, `distill` in one. In the scope of a
+  `tf.distribute` strategy its replicas share fits, recall and distillation.
 
   Args:
     model: A model, of tf_keras or Keras 3: a built Sequential, a functional, or

@@ -48,7 +48,9 @@ def run_schedule(
   An interrupted run leaves a whole model at the sparsity reached; calling
   again goes on from there, as the same run. Methods that fit look back at the
   model before pruning, which a wrapped model keeps as long as it lives; one
-  that was saved and loaded needs `original` for that.
+  that was saved and loaded needs `original` for that. In the scope of a
+  `tf.distribute` strategy its replicas share recall and the runs that fits are
+  made on.
 
   Args:
     wrapped: What `prune_low_saliency` returned, changed in place.

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
+from tfmot_paoding import replicas
 from tfmot_paoding.arguments import check_seed
 from tfmot_paoding.compat import keras
 from tfmot_paoding.deprecation import takes_old_calls
@@ -73,7 +74,8 @@ def distill(
 
   Removed units stay removed: weights of matrices and kernels that are zero
   stay so. Layers with `trainable=False` stay as they are, batch normalization
-  keeps its statistics, dropout is off.
+  keeps its statistics, dropout is off. In the scope of a `tf.distribute`
+  strategy its replicas share each batch.
 
   Args:
     original: The model before pruning, not changed.
@@ -138,7 +140,9 @@ def taught(
   source = source.settled(network)
   count = settings.count(macs, _drawn_entries(network, source))
   samples = source.samples(network, count, otherwise=families)
-  teacher = plain_copy(original) if has_state(original) else original
+  # A copy's weights are on every replica.
+  copies = has_state(original) or replicas.sharing() is not None
+  teacher = plain_copy(original) if copies else original
   batch = settings.batch(sum(map(math.prod, network.graph.shapes)))
   lesson = _Lesson(teacher, samples, network.heads(), settings, batch)
   before = lesson.distance(student)
@@ -203,7 +207,8 @@ class _Lesson:
   """The inputs and the teacher's logits, a part of both kept apart.
 
   Attributes:
-    batch_size: Inputs a step.
+    batch_size: Inputs a step, where there are as many.
+    batch_rows: Inputs a step.
     size: How many inputs there are to learn from.
   """
 
@@ -223,6 +228,7 @@ class _Lesson:
         f'Distillation needs at least 2 inputs, but there is {count}.'
       )
     self.size = count - max(1, count // 8)
+    self.batch_rows = min(self.batch_size, self.size)
     self._x = samples
     self._logits = self._answers(teacher, slice(None))
     for logits in self._logits:
@@ -246,7 +252,7 @@ class _Lesson:
 
   def batches(self, count: int, rng: np.random.Generator) -> Iterator[Array]:
     """The inputs of so many steps: all in one order, then in another."""
-    size = min(self.batch_size, self.size)
+    size = self.batch_rows
     order = np.zeros(0, int)
     for _ in range(count):
       if len(order) < size:
@@ -291,16 +297,23 @@ class _Lesson:
     x = [x[part] for x in self._x]
     found = []
     for start in range(0, len(x[0]), self.batch_size):
-      outputs = outputs_of(
-        model, [a[start : start + self.batch_size] for a in x]
-      )
+      batch = [a[start : start + self.batch_size] for a in x]
       found.append(
-        [
-          head.logits(output).numpy()
-          for head, output in zip(self._heads, outputs, strict=True)
-        ]
+        replicas.gathered(
+          lambda batch=batch: self._logits_of(model, batch), len(batch[0])
+        ).values()
       )
     return [np.concatenate(parts) for parts in zip(*found, strict=True)]
+
+  def _logits_of(
+    self, model: keras.Model, x: list[Array]
+  ) -> dict[int, tf.Tensor]:
+    """Those of a replica's part of a batch, by output."""
+    outputs = outputs_of(model, replicas.part_of(len(x[0])).take(x))
+    return {
+      k: head.logits(output)
+      for k, (head, output) in enumerate(zip(self._heads, outputs, strict=True))
+    }
 
 
 def _temperature(
@@ -333,8 +346,10 @@ def _train(
   optimizer.build(variables)
 
   def step(x: list[tf.Tensor], logits: list[tf.Tensor]) -> None:
+    part = replicas.part_of(lesson.batch_rows)
     with tf.GradientTape() as tape:
-      loss = lesson.loss(student, x, logits)
+      loss = lesson.loss(student, part.take(x), part.take(logits))
+      loss = part.mean(loss)
     gradients = tape.gradient(loss, variables)
     pairs = [
       (gradient if mask is None else gradient * mask, variable)
@@ -348,7 +363,7 @@ def _train(
   @tf.function
   def walk(x: list[tf.Tensor], logits: list[tf.Tensor]) -> None:
     for k in tf.range(tf.shape(logits[0])[0]):
-      step([a[k] for a in x], [z[k] for z in logits])
+      replicas.run(step, [a[k] for a in x], [z[k] for z in logits])
 
   batches = list(lesson.batches(steps, np.random.default_rng([source.seed, 2])))
   one = lesson.batch(batches[0])
