@@ -200,6 +200,19 @@ def test_benchmark_speed_prints_a_row_a_method():
   assert all(float(row[3]) > 0 for row in rows)
 
 
+def test_time_phases_tells_shares_of_the_whole(model_path):
+  done = rerun('figures/time_phases.py', f'--network={model_path},0,1')
+  before, today = columns(done)
+  assert (before['form'], today['form']) == ('before', 'today')
+  for row in (before, today):
+    shares = [int(x[:-1]) for x in row.values() if x.endswith('%')]
+    assert 95 <= sum(shares) <= 105
+  ratio = float(today['CPU seconds']) / float(before['CPU seconds'])
+  assert float(today['ratio']) == pytest.approx(ratio, abs=0.1 * ratio)
+  assert int(before['simulation'][:-1]) > 0
+  assert int(today['distillation'][:-1]) > 0
+
+
 @pytest.fixture(scope='module')
 def network_path(tmp_path_factory) -> tuple[str, str]:
   """A small convolutional network and test data for it, in files."""
@@ -222,6 +235,41 @@ def network_path(tmp_path_factory) -> tuple[str, str]:
     y_test=rng.integers(0, 3, 20),
   )
   return str(folder / 'net.keras'), str(folder / 'data.npz')
+
+
+@pytest.fixture
+def peer_python(tmp_path) -> str:
+  """Another environment's Python, whose peer refuses or does nothing."""
+  program = tmp_path / 'peer.py'
+  program.write_text(
+    'import shutil, sys\n'
+    'flags = dict(x.lstrip("-").split("=") for x in sys.argv[2:])\n'
+    'assert sys.argv[1].endswith("mct_peer.py")\n'
+    'if "images" not in flags: sys.exit("no statistics")\n'
+    'shutil.copy(flags["model"], flags["output"])\n'
+  )
+  path = tmp_path / 'python'
+  path.write_text(f'#!/bin/sh\nexec {sys.executable} {program} "$@"\n')
+  path.chmod(0o755)
+  return str(path)
+
+
+def test_compare_mct_is_at_equal_parameters(network_path, peer_python):
+  model, data = network_path
+  done = rerun(
+    'figures/compare_mct.py',
+    f'--python={peer_python}',
+    f'--network={model},{data},.003921568,0,0,1',
+    '--sources=noise,own',
+    '--kept=.6',
+  )
+  original, noise, own, plain, taught = columns(done)
+  assert noise['parameters'] == original['parameters']
+  assert noise['accuracy'] == original['accuracy']
+  assert own['accuracy'] == 'refused'
+  assert 'no statistics' in done.stderr
+  assert plain['parameters'] == taught['parameters']
+  assert 0.3 < int(plain['parameters']) / int(original['parameters']) <= 0.6
 
 
 def test_compare_networks_prints_both_tables_and_draws(network_path, tmp_path):

@@ -39,7 +39,7 @@ _DISTRIBUTIONS = {
 }
 
 # Of programs that a script compares with; whoever runs it installs them.
-_BY_HAND = {'paoding'}
+_BY_HAND = {'model_compression_toolkit', 'paoding'}
 
 
 def source_files(root: pathlib.Path) -> list[pathlib.Path]:

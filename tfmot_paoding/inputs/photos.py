@@ -52,7 +52,9 @@ class PhotosPrior(InputPrior):
   """Random crops of photographs, for models of photographs.
 
   It knows more than the model says: that inputs are photographs. It is never
-  chosen unless asked for.
+  chosen unless asked for, and brings little over leaves: a VGG without batch
+  normalization keeps .619 of its .699 on CIFAR-10 with half of its channels
+  gone, .632 by ('photos', 'leaves'), .630 by leaves alone.
 
   Attributes:
     crops: The least and the largest crop, as shares of the largest that fits
