@@ -34,6 +34,7 @@ from tfmot_paoding.inputs.statistics_fit import (
 from tfmot_paoding.inputs.statistics_prior import StatisticsPrior
 from tfmot_paoding.inputs.teacher_choice import choose_samples
 from tfmot_paoding.inputs.user_data import Inputs, calibration_samples
+from tfmot_paoding.network.batches import in_batches
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.numerics.intervals import Interval
 from tfmot_paoding.ops import Shape
@@ -43,7 +44,6 @@ Array = np.ndarray
 # Recalling inputs for larger networks (multiply-accumulates) takes too long.
 _MOST_MACS = 6e7
 _MOST_RECALLED = 768
-_BATCH = 256
 # Of a mixture, how many there are for each recalled input.
 MIXED = 6
 # How many times too many samples are drawn where a classifier chooses.
@@ -111,12 +111,7 @@ def with_answers(
   if not network.graph.masked:
     return samples
   model = network.model
-  finite = np.concatenate(
-    [
-      _is_answered(model, [x[start : start + _BATCH] for x in samples])
-      for start in range(0, len(samples[0]), _BATCH)
-    ]
-  )
+  finite = np.concatenate([_is_answered(model, x) for x in in_batches(samples)])
   if finite.sum() < 2:
     raise ValueError(
       f'The model {model.name!r} answers with no number (NaN) for all but '

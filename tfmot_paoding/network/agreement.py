@@ -9,13 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_paoding.compat import keras
+from tfmot_paoding.network.batches import in_batches
 from tfmot_paoding.network.cloning import has_state, plain_copy
 from tfmot_paoding.network.network import Network
 
 Array = np.ndarray
-
-_BATCH = 128
-
 
 # Where the original gives nearly always one class, agreement tells nothing.
 _ONE_ANSWER = 0.9
@@ -173,7 +171,6 @@ def all_outputs(model: keras.Model, samples: Sequence[Array]) -> list[Array]:
   if has_state(model):
     model = plain_copy(model)
   found = []
-  for start in range(0, len(samples[0]), _BATCH):
-    x = [a[start : start + _BATCH] for a in samples]
+  for x in in_batches(samples):
     found.append([np.asarray(a) for a in outputs_of(model, x)])
   return [np.concatenate(parts) for parts in zip(*found, strict=True)]
