@@ -56,8 +56,9 @@ class MixturePrior(InputPrior):
       raise ValueError(
         f'No part of the mixture suits an input of shape {shape}: {self}.'
       )
-    found = [
-      part.sample(box, len(range(k, count, len(parts))), rng)
-      for k, part in enumerate(parts)
-    ]
-    return rng.permutation(np.concatenate(found))
+    found, filled = np.empty((count, *shape), np.float32), 0
+    for k, part in enumerate(parts):
+      some = len(range(k, count, len(parts)))
+      found[filled : filled + some] = part.sample(box, some, rng)
+      filled += some
+    return rng.permutation(found)

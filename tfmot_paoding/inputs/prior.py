@@ -269,6 +269,8 @@ def prior_samples(
     low, high = (
       np.broadcast_to(end - middle, shape) for end in (box.low, box.high)
     )
-    x = prior.sample(Interval(low, high), count, rng) + middle
-    found.append(x.astype(np.float32))
+    x = prior.sample(Interval(low, high), count, rng)
+    if shifts:
+      x = x + middle
+    found.append(x.astype(np.float32, copy=False))
   return found
