@@ -10,9 +10,9 @@ channels by the sensitivity of the answers on `--images` images: `noise`, which
 is uniform over the range; `own`, which it makes from what batch normalization
 stored; `ours`, which this package draws where nobody says; and `real`, the
 first of x_train. It does no more: what follows is training, which takes data.
-`reconstruction` runs without data, with one fraction for all layers: the least
-that leaves no more parameters than the smallest of MCT's. The last row is the
-same after distillation, without data too.
+`reconstruction` runs without data, with one fraction for all layers, as nearly
+as whole units go: the least that leaves no more parameters than the smallest of
+MCT's. The last row is the same after distillation, without data too.
 
 Accuracy is that of the first `--test` real test inputs, which no method sees.
 """
@@ -142,25 +142,41 @@ def pruned_by_mct(
     return keras.models.load_model(paths['pruned.h5'], compile=False)
 
 
-def fraction_for(network: compare_networks.Network, parameters: int) -> float:
-  """The least fraction of every layer that leaves no more parameters.
+def fractions_for(
+  network: compare_networks.Network, parameters: int
+) -> dict[str, float]:
+  """The least fraction for every layer that leaves no more parameters.
 
-  How many units leave does not depend on the method: it is found by the
-  quickest.
+  Units are few, and several layers may lose their next one at the same
+  fraction: layer after layer stays below it as long as that leaves no more. How
+  many units leave does not depend on the method: it is found by the quickest.
   """
+  groups = Network.of(network.model).groups.groups
+  names = ['/'.join(group.layer) for group in groups]
+
+  def fits(fractions: dict[str, float]) -> bool:
+    small = _pruned(network, fractions, method='l1', step_sparsity=1.0)
+    return small.count_params() <= parameters
+
   low, high = 0, 1000
   while high - low > 1:
     middle = (low + high) // 2
-    small = _pruned(network, middle / 1000, method='l1', step_sparsity=1.0)
-    if small.count_params() > parameters:
-      low = middle
-    else:
+    if fits(dict.fromkeys(names, middle / 1000)):
       high = middle
-  return high / 1000
+    else:
+      low = middle
+  found = dict.fromkeys(names, high / 1000)
+  for name in names:
+    trial = {**found, name: low / 1000}
+    if fits(trial):
+      found = trial
+  return found
 
 
 def _pruned(
-  network: compare_networks.Network, sparsity: float, **options: object
+  network: compare_networks.Network,
+  sparsity: dict[str, float],
+  **options: object,
 ) -> keras.Model:
   """The network by this package, without a word on what is lost."""
   with warnings.catch_warnings():
@@ -189,9 +205,9 @@ def rows_of(network: compare_networks.Network, kept: float) -> Iterator[Row]:
     found = row(network, form, model)
     sizes.append(found.parameters)
     yield found
-  sparsity = fraction_for(network, min(sizes))
-  plain = _pruned(network, sparsity, distillation=False)
-  yield row(network, f'reconstruction, {sparsity:.1%} of units', plain)
+  fractions = fractions_for(network, min(sizes))
+  plain = _pruned(network, fractions, distillation=False)
+  yield row(network, 'reconstruction, not distilled', plain)
   taught = paoding.training.distill(
     network.model, plain, input_range=network.input_range, verbose=0
   )
