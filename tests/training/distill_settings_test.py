@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 
 from tfmot_paoding.training import DistillSettings
@@ -40,6 +42,51 @@ def test_batches_of_large_networks_are_small_and_more():
   assert AUTO.batch(10**10) == 8
   assert DistillSettings(batch_size=500).batch(10**10) == 500
   assert AUTO.length(3 * 10**8, 145, 13) == 492
+
+
+def test_effort_scales_what_is_not_given():
+  twice, quarter = DistillSettings(effort=2.0), DistillSettings(effort=0.25)
+  assert twice.count(VGG, 3) == 8000
+  assert quarter.count(VGG, 3) == 1000
+  assert quarter.count(10**8, 3) == 128  # no fewer, of 500
+  assert twice.count(10**5, 96 * 96 * 3) == 904  # what memory bears
+  assert twice.length(VGG, 1000, 128) == 1000
+  assert quarter.length(VGG, 1000, 128) == 125
+  assert DistillSettings(effort=1e-6).length(VGG, 1000, 128) == 1
+  assert DistillSettings(samples=600, effort=2.0).count(VGG, 3) == 600
+  assert DistillSettings(steps=70, effort=2.0).length(VGG, 1000, 128) == 70
+
+
+@pytest.mark.parametrize(
+  ('effort', 'came', 'usual'),
+  [
+    (1.0, 4000, 4000),
+    (1.0, 300, 300),
+    (2.0, 8000, 4000),
+    (2.0, 5000, 4000),  # of 8000: there are no more than 5000
+    (2.0, 300, 300),
+    (0.25, 1000, 4000),
+    (0.25, 300, 300),
+  ],
+)
+def test_steps_go_by_the_inputs_of_an_effort_of_one(effort, came, usual):
+  settings = DistillSettings(effort=effort)
+  assert settings.usual_count(came, VGG, 3) == usual
+
+
+@pytest.mark.parametrize('effort', [0, -1.0, float('nan'), '2', True, None])
+def test_effort_is_a_positive_number(effort):
+  with pytest.raises(ValueError, match='`effort` must be a positive number'):
+    DistillSettings(effort=effort)
+
+
+def test_effort_without_effect_is_told_of():
+  with pytest.warns(UserWarning, match='`effort` has no effect, since `steps`'):
+    DistillSettings(effort=2.0, steps=5, samples=64)
+  with warnings.catch_warnings():
+    warnings.simplefilter('error')
+    DistillSettings(effort=2.0, steps=5)
+    DistillSettings(steps=5, samples=64)
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,68 @@ def test_what_does_not_help_is_not_kept():
     np.testing.assert_array_equal(old, new)
 
 
+def _noted_steps(monkeypatch):
+  """The numbers of steps that bars are told of."""
+  done = []
+
+  class Bar:
+    def add(self, count):
+      done.append(count)
+
+    def update(self, *_, **__):
+      pass
+
+  monkeypatch.setattr(lib, 'progress_bar', lambda *_: Bar())
+  return done
+
+
+def test_a_lesson_ends_when_it_leads_away(monkeypatch):
+  model = testing.mlp((5, 16, 12, 3), seed=1)
+  pruned, done = halved(model), _noted_steps(monkeypatch)
+  away = iter(range(1, 100))
+  monkeypatch.setattr(lib._Lesson, 'distance', lambda *_: float(next(away)))
+  settings = dataclasses.replace(QUICK, learning_rate=1e-3)
+  kept = distilled(pruned, model, settings=settings)
+  assert sum(done) == 75  # of 150, at the third of the looks
+  for old, new in zip(pruned.get_weights(), kept.get_weights(), strict=True):
+    np.testing.assert_array_equal(old, new)
+
+
+def test_a_lesson_ends_when_all_is_learned(monkeypatch):
+  model = testing.mlp((5, 16, 12, 3), seed=1)
+  pruned, done = halved(model), _noted_steps(monkeypatch)
+  distances = iter([1.0, 0.5, 1e-9, 1e-9])
+  monkeypatch.setattr(lib._Lesson, 'distance', lambda *_: next(distances))
+  settings = dataclasses.replace(QUICK, learning_rate=1e-3)
+  learned = distilled(pruned, model, settings=settings)
+  assert sum(done) == 50
+  assert np.any(learned.get_weights()[0] != pruned.get_weights()[0])
+
+
+def test_looking_changes_nothing(monkeypatch):
+  model = testing.mlp((5, 16, 12, 3), seed=1)
+  pruned = halved(model)
+  found = [distilled(pruned, model).get_weights()]
+  monkeypatch.setattr(lib, 'looks', lambda _: [])
+  found.append(distilled(pruned, model).get_weights())
+  for one, two in zip(*found, strict=True):
+    np.testing.assert_array_equal(one, two)
+
+
+def test_more_effort_takes_more_steps(monkeypatch):
+  model = testing.mlp((5, 16, 12, 3), seed=1)
+  pruned, done = halved(model), _noted_steps(monkeypatch)
+  steps = []
+  for effort in (0.01, 0.005):
+    settings = paoding.training.DistillSettings(
+      samples=128, learning_rate=1e-3, effort=effort
+    )
+    distilled(pruned, model, settings=settings)
+    steps.append(sum(done))
+    done.clear()
+  assert steps == [20, 10]
+
+
 def test_same_seed_same_weights():
   model = testing.mlp((5, 8, 6, 3))
   pruned = halved(model)

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from tfmot_paoding.arguments import is_number, warn_idle
 from tfmot_paoding.registry import Configurable
 
 LOSSES = ('divergence', 'squares')
@@ -13,6 +14,7 @@ LOSSES = ('divergence', 'squares')
 _MULTIPLY_ACCUMULATES = 5e10
 # Of all inputs: four times as many are drawn for a classifier to choose from.
 _ENTRIES = 2.5e7
+_INPUTS, _FEWEST_INPUTS = 8192, 128
 # Of all steps. A network of 12 million, half of it gone, keeps .598 of .70 on
 # CIFAR-10 with 240 steps on 800 inputs, .622 with 240 on 4096, and .641 with
 # 1500 on these.
@@ -49,6 +51,10 @@ class DistillSettings(Configurable):
     temperature: Of the divergence; None for a third of the deviation of the
       teacher's logits, so that it does not matter in what unit they are, and
       at least 1 behind a softmax or sigmoid.
+    effort: How much of it, where `steps` or `samples` are None: 2.0 takes twice
+      as many steps on twice as many inputs, as far as there are any and memory
+      bears, and 0.25 a quarter of both, of inputs at least 128. Time goes
+      along.
   """
 
   steps: int | None = None
@@ -57,6 +63,7 @@ class DistillSettings(Configurable):
   samples: int | None = None
   loss: str = 'divergence'
   temperature: float | None = None
+  effort: float = 1.0
 
   def __post_init__(self):
     for name in ('steps', 'batch_size', 'samples'):
@@ -81,6 +88,17 @@ class DistillSettings(Configurable):
       raise ValueError(
         f'`temperature` must be positive or None, but got {self.temperature!r}.'
       )
+    if not (is_number(self.effort) and 0 < self.effort < np.inf):
+      raise ValueError(
+        '`effort` must be a positive number, such as 2.0 for twice as many '
+        f'steps and inputs, but got {self.effort!r}.'
+      )
+    if None not in (self.steps, self.samples) and self.effort != 1:
+      warn_idle(
+        {'effort': self.effort},
+        'since `steps` and `samples` are given',
+        'Leave out one of these, which it is then to choose, or `effort`.',
+      )
 
   def count(self, macs: int, entries: int) -> int:
     """How many inputs.
@@ -91,8 +109,21 @@ class DistillSettings(Configurable):
     """
     if self.samples is not None:
       return self.samples
-    most = min(_MULTIPLY_ACCUMULATES / max(macs, 1), _ENTRIES / entries)
-    return int(np.clip(most, 128, 8192))
+    time = self.effort * min(_MULTIPLY_ACCUMULATES / max(macs, 1), _INPUTS)
+    return int(max(min(time, _ENTRIES / entries), _FEWEST_INPUTS))
+
+  def usual_count(self, count: int, macs: int, entries: int) -> int:
+    """How many inputs had come at an effort of 1.
+
+    Args:
+      count: How many came at this one; where that is fewer than were asked
+        for, there are no more.
+      macs: Multiply-accumulates of the network.
+      entries: Numbers of one input.
+    """
+    usual = dataclasses.replace(self, effort=1.0).count(macs, entries)
+    asked = self.count(macs, entries)
+    return min(usual, count) if count < asked else usual
 
   def rates(self, macs: int, normalized: bool) -> tuple[float, ...]:
     """Learning rates, of which the best is to be found by trying.
@@ -122,7 +153,7 @@ class DistillSettings(Configurable):
 
     Args:
       macs: Multiply-accumulates of the network.
-      inputs: How many it learns from.
+      inputs: How many it learns from at an effort of 1.
       batch: How many a step.
     """
     if self.steps is not None:
@@ -130,4 +161,5 @@ class DistillSettings(Configurable):
     smaller = _BATCHES[1] / batch
     few = np.clip(_FEW_STEPS * smaller / max(macs, 1), 100, 2000)
     many = np.clip(_MANY_STEPS * smaller / max(macs, 1), 100, 4000)
-    return int(np.clip(_EPOCHS * inputs / batch, few, many))
+    usual = int(np.clip(_EPOCHS * inputs / batch, few, many))
+    return max(1, int(self.effort * usual))

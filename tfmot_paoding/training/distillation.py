@@ -2,7 +2,8 @@
 
 The teacher is the original, the inputs are what `samples` has: no label and no
 sample of the training data is needed. Inputs that were kept apart judge the
-result; if it does not come nearer to the original on them, nothing changes.
+result, and on the way whether to go on; if it does not come nearer to the
+original on them, nothing changes.
 
 Reference: Hinton et al. 2015, arXiv 1503.02531; on logits: Ba and Caruana 2014,
 arXiv 1312.6184.
@@ -39,13 +40,11 @@ from tfmot_paoding.network.cloning import (
 from tfmot_paoding.network.graph import check_model, layers_of, unwrapped
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.network.outputs import Head
-from tfmot_paoding.progress import progress_bar
+from tfmot_paoding.progress import finish, progress_bar
 from tfmot_paoding.training.distill_settings import DistillSettings
+from tfmot_paoding.training.watch import ALIKE, Watch, looks
 
 Array = np.ndarray
-
-# Logits this near, in units of their variance, leave nothing to learn.
-_ALIKE = 1e-6
 
 # Of the deviation of logits: two MLPs on digits at a tenth of their units keep
 # .67 and .80 of the answers at the whole of it, .74 and .84 at a third.
@@ -97,7 +96,8 @@ def distill(
   Returns:
     A model of the same structure as `pruned`; with the weights of `pruned` if
     training brought its answers no nearer on the inputs kept apart, or if
-    they were alike already. An interrupt ends training early.
+    they were alike already. An interrupt ends training early, and so do
+    answers that are alike, or go further and further away.
 
   Raises:
     TypeError: an argument is no Keras model.
@@ -138,24 +138,24 @@ def taught(
     return _with_state(student, pruned)
   macs, families = network.macs, _families(network)
   source = source.settled(network)
-  count = settings.count(macs, _drawn_entries(network, source))
+  entries = _drawn_entries(network, source)
+  count = settings.count(macs, entries)
   samples = source.samples(network, count, otherwise=families)
   # A copy's weights are on every replica.
   copies = has_state(original) or replicas.sharing() is not None
   teacher = plain_copy(original) if copies else original
   batch = settings.batch(sum(map(math.prod, network.graph.shapes)))
   lesson = _Lesson(teacher, samples, network.heads(), settings, batch)
-  before = lesson.distance(student)
-  if before < _ALIKE:
+  watch = Watch(student, lambda: lesson.distance(student))
+  if watch.distances[0] < ALIKE:
     return _with_state(student, pruned)
-  best = student.get_weights()
   with contextlib.suppress(KeyboardInterrupt):  # what is learned so far counts
     rates = settings.rates(macs, has_statistics(network.graph))
-    steps = settings.length(macs, lesson.size, batch)
+    usual = settings.usual_count(len(samples[0]), macs, entries)
+    steps = settings.length(macs, _learned_from(usual), batch)
     rate = _best_rate(student, lesson, rates, steps, source)
-    _train(student, lesson, rate, steps, source)
-  if not lesson.distance(student) < before:
-    student.set_weights(best)
+    _train(student, lesson, rate, steps, source, watch)
+  watch.settle()
   return _with_state(student, pruned)
 
 
@@ -199,6 +199,11 @@ def _with_state(student: keras.Model, pruned: keras.Model) -> keras.Model:
   return found
 
 
+def _learned_from(count: int) -> int:
+  """How many of so many inputs are not kept apart."""
+  return count - max(1, count // 8)
+
+
 class RowsError(ValueError):
   """A model does not give one row of answers for one input."""
 
@@ -227,7 +232,7 @@ class _Lesson:
       raise ValueError(
         f'Distillation needs at least 2 inputs, but there is {count}.'
       )
-    self.size = count - max(1, count // 8)
+    self.size = _learned_from(count)
     self.batch_rows = min(self.batch_size, self.size)
     self._x = samples
     self._logits = self._answers(teacher, slice(None))
@@ -336,7 +341,9 @@ def _train(
   learning_rate: float,
   steps: int,
   source: InputSource,
+  watch: Watch | None = None,
 ) -> None:
+  """So many steps, or as many as a watch does not find too many."""
   variables = student.trainable_variables
   held = [_held(variable) for variable in variables]
   optimizer = keras.optimizers.Adam(
@@ -372,10 +379,16 @@ def _train(
     *([tf.TensorSpec((None, *a.shape), a.dtype) for a in part] for part in one)
   )
   bar = progress_bar(steps, source.verbose, 'step')
-  for start in range(0, steps, together):
-    chosen = np.stack(batches[start : start + together])
-    walk(*([tf.constant(a) for a in part] for part in lesson.batch(chosen)))
-    bar.add(len(chosen))
+  done = 0
+  for until in [*(looks(steps) if watch else ()), steps]:
+    for start in range(done, until, together):
+      chosen = np.stack(batches[start : min(start + together, until)])
+      walk(*([tf.constant(a) for a in part] for part in lesson.batch(chosen)))
+      bar.add(len(chosen))
+    done = until
+    if watch and done < steps and watch.look():
+      finish(bar, done)
+      break
 
 
 def _held(variable: tf.Variable) -> tf.Tensor | None:
