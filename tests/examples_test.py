@@ -295,6 +295,49 @@ def test_compare_networks_prints_both_tables_and_draws(network_path, tmp_path):
   assert after < before
 
 
+def test_compare_spreads_goes_on_and_compares_at_equal_size(
+  network_path, tmp_path
+):
+  model, data = network_path
+  given = f'--network={model},{data},0.00392,0,0,1'
+  flags = (given, '--plain', f'--output={tmp_path / "rows.json"}')
+  rerun('figures/compare_spreads.py', *flags, '--sparsities=0.5')
+  done = rerun('figures/compare_spreads.py', *flags, '--sparsities=0.5,0.25')
+  first, second = columns(done)
+  assert (first['units removed'], second['units removed']) == ('50%', '25%')
+  for row in (first, second):
+    assert row['distilled'] == 'no'
+    uniform, spread = row['parameters, uniform'], row['parameters, global']
+    assert int(uniform) >= int(spread)
+  rows = json.loads((tmp_path / 'rows.json').read_text())
+  assert [row['sparsity'] for row in rows] == [0.5, 0.25]
+
+
+def test_judge_candidates_says_what_each_judge_loses(network_path, tmp_path):
+  model, data = network_path
+  done = rerun(
+    'figures/judge_candidates.py',
+    f'--network={model},{data},0.00392,0,0,1',
+    '--sparsities=0.5',
+    '--priors=smooth,varied',
+    '--judges=smooth,varied,mixed',
+    '--distilled',
+    f'--output={tmp_path / "rows.json"}',
+  )
+  rows = columns(done)
+  asked = dict.fromkeys(row['asked'] for row in rows)
+  assert list(asked) == ['how', 'on what', 'taught or not']
+  assert all(0 <= float(row['lost']) <= float(row['at most']) for row in rows)
+  assert {row['inputs'] for row in rows} == {
+    'the same',
+    'another',
+    'smooth',
+    'varied',
+    'mixed',
+  }
+  assert len(json.loads((tmp_path / 'rows.json').read_text())) == 12
+
+
 def test_fuzz_models_reports_what_it_found():
   done = run('figures/fuzz_models.py', '--count=2', '--first_seed=3')
   assert done.returncode == 0, done.stderr

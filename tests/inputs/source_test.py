@@ -204,3 +204,41 @@ def test_words_say_what_most_samples_are(monkeypatch, fits):
   assert inputs_in_words(network, 2, alone) == (
     '2 inputs recalled from the model, without data'
   )
+
+
+@pytest.mark.parametrize(
+  'prior, expected',
+  [(None, 'mixed'), ('leaves', 'mixed'), (('leaves', 'recalled'), 'mixed')],
+)
+def test_another_source_is_of_many_kinds(prior, expected):
+  network = Network.of(pictures(True))
+  own = InputSource.of(network, (0, 1), prior=prior)
+  own = own.like(recollection=[np.zeros((2, 16, 16, 1))])
+  other = own.another(network)
+  assert (other.prior, other.seed) == (expected, own.seed + 1)
+  assert other.recollection is None
+
+
+def test_another_source_is_never_the_same():
+  pictured, plain = (
+    Network.of(model) for model in (pictures(False), testing.mlp((5, 8, 4)))
+  )
+  for network, prior, expected in (
+    (pictured, 'mixed', 'varied'),
+    (plain, None, 'varied'),
+    (plain, 'varied', 'smooth'),
+  ):
+    own = InputSource.of(network, (0, 1), prior=prior)
+    assert own.another(network).prior == expected
+
+
+def test_what_a_user_describes_has_no_other():
+  network = Network.of(testing.mlp((5, 8, 4)))
+  prior = inputs.GaussianPrior(0.2, 0.1)
+  own = InputSource.of(network, (0, 1), prior=prior)
+  assert own.another(network).prior is prior
+  data = np.zeros((4, 5), np.float32)
+  own = InputSource.of(network, (0, 1), data=data)
+  np.testing.assert_array_equal(
+    own.another(network).samples(network, 4)[0], data
+  )

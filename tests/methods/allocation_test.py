@@ -7,10 +7,15 @@ import pytest
 
 import tfmot_paoding as paoding
 from tests import testing
+from tfmot_paoding.compat import keras
+from tfmot_paoding.methods import allocation
 from tfmot_paoding.methods.allocation import Allocation, allocate
+from tfmot_paoding.methods.answer_curves import answer_curve
 from tfmot_paoding.methods.network_view import NetworkView
 from tfmot_paoding.network.graph import build_graph, read_params
 from tfmot_paoding.network.groups import find_groups
+from tfmot_paoding.pruning.driver import Driver
+from tfmot_paoding.pruning.wrapped import Wrapped
 
 
 def setting(model):
@@ -43,7 +48,7 @@ def test_it_sums_to_the_fraction(sparsity, fitted):
 
 def test_copies_go_first_where_fits_see_them():
   """Half of a layer is a mixture of the rest: exact to leave out."""
-  model = testing.mlp((5, 8, 8, 3), 'linear')
+  model = testing.mlp((8, 8, 8, 3), 'linear')
   kernel, bias = model.get_layer('hidden_1').get_weights()
   mix = np.random.default_rng(0).normal(size=(4, 4))
   kernel[:, 4:], bias[4:] = kernel[:, :4] @ mix, bias[:4] @ mix
@@ -53,8 +58,11 @@ def test_copies_go_first_where_fits_see_them():
   assert found['hidden_0'] == 0
 
 
-def test_a_dearer_saving_buys_more_error():
+def test_a_dearer_saving_buys_more_error(monkeypatch):
   """Twice the parameters a unit: the wide side gives more for the same."""
+  monkeypatch.setattr(
+    allocation, 'answer_curve', lambda *given: np.arange(given[-1] + 1) ** 2.0
+  )
   model = testing.mlp((5, 10, 10, 3))
   wide = testing.mlp((200, 10, 10, 3))
   assert allocated(wide, 0.4)['hidden_0'] >= allocated(model, 0.4)['hidden_0']
@@ -82,3 +90,48 @@ def test_the_whole_way_with_reconstruction():
   assert sum(widths) == 14
   x = testing.samples((6,), 20).astype(np.float32)
   assert np.all(np.isfinite(pruned(x)))
+
+
+def test_what_cannot_be_measured_is_spread_by_weights(monkeypatch):
+  model = testing.mlp((5, 12, 9, 3))
+  monkeypatch.setattr(NetworkView, 'unseen', lambda *_: 'nothing is seen')
+  with pytest.warns(UserWarning, match="'hidden_0' is .*: nothing is seen"):
+    found = allocated(model, 0.4)
+  assert found == allocated(model, 0.4, fitted=False)
+
+
+def test_a_dead_end_goes_before_what_the_answers_hang_on():
+  """Its consumer loses the same share, but the outputs do not read it."""
+  inputs = keras.Input((6,))
+  left, right = (
+    keras.layers.Dense(10, 'relu', name=name)(inputs)
+    for name in ('left', 'right')
+  )
+  left, right = (
+    keras.layers.Dense(10, 'relu', name=name)(x)
+    for name, x in (('left_2', left), ('right_2', right))
+  )
+  outputs = keras.layers.Dense(4)(keras.layers.Concatenate()([left, right]))
+  model = testing.fill(keras.Model(inputs, outputs))
+  kernel, bias = model.layers[-1].get_weights()
+  kernel[10:] *= 1e-3
+  model.layers[-1].set_weights([kernel, bias])
+  found = allocated(model, 0.3)
+  assert sum(found.values()) == 12
+  assert found['right'] + found['right_2'] >= 10
+
+
+def test_curves_are_measured_once_for_many_fractions(monkeypatch):
+  model = testing.mlp((6, 16, 12, 3))
+  wrapped = paoding.prune_low_saliency(
+    model, input_range=(-1, 1), scope='global'
+  )
+  driver, asked = Driver(Wrapped.of(wrapped)), []
+  monkeypatch.setattr(
+    allocation,
+    'answer_curve',
+    lambda *given: asked.append(given[1].name) or answer_curve(*given),
+  )
+  first, second = (driver.allocated(part) for part in (0.2, 0.5))
+  assert len(asked) == 2
+  assert sum(first.values()) < sum(second.values())

@@ -148,3 +148,29 @@ def test_a_divergence_is_of_classes_and_zero_at_the_teacher():
     assert found == pytest.approx(0.0, abs=1e-6)
   with pytest.raises(ValueError, match='no classes'):
     Head('values', (3,)).divergence(z, z, 4.0)
+
+
+def test_gaps_are_divergences_of_classes_whatever_their_unit():
+  rng = np.random.default_rng(0)
+  wanted = 4 * rng.normal(size=(50, 3)).astype(np.float32)
+  found = wanted + rng.normal(size=(50, 3)).astype(np.float32)
+  head = Head('logits', (3,))
+  temperature = float(np.sqrt(wanted.var()) / 3)
+  gap = head.divergence(wanted, found, temperature) / wanted.var()
+  np.testing.assert_allclose(head.gap(wanted, found), gap, rtol=1e-5)
+  np.testing.assert_allclose(
+    head.gap(1e3 * wanted, 1e3 * found), gap, rtol=1e-4
+  )
+  # Far into the class that it is in anyway: no other answer.
+  certain = np.array([[9.0, 0, 0], [0, 9, 0]], np.float32)
+  moved = certain + np.array([[6, 0, 0], [0, 6, 0]], np.float32)
+  crossed = certain + np.array([[0, 6, 0], [0, 0, 6]], np.float32)
+  assert head.gap(certain, moved) < 0.2 * head.gap(certain, crossed)
+  assert head.distance(certain, moved) == head.distance(certain, crossed)
+
+
+def test_gaps_of_numbers_are_squares():
+  head, rng = Head('values', (2,)), np.random.default_rng(0)
+  wanted, found = rng.normal(size=(2, 9, 2))
+  assert head.gap(wanted, found) == head.distance(wanted, found)
+  assert Head('logits', (2,)).gap(wanted, found * np.nan) == float('inf')

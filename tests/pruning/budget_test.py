@@ -13,7 +13,7 @@ from tests import testing
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs import source
 from tfmot_paoding.inputs.source import InputSource
-from tfmot_paoding.pruning import budget_search as search
+from tfmot_paoding.network.nearness import Nearness
 from tfmot_paoding.pruning import pruned as pruned_lib
 from tfmot_paoding.pruning import to_budget
 
@@ -143,18 +143,20 @@ def test_what_cannot_be_met_says_how_near_it_came():
 
 
 def test_the_spread_whose_answers_are_nearest_is_taken(monkeypatch):
+  """Nearest on inputs of another kind than its verdict is of."""
   model, seen = wide(), []
-  kept = search.judge
+  kept = Nearness.gap_of
 
-  def judge(original, other, samples):
-    seen.append(kept(original, other, samples))
-    return seen[-1]
+  def gap_of(nearness, small):
+    seen.append((kept(nearness, small), small))
+    return seen[-1][0]
 
-  monkeypatch.setattr(search, 'judge', judge)
+  monkeypatch.setattr(Nearness, 'gap_of', gap_of)
   found = fitted(model, 'saliency', flash_bytes=bytes_at(model, 0.4))
-  # Two spreads, and the chosen one once more.
-  assert len(seen) == 3
-  assert found.verdict.distance == min(one.distance for one in seen)
+  assert len(seen) == 2
+  gap, small = min(seen, key=lambda one: one[0])
+  assert found.model is small
+  assert found.verdict.divergence != gap
 
 
 def test_only_the_chosen_one_is_distilled(monkeypatch):

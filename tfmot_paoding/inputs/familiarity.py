@@ -75,6 +75,11 @@ def tells_pictures(network: Network) -> bool:
   return classes and all(is_picture(shape) for shape in network.input_shapes)
 
 
+def families_for(network: Network) -> str:
+  """The prior of many kinds of input that suits a network."""
+  return 'mixed' if tells_pictures(network) else 'varied'
+
+
 def knows_leaves(network: Network, input_range: InputRange, seed: int) -> bool:
   """Whether a network tells dead leaves apart nearly as well as anything drawn.
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from tfmot_paoding.compat import keras
 from tfmot_paoding.deprecation import takes_old_calls
-from tfmot_paoding.inputs.familiarity import knows_leaves
+from tfmot_paoding.inputs.familiarity import families_for, knows_leaves
 from tfmot_paoding.inputs.prior import InputPrior, PriorLike, parts_of
 from tfmot_paoding.inputs.ranges import (
   InputRange,
@@ -151,6 +151,25 @@ class InputSource:
     if self.prior is not None or not self.recalls(network):
       return False
     return mixes(self.with_told(network).told)
+
+  def another(self, network: Network) -> InputSource:
+    """Other inputs than these, to judge on what was fitted or learned on them.
+
+    What is left of a fit's error on its own kind of input tells little of
+    others. Inputs that a user has, or describes by an object, are all there
+    are.
+
+    Args:
+      network: The network before pruning.
+    """
+    fresh = self.like(seed=self.seed + 1)
+    is_own = not (self.prior is None or isinstance(self.prior, str))
+    if self.data is not None or (is_own and not parts_of(self.prior)):
+      return fresh
+    families = families_for(network)
+    if self.prior == families:
+      families = 'smooth' if families == 'varied' else 'varied'
+    return fresh.like(prior=families, recollection=None)
 
   def samples(
     self, network: Network, count: int, otherwise: str = 'smooth'

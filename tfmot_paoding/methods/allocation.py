@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tfmot_paoding import callers
 from tfmot_paoding.arguments import is_number
 from tfmot_paoding.layers.base import Path
+from tfmot_paoding.methods.answer_curves import answer_curve
 from tfmot_paoding.methods.criteria import IntervalImpact, PairSaliency
-from tfmot_paoding.methods.elimination import combined_costs
 from tfmot_paoding.methods.group_view import GroupView, view_group
 from tfmot_paoding.methods.network_view import NetworkView
 from tfmot_paoding.methods.plan import units_to_remove
@@ -22,6 +24,8 @@ from tfmot_paoding.registry import Configurable
 Array = np.ndarray
 
 SCOPES = ('local', 'global')
+# Of a group's units, that go at once.
+_PORTIONS = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +35,8 @@ class Allocation(Configurable):
   Attributes:
     scope: 'local': every group loses the same fraction of its units. 'global':
       the fraction is of all units, and those go first whose removal moves the
-      outputs least for what it saves.
+      outputs least for what it saves: by the answers where a method fits, by
+      bounds or weights elsewhere.
     cost: What a global scope saves: 'parameters' or 'macs'.
     floor: The fraction of each group's units that a global scope leaves; one
       unit always stays.
@@ -71,8 +76,9 @@ def allocate(
     allocation: Its cost and floor.
     sparsity: The fraction of all units.
     network: The network at its current weights; with moments, as methods that
-      fit have them, units are weighed by the measured reconstruction error
-      that is left when they are gone.
+      fit have them, units are weighed by how far the answers are from the
+      original's, on inputs of another source than fits are made on, when one
+      group alone is cut and what reads it re-fitted.
     groups: Its groups.
     alive: Which units each group still has, by group name.
 
@@ -84,55 +90,129 @@ def allocate(
   wanted = total - sum(gone.values())
   if wanted <= 0:
     return gone
+  rooms = {
+    group.name: min(
+      max(allocation.most(group.size) - gone[group.name], 0), wanted
+    )
+    for group in groups
+  }
+  curves = None
+  if network.fitting is not None:
+    curves = _curves(allocation, network, groups, alive)
+  if curves is None:
+    found = _by_scores(allocation, network, groups, alive, rooms, wanted)
+  else:
+    found = _by_answers(
+      allocation, network, groups, alive, rooms, wanted, curves
+    )
+  return {name: count + found[name] for name, count in gone.items()}
+
+
+def _by_scores(
+  allocation: Allocation,
+  network: NetworkView,
+  groups: Sequence[Group],
+  alive: Mapping[Path, Array],
+  rooms: Mapping[Path, int],
+  wanted: int,
+) -> dict[Path, int]:
+  """How many more units go by what each counts, cheapest first."""
   costs = unit_costs(
     network.graph, list(groups), network.params, alive, allocation.cost
   )
   views = [view_group(network, group, alive[group.name]) for group in groups]
-  rooms = [
-    min(max(allocation.most(group.size) - gone[group.name], 0), wanted)
-    for group in groups
-  ]
-  if network.fitting is None:
-    found = _ranked_scores(views, rooms)
-  else:
-    found = [
-      _elimination_errors(v, n) for v, n in zip(views, rooms, strict=True)
-    ]
   waiting = []
-  for group, errors in zip(groups, found, strict=True):
-    price = errors / max(costs[group.name], 1e-300)
+  for group, scores in zip(groups, _scores(views), strict=True):
+    ranked = np.sort(scores[alive[group.name]])[: rooms[group.name]]
+    price = ranked / max(costs[group.name], 1e-300)
     waiting += [(value, group.name) for value in price.tolist()]
   waiting.sort(key=lambda pair: pair[0])  # stable: earlier groups first
+  found = dict.fromkeys(rooms, 0)
   for _, name in waiting[:wanted]:
-    gone[name] += 1
-  return gone
+    found[name] += 1
+  return found
 
 
-def _ranked_scores(views: list[GroupView], rooms: list[int]) -> list[Array]:
-  """What each further removal of a group costs, ascending, (room,)."""
-  return [
-    np.sort(scores[view.alive])[:room]
-    for view, scores, room in zip(views, _scores(views), rooms, strict=True)
-  ]
+def _by_answers(
+  allocation: Allocation,
+  network: NetworkView,
+  groups: Sequence[Group],
+  alive: Mapping[Path, Array],
+  rooms: Mapping[Path, int],
+  wanted: int,
+  curves: Mapping[Path, Array],
+) -> dict[Path, int]:
+  """How many more units go by how far that moves the answers.
 
-
-def _elimination_errors(view: GroupView, room: int) -> Array:
-  """The reconstruction error that each further elimination adds.
-
-  As a share of what reaches the consumers, so that groups can be compared.
+  Costs are of what is left by then: weights between two groups shrink with
+  both.
   """
-  parts = [part for fit in view.fits for part in fit.parts]
-  energy = sum(part.energy for part in parts) or 1.0
-  alive, found = np.flatnonzero(view.alive), []
-  for _ in range(room):
-    costs = combined_costs(parts, alive)
-    found.append(float(costs.min()) / energy)
-    cheapest = int(alive[np.argmin(costs)])
-    for part in parts:
-      part.eliminate(cheapest)
-    alive = alive[alive != cheapest]
-  # A cheap removal behind a dear one can be had only with it.
-  return np.maximum.accumulate(np.asarray(found))
+  found, left = dict.fromkeys(rooms, 0), wanted
+  while left:
+    costs = unit_costs(
+      network.graph,
+      list(groups),
+      network.params,
+      _without(groups, alive, found),
+      allocation.cost,
+    )
+    prices = {}
+    for group in groups:
+      name, start = group.name, found[group.name]
+      count = min(max(1, group.size // _PORTIONS), rooms[name] - start, left)
+      if count:
+        rise = curves[name][start + count] - curves[name][start]
+        prices[name] = rise / (count * max(costs[name], 1e-300)), count
+    if not prices:
+      break
+    # The first of equals: earlier groups.
+    name = min(prices, key=lambda name: prices[name][0])
+    found[name] += prices[name][1]
+    left -= prices[name][1]
+  return found
+
+
+def _curves(
+  allocation: Allocation,
+  network: NetworkView,
+  groups: Sequence[Group],
+  alive: Mapping[Path, Array],
+) -> dict[Path, Array] | None:
+  """What each group's loss of units costs the answers, by group name.
+
+  None, with a warning, where that cannot be measured.
+  """
+  found = network.answer_curves
+  for group in groups:
+    if group.name in found:
+      continue
+    units, why = alive[group.name], network.unseen(group)
+    if why is None:
+      room = int(units.sum()) - group.size + allocation.most(group.size)
+      curve = answer_curve(network, group, units, max(room, 0))
+      if np.all(np.isfinite(curve)):
+        found[group.name] = curve
+        continue
+      why = 'the answers are not known, or no numbers'
+    warnings.warn(
+      f"scope='global' cannot measure what layer {'/'.join(group.name)!r} is "
+      f'worth to the answers: {why}. The cut is spread by weights instead.',
+      stacklevel=callers.level(),
+    )
+    return None
+  return found
+
+
+def _without(
+  groups: Sequence[Group], alive: Mapping[Path, Array], counts: Mapping
+) -> dict[Path, Array]:
+  """What is alive once so many more units of each group are gone."""
+  found = {}
+  for group in groups:
+    units = alive[group.name].copy()
+    units[np.flatnonzero(units)[: counts[group.name]]] = False
+    found[group.name] = units
+  return found
 
 
 def _scores(views: list[GroupView]) -> list[Array]:

@@ -15,6 +15,7 @@ from tfmot_paoding.methods.refits import ConsumerFit, Refitted
 from tfmot_paoding.network.graph import Graph
 from tfmot_paoding.network.groups import Group, Member
 from tfmot_paoding.network.layer_runner import Simulation
+from tfmot_paoding.network.nearness import Nearness
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.network.outputs import heads_of, is_one_scale
 from tfmot_paoding.ops import Params, Scale, WeightRef
@@ -57,6 +58,8 @@ class Fitting:
     params: Its weights, which the statistics belong to.
     samples: Inputs by input of the model.
     settings: Ridge and sizes.
+    judged_on: Inputs that answers are compared on; None for the samples. A fit
+      does well on what it was made on: two of them are told apart by others.
   """
 
   def __init__(
@@ -65,8 +68,13 @@ class Fitting:
     params: Params,
     samples: list[Array],
     settings: FitSettings,
+    judged_on: list[Array] | None = None,
   ):
     self._simulation = Simulation(model, samples)
+    self._own = Nearness(model, params, samples)
+    self._apart = self._own
+    if judged_on is not None:
+      self._apart = Nearness(model, params, judged_on)
     self._settings = settings
     self._original = dict(params)
     self._first = self._simulation.statistics(params)
@@ -89,49 +97,28 @@ class Fitting:
     return self._simulation.run(params, wanted)
 
   def change(self, params: Params) -> float:
-    """How far a network's answers have moved, without data.
+    """How far a network's answers have moved, on the inputs to judge on.
 
     Args:
       params: Its weights.
 
     Returns:
-      The mean squared change of each output's logits on the samples, as a
-      share of the original's variance, see `Head.distance`; infinite where an
-      output is not known.
+      See `Nearness.gap`; infinite where an output is not known.
     """
-    total = 0.0
-    for head, found, wanted in zip(
-      self._heads, self._logits(params), self._answers, strict=True
-    ):
-      if wanted is None or found is None:
-        return float('inf')
-      total += head.distance(wanted, found)
-    return total
-
-  @functools.cached_property
-  def _answers(self) -> list[Array | None]:
-    return self._logits(self._original)
+    return self._apart.gap(params)
 
   @functools.cached_property
   def _scales(self) -> list[Array] | None:
     """Each output's deviations; None where all are much alike."""
-    if any(logits is None for logits in self._answers):
+    answers = self._own.answers
+    if any(logits is None for logits in answers):
       return None
     found = [
       np.sqrt(head.variance(logits))
-      for head, logits in zip(self._heads, self._answers, strict=True)
+      for head, logits in zip(self._heads, answers, strict=True)
     ]
     spreads = np.concatenate([scale.ravel() for scale in found])
     return None if is_one_scale(self._heads, spreads) else found
-
-  def _logits(self, params: Params) -> list[Array | None]:
-    """The logits of every output on the samples."""
-    outputs = self._simulation.graph.outputs
-    values = self._simulation.run(params, outputs)
-    return [
-      head.logits(values[value]).numpy() if value in values else None
-      for head, value in zip(self._heads, outputs, strict=True)
-    ]
 
   def elimination(
     self,

@@ -23,7 +23,8 @@ class Method:
     selection: Which units go at a step.
     compensation: How the kept units make up for it.
     alternatives: Other methods to try on each group in turn; the one that
-      moves the network's answers on the samples least is kept.
+      moves the network's answers least is kept, on inputs of another source
+      than fits are made on.
   """
 
   criterion: Criterion | str = 'saliency'
@@ -42,7 +43,7 @@ class Method:
 
   @property
   def needs_samples(self) -> bool:
-    """Whether a part of it fits on samples, or is judged on them."""
+    """Whether a part of it fits on inputs, or is judged on them."""
     return bool(
       self.criterion.needs_samples
       or self.compensation.needs_samples

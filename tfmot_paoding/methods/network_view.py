@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tfmot_paoding.bounds import whole_range as bounds_lib
+from tfmot_paoding.layers.base import Path
 from tfmot_paoding.methods.consumer_fits import Fitting
 from tfmot_paoding.methods.memory import Memory
 from tfmot_paoding.network.graph import Graph
@@ -28,6 +29,10 @@ class NetworkView:
     boxes: Bounds of each input.
     memory: What groups keep from one step to the next; None for nothing yet.
     fitting: Moments for least squares, if a method wants them.
+
+  Attributes:
+    answer_curves: What it costs the answers that one group alone has fewer
+      units, by group name, as far as that was asked for.
   """
 
   def __init__(
@@ -43,6 +48,7 @@ class NetworkView:
     self.params = params
     self.memory = Memory() if memory is None else memory
     self.by_unit: dict[WeightRef, Array] = {}
+    self.answer_curves: dict[Path, Array] = {}
     self._boxes = boxes
     self._inputs_of: tuple[tuple, dict[int, Array]] = (), {}
 

@@ -37,6 +37,8 @@ class Verdict:
     commonest: How often the original gives its commonest answer; NaN as
       `agreement`.
     inputs: Whose inputs this speaks of, in words; '' where nobody said.
+    divergence: As `distance`, but of classes by the divergence of what the
+      logits make likely; see `Head.gap`.
   """
 
   distance: float
@@ -44,6 +46,7 @@ class Verdict:
   explained: float = float('nan')
   commonest: float = float('nan')
   inputs: str = ''
+  divergence: float = float('nan')
 
   @property
   def kept(self) -> float:
@@ -131,11 +134,13 @@ def judge(
   check_ends(network.model, other, ('`original`', '`other`'))
   models = (network.model, other)
   ours, theirs = (all_outputs(model, samples) for model in models)
-  distance, alike, explained, commonest = 0.0, [], [], []
+  distance = divergence = 0.0
+  alike, explained, commonest = [], [], []
   for head, a, b in zip(network.heads(), ours, theirs, strict=True):
     before, after = (np.asarray(head.logits(x), np.float64) for x in (a, b))
     gap = head.distance(before, after)
     distance += gap
+    divergence += head.gap(before, after)
     if head.is_classes:
       answers = head.answers(a)
       alike.append(np.mean(answers == head.answers(b)))
@@ -151,6 +156,7 @@ def judge(
     float(np.mean(alike)) if alike else float('nan'),
     max(0.0, min(explained)) if explained else float('nan'),
     max(commonest, default=float('nan')),
+    divergence=divergence,
   )
 
 

@@ -51,12 +51,15 @@ class Ways:
     quick: Gives any model of those widths.
     polish: What the pruned model that is chosen goes through at the end.
     allocated: The sparsity by layer name that a fraction of all units comes to.
+    gap: How far a pruned model's answers are from the original's, by which one
+      of several is taken.
   """
 
   earnest: Callable[[Sparsities], keras.Model]
   quick: Callable[[Sparsities], keras.Model]
   polish: Callable[[keras.Model], keras.Model]
   allocated: Callable[[float], Sparsities]
+  gap: Callable[[keras.Model], float]
 
 
 def fit_budget(
@@ -92,7 +95,7 @@ def fit_budget(
   missed: list[TFLiteProfile] = []
   for _ in range(_TRIES):
     one = None
-    for one in _in_earnest(fitter, found, ways, samples):
+    for one in _in_earnest(fitter, found, ways):
       if budget.is_met(one.profile):
         return one
       missed.append(one.profile)
@@ -111,7 +114,6 @@ def _in_earnest(
   fitter: _Fitter,
   found: dict[str, Sparsities | None],
   ways: Ways,
-  samples: Sequence[Array],
 ) -> Iterator[Fitted]:
   """The model pruned to each cut, that of the nearest answers first."""
   tried = [
@@ -119,8 +121,7 @@ def _in_earnest(
     for name, sparsity in found.items()
     if sparsity is not None
   ]
-  network = fitter.network
-  tried.sort(key=lambda one: judge(network, one[2], samples).distance)
+  tried.sort(key=lambda one: ways.gap(one[2]))
   for name, sparsity, small in tried:
     yield fitter.finished(ways.polish(small), sparsity, name)
 

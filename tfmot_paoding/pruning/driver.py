@@ -36,6 +36,10 @@ from tfmot_paoding.pruning.wrapped import Wrapped
 
 Array = np.ndarray
 
+# Of the inputs that candidates are compared on, and of their numbers: drawing
+# four times as many large ones takes longer than running them.
+_JUDGED, _ENTRIES = 512, 1e7
+
 
 class Driver:
   """Plans and carries out pruning steps on one wrapped model.
@@ -98,6 +102,7 @@ class Driver:
     self._fitting, self._origin, self.samples = None, None, None
     if self._method.needs_samples:
       self._prepare_fits(refresh, resumes, original)
+    self._resting: NetworkView | None = None
     self._merged = {
       group.name: np.full(group.size, -1) for group in self.groups
     }
@@ -115,7 +120,18 @@ class Driver:
       before = self._origin.network
     self.source = self.source.settled(before)
     self.samples = self.source.samples(before, fit.count(before.macs))
-    self._fitting = Fitting(before, before.params(), self.samples, fit)
+    judged_on = None
+    if self._method.alternatives or self._allocation.scope == 'global':
+      judged_on = self._others(before, fit.count(before.macs))
+    self._fitting = Fitting(
+      before, before.params(), self.samples, fit, judged_on
+    )
+
+  def _others(self, network: Network, count: int) -> list[Array]:
+    """Inputs that no fit is made on, so many at most."""
+    entries = sum(int(np.prod(shape)) for shape in network.input_shapes)
+    count = min(count, _JUDGED, max(16, int(_ENTRIES / max(entries, 1))))
+    return self.source.another(network).samples(network, count)
 
   @property
   def original(self) -> Network | None:
@@ -147,7 +163,7 @@ class Driver:
     if all(targets.get(n, 0) <= (~a).sum() for n, a in alive.items()):
       self._note_standing(step)
       return False
-    params = read_params(self.graph)
+    params, self._resting = read_params(self.graph), None
     gone = sum(int((~units).sum()) for units in alive.values())
     plan = make_plan(
       self._view(params),
@@ -253,7 +269,8 @@ class Driver:
     sparsity = sparsity_at(self.schedules[0], step)
     if sparsity is None:
       return {}
-    targets = self._allocated(sparsity, alive)
+    view = self._view(read_params(self.graph))
+    targets = self._allocated(sparsity, alive, view)
     for group in self.groups:
       self._asked[group.name] = targets.get(group.name, 0) / group.size
     return targets
@@ -267,22 +284,19 @@ class Driver:
     Returns:
       Fractions by the name of each group's first producer.
     """
-    targets = self._allocated(sparsity, self._alive())
+    if self._resting is None:
+      # Asked again and again before anything goes: measured once.
+      self._resting = self._view(read_params(self.graph))
+    targets = self._allocated(sparsity, self._alive(), self._resting)
     return {
       '/'.join(group.layer): targets[group.name] / group.size
       for group in self.groups
     }
 
   def _allocated(
-    self, sparsity: float, alive: Mapping[Path, Array]
+    self, sparsity: float, alive: Mapping[Path, Array], view: NetworkView
   ) -> dict[Path, int]:
-    return allocate(
-      self._allocation,
-      sparsity,
-      self._view(read_params(self.graph)),
-      self.groups,
-      alive,
-    )
+    return allocate(self._allocation, sparsity, view, self.groups, alive)
 
   def _view(self, params: Params) -> NetworkView:
     """The network at some weights."""

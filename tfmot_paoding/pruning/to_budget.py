@@ -19,6 +19,7 @@ from tfmot_paoding.methods.allocation import Allocation
 from tfmot_paoding.methods.consumer_fits import FitSettings
 from tfmot_paoding.methods.named import DEFAULT_METHOD, MethodLike, get_method
 from tfmot_paoding.network.input_shapes import check_sizes
+from tfmot_paoding.network.nearness import Nearness
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.pruning.budget import Budget, Fitted, Sparsities
 from tfmot_paoding.pruning.budget_search import Ways, fit_budget
@@ -151,10 +152,12 @@ def _within(
   if fits:
     # Settled once, for all attempts; priors are drawn by each as it needs.
     source = source.settled(network)
-  # Judged on others than are fitted on, unless these are all there are.
+  # Compared on others than are fitted on, unless these are all there are.
   samples = source.like(seed=source.seed + 1).samples(
     network, FitSettings().count(network.macs)
   )
+  apart = source.another(network).samples(network, len(samples[0]))
+  nearness = Nearness(network, network.params(), apart)
   distills = is_distilled(network, manner.method, distillation)
 
   def earnest(sparsity: Sparsities) -> keras.Model:
@@ -169,7 +172,7 @@ def _within(
     return polished(network, small, manner.method, distillation, source)[0]
 
   driver = Driver(Wrapped.of(wrapped), source.like(verbose=0), bounded=False)
-  ways = Ways(earnest, quick, polish, driver.allocated)
+  ways = Ways(earnest, quick, polish, driver.allocated, nearness.gap_of)
   fitted = fit_budget(network, budget, ways, samples, source)
   whose = inputs_in_words(network, len(samples[0]), source)
   verdict = dataclasses.replace(fitted.verdict, inputs=whose)

@@ -46,9 +46,6 @@ from tfmot_paoding.training.watch import ALIKE, Watch, looks
 
 Array = np.ndarray
 
-# Of the deviation of logits: two MLPs on digits at a tenth of their units keep
-# .67 and .80 of the answers at the whole of it, .74 and .84 at a third.
-_SHARE = 1 / 3
 # The part of a lesson that a learning rate is tried on.
 _TRIAL = 8
 # Steps that are carried out in one call: a call takes a millisecond of Python,
@@ -329,10 +326,7 @@ def _temperature(
     return None
   if settings.temperature is not None:
     return settings.temperature
-  found = float(np.sqrt(np.mean(variance))) * _SHARE
-  # Probabilities say in what unit their logits are; colder than they are, all
-  # would be certain.
-  return found if head.kind == 'logits' else max(found, 1.0)
+  return head.temperature(variance)
 
 
 def _train(

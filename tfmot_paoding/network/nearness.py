@@ -1,0 +1,89 @@
+"""How near networks answer to an original: what one of several is chosen by.
+
+Two things keep such a comparison from misleading. The inputs are of another
+source than the candidates were fitted on: a fit does well on its own, and by
+that measure the worst way of spreading a cut over layers may look best. And
+batch normalization takes the statistics of these inputs, in the original and in
+the candidates alike: with those that it has stored, inputs unlike the training
+data leave it far outside of what the network knows, where answers tell nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from tfmot_paoding.compat import keras
+from tfmot_paoding.network.layer_runner import Simulation
+from tfmot_paoding.network.network import Network
+from tfmot_paoding.network.outputs import heads_of
+from tfmot_paoding.ops import Params
+
+Array = np.ndarray
+
+
+class Nearness:
+  """Compares networks with an original on the same inputs.
+
+  Args:
+    original: The original.
+    params: Its weights.
+    samples: One array an input, with a batch axis.
+  """
+
+  def __init__(
+    self,
+    original: keras.Model | Network,
+    params: Params,
+    samples: list[Array],
+  ):
+    self._original = Network.of(original)
+    self._params, self._samples = dict(params), samples
+    self._heads = heads_of(self._original.graph)
+
+  def gap(self, params: Params) -> float:
+    """How far the answers are under other weights.
+
+    Args:
+      params: The weights.
+
+    Returns:
+      The sum over outputs of `Head.gap`; infinite where an output is not known.
+    """
+    return self._gap(self._logits(self._simulation, params))
+
+  def gap_of(self, model: keras.Model | Network) -> float:
+    """The same of another network, such as a compact one."""
+    network = Network.of(model)
+    simulation = Simulation(network, self._samples)
+    return self._gap(self._logits(simulation, network.params()))
+
+  @functools.cached_property
+  def answers(self) -> list[Array | None]:
+    """The original's logits, by output; None of one that is not known."""
+    return self._logits(self._simulation, self._params)
+
+  @functools.cached_property
+  def _simulation(self) -> Simulation:
+    return Simulation(self._original, self._samples)
+
+  def _gap(self, found: list[Array | None]) -> float:
+    total = 0.0
+    for head, logits, wanted in zip(
+      self._heads, found, self.answers, strict=True
+    ):
+      if wanted is None or logits is None:
+        return float('inf')
+      total += head.gap(wanted, logits)
+    return total
+
+  def _logits(
+    self, simulation: Simulation, params: Params
+  ) -> list[Array | None]:
+    outputs = simulation.graph.outputs
+    values = simulation.run(params, outputs)
+    return [
+      head.logits(values[value]).numpy() if value in values else None
+      for head, value in zip(self._heads, outputs, strict=True)
+    ]
