@@ -44,8 +44,7 @@ _COST = flags.DEFINE_string(
   'cost', 'parameters', "What scope='global' weighs errors against."
 )
 # Bisections of the fraction that leaves as many parameters.
-_HALVINGS = 6
-_AROUND = 0.15
+_HALVINGS, _AROUND = 7, 0.05
 
 
 @dataclasses.dataclass
@@ -126,10 +125,9 @@ class Spreads:
 
   def _fraction(self, count: int) -> float:
     """The largest fraction of every layer that leaves so many parameters."""
-    # Weights between two layers shrink with both: nearly a square.
-    whole = self._given.model.count_params()
-    guess = 1 - np.sqrt(count / whole)
-    low, high = max(0.0, guess - _AROUND), min(0.99, guess + _AROUND)
+    # Weights between two layers shrink with both, others with one.
+    left = count / self._given.model.count_params()
+    low, high = max(0.0, 1 - np.sqrt(left) - _AROUND), 1 - left
     for _ in range(_HALVINGS):
       middle = (low + high) / 2
       small = paoding.prune(
