@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tests import testing
 from tfmot_paoding.methods.answer_curves import answer_curve, convex
+from tfmot_paoding.methods.consumer_fits import FitSettings, Fitting
 from tfmot_paoding.methods.network_view import NetworkView
 from tfmot_paoding.network.graph import build_graph, read_params
 from tfmot_paoding.network.groups import find_groups
@@ -46,6 +47,23 @@ def test_a_group_that_the_answers_hardly_hang_on_costs_little():
   model.get_layer('hidden_1').set_weights([0.01 * kernel, bias + 1])
   weak = curves(model, 8)
   assert weak[0][8] < strong[0][8]
+
+
+def test_answers_are_looked_at_on_inputs_that_no_fit_is_made_on():
+  model = testing.mlp((6, 12, 4))
+  graph = build_graph(model)
+  params, boxes = read_params(graph), testing.box(graph)
+  (group,) = find_groups(graph).groups
+  fitted, others = np.random.default_rng(0).normal(size=(2, 100, 6))
+  fitted[:, 3:] = 0.0  # what is fitted here is nothing there
+  found = []
+  for judged_on in (None, [others.astype(np.float32)]):
+    fits = Fitting(
+      model, params, [fitted.astype(np.float32)], FitSettings(), judged_on
+    )
+    view = NetworkView(graph, params, boxes, fitting=fits)
+    found.append(answer_curve(view, group, np.ones(12, bool), 6)[-1])
+  assert found[1] > 2 * found[0]
 
 
 @given(

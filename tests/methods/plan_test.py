@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from tests import testing
 from tfmot_paoding.methods import plan as lib
 from tfmot_paoding.methods.compensation import compensations
-from tfmot_paoding.methods.consumer_fits import FitSettings, Fitting
 from tfmot_paoding.methods.criteria import criteria
 from tfmot_paoding.methods.named import Method, get_method, method_names
 from tfmot_paoding.methods.network_view import NetworkView
@@ -20,7 +19,6 @@ from tfmot_paoding.methods.selection import selections
 from tfmot_paoding.methods.unit_masks import alive_units, unit_masks
 from tfmot_paoding.network.graph import build_graph, read_params
 from tfmot_paoding.network.groups import find_groups
-from tfmot_paoding.network.outputs import Head
 
 
 @given(size=st.integers(1, 5000), percent=st.integers(0, 99))
@@ -150,46 +148,6 @@ def test_the_alternative_that_changes_least_is_kept(first):
   )
   assert judge.change(plan.params) == min(changes.values())
   assert judge.change(params) == 0
-
-
-def test_alternatives_are_judged_on_other_inputs():
-  """Not on those that fits are made on, where there are others."""
-  options = [
-    Method('norm', 'greedy', 'none'),
-    Method('saliency', 'greedy', 'merge'),
-    Method('reconstruction', 'greedy', 'least_squares'),
-  ]
-  both = dataclasses.replace(options[0], alternatives=tuple(options[1:]))
-  model = testing.mlp((6, 12, 4), 'relu', seed=3)
-  graph, groups, params, alive = setting(model)
-  fitted, others = np.random.default_rng(0).normal(size=(2, 200, 6))
-  fitted[:, 1:], others[:, :1] = 0.0, 0.0  # no feature varies in both
-  fitting = Fitting(
-    model,
-    params,
-    [fitted.astype(np.float32)],
-    FitSettings(),
-    [others.astype(np.float32)],
-  )
-
-  def changed(method):
-    plan = lib.make_plan(
-      NetworkView(graph, params, testing.box(graph), fitting=fitting),
-      groups,
-      alive,
-      {group.name: 10 for group in groups},
-      method,
-      np.random.default_rng(0),
-    )
-    (before, after) = (
-      testing.forward(graph, weights, others)[graph.outputs[0]]
-      for weights in (params, plan.params)
-    )
-    return Head('logits', (4,)).gap(before, after)
-
-  gaps = [changed(option) for option in options]
-  assert min(gaps) < gaps[-1]  # it is best where it was fitted
-  np.testing.assert_allclose(changed(both), min(gaps), rtol=1e-3)
 
 
 def test_masks_are_ones_but_for_removed_units():

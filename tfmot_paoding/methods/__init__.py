@@ -28,10 +28,9 @@ identical units merge without a trace. `least_squares` lets *all* kept units
 take over, by the best fit on second moments of the activations; `fold` replaces
 several units by one at their centroid. On each layer 'reconstruction' tries
 elimination, and folding with a re-fit, and keeps what moves the network's
-answers less, on inputs of another source than the fits were made on. At the end
-the pruned network is trained for a few hundred steps to answer as the original
-does (`distillation=False` leaves that out; `distill` does it for any pruned
-model).
+answers less. At the end the pruned network is trained for a few hundred steps
+to answer as the original does (`distillation=False` leaves that out; `distill`
+does it for any pruned model).
 
 All this needs inputs, and you need not have any. For networks with batch
 normalization they are recalled: `recall_inputs` finds inputs that show every
@@ -42,7 +41,8 @@ you do have unlabelled inputs, `data=` of `prune` and `run_schedule`
 takes them instead. Moments are those of the samples as they run through the
 real network, pruned so far, so that any layer may stand in the way. With
 `scope='global'` each layer is cut to a few widths, the others left whole, and
-how far the answers move says how much it can lose of the whole cut.
+how far the answers move, on inputs of another source than the fits were made
+on, says how much it can lose of the whole cut.
 
 The settings of each part are frozen dataclasses; these are the paper's:
 

@@ -2,7 +2,9 @@
 
 A layer that loses much of what passes it may matter little, or the other way
 round: only the outputs tell. The group is cut to a few widths, what reads it
-re-fitted each time, and the answers are looked at: forward passes alone.
+re-fitted each time, and the answers are looked at: forward passes alone. They
+are looked at on inputs of another source than the fits were made on; on the
+same, layers look cheap that the fits have merely learned to do without.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ def answer_curve(
     Shape (room + 1,): convex and ascending, beginning at what the network has
     lost already; infinite where its answers are not known.
   """
-  edit, change = GroupEdit(network, group, alive), network.fitting.change
+  edit = GroupEdit(network, group, alive)
+  change = network.fitting.change_apart
   looked_at = {int(np.ceil(share * room)) for share in _SHARES}
   removed, gaps = [0], [change(network.params)]
   for count in range(1, room + 1):

@@ -23,8 +23,7 @@ class Method:
     selection: Which units go at a step.
     compensation: How the kept units make up for it.
     alternatives: Other methods to try on each group in turn; the one that
-      moves the network's answers least is kept, on inputs of another source
-      than fits are made on.
+      moves the network's answers on the samples least is kept.
   """
 
   criterion: Criterion | str = 'saliency'

@@ -1,11 +1,13 @@
 """How near networks answer to an original: what one of several is chosen by.
 
-Two things keep such a comparison from misleading. The inputs are of another
-source than the candidates were fitted on: a fit does well on its own, and by
-that measure the worst way of spreading a cut over layers may look best. And
-batch normalization takes the statistics of these inputs, in the original and in
+Classes are compared by the divergence of what logits make likely: squares of
+logits count what lies far within a class as much as what lies at its edge.
+Batch normalization takes the statistics of the inputs, in the original and in
 the candidates alike: with those that it has stored, inputs unlike the training
 data leave it far outside of what the network knows, where answers tell nothing.
+A keyword spotter that keeps .77, .84 and .87 of .91 in three ways has .38, .53
+and .18 of the original's answers to smooth noise by its own statistics, and
+.92, .93 and .95 by those of the noise.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ from tfmot_paoding.pruning.wrapped import Wrapped
 
 Array = np.ndarray
 
-# Of the inputs that candidates are compared on, and of their numbers: drawing
+# Of the inputs that tell what layers are worth, and of their numbers: drawing
 # four times as many large ones takes longer than running them.
 _JUDGED, _ENTRIES = 512, 1e7
 
@@ -121,7 +121,7 @@ class Driver:
     self.source = self.source.settled(before)
     self.samples = self.source.samples(before, fit.count(before.macs))
     judged_on = None
-    if self._method.alternatives or self._allocation.scope == 'global':
+    if self._allocation.scope == 'global':
       judged_on = self._others(before, fit.count(before.macs))
     self._fitting = Fitting(
       before, before.params(), self.samples, fit, judged_on
