@@ -54,7 +54,9 @@ class DistillSettings(Configurable):
     effort: How much of it, where `steps` or `samples` are None: 2.0 takes twice
       as many steps on twice as many inputs, as far as there are any and memory
       bears, and 0.25 a quarter of both, of inputs at least 128. Time goes
-      along.
+      along: at 0.25, 1 and 4 an MLP without four fifths of its units has .911,
+      .935 and .947 of .977 on MNIST after 3, 8 and 27 s of computing, half a
+      VGG .587, .617 and .640 of .700 on CIFAR-10 after 12, 41 and 140 s.
   """
 
   steps: int | None = None
