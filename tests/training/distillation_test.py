@@ -147,7 +147,7 @@ def test_a_lesson_ends_when_it_leads_away(monkeypatch):
   model = testing.mlp((5, 16, 12, 3), seed=1)
   pruned, done = halved(model), _noted_steps(monkeypatch)
   away = iter(range(1, 100))
-  monkeypatch.setattr(lib._Lesson, 'distance', lambda *_: float(next(away)))
+  monkeypatch.setattr(lib.Lesson, 'distance', lambda *_: float(next(away)))
   settings = dataclasses.replace(QUICK, learning_rate=1e-3)
   kept = distilled(pruned, model, settings=settings)
   assert sum(done) == 75  # of 150, at the third of the looks
@@ -159,7 +159,7 @@ def test_a_lesson_ends_when_all_is_learned(monkeypatch):
   model = testing.mlp((5, 16, 12, 3), seed=1)
   pruned, done = halved(model), _noted_steps(monkeypatch)
   distances = iter([1.0, 0.5, 1e-9, 1e-9])
-  monkeypatch.setattr(lib._Lesson, 'distance', lambda *_: next(distances))
+  monkeypatch.setattr(lib.Lesson, 'distance', lambda *_: next(distances))
   settings = dataclasses.replace(QUICK, learning_rate=1e-3)
   learned = distilled(pruned, model, settings=settings)
   assert sum(done) == 50

@@ -20,10 +20,8 @@ from tfmot_paoding.pruning.schedule import ProgressiveSparsity, check_sparsity
 from tfmot_paoding.pruning.wrap import Manner, wrap
 from tfmot_paoding.pruning.wrapped import Wrapped
 from tfmot_paoding.training.distill_settings import DistillSettings
-from tfmot_paoding.training.distillation import (
-  RowsError,
-  taught,
-)
+from tfmot_paoding.training.distillation import taught
+from tfmot_paoding.training.lesson import RowsError
 
 Sparsity = float | Mapping[str, float]
 # Whether, or how, to distill; None to tell by the method and the outputs.

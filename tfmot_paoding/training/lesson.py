@@ -1,0 +1,149 @@
+"""What a student learns from: inputs, and a teacher's answers to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_paoding import replicas
+from tfmot_paoding.compat import keras
+from tfmot_paoding.network.agreement import outputs_of
+from tfmot_paoding.network.outputs import Head
+from tfmot_paoding.training.distill_settings import DistillSettings
+
+Array = np.ndarray
+
+
+def learned_from(count: int) -> int:
+  """How many of so many inputs are not kept apart."""
+  return count - max(1, count // 8)
+
+
+class RowsError(ValueError):
+  """A model does not give one row of answers for one input."""
+
+
+class Lesson:
+  """The inputs and the teacher's logits, a part of both kept apart.
+
+  Attributes:
+    batch_size: Inputs a step, where there are as many.
+    batch_rows: Inputs a step.
+    size: How many inputs there are to learn from.
+  """
+
+  def __init__(
+    self,
+    teacher: keras.Model,
+    samples: list[Array],
+    heads: list[Head],
+    settings: DistillSettings,
+    batch_size: int,
+  ):
+    self._heads = heads
+    self.batch_size = batch_size
+    count = len(samples[0])
+    if count < 2:
+      raise ValueError(
+        f'Distillation needs at least 2 inputs, but there is {count}.'
+      )
+    self.size = learned_from(count)
+    self.batch_rows = min(self.batch_size, self.size)
+    self._x = samples
+    self._logits = self._answers(teacher, slice(None))
+    for logits in self._logits:
+      if len(logits) != count:
+        raise RowsError(
+          f'The model {teacher.name!r} gives {len(logits)} rows of answers for '
+          f'{count} inputs, so that nobody knows which answer is to which '
+          'input: it cannot be distilled. Pass `distillation=False`, or let '
+          'its outputs keep the batch axis of its inputs.'
+        )
+    self._scale = [
+      head.variance(z).astype(np.float32)
+      for head, z in zip(heads, self._logits, strict=True)
+    ]
+    # Classes beside numbers are measured as numbers are: one measure for all.
+    alike = all(head.is_classes for head in heads)
+    self._temperatures = [
+      _temperature(settings, head, scale) if alike else None
+      for head, scale in zip(heads, self._scale, strict=True)
+    ]
+
+  def batches(self, count: int, rng: np.random.Generator) -> Iterator[Array]:
+    """The inputs of so many steps: all in one order, then in another."""
+    size = self.batch_rows
+    order = np.zeros(0, int)
+    for _ in range(count):
+      if len(order) < size:
+        order = rng.permutation(self.size)
+      yield order[:size]
+      order = order[size:]
+
+  def batch(self, chosen: Array) -> tuple[list[Array], list[Array]]:
+    """Inputs and the teacher's logits, for numbers of inputs of any shape."""
+    return [x[chosen] for x in self._x], [z[chosen] for z in self._logits]
+
+  def loss(self, model: keras.Model, x: list, logits: list) -> tf.Tensor:
+    """How far a model's outputs are from the teacher's logits, a scalar."""
+    outputs = outputs_of(model, x)
+    found = [
+      head.logits(output)
+      for head, output in zip(self._heads, outputs, strict=True)
+    ]
+    return self._gap(logits, found)
+
+  def distance(self, model: keras.Model) -> float:
+    """The loss on the inputs kept apart."""
+    apart = slice(self.size, None)
+    found = self._answers(model, apart)
+    return float(self._gap([z[apart] for z in self._logits], found))
+
+  def _gap(self, wanted: list, found: list) -> tf.Tensor:
+    """Classes by their divergence, numbers by squares in their variance."""
+    total = tf.zeros([])
+    for head, goal, z, scale, temperature in zip(
+      self._heads, wanted, found, self._scale, self._temperatures, strict=True
+    ):
+      if temperature is None:
+        total += tf.reduce_mean(tf.square(z - goal) / scale)
+      else:
+        gap = head.divergence(goal, z, temperature)
+        # Heads count alike, whatever their temperature.
+        total += gap / np.mean(scale)
+    return total
+
+  def _answers(self, model: keras.Model, part: slice) -> list[Array]:
+    x = [x[part] for x in self._x]
+    found = []
+    for start in range(0, len(x[0]), self.batch_size):
+      batch = [a[start : start + self.batch_size] for a in x]
+      found.append(
+        replicas.gathered(
+          lambda batch=batch: self._logits_of(model, batch), len(batch[0])
+        ).values()
+      )
+    return [np.concatenate(parts) for parts in zip(*found, strict=True)]
+
+  def _logits_of(
+    self, model: keras.Model, x: list[Array]
+  ) -> dict[int, tf.Tensor]:
+    """Those of a replica's part of a batch, by output."""
+    outputs = outputs_of(model, replicas.part_of(len(x[0])).take(x))
+    return {
+      k: head.logits(output)
+      for k, (head, output) in enumerate(zip(self._heads, outputs, strict=True))
+    }
+
+
+def _temperature(
+  settings: DistillSettings, head: Head, variance: Array
+) -> float | None:
+  """Of the divergence of an output; None where squares are taken."""
+  if settings.loss == 'squares':
+    return None
+  if settings.temperature is not None:
+    return settings.temperature
+  return head.temperature(variance)
