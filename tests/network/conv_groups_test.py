@@ -217,16 +217,17 @@ def test_what_is_not_understood_leaves_units_alone(name):
   assert reason in grouping.left_alone['first',]
 
 
-def test_recurrent_layers_bound_a_group():
+def test_layers_that_are_not_known_bound_a_group():
   inputs = keras.Input((6, 2))
   x = _layers.Conv1D(4, 2, name='before')(inputs)
-  x = _layers.LSTM(5, name='lstm')(_layers.Conv1D(3, 2, name='last')(x))
+  x = _layers.Conv1D(3, 2, name='last')(x)
+  x = _layers.Flatten()(_layers.LocallyConnected1D(5, 2, name='local')(x))
   x = _layers.Dense(4, name='after')(x)
   model = testing.fill(keras.Model(inputs, _layers.Dense(2)(x)))
   grouping = grouping_of(model)
   assert [g.name[0] for g in grouping.groups] == ['before', 'after']
-  assert 'LSTM' in grouping.left_alone['last',]
-  assert 'LSTM' in grouping.left_alone['lstm',]
+  assert 'LocallyConnected1D' in grouping.left_alone['last',]
+  assert 'LocallyConnected1D' in grouping.left_alone['local',]
   assert_same_forms(model, paoding.ProgressiveSparsity(0.5))
 
 

@@ -131,7 +131,11 @@ class TestPruneLowSaliency:
     [
       ([_layers.Dense(2, name='only')], 'only: its units are outputs'),
       ([_layers.Flatten()], 'no layer with units'),
-      ([_layers.LSTM(4, name='only')], "LSTM 'only' is of a kind"),
+      ([_layers.LSTM(4, name='only')], 'only: its units are outputs'),
+      (
+        [_layers.LocallyConnected1D(4, 2, name='only')],
+        "LocallyConnected1D 'only' is of a kind",
+      ),
       (
         [_layers.Dense(4, name='a'), _layers.LayerNormalization(name='ln'),
          _layers.Dense(2)],

@@ -197,7 +197,7 @@ def _fold(
   matrix = np.array(old)
   known = np.nan_to_num(np.broadcast_to(fixed, len(matrix))[rows])
   if known.any():
-    params[op.bias] = params[op.bias] + known @ matrix[rows]
+    params[op.bias] = op.shifted(params[op.bias], known @ matrix[rows])
   matrix[rows] = 0.0
   params[op.kernel] = op.kernel_of(matrix, params[op.kernel])
   return True
@@ -267,7 +267,7 @@ def _resized(graph: Graph, layer: Any, path: Path, shapes: list[Shape]) -> Any:
   """The layer made anew for its new input and output shapes."""
   if isinstance(layer, keras.layers.Lambda):  # opaque, so of the same shapes
     return fresh_layer(layer)
-  config = layer.get_config()
+  config = _unbuilt(layer.get_config())
   sources, targets = graph.layer_inputs[path], graph.layer_outputs[path]
   if any(shapes[v] != graph.shapes[v] for v in sources):
     config.pop('batch_input_shape', None)
@@ -280,6 +280,15 @@ def _resized(graph: Graph, layer: Any, path: Path, shapes: list[Shape]) -> Any:
   elif len(targets) == 1 and shapes[targets[0]] != graph.shapes[targets[0]]:
     config = handler_of(layer).resize(layer, config, shapes[targets[0]])
   return _made(layer, config)
+
+
+def _unbuilt(config: Any) -> Any:
+  """A config in which no layer that is held says what it was built for."""
+  if isinstance(config, dict):
+    return {k: _unbuilt(v) for k, v in config.items() if k != 'build_config'}
+  if type(config) is list:  # not Keras's own, which track what they hold
+    return [_unbuilt(value) for value in config]
+  return config
 
 
 def _first_call(graph: Graph, path: Path) -> Call:
@@ -298,7 +307,7 @@ def _made(layer: Any, config: dict[str, Any]) -> Any:
   ignored = [
     key
     for key, value in config.items()
-    if value != old[key] and made.get(key) == old[key]
+    if value != old.get(key) and made.get(key) == old.get(key)
   ]
   if ignored:
     raise ValueError(

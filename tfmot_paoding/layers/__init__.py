@@ -5,6 +5,8 @@ outputs, are made of these:
 
 * units of these leave: Dense, Conv1D/2D/3D (strides, dilation, causal, groups),
   their transposes, SeparableConv1D/2D, Embedding, TimeDistributed around these;
+  LSTM, GRU, SimpleRNN, Bidirectional and RNN of their cells: a unit is a column
+  in each gate, and what it feeds back goes with it;
 * these carry units, exactly: DepthwiseConv1D/2D, BatchNormalization, PReLU,
   activations, all pooling, ZeroPadding, Cropping, UpSampling, Resizing,
   Rescaling, Flatten, Reshape, Permute, Dropout and its kin; slices, `tf.split`,
@@ -15,8 +17,8 @@ outputs, are made of these:
   calls of a shared layer;
 * Concatenate sets units side by side: they keep their offsets;
 * units of and behind these stay: a softmax, LayerNormalization,
-  GroupNormalization, recurrent and attention layers, Lambda, layers nobody
-  taught it, the model's outputs.
+  GroupNormalization, attention layers, Lambda, stacked and convolutional
+  recurrent cells, layers nobody taught it, the model's outputs.
 
 `history.left_alone` says why for each layer whose units stay. Bounds are per
 channel, one for all positions. A unit without incoming weights is a constant,
@@ -141,6 +143,7 @@ from tfmot_paoding.layers import (
   merging,
   normalization,
   positions,
+  recurrent,
   shape,
   tf_ops,
   wrapping,
@@ -171,6 +174,7 @@ __all__ = [
   'normalization',
   'opaque',
   'positions',
+  'recurrent',
   'register_handler',
   'shape',
   'tf_ops',

@@ -154,7 +154,7 @@ class Emit:
           f'{self._who} has an operation inside that has no value on samples, '
           f'{type(step.op).__name__}: give that a `run`, which fits need'
         )
-      own = tuple(step.op.weights())
+      own = step.op.own_weights
       for ref in own:
         if users.setdefault(ref, own) != own:
           return f'{self._who} uses {ref.name!r} in unlike operations'

@@ -30,7 +30,7 @@ def what_differs(layer: Any, parent: type) -> str | None:
     for name in dir(parent)
     if name not in _FREE
     and (name in _SPECIAL or not name.startswith('__'))
-    and not name.startswith('_abc_')
+    and not name.startswith(('_abc_', '_keras_api_'))
     and inspect.getattr_static(type(layer), name)
     is not inspect.getattr_static(parent, name)
   )

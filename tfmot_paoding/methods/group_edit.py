@@ -172,8 +172,9 @@ class GroupEdit:
 
   def consumer_biases(self) -> dict[WeightRef, Array]:
     """The consumers' biases, with what fits have added to them."""
+    params = self._network.params
     return {
-      fit.op.bias: self._network.params[fit.op.bias] + fit.shift
+      fit.op.bias: fit.op.shifted(params[fit.op.bias], fit.shift)
       for fit in self._fitted
       if fit.op.bias is not None
     }

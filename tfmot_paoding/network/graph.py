@@ -322,6 +322,13 @@ def _what_is_odd(call: Any) -> str | None:
     return 'is called with training=True'
   if not compat.takes_plain_tensors(call):
     return 'takes or gives more than plain tensors'
+  further = [
+    name
+    for name, value in call.call_kwargs.items()
+    if value is not None and name != 'training'
+  ]
+  if further:
+    return f'is called with `{further[0]}`, which is no tensor of the model'
   return None
 
 

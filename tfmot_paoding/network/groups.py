@@ -21,7 +21,7 @@ import numpy as np
 from tfmot_paoding.layers.base import Path, resizes
 from tfmot_paoding.network.graph import Graph, Node
 from tfmot_paoding.network.unit_numbers import Numbering
-from tfmot_paoding.ops import WeightRef, core, last_axis
+from tfmot_paoding.ops import Op, WeightRef, core, last_axis
 from tfmot_paoding.ops.joins import tie_all
 from tfmot_paoding.ops.numbering import channel_row
 
@@ -246,8 +246,8 @@ def _shared(graph: Graph, node: Node, places: dict[int, int]) -> Iterator[Any]:
   """
   if not node.op.known:
     return
-  if node.op.weights():
-    yield tuple(node.op.weights())
+  if node.op.own_weights:
+    yield node.op.own_weights
   if graph.calls[node.path] == 1:
     return
   layer = graph.layers[node.path]
@@ -270,11 +270,16 @@ def _tie_calls(
     one, two = values[one], values[two]
     if one.shape == two.shape:
       tie_all(book, one, two)
-    elif first.op.weights() and one.shape[-1:] == two.shape[-1:]:
+    elif _by_channel(first.op) and one.shape[-1:] == two.shape[-1:]:
       tie_all(book, channel_row(book, one), channel_row(book, two))
     else:
       book.freeze(one, reason)
       book.freeze(two, reason)
+
+
+def _by_channel(op: Op) -> bool:
+  """Whether an operation is to units what it is to one position's channels."""
+  return bool(op.weights()) or op.channelwise
 
 
 def _straighten(graph: Graph, book: Numbering, values: list[Array]) -> None:
@@ -323,8 +328,8 @@ def _by_weights(graph: Graph) -> list[list[Node]]:
   """The operations with weights, with those of further calls behind each."""
   found: dict[tuple[WeightRef, ...], list[Node]] = {}
   for node in graph.nodes:
-    if node.op.weights() and node.op.known:
-      found.setdefault(tuple(node.op.weights()), []).append(node)
+    if node.op.own_weights and node.op.known:
+      found.setdefault(node.op.own_weights, []).append(node)
   return list(found.values())
 
 

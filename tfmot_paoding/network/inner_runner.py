@@ -37,7 +37,7 @@ def run_operations(
   # In reduced precision inner values would be coarser than any fit.
   exact = tf.float64 if dtype == tf.float64 else tf.float32
   values = {
-    value: tf.cast(x, exact)
+    value: with_mask(tf.cast(x, exact), x)
     for value, x in zip(call.inputs, sources, strict=True)
   }
   for node in call.nodes:
@@ -45,13 +45,16 @@ def run_operations(
       ref: np.asarray(params[ref], exact.as_numpy_dtype)
       for ref in node.op.weights()
     }
-    made = node.op.run(own, *(values[value] for value in node.inputs))
+    reads = [values[value] for value in node.inputs]
+    made = node.op.run(own, *reads)
+    if made.shape.rank >= reads[0].shape.rank:
+      made = with_mask(made, reads[0])  # operations on sequences heed it
     (output,) = node.outputs
     values[output] = made
     if tape and output == kept:
       tape.watch(made)
   for value in call.outputs:
-    values[value] = with_mask(tf.cast(values[value], dtype), sources[0])
+    values[value] = with_mask(tf.cast(values[value], dtype), values[value])
   return {k: x for k, x in values.items() if k not in call.inputs}
 
 

@@ -11,6 +11,7 @@ from tfmot_paoding.ops.base import (
   WeightAxes,
   WeightRef,
 )
+from tfmot_paoding.ops.cells import Cell, GRUCell, LSTMCell, SimpleCell
 from tfmot_paoding.ops.channelwise import Line, Scale
 from tfmot_paoding.ops.convolutions import Conv, ConvTranspose, convolution
 from tfmot_paoding.ops.depthwise import Depthwise, depthwise
@@ -24,18 +25,30 @@ from tfmot_paoding.ops.joins import (
 from tfmot_paoding.ops.numbering import core, last_axis
 from tfmot_paoding.ops.positions import Largest, Positions, Windows
 from tfmot_paoding.ops.products import Lookup, MatMul, Product
+from tfmot_paoding.ops.recurrent import (
+  AtStep,
+  Feedback,
+  GateProduct,
+  Recurrence,
+)
 from tfmot_paoding.ops.shapes import Permute, Reshape, Softmax
 from tfmot_paoding.ops.windows import Transposed, Window, window
 
 __all__ = [
   'Array',
+  'AtStep',
+  'Cell',
   'Concatenate',
   'Conv',
   'ConvTranspose',
   'Depthwise',
   'Elementwise',
   'Extreme',
+  'Feedback',
+  'GRUCell',
   'Gain',
+  'GateProduct',
+  'LSTMCell',
   'Largest',
   'LearnedSlope',
   'Line',
@@ -48,9 +61,11 @@ __all__ = [
   'Permute',
   'Positions',
   'Product',
+  'Recurrence',
   'Reshape',
   'Scale',
   'Shape',
+  'SimpleCell',
   'Softmax',
   'Transposed',
   'UnitBook',

@@ -151,6 +151,8 @@ class Op:
     moves_positions: Whether it takes, averages or repeats positions.
     needs_sizes: Whether, inside a layer, it must know how many entries there
       are along every axis.
+    borrows: Weights of another operation's that it reads as well, along units
+      that it ties to that one's.
     answers: What outputs mean that it makes: 'softmax', 'sigmoid', 'logits'
       (of a classifier, if their shape is that of one) or 'values'.
   """
@@ -173,11 +175,17 @@ class Op:
   looks_up = False
   moves_positions = False
   needs_sizes = False
+  borrows: tuple[WeightRef, ...] = ()
   answers = 'values'
 
   def weights(self) -> dict[WeightRef, WeightAxes]:
     """The weights it reads."""
     return {}
+
+  @property
+  def own_weights(self) -> tuple[WeightRef, ...]:
+    """The weights that are its own; operations that have the same are one."""
+    return tuple(ref for ref in self.weights() if ref not in self.borrows)
 
   def function(self) -> Any:
     """Equal for operations that differ in sizes alone."""

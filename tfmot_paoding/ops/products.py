@@ -61,6 +61,10 @@ class Product(WithKernel, Op):
     """The bias, or 0."""
     return 0.0 if self.bias is None else params[self.bias]
 
+  def shifted(self, bias: Array, shift: Array) -> Array:
+    """The bias that adds `shift`, (units,), to what it adds already."""
+    return bias + shift
+
   def matrix(self, params: Params) -> Array:
     """The kernel as a matrix (rows, units)."""
     return params[self.kernel]

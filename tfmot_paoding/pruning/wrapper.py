@@ -89,8 +89,8 @@ class PruneLowSaliency(UnitWrapper, LayerWrapper):
   - a layer by itself, with no layer that reads its units, and one whose reader
     is not wrapped: whether a unit is needed is written in its reader's weights;
   - layers that mix their units among themselves or keep weights for each
-    position (recurrent, attention, locally connected): not one unit of them
-    stands for one row or column;
+    position (attention, locally connected): not one unit of them stands for
+    one row or column;
   - single weights, blocks of them, and m of n: units go whole. The sparsity is
     a fraction of units, rounded down, and one unit always stays.
 
