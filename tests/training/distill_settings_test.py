@@ -36,6 +36,15 @@ def test_lessons_are_as_long_as_the_inputs_have_to_tell():
   assert DistillSettings(steps=7).length(VGG, 1000, 128) == 7
 
 
+def test_who_answers_nearly_as_the_teacher_has_little_to_learn():
+  whole = AUTO.length(VGG, 4000, 128)
+  assert AUTO.length(VGG, 4000, 128, gap=0.5) == whole
+  assert AUTO.length(VGG, 4000, 128, gap=float('nan')) == whole
+  assert AUTO.length(VGG, 4000, 128, gap=0.015) == whole / 2
+  assert AUTO.length(VGG, 4000, 128, gap=1e-5) == whole / 8
+  assert DistillSettings(steps=7).length(VGG, 4000, 128, gap=1e-5) == 7
+
+
 def test_batches_of_large_networks_are_small_and_more():
   assert AUTO.batch(10**5) == 128
   assert AUTO.batch(2 * 10**7) == 13

@@ -180,14 +180,15 @@ def test_more_effort_takes_more_steps(monkeypatch):
   model = testing.mlp((5, 16, 12, 3), seed=1)
   pruned, done = halved(model), _noted_steps(monkeypatch)
   steps = []
-  for effort in (0.01, 0.005):
+  for effort in (0.04, 0.02):
     settings = paoding.training.DistillSettings(
       samples=128, learning_rate=1e-3, effort=effort
     )
     distilled(pruned, model, settings=settings)
     steps.append(sum(done))
     done.clear()
-  assert steps == [20, 10]
+  assert steps[1] > 4
+  assert abs(steps[0] - 2 * steps[1]) <= 1
 
 
 def test_same_seed_same_weights():

@@ -149,7 +149,9 @@ def taught(
   with contextlib.suppress(KeyboardInterrupt):  # what is learned so far counts
     rates = settings.rates(macs, has_statistics(network.graph))
     usual = settings.usual_count(len(samples[0]), macs, entries)
-    steps = settings.length(macs, learned_from(usual), batch)
+    steps = settings.length(
+      macs, learned_from(usual), batch, watch.distances[0]
+    )
     rate = _best_rate(student, lesson, rates, steps, source)
     _train(student, lesson, rate, steps, source, watch)
   watch.settle()
