@@ -76,8 +76,8 @@ def prune(
     scope: 'local': every group loses the same fraction of its units. 'global':
       the sparsity is a fraction of all units, and those go first whose removal
       moves the outputs least for what it saves. With 'reconstruction' that
-      keeps 2 to 6 points of accuracy more at as many parameters on networks of
-      convolutions (two measured, not distilled), and as much on MLPs.
+      keeps 1 to 6 points of accuracy more at as many parameters on networks of
+      convolutions (three measured, not distilled), and as much on MLPs.
     cost: What 'global' weighs that against: the 'parameters' or the 'macs' that
       a unit takes.
     floor: The fraction of each group's units that 'global' leaves at least.

@@ -98,8 +98,8 @@ def prune_low_saliency(
     scope: 'local': every group loses the same fraction of its units.
       'global': the schedule's sparsity is a fraction of all units, and those
       go first whose removal moves the outputs least for what it saves. With
-      'reconstruction' that keeps 2 to 6 points of accuracy more at as many
-      parameters on networks of convolutions (two measured, without training),
+      'reconstruction' that keeps 1 to 6 points of accuracy more at as many
+      parameters on networks of convolutions (three measured, without training),
       and as much on MLPs.
     cost: What 'global' weighs that against: the 'parameters' or the 'macs'
       (multiply-accumulates) that a unit takes.
