@@ -14,10 +14,12 @@ import tensorflow_model_optimization as tfmot
 import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding.compat import keras
+from tfmot_paoding.methods.folding import Fold, fold_weights
 from tfmot_paoding.network.costs import graph_macs
-from tfmot_paoding.network.graph import build_graph
+from tfmot_paoding.network.graph import build_graph, read_params
 from tfmot_paoding.network.groups import find_groups
 from tfmot_paoding.network.handler_check import check_call
+from tfmot_paoding.ops import WeightRef
 
 L = keras.layers
 KINDS = [L.LSTM, L.GRU, L.SimpleRNN]
@@ -368,3 +370,41 @@ def test_files_for_devices_answer_alike(kind):
   interpreter = tf.lite.Interpreter(model_content=data)
   names = [one['op_name'] for one in interpreter._get_ops_details()]
   assert names.count(fused.decode()) == (2 if fused else 0)
+
+
+def test_reconstruction_fits_what_states_feed_back():
+  inputs = keras.Input((8, 4))
+  x = L.GRU(12, name='unit')(inputs)
+  net = testing.fill(keras.Model(inputs, L.Dense(3)(x)), scale=1.5)
+  cell = net.get_layer('unit').cell
+  # Half of the units are sums of the others, but for a little.
+  rng = np.random.default_rng(5)
+  for weight in (cell.kernel, cell.bias, cell.recurrent_kernel):
+    value = weight.numpy()
+    parts = np.reshape(value, (*value.shape[:-1], 3, 12))
+    parts[..., 6:] = parts[..., :6] + 0.1 * rng.normal(
+      size=parts[..., :6].shape
+    )
+    weight.assign(value)
+  x = samples(net, 256, 0.0, 1.0)
+  moved = {
+    method: np.square(
+      net(x) - paoding.prune(net, 0.5, method=method, data=x, verbose=0)(x)
+    ).mean()
+    for method in ('saliency', 'reconstruction')
+  }
+  assert moved['reconstruction'] < 0.3 * moved['saliency']
+
+
+def test_a_fold_takes_the_mean_of_a_bias_once():
+  net = model(L.GRU(4, name='unit'))
+  graph = build_graph(net)
+  (group,) = (g for g in find_groups(graph).groups if g.name == ('unit',))
+  params = read_params(graph)
+  found = fold_weights(graph, params, group, [Fold(0, 1, 0.25)])
+  for ref, axis in (('cell.bias', 1), ('cell.kernel', 1)):
+    old, new = (
+      np.moveaxis(one[WeightRef(('unit',), ref)], axis, 0)
+      for one in (params, found)
+    )
+    np.testing.assert_allclose(new[1::4], 0.75 * old[1::4] + 0.25 * old[::4])

@@ -140,7 +140,7 @@ def _emitted(
   gates = emit(GateProduct(kernel, bias, 0 if apart else None), x)
   recurrence = Recurrence(cell, back, fed, bool(layer.go_backwards))
   units = emit(recurrence, gates, *starts, name=side(_UNITS))
-  emit(Feedback(back, fed, 1 if apart else None), units)
+  emit(Feedback(back, bias, 1 if apart else None), units)
   states = [units] + [
     emit(dataclasses.replace(recurrence, state=k), gates, *starts)
     for k in range(1, cell.states)

