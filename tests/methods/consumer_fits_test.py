@@ -11,6 +11,10 @@ import tensorflow as tf
 import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding.compat import keras
+from tfmot_paoding.methods.consumer_fits import FitSettings, Fitting
+from tfmot_paoding.network.groups import find_groups
+from tfmot_paoding.network.layer_runner import Simulation
+from tfmot_paoding.network.network import Network
 
 _layers = keras.layers
 RANGE = (-1.0, 1.0)
@@ -310,3 +314,22 @@ def test_no_output_is_given_up_for_one_of_another_unit(kind, method):
   layer.kernel.assign(layer.kernel * np.array(factor))
   equal = errors(model)
   assert unequal.max() < 2.5 * max(equal.max(), 0.05)
+
+
+def test_ways_are_compared_from_their_group_on(monkeypatch):
+  model = testing.mlp((5, 8, 6, 4, 3))
+  network = Network.of(model)
+  *_, group = find_groups(network.graph).groups
+  x = testing.samples((5,), 30).astype(np.float32)
+  fits = Fitting(network, network.params(), [x], FitSettings())
+  fits.change(network.params())  # what the original answers
+  fits.stand_before(network.params(), group)
+  ran, real = [], Simulation._run_layer
+
+  def noted(self, number, *args):
+    ran.append(number)
+    return real(self, number, *args)
+
+  monkeypatch.setattr(Simulation, '_run_layer', noted)
+  fits.change(network.params())
+  assert len(ran) == 2

@@ -71,7 +71,7 @@ class Fitting:
     judged_on: list[Array] | None = None,
   ):
     self._simulation = Simulation(model, samples)
-    self._own = Nearness(model, params, samples)
+    self._own = Nearness(model, params, samples, self._simulation)
     self._apart = self._own
     if judged_on is not None:
       self._apart = Nearness(model, params, judged_on)

@@ -32,6 +32,8 @@ class Nearness:
     original: The original.
     params: Its weights.
     samples: One array an input, with a batch axis.
+    simulation: The original's on these samples, if there is one already: what
+      stands in it need not be run again.
   """
 
   def __init__(
@@ -39,10 +41,12 @@ class Nearness:
     original: keras.Model | Network,
     params: Params,
     samples: list[Array],
+    simulation: Simulation | None = None,
   ):
     self._original = Network.of(original)
     self._params, self._samples = dict(params), samples
     self._heads = heads_of(self._original.graph)
+    self._given = simulation
 
   def gap(self, params: Params) -> float:
     """How far the answers are under other weights.
@@ -68,7 +72,7 @@ class Nearness:
 
   @functools.cached_property
   def _simulation(self) -> Simulation:
-    return Simulation(self._original, self._samples)
+    return self._given or Simulation(self._original, self._samples)
 
   def _gap(self, found: list[Array | None]) -> float:
     total = 0.0
