@@ -243,6 +243,21 @@ def conv_block(rng, x):
   return nested(rng, x, conv_block)
 
 
+def recurrent(rng, x):
+  """From a sequence to what a recurrent layer makes of it."""
+  kind = choose(rng, (_layers.LSTM, _layers.GRU, _layers.SimpleRNN))
+  layer = kind(
+    int(rng.integers(1, 6)),
+    use_bias=bool(rng.random() < 0.8),
+    go_backwards=bool(rng.random() < 0.3),
+    return_sequences=bool(rng.random() < 0.4),
+  )
+  if rng.random() < 0.4:
+    mode = choose(rng, ('concat', 'sum', 'ave', 'mul'))
+    layer = _layers.Bidirectional(layer, mode)
+  return _layers.Flatten()(layer(x))
+
+
 def to_features(rng, x):
   """From positions to a tensor of rank 2."""
   flat = len(x.shape) == 3
@@ -260,7 +275,7 @@ def to_features(rng, x):
     axes = list(range(1, len(x.shape)))
     return _layers.Flatten()(_layers.Permute((axes[-1], *axes[:-1]))(x))
   if kind == 3 and flat:
-    return _layers.LSTM(3)(x)
+    return recurrent(rng, x)
   return _layers.Flatten()(x)
 
 

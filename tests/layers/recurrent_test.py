@@ -13,6 +13,7 @@ import tensorflow_model_optimization as tfmot
 
 import tfmot_paoding as paoding
 from tests import testing
+from tfmot_paoding.bounds.program import NoRelaxationError
 from tfmot_paoding.compat import keras
 from tfmot_paoding.methods.folding import Fold, fold_weights
 from tfmot_paoding.network.costs import graph_macs
@@ -408,3 +409,13 @@ def test_a_fold_takes_the_mean_of_a_bias_once():
       for one in (params, found)
     )
     np.testing.assert_allclose(new[1::4], 0.75 * old[1::4] + 0.25 * old[::4])
+
+
+@pytest.mark.parametrize('method', ['ibp', 'crown-ibp', 'crown'])
+def test_bounds_near_samples_are_refused_by_name(method):
+  net = model(L.LSTM(4, name='unit'))
+  small = pruned(net)
+  with pytest.raises(NoRelaxationError, match="'unit' carries states"):
+    paoding.deviation_bound(
+      net, small, (-1.0, 1.0), x=samples(net, 2), epsilon=0.1, method=method
+    )

@@ -127,6 +127,14 @@ class Recurrence(Op):
   moves_positions = True
 
   @property
+  def obstacle(self) -> str | None:
+    """What a step makes has no lines in what came before it."""
+    return (
+      'carries states from step to step, which linear bounds do not follow; '
+      'bounds of the whole range of inputs do'
+    )
+
+  @property
   def borrows(self) -> tuple[WeightRef, ...]:
     """All: they are the feedback's."""
     return tuple(self.weights())
