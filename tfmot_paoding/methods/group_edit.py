@@ -15,6 +15,7 @@ from tfmot_paoding.methods.group_view import GroupView, UnitState
 from tfmot_paoding.methods.network_view import NetworkView
 from tfmot_paoding.methods.outgoing import Outgoing
 from tfmot_paoding.methods.refits import ConsumerFit, Refitted
+from tfmot_paoding.methods.unit_masks import removed_entries
 from tfmot_paoding.network.groups import Group
 from tfmot_paoding.ops import WeightRef
 
@@ -155,11 +156,18 @@ class GroupEdit:
     """Re-fits again where units read what they themselves have made before.
 
     A fit of what states feed back is one to the states as they were; with it
-    they become others, step after step, which the next fit sees.
+    they become others, step after step, which the next fit sees. The fit that
+    moves the network's answers on the samples least is kept.
     """
-    if any(member.node.op.feeds_back for member in self._group.consumers):
-      for _ in range(_ROUNDS):
-        self.refit()
+    if not any(member.node.op.feeds_back for member in self._group.consumers):
+      return
+    least, kept = self._change(), self._fitted
+    for _ in range(_ROUNDS):
+      self.refit()
+      change = self._change()
+      if change < least:
+        least, kept = change, self._fitted
+    self._fitted = kept
 
   # What has come of it.
 
@@ -196,6 +204,14 @@ class GroupEdit:
   def remember(self) -> None:
     """Keeps for the next step how many units each now stands for."""
     self._network.memory.masses[self._group.name] = self._state.masses
+
+  def _change(self) -> float:
+    """How far the network's answers on the samples have moved."""
+    params = {**self._network.params, **self.changed_params()}
+    for ref, index in removed_entries(self._group, self._state.alive):
+      params[ref] = np.array(params[ref])
+      params[ref][index] = 0.0
+    return self._network.fitting.change(params)
 
   def _move(self, removed: int, kept: int, share: float) -> None:
     """Incoming weights, and distances to them, as the fold leaves them."""
