@@ -99,23 +99,26 @@ class Fitting:
   def change(self, params: Params) -> float:
     """How far a network's answers have moved on the samples.
 
-    Two fits to the same samples are told apart well enough on these: seven
-    hundredths more answers or less at 70 and 90 % of two MLPs on digits, with
-    no mean, come from asking inputs of another source.
+    Two fits to the same samples are told apart well enough on these, and by
+    squares, which fits are made by: of digits three MLPs at 70 and 90 % and a
+    CNN keep .701 so on average, .697 by divergence, over three to five seeds.
 
     Args:
       params: Its weights.
 
     Returns:
-      See `Nearness.gap`; infinite where an output is not known.
+      See `Nearness.distance`; infinite where an output is not known.
     """
-    return self._own.gap(params)
+    return self._own.distance(params)
 
   def change_apart(self, params: Params) -> float:
-    """The same on inputs that no fit is made on, where there are any.
+    """How far they have moved on inputs that no fit is made on, if any.
 
     Args:
       params: Its weights.
+
+    Returns:
+      See `Nearness.gap`.
     """
     return self._apart.gap(params)
 

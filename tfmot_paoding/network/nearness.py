@@ -13,13 +13,14 @@ and .18 of the original's answers to smooth noise by its own statistics, and
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
 from tfmot_paoding.compat import keras
 from tfmot_paoding.network.layer_runner import Simulation
 from tfmot_paoding.network.network import Network
-from tfmot_paoding.network.outputs import heads_of
+from tfmot_paoding.network.outputs import Head, heads_of
 from tfmot_paoding.ops import Params
 
 Array = np.ndarray
@@ -59,6 +60,17 @@ class Nearness:
     """
     return self._gap(self._logits(self._simulation, params))
 
+  def distance(self, params: Params) -> float:
+    """How far they are by squares of logits, in units of their variance.
+
+    Args:
+      params: The weights.
+
+    Returns:
+      The sum over outputs of `Head.distance`; infinite as in `gap`.
+    """
+    return self._gap(self._logits(self._simulation, params), Head.distance)
+
   def gap_of(self, model: keras.Model | Network) -> float:
     """The same of another network, such as a compact one."""
     network = Network.of(model)
@@ -74,14 +86,18 @@ class Nearness:
   def _simulation(self) -> Simulation:
     return self._given or Simulation(self._original, self._samples)
 
-  def _gap(self, found: list[Array | None]) -> float:
+  def _gap(
+    self,
+    found: list[Array | None],
+    measure: Callable[[Head, Array, Array], float] = Head.gap,
+  ) -> float:
     total = 0.0
     for head, logits, wanted in zip(
       self._heads, found, self.answers, strict=True
     ):
       if wanted is None or logits is None:
         return float('inf')
-      total += head.gap(wanted, logits)
+      total += measure(head, wanted, logits)
     return total
 
   def _logits(
