@@ -301,6 +301,11 @@ def cases():
     *plain('Permute', (2, 1)),
     *plain('Reshape', (4, 3)),
     *plain('TimeDistributed', layers.Dense(5)),
+    *plain('LSTM', 4, return_sequences=True, shape=SHAPES[1]),
+    *plain('GRU', 4, reset_after=False, shape=SHAPES[1]),
+    *plain('SimpleRNN', 4, go_backwards=True, shape=SHAPES[1]),
+    *plain('RNN', layers.GRUCell(4), return_state=True, shape=SHAPES[1]),
+    *plain('Bidirectional', layers.LSTM(4), shape=SHAPES[1]),
   ]
 
 
