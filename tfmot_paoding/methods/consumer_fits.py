@@ -111,6 +111,17 @@ class Fitting:
     """
     return self._own.distance(params)
 
+  def divergence(self, params: Params) -> float:
+    """The same by what the answers are worth as probabilities.
+
+    Args:
+      params: Its weights.
+
+    Returns:
+      See `Nearness.gap`.
+    """
+    return self._own.gap(params)
+
   def change_apart(self, params: Params) -> float:
     """How far they have moved on inputs that no fit is made on, if any.
 

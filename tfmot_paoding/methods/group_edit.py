@@ -22,7 +22,8 @@ from tfmot_paoding.ops import WeightRef
 Array = np.ndarray
 
 # Of fits to what fits have made of states: an LSTM for digits with half of its
-# units gone has .813 of answers right without any, .885 with these.
+# units gone has .813 of answers right without any and .885 with these, where
+# folding and elimination are told apart by divergence as well (one seed).
 _ROUNDS = 3
 
 
@@ -206,12 +207,16 @@ class GroupEdit:
     self._network.memory.masses[self._group.name] = self._state.masses
 
   def _change(self) -> float:
-    """How far the network's answers on the samples have moved."""
+    """How far the network's answers on the samples have moved.
+
+    By divergence, not by the squares that fits are made by: an LSTM for digits
+    with half of its units gone has .811 of answers right so, .800 by these.
+    """
     params = {**self._network.params, **self.changed_params()}
     for ref, index in removed_entries(self._group, self._state.alive):
       params[ref] = np.array(params[ref])
       params[ref][index] = 0.0
-    return self._network.fitting.change(params)
+    return self._network.fitting.divergence(params)
 
   def _move(self, removed: int, kept: int, share: float) -> None:
     """Incoming weights, and distances to them, as the fold leaves them."""
