@@ -47,9 +47,11 @@ def read_tables(text: str) -> dict[tuple[str, str], dict[float, list[float]]]:
   found, heads = {}, []
   for line in text.splitlines():
     cells = [cell.strip() for cell in line.strip('|').split('|')]
-    if cells[:2] == ['network', 'method']:
+    if not line.startswith('|'):
+      heads = []  # what comes may be another table
+    elif cells[:2] == ['network', 'method']:
       heads = cells
-    elif line.startswith('|') and not cells[0].startswith('---'):
+    elif heads and not cells[0].startswith('---'):
       found[cells[0], cells[1]] = {
         float(head.removesuffix('%')) / 100: _numbers(cell)
         for head, cell in zip(heads, cells, strict=True)
