@@ -12,13 +12,12 @@ arena). Then it is pruned to half of its flash, and to half of its arena.
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 import time
 from collections.abc import Iterator
 
 import compare_networks
 from absl import app, flags, logging
+from kept_rows import load_rows, save_rows
 
 import tfmot_paoding as paoding
 from tfmot_paoding.command.one_line import in_one_line
@@ -159,14 +158,6 @@ def rows_of(text: str, known: dict) -> Iterator[Row]:
     )
 
 
-def load_rows(path: str | None) -> list[Row]:
-  """The rows that an earlier run has left."""
-  if not path or not os.path.exists(path):
-    return []
-  with open(path, encoding='utf-8') as file:
-    return [Row(**fields) for fields in json.load(file)]
-
-
 def table(rows: list[Row]) -> str:
   """All rows as a Markdown table."""
   heads = ['network', 'form', 'flash', 'arena', 'MACs', 'latency']
@@ -197,17 +188,15 @@ def main(argv: list[str]) -> None:
   check_writable(filter(None, [output]))
   require_micro()
   compare_networks.check_networks(flags.FLAGS.network)
-  known = {(one.network, one.form): one for one in load_rows(output)}
+  known = {(one.network, one.form): one for one in load_rows(output, Row)}
   rows: list[Row] = []
   for text in flags.FLAGS.network:
     for one in rows_of(text, known):
       rows.append(one)
       print(one, flush=True)
-      if output:
-        seen = {(other.network, other.form) for other in rows}
-        later = [other for key, other in known.items() if key not in seen]
-        text_ = json.dumps([dataclasses.asdict(r) for r in [*rows, *later]])
-        paoding.files.write_file(output, text_.encode())
+      seen = {(other.network, other.form) for other in rows}
+      later = [other for key, other in known.items() if key not in seen]
+      save_rows(output, [*rows, *later])
   print('\n' + table(rows))
 
 

@@ -16,7 +16,6 @@ interrupted run goes on from there.
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 from absl import app, flags, logging
+from kept_rows import load_rows, save_rows
 
 import tfmot_paoding as paoding
 from tfmot_paoding.command.one_line import in_one_line
@@ -201,20 +201,6 @@ def _mean_by_epsilon(attacks: list[dict[str, float]]) -> dict[str, float]:
   return {e: float(np.mean([a[e] for a in attacks])) for e in attacks[0]}
 
 
-def load_rows() -> list[Row]:
-  """The rows that an earlier run has left in `--output`."""
-  if not _OUTPUT.value or not os.path.exists(_OUTPUT.value):
-    return []
-  with open(_OUTPUT.value, encoding='utf-8') as file:
-    return [Row(**fields) for fields in json.load(file)]
-
-
-def save_rows(rows: list[Row]) -> None:
-  """Writes rows to `--output`."""
-  text = json.dumps([dataclasses.asdict(row) for row in rows], indent=1)
-  paoding.files.write_file(_OUTPUT.value, text.encode())
-
-
 def all_rows(known: list[Row]) -> Iterator[Row]:
   """Every row, one after another; known ones are not measured again."""
   found = {(row.model, row.sparsity, row.method): row for row in known}
@@ -307,12 +293,12 @@ def main(argv: list[str]) -> None:
   heads += [f'FGSM {e}' for e in _EPSILONS] + ['seconds', 'tflite bytes']
   print('| ' + ' | '.join(heads) + ' |')
   print('|' + ' --- |' * len(heads))
-  rows, known = [], load_rows()
+  rows, known = [], load_rows(_OUTPUT.value, Row)
   for row in all_rows(known):
     print(markdown(row), flush=True)
     rows.append(row)
-    if _OUTPUT.value:
-      save_rows([*rows, *(other for other in known if other not in rows)])
+    others = (other for other in known if other not in rows)
+    save_rows(_OUTPUT.value, [*rows, *others])
   print('\n' + '\n'.join(summary(rows)))
 
 

@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import json
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -35,6 +34,7 @@ import numpy as np
 import panels
 import tensorflow as tf
 from absl import app, flags, logging
+from kept_rows import load_rows, save_rows
 
 import tfmot_paoding as paoding
 from tfmot_paoding.command.one_line import in_one_line
@@ -314,14 +314,6 @@ def pruned(network: Network, setting: str, sparsity: float) -> Row:
   return measure(network, setting, sparsity, models, seconds / len(models))
 
 
-def load_rows() -> list[Row]:
-  """The rows that an earlier run has left in `--output`."""
-  if not _OUTPUT.value or not os.path.exists(_OUTPUT.value):
-    return []
-  with open(_OUTPUT.value, encoding='utf-8') as file:
-    return [Row(**fields) for fields in json.load(file)]
-
-
 def all_rows(known: list[Row]) -> Iterator[Row]:
   """Every row, network after network; known ones are not measured again."""
   found = {(row.network, row.method, row.sparsity): row for row in known}
@@ -465,14 +457,12 @@ def main(argv: list[str]) -> None:
   check_networks(_NETWORKS.value)
   if _PLOT.value:
     panels.check_labels(plotted())
-  rows, known = [], load_rows()
+  rows, known = [], load_rows(_OUTPUT.value, Row)
   for row in all_rows(known):
     rows.append(row)
     print(row, flush=True)
-    if _OUTPUT.value:
-      others = [other for other in known if other not in rows]
-      text = json.dumps([dataclasses.asdict(r) for r in [*rows, *others]])
-      paoding.files.write_file(_OUTPUT.value, text.encode())
+    others = [other for other in known if other not in rows]
+    save_rows(_OUTPUT.value, [*rows, *others])
   print('\n' + scores(rows) + '\n\n' + sizes(rows))
   if _ATTACKED.value:
     print('\n' + robustness(rows))

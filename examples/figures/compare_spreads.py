@@ -16,17 +16,16 @@ with the same file, an interrupted run goes on from there.
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from absl import app, flags, logging
 from compare_networks import Network, check_networks, load_network, table
+from kept_rows import load_rows, save_rows
 
 import tfmot_paoding as paoding
 from tfmot_paoding.command.one_line import in_one_line
-from tfmot_paoding.files import check_writable, write_file
+from tfmot_paoding.files import check_writable
 from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.methods.allocation import Allocation
 from tfmot_paoding.methods.named import get_method
@@ -206,14 +205,6 @@ def lines(rows: Sequence[Row]) -> str:
   )
 
 
-def load_rows(path: str | None) -> list[Row]:
-  """The rows that an earlier run has left."""
-  if not path or not os.path.exists(path):
-    return []
-  with open(path, encoding='utf-8') as file:
-    return [Row(**fields) for fields in json.load(file)]
-
-
 def main(argv: list[str]) -> None:
   """Prints the table."""
   if len(argv) > 1:
@@ -222,14 +213,12 @@ def main(argv: list[str]) -> None:
   path = flags.FLAGS.output
   check_writable(filter(None, [path]))
   check_networks(flags.FLAGS.network)
-  rows, known = [], load_rows(path)
+  rows, known = [], load_rows(path, Row)
   for row in all_rows(known):
     rows.append(row)
     print(row, flush=True)
-    if path:
-      others = [other for other in known if other not in rows]
-      text = json.dumps([dataclasses.asdict(r) for r in [*rows, *others]])
-      write_file(path, text.encode())
+    others = [other for other in known if other not in rows]
+    save_rows(path, [*rows, *others])
   print('\n' + lines(rows))
 
 

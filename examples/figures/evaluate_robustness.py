@@ -26,8 +26,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
-import os
 import time
 from collections.abc import Callable, Iterator
 
@@ -35,6 +33,7 @@ import compare_networks
 import numpy as np
 import panels
 from absl import app, flags, logging
+from kept_rows import load_rows, save_rows
 
 import tfmot_paoding as paoding
 from tfmot_paoding import robustness
@@ -298,14 +297,6 @@ def plot(rows: list[Row], path: str) -> None:
   panels.draw(found, path, 'epsilon')
 
 
-def read_rows(path: str | None) -> list[Row]:
-  """The rows of an earlier run, if there are any."""
-  if not path or not os.path.exists(path):
-    return []
-  with open(path, encoding='utf-8') as file:
-    return [Row(**fields) for fields in json.load(file)]
-
-
 def main(argv: list[str]) -> None:
   """Measures, prints, and writes what was asked for."""
   del argv
@@ -315,12 +306,10 @@ def main(argv: list[str]) -> None:
   if flags.FLAGS.plot:
     panels.load_pyplot()
   rows: list[Row] = []
-  for row in all_rows(read_rows(output)):
+  for row in all_rows(load_rows(output, Row)):
     rows.append(row)
     logging.info('%s', row)
-    if output:
-      text = json.dumps([dataclasses.asdict(one) for one in rows], indent=1)
-      paoding.files.write_file(output, text.encode())
+    save_rows(output, rows)
   print(f'{table(rows)}\n\n{summary(rows)}')
   if flags.FLAGS.plot:
     plot(rows, flags.FLAGS.plot)

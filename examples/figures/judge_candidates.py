@@ -23,18 +23,17 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from absl import app, flags, logging
 from compare_networks import Network, check_networks, load_network, table
+from kept_rows import load_rows, save_rows
 
 import tfmot_paoding as paoding
 from tfmot_paoding.command.one_line import in_one_line
 from tfmot_paoding.compat import keras
-from tfmot_paoding.files import check_writable, write_file
+from tfmot_paoding.files import check_writable
 from tfmot_paoding.inputs import draw_samples
 from tfmot_paoding.report import judge
 
@@ -264,14 +263,6 @@ def scores(rows: Sequence[Candidate]) -> str:
   return table(heads, lines)
 
 
-def load_rows(path: str | None) -> list[Candidate]:
-  """The rows that an earlier run has left."""
-  if not path or not os.path.exists(path):
-    return []
-  with open(path, encoding='utf-8') as file:
-    return [Candidate(**fields) for fields in json.load(file)]
-
-
 def main(argv: list[str]) -> None:
   """Prints the table."""
   if len(argv) > 1:
@@ -280,14 +271,12 @@ def main(argv: list[str]) -> None:
   path = flags.FLAGS.output
   check_writable(filter(None, [path]))
   check_networks(flags.FLAGS.network)
-  rows = load_rows(path)
+  rows = load_rows(path, Candidate)
   for text in flags.FLAGS.network:
     for row in candidates(load_network(text), rows):
       rows.append(row)
       print(row, flush=True)
-      if path:
-        fields = [dataclasses.asdict(one) for one in rows]
-        write_file(path, json.dumps(fields).encode())
+      save_rows(path, rows)
   print('\n' + scores(rows))
 
 

@@ -11,11 +11,12 @@ import tensorflow as tf
 import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding.compat import keras, strip_pruning
+from tfmot_paoding.inputs.familiarity import families_for
 from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.network.agreement import judge
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.training import distillation as lib
-from tfmot_paoding.training.distillation import _drawn_entries, _families
+from tfmot_paoding.training.distillation import _drawn_entries
 
 QUICK = paoding.training.DistillSettings(steps=150, samples=512, batch_size=64)
 
@@ -346,7 +347,7 @@ def test_classifiers_of_pictures_choose_among_families(shape, units, families):
   model = keras.Sequential(
     [keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(units)]
   )
-  assert _families(Network.of(model)) == families
+  assert families_for(Network.of(model)) == families
 
 
 def test_inputs_that_are_passed_are_all_taken():

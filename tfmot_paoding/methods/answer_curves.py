@@ -14,7 +14,6 @@ import numpy as np
 from tfmot_paoding.methods.elimination import combined_costs
 from tfmot_paoding.methods.group_edit import GroupEdit
 from tfmot_paoding.methods.network_view import NetworkView
-from tfmot_paoding.methods.unit_masks import removed_entries
 from tfmot_paoding.network.groups import Group
 
 Array = np.ndarray
@@ -48,12 +47,8 @@ def answer_curve(
     edit.eliminate(unit)
     edit.remove(unit)
     if count in looked_at:
-      params = {**network.params, **edit.changed_params()}
-      for ref, index in removed_entries(group, edit.view.alive):
-        params[ref] = np.array(params[ref])
-        params[ref][index] = 0.0
       removed.append(count)
-      gaps.append(change(params))
+      gaps.append(change(edit.params()))
   return convex(np.array(removed), np.array(gaps))
 
 

@@ -181,6 +181,14 @@ class GroupEdit:
       found |= fold_weights(network.graph, params, self._group, self._folds)
     return found
 
+  def params(self) -> dict[WeightRef, Array]:
+    """All weights of the network, what is removed zeroed."""
+    found = {**self._network.params, **self.changed_params()}
+    for ref, index in removed_entries(self._group, self._state.alive):
+      found[ref] = np.array(found[ref])
+      found[ref][index] = 0.0
+    return found
+
   def consumer_kernels(self) -> dict[WeightRef, Array]:
     """The consumers' kernels with the current outgoing weights in place."""
     params = self._network.params
@@ -212,11 +220,7 @@ class GroupEdit:
     By divergence, not by the squares that fits are made by: an LSTM for digits
     with half of its units gone has .811 of answers right so, .800 by these.
     """
-    params = {**self._network.params, **self.changed_params()}
-    for ref, index in removed_entries(self._group, self._state.alive):
-      params[ref] = np.array(params[ref])
-      params[ref][index] = 0.0
-    return self._network.fitting.divergence(params)
+    return self._network.fitting.divergence(self.params())
 
   def _move(self, removed: int, kept: int, share: float) -> None:
     """Incoming weights, and distances to them, as the fold leaves them."""

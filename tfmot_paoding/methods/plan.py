@@ -17,7 +17,6 @@ from tfmot_paoding.layers.base import Path
 from tfmot_paoding.methods.group_edit import GroupEdit
 from tfmot_paoding.methods.named import Method
 from tfmot_paoding.methods.network_view import NetworkView
-from tfmot_paoding.methods.unit_masks import removed_entries
 from tfmot_paoding.network.groups import Group
 from tfmot_paoding.ops import WeightRef
 
@@ -157,12 +156,8 @@ def _attempt(
 ) -> _Attempt:
   edit = GroupEdit(network, group, alive)
   removed = tuple(_remove(edit, method, budget, rng))
-  params = {**network.params, **edit.changed_params()}
   # Later groups see producers that are already gone.
-  for ref, index in removed_entries(group, edit.view.alive):
-    params[ref] = np.array(params[ref])
-    params[ref][index] = 0.0
-  return _Attempt(edit, removed, params)
+  return _Attempt(edit, removed, edit.params())
 
 
 def _remove(

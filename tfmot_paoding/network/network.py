@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 
 from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
@@ -96,6 +97,11 @@ class Network:
   def input_shapes(self) -> list[Shape]:
     """The inputs' shapes without the batch axis."""
     return [self.graph.shapes[value] for value in self.graph.inputs]
+
+  @property
+  def input_entries(self) -> int:
+    """Numbers in one sample of all inputs."""
+    return sum(map(math.prod, self.input_shapes))
 
   def params(self) -> Params:
     """The weights as they are now, float64.

@@ -129,8 +129,8 @@ class Driver:
 
   def _others(self, network: Network, count: int) -> list[Array]:
     """Inputs that no fit is made on, so many at most."""
-    entries = sum(int(np.prod(shape)) for shape in network.input_shapes)
-    count = min(count, _JUDGED, max(16, int(_ENTRIES / max(entries, 1))))
+    few = int(_ENTRIES / max(network.input_entries, 1))
+    count = min(count, _JUDGED, max(16, few))
     return self.source.another(network).samples(network, count)
 
   @property

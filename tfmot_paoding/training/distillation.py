@@ -22,7 +22,7 @@ from tfmot_paoding import replicas
 from tfmot_paoding.arguments import check_seed
 from tfmot_paoding.compat import keras
 from tfmot_paoding.deprecation import takes_old_calls
-from tfmot_paoding.inputs.familiarity import tells_pictures
+from tfmot_paoding.inputs.familiarity import families_for
 from tfmot_paoding.inputs.prior import PriorLike
 from tfmot_paoding.inputs.ranges import RangeLike
 from tfmot_paoding.inputs.recall import has_statistics
@@ -133,11 +133,11 @@ def taught(
   student = plain_copy(pruned)
   if not student.trainable_variables:
     return _with_state(student, pruned)
-  macs, families = network.macs, _families(network)
+  macs = network.macs
   source = source.settled(network)
   entries = _drawn_entries(network, source)
   count = settings.count(macs, entries)
-  samples = source.samples(network, count, otherwise=families)
+  samples = source.samples(network, count, otherwise=families_for(network))
   # A copy's weights are on every replica.
   copies = has_state(original) or replicas.sharing() is not None
   teacher = plain_copy(original) if copies else original
@@ -181,12 +181,7 @@ def _drawn_entries(network: Network, source: InputSource) -> int:
   """Numbers of one input that is drawn; what is there already takes nothing."""
   if source.data is not None:
     return 1
-  return sum(int(np.prod(shape)) for shape in network.input_shapes)
-
-
-def _families(network: Network) -> str:
-  """The prior to imitate a network on: many kinds of input, if it chooses."""
-  return 'mixed' if tells_pictures(network) else 'varied'
+  return network.input_entries
 
 
 def _with_state(student: keras.Model, pruned: keras.Model) -> keras.Model:
