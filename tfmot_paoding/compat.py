@@ -7,9 +7,10 @@ falls back to tf_keras on its own. Everything else takes `keras` from here.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -325,6 +326,38 @@ def is_random(layer: Any) -> bool:
   return any(
     isinstance(inner, BaseRandomLayer) for inner in layer._flatten_layers()
   )
+
+
+def tensor_arguments(node: Any, names: Sequence[str]) -> dict[str, Any]:
+  """What a layer was called with, Keras tensors by their numbers.
+
+  Args:
+    node: The call.
+    names: Of the layer's parameters, in their order.
+
+  Returns:
+    By name, the structure of what was passed: in place of each Keras tensor a
+    `TensorNumber`, its place among the call's inputs.
+  """
+  # Not in the order of `tf.nest`, which sorts names.
+  numbers = {id(tensor): k for k, tensor in enumerate(node.keras_inputs)}
+
+  def number(value: Any) -> Any:
+    if is_keras_tensor(value):
+      return TensorNumber(numbers[id(value)])
+    return value
+
+  args, kwargs = tf.nest.map_structure(
+    number, (node.call_args, node.call_kwargs)
+  )
+  return {**dict(zip(names, args, strict=False)), **kwargs}
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorNumber:
+  """Which of a call's Keras tensors stands somewhere."""
+
+  number: int
 
 
 def takes_plain_tensors(node: Any) -> bool:

@@ -180,8 +180,8 @@ REASONS = {
   ),
   'Lambda': (lambda x: _layers.Lambda(lambda y: y * 2)(x), 'not known'),
   'attention': (
-    lambda x: _layers.MultiHeadAttention(2, 3)(x, x),
-    'plain tensors',
+    lambda x: _layers.MultiHeadAttention(2, 3, attention_axes=1)(x, x),
+    'attention_axes',
   ),
   'channels first': (
     lambda x: _layers.MaxPooling2D(data_format='channels_first')(x),

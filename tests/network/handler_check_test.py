@@ -306,6 +306,7 @@ def cases():
     *plain('SimpleRNN', 4, go_backwards=True, shape=SHAPES[1]),
     *plain('RNN', layers.GRUCell(4), return_state=True, shape=SHAPES[1]),
     *plain('Bidirectional', layers.LSTM(4), shape=SHAPES[1]),
+    *plain('MultiHeadAttention', 2, 3, shape=SHAPES[1], count=2),
   ]
 
 
@@ -323,7 +324,10 @@ UNKNOWN = {
 def lowered(layer, shapes):
   """A layer, called for the first time, in a graph of its own."""
   inputs = [keras.Input(shape) for shape in shapes]
-  made = layer(inputs if len(inputs) > 1 else inputs[0])
+  if isinstance(layer, layers.MultiHeadAttention):
+    made = layer(*inputs)
+  else:
+    made = layer(inputs if len(inputs) > 1 else inputs[0])
   net = testing.fill(keras.Model(inputs, made))
   graph = build_graph(net)
   (call,) = graph.layer_calls

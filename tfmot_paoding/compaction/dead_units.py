@@ -377,10 +377,9 @@ def _slice(
 ) -> Array:
   """What is left of a weight."""
   if axes.incoming is not None:
-    kept = _kept_along(keep[node.inputs[0]], -1)
-    kept = kept[: len(kept) // axes.blocks]
+    kept = axes.along_incoming(_kept_along(keep[node.inputs[0]], -1))
     value = np.compress(kept, value, axis=axes.incoming)
   if axes.outgoing is not None:
-    kept = _kept_along(keep[node.outputs[0]], -1)
+    kept = axes.along_outgoing(_kept_along(keep[node.outputs[0]], -1))
     value = np.compress(kept, value, axis=axes.outgoing)
   return value

@@ -6,7 +6,8 @@ outputs, are made of these:
 * units of these leave: Dense, Conv1D/2D/3D (strides, dilation, causal, groups),
   their transposes, SeparableConv1D/2D, Embedding, TimeDistributed around these;
   LSTM, GRU, SimpleRNN, Bidirectional and RNN of their cells: a unit is a column
-  in each gate, and what it feeds back goes with it;
+  in each gate, and what it feeds back goes with it; MultiHeadAttention: a unit
+  is a head;
 * these carry units, exactly: DepthwiseConv1D/2D, BatchNormalization, PReLU,
   activations, all pooling, ZeroPadding, Cropping, UpSampling, Resizing,
   Rescaling, Flatten, Reshape, Permute, Dropout and its kin; slices, `tf.split`,
@@ -137,6 +138,7 @@ that says what it does to bounds and to units.
 from tfmot_paoding.layers import (
   activation,
   applications,
+  attention,
   conv,
   dense,
   embedding,
@@ -164,6 +166,7 @@ __all__ = [
   'LayerHandler',
   'activation',
   'applications',
+  'attention',
   'conv',
   'dense',
   'embedding',

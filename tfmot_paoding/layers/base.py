@@ -21,9 +21,23 @@ class LayerHandler:
 
   Attributes:
     reads_calls: Whether `lower_call` takes the place of `lower`.
+    arguments: The names of what `lower_into` asks for by `emit.argument`,
+      besides the first argument; a call that passes others is left alone.
   """
 
   reads_calls = False
+  arguments: tuple[str, ...] = ()
+
+  def build(self, layer: Any, input_shape: Any) -> None:
+    """Makes the weights of a layer that nobody has called.
+
+    Args:
+      layer: The Keras layer.
+      input_shape: Of its first argument, with the batch axis.
+    """
+    if not layer.built:
+      layer.build(input_shape)
+      layer.built = True
 
   def has_inside(self, layer: Any) -> bool:
     """Whether `lower_into` is asked of a layer."""
@@ -228,7 +242,8 @@ def handler_of(layer: Any) -> LayerHandler:
   if parent is None:
     return _UNKNOWN
   why = what_differs(layer, parent)
-  return _HANDLERS[parent] if why is None else _Unknown(why)
+  known = _HANDLERS[parent]
+  return known if why is None else _Unknown(why, known.arguments)
 
 
 def is_known(layer: Any) -> bool:
@@ -263,8 +278,13 @@ def weight_ref(path: Path, layer: Any, name: str) -> WeightRef | None:
 
 
 class _Unknown(LayerHandler):
-  def __init__(self, why: str = 'is of a kind that is not known'):
+  def __init__(
+    self,
+    why: str = 'is of a kind that is not known',
+    arguments: tuple[str, ...] = (),
+  ):
     self._why = why
+    self.arguments = arguments
 
   def lower(self, layer, path, in_shapes, out_shape):
     return opaque(layer, self._why)

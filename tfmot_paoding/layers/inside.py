@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import operator
+from collections.abc import Mapping
 from typing import Any
 
+from tfmot_paoding.compat import TensorNumber
 from tfmot_paoding.ops import Op, Opaque, Shape, WeightRef
 
 # What the widths of a layer call the tensor that it gives; a number behind an
@@ -54,6 +56,8 @@ class Emit:
     layer: The Keras layer.
     path: Its names through nested models.
     in_shapes: The shapes of its inputs, without the batch axis.
+    arguments: What it is called with, by the names of its parameters; a
+      `TensorNumber` for one of its inputs. None where nobody calls it.
 
   Attributes:
     path: The layer's names through nested models.
@@ -62,12 +66,51 @@ class Emit:
     names: The numbers of the tensors that have names.
   """
 
-  def __init__(self, layer: Any, path: tuple[str, ...], in_shapes: list[Shape]):
+  def __init__(
+    self,
+    layer: Any,
+    path: tuple[str, ...],
+    in_shapes: list[Shape],
+    arguments: Mapping[str, Any] | None = None,
+  ):
     self._layer = layer
+    self._arguments = arguments or {}
     self.path = path
     self.inputs = tuple(Tensor(k, shape) for k, shape in enumerate(in_shapes))
     self.steps: list[Step] = []
     self.names: dict[str, int] = {}
+
+  def argument(self, name: str, default: Any = None) -> Any:
+    """What the layer's parameter of a name is given.
+
+    Args:
+      name: One of the handler's `arguments`.
+      default: What stands for it where nothing is passed.
+
+    Returns:
+      A `Tensor` for a tensor of the model, anything else as it was passed.
+    """
+    value = self._arguments.get(name, default)
+    if isinstance(value, TensorNumber):
+      return self.inputs[value.number]
+    return value
+
+  def stand_in(self, shape: Shape) -> Tensor:
+    """A further input, of a layer that is looked at without a call.
+
+    To be asked for before anything is emitted.
+    """
+    self.inputs += (Tensor(len(self.inputs), tuple(shape)),)
+    return self.inputs[-1]
+
+  def note(self, name: str, tensor: Tensor) -> None:
+    """Gives an input of the layer a name, whose width `resize_inside` is told.
+
+    Raises:
+      ValueError: the name is taken.
+    """
+    if self.names.setdefault(name, tensor.index) != tensor.index:
+      raise ValueError(f'Two tensors in {self._who} are named {name!r}.')
 
   def weight(self, name: str) -> WeightRef | None:
     """The layer's weight of an attribute's name; None where it has none.
@@ -134,10 +177,8 @@ class Emit:
         'known: pass `shape` to emit.'
       )
     made = Tensor(len(self.inputs) + len(self.steps), shape)
-    if name is not None and self.names.setdefault(name, made.index) != (
-      made.index
-    ):
-      raise ValueError(f'Two tensors in {self._who} are named {name!r}.')
+    if name is not None:
+      self.note(name, made)
     self.steps.append(
       Step(op, tuple(tensor.index for tensor in inputs), made.index, shape)
     )

@@ -19,10 +19,12 @@ def alive_units(group: Group, masks: Mapping[WeightRef, Array]) -> Array:
   for member in group.producers:
     op = member.node.op
     mask = masks[op.kernel]
-    axis = op.weights()[op.kernel].outgoing % mask.ndim
+    axes = op.weights()[op.kernel]
+    axis = axes.outgoing % mask.ndim
     others = tuple(a for a in range(mask.ndim) if a != axis)
-    entries = mask.any(axis=others) & (member.units >= 0)
-    alive[member.units[entries]] = True
+    units = axes.along_outgoing(member.units)
+    entries = mask.any(axis=others) & (units >= 0)
+    alive[units[entries]] = True
   return alive
 
 

@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
-from tfmot_paoding.layers.base import Path
+from tfmot_paoding.layers.base import Path, handler_of
 from tfmot_paoding.network.keras_masks import carries_mask
 from tfmot_paoding.network.lowering import Surroundings, lower_call, shape_of
 from tfmot_paoding.ops import Op, Shape, WeightRef
@@ -305,7 +305,7 @@ def _add_call(graph: Graph, call: Any, sources: list[int]) -> list[int]:
   graph.layers[path] = layer
   if layer is not call.layer:
     graph.wrappers[path] = call.layer
-  odd = _what_is_odd(call)
+  odd = _what_is_odd(call, layer)
   if compat.is_graph_model(layer) and not odd:
     made = _inline(graph, layer, sources)
   else:
@@ -316,10 +316,18 @@ def _add_call(graph: Graph, call: Any, sources: list[int]) -> list[int]:
   return made
 
 
-def _what_is_odd(call: Any) -> str | None:
-  """Why a call is not the layer's function at inference, or None."""
+def _what_is_odd(call: Any, layer: Any) -> str | None:
+  """Why a call is not the layer's function at inference, or None.
+
+  Args:
+    call: The call.
+    layer: The layer, its wrapper taken off.
+  """
   if call.call_kwargs.get('training') not in (None, False):
     return 'is called with training=True'
+  asked = handler_of(layer).arguments
+  if asked:
+    return _what_is_more(_arguments(call, layer), asked)
   if not compat.takes_plain_tensors(call):
     return 'takes or gives more than plain tensors'
   further = [
@@ -329,6 +337,30 @@ def _what_is_odd(call: Any) -> str | None:
   ]
   if further:
     return f'is called with `{further[0]}`, which is no tensor of the model'
+  return None
+
+
+def _arguments(call: Any, layer: Any) -> dict[str, Any]:
+  """What a call passes, by the names of the layer's parameters."""
+  return compat.tensor_arguments(call, layer._call_spec.arg_names)
+
+
+def _what_is_more(given: dict[str, Any], asked: tuple[str, ...]) -> str | None:
+  """Why a handler cannot tell what a call does, or None.
+
+  Args:
+    given: What the call passes, the layer's first parameter at the front.
+    asked: The further parameters that the handler reads.
+  """
+  first, *others = given.items()
+  flat = tf.nest.flatten(first[1])
+  if not all(isinstance(value, compat.TensorNumber) for value in flat):
+    return 'is called with constants'
+  for name, value in others:
+    if name not in asked and name != 'training' and value is not None:
+      return f'is called with `{name}`, which is not known'
+    if not isinstance(value, (compat.TensorNumber, bool, type(None))):
+      return f'is called with `{name}`, which is no tensor of the model'
   return None
 
 
@@ -355,7 +387,8 @@ def _append(
       [graph.shapes[source] for source in sources],
       masked,
       sources[0] in graph.inputs,
-      _what_is_odd(call),
+      _what_is_odd(call, layer),
+      _arguments(call, layer) if handler_of(layer).arguments else {},
     ),
   )
   # The call's inputs, and a value for each tensor that it makes.

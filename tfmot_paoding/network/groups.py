@@ -148,8 +148,8 @@ def _along(
     axes = weights[ref]
     axis = axes.incoming if incoming else axes.outgoing
     if axis is not None:
-      size = len(units) // (axes.blocks if incoming else 1)
-      yield ref, axis, axes.masked, units[:size]
+      laid = axes.along_incoming if incoming else axes.along_outgoing
+      yield ref, axis, axes.masked, laid(units)
 
 
 def along(axis: int, entries: Array) -> tuple:

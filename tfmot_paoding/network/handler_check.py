@@ -123,10 +123,12 @@ def _sources(call: Call, params: Params) -> list[tf.Tensor]:
   """Random inputs of a call, one tensor for each that it takes."""
   rng = np.random.default_rng(0)
   count = len(_DEVIATIONS)
-  found = []
+  found: dict[int, tf.Tensor] = {}
   for value, tensor in zip(
     call.inputs, call.keras_node.keras_inputs, strict=True
   ):
+    if value in found:
+      continue  # a layer of two inputs may be given one tensor twice
     shape = (count, *(size or _OPEN_SIZE for size in sizes_of(tensor)))
     rows = [
       len(params[ref])
@@ -139,8 +141,8 @@ def _sources(call: Call, params: Params) -> list[tf.Tensor]:
     else:
       deviations = np.reshape(_DEVIATIONS, (count, *(1,) * (len(shape) - 1)))
       x = rng.normal(size=shape) * deviations
-    found.append(tf.cast(x, tensor.dtype))
-  return found
+    found[value] = tf.cast(x, tensor.dtype)
+  return [found[value] for value in call.inputs]
 
 
 def _warn(who: str, name: str, why: str) -> None:

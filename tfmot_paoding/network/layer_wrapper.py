@@ -40,6 +40,12 @@ class LayerWrapper(compat.PruneLowMagnitude):
     self.supports_masking = layer.supports_masking
     self.stateful = layer.stateful
 
+  def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+    """Calls by names alone: configs of models keep no other arguments."""
+    if args:
+      kwargs.update(zip(_further_names(self.layer), args, strict=False))
+    return super().__call__(inputs, **kwargs)
+
   def call(
     self,
     inputs: Any,
@@ -91,3 +97,12 @@ class LayerWrapper(compat.PruneLowMagnitude):
   def reset_states(self, states: Any = None) -> None:
     """The layer's, where it keeps states."""
     self.layer.reset_states(states)
+
+
+def _further_names(layer: Any) -> list[str]:
+  """The names of what a layer takes by position behind its first argument."""
+  for function in (type(layer).__call__, type(layer).call):
+    names = inspect.getfullargspec(function).args[2:]
+    if names:
+      return names
+  return []

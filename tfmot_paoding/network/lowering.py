@@ -8,7 +8,7 @@ be followed: then one opaque operation stands for the call.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -53,12 +53,14 @@ class Surroundings:
     masked: Whether a Keras mask may come along.
     is_first: Whether it reads an input of the model.
     odd: Why the call is not the layer's function at inference, or None.
+    arguments: What the layer is called with, for a handler that asks.
   """
 
   in_shapes: list[Shape]
   masked: bool
   is_first: bool
   odd: str | None
+  arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def lower_call(
@@ -102,12 +104,22 @@ def lower_call(
 
 
 def operations_of(
-  layer: Any, path: Path, in_shapes: list[Shape], out_shape: Shape
+  layer: Any,
+  path: Path,
+  in_shapes: list[Shape],
+  out_shape: Callable[[], Shape],
 ) -> list[Op]:
-  """The operations of a layer by itself, whatever lies between them."""
+  """The operations of a layer by itself, whatever lies between them.
+
+  Args:
+    layer: The layer.
+    path: Its path.
+    in_shapes: The shapes of what it reads, of its first argument alone.
+    out_shape: Gives the shape of what it makes, where that is asked for.
+  """
   emit, handler = Emit(layer, path, in_shapes), handler_of(layer)
   if not has_inside(layer) or handler.lower_into(layer, emit) is None:
-    return handler.lower(layer, path, in_shapes, out_shape)
+    return handler.lower(layer, path, in_shapes, out_shape())
   obstacle = emit.obstacle()
   if obstacle is not None:
     return [Opaque(obstacle)]
@@ -141,7 +153,7 @@ def _graph(
       layer.
   """
   who = f'{type(layer).__name__} {"/".join(path)!r}'
-  emit = Emit(layer, path, around.in_shapes)
+  emit = Emit(layer, path, around.in_shapes, around.arguments)
   given = handler_of(layer).lower_into(layer, emit)
   if given is None and not emit.steps:
     return _several_of_a_chain(layer, path, around, tensors)

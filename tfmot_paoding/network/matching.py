@@ -145,6 +145,8 @@ def _kept_units(
     new = _signature(after, op)
     if len(old) != len(new):
       continue  # the shapes will say so
+    run = op.weights()[op.kernel].outgoing_run
+    old, new, columns = _runs(old, run), _runs(new, run), columns[::run]
     blocks = _blocks(columns)
     if new.shape[1] % blocks == 0:
       # Tied units of several blocks: each is matched by all its columns.
@@ -168,6 +170,12 @@ def _blocks(columns: Array) -> int:
     columns, np.tile(columns[:width], count)
   )
   return count if alike else 1
+
+
+def _runs(signature: Array, run: int) -> Array:
+  """Columns of one unit one under the other, (d * run, columns / run)."""
+  rows = signature.reshape(len(signature), -1, run)
+  return rows.transpose(0, 2, 1).reshape(len(signature) * run, -1)
 
 
 def _stacked(signature: Array, blocks: int) -> Array:
@@ -324,10 +332,9 @@ def _spread(
   wide = np.zeros_like(like) if axes.masked else np.array(like)
   index = [np.arange(size) for size in like.shape]
   if axes.incoming is not None and incoming is not None:
-    kept = incoming[: like.shape[axes.incoming]]
-    index[axes.incoming] = np.flatnonzero(kept)
+    index[axes.incoming] = np.flatnonzero(axes.along_incoming(incoming))
   if axes.outgoing is not None and outgoing is not None:
-    index[axes.outgoing] = np.flatnonzero(outgoing)
+    index[axes.outgoing] = np.flatnonzero(axes.along_outgoing(outgoing))
   place = np.ix_(*index)
   if wide[place].shape != value.shape:
     return None

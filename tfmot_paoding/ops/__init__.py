@@ -1,5 +1,6 @@
 """The operations that layers lower to, and what each does to bounds."""
 
+from tfmot_paoding.ops.attention import Attend, Shares
 from tfmot_paoding.ops.base import (
   Array,
   Gain,
@@ -25,6 +26,7 @@ from tfmot_paoding.ops.joins import (
 from tfmot_paoding.ops.numbering import core, last_axis
 from tfmot_paoding.ops.positions import Largest, Positions, Windows
 from tfmot_paoding.ops.products import Lookup, MatMul, Product
+from tfmot_paoding.ops.projections import Projection
 from tfmot_paoding.ops.recurrent import (
   AtStep,
   Feedback,
@@ -37,6 +39,7 @@ from tfmot_paoding.ops.windows import Transposed, Window, window
 __all__ = [
   'Array',
   'AtStep',
+  'Attend',
   'Cell',
   'Concatenate',
   'Conv',
@@ -61,10 +64,12 @@ __all__ = [
   'Permute',
   'Positions',
   'Product',
+  'Projection',
   'Recurrence',
   'Reshape',
   'Scale',
   'Shape',
+  'Shares',
   'SimpleCell',
   'Softmax',
   'Transposed',

@@ -90,12 +90,25 @@ class WeightAxes(NamedTuple):
     masked: Whether removing a unit zeroes its entries.
     blocks: Into how many blocks of like entries the input's units fall; the
       incoming axis is as long as one of them.
+    incoming_run: How many of the input's channels, one behind the other, lie
+      at one place of the incoming axis: those of a head of attention.
+    outgoing_run: The same of the output's channels and the outgoing axis.
   """
 
   incoming: int | None
   outgoing: int | None
   masked: bool = True
   blocks: int = 1
+  incoming_run: int = 1
+  outgoing_run: int = 1
+
+  def along_incoming(self, channels: Array) -> Array:
+    """What there is of each input channel, by places of the incoming axis."""
+    return channels[: len(channels) // self.blocks][:: self.incoming_run]
+
+  def along_outgoing(self, channels: Array) -> Array:
+    """What there is of each output channel, by places of the outgoing axis."""
+    return channels[:: self.outgoing_run]
 
 
 class UnitBook(Protocol):

@@ -34,19 +34,19 @@ def names_of(layer: Any, input_shape: Any) -> list[str]:
   """
   if not is_known(layer):
     return []
-  try:
-    output_shape = layer.compute_output_shape(input_shape)
-  except NotImplementedError:
-    return []  # only a call tells: no layer with units of its own
   several = not all(
     size is None or isinstance(size, int) for size in input_shape
   )
-  operations = operations_of(
-    layer,
-    (layer.name,),
-    [_sizes(shape) for shape in (input_shape if several else [input_shape])],
-    _sizes(output_shape),
-  )
+  shapes = input_shape if several else [input_shape]
+  try:
+    operations = operations_of(
+      layer,
+      (layer.name,),
+      [_sizes(shape) for shape in shapes],
+      lambda: _sizes(layer.compute_output_shape(input_shape)),
+    )
+  except NotImplementedError:
+    return []  # only a call tells: no layer with units of its own
   if not all(op.known for op in operations):
     return []
   return masked_names(operations)

@@ -13,7 +13,7 @@ from tfmot_paoding.arguments import check_seed
 from tfmot_paoding.compaction.standing import Standing, note, noted
 from tfmot_paoding.compat import keras, register_serializable
 from tfmot_paoding.inputs.ranges import InputRange, RangeLike, range_config
-from tfmot_paoding.layers import is_known
+from tfmot_paoding.layers import handler_of, is_known
 from tfmot_paoding.methods.allocation import Allocation
 from tfmot_paoding.methods.named import DEFAULT_METHOD, MethodLike, get_method
 from tfmot_paoding.network.layer_wrapper import LayerWrapper
@@ -88,9 +88,8 @@ class PruneLowSaliency(UnitWrapper, LayerWrapper):
   - a layer whose units are outputs of the model: somebody reads them;
   - a layer by itself, with no layer that reads its units, and one whose reader
     is not wrapped: whether a unit is needed is written in its reader's weights;
-  - layers that mix their units among themselves or keep weights for each
-    position (attention, locally connected): not one unit of them stands for
-    one row or column;
+  - layers that keep weights for each position (locally connected): not one unit
+    of them stands for one row or column;
   - single weights, blocks of them, and m of n: units go whole. The sparsity is
     a fraction of units, rounded down, and one unit always stays.
 
@@ -176,9 +175,7 @@ class PruneLowSaliency(UnitWrapper, LayerWrapper):
   def build(self, input_shape: Any) -> None:
     """Builds the layer and masks of ones."""
     self._named = {'mask': 0, 'threshold': 0}
-    if not self.layer.built:
-      self.layer.build(input_shape)
-      self.layer.built = True
+    handler_of(self.layer).build(self.layer, input_shape)
     if self.masked_weights is None and is_known(self.layer):
       self._mask_owners = tuple(names_of(self.layer, input_shape))
       _offer_weights(self.layer, self._mask_owners, True)

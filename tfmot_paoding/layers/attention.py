@@ -1,0 +1,130 @@
+"""Attention layers: a unit is a head, from its projections to the output's.
+
+Keras's own classes alone; what a subclass computes is its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from tfmot_paoding.compat import keras
+from tfmot_paoding.layers import base
+from tfmot_paoding.layers.inside import OUTPUT, Emit, Tensor
+from tfmot_paoding.ops import Attend, Opaque, Permute, Projection, Shares
+
+# What the tensor is called that all heads give, side by side.
+_HEADS = 'heads'
+# The inputs, as the layer's config and its parameters call them.
+_INPUTS = ('query', 'value', 'key')
+
+
+@base.register_handler(keras.layers.MultiHeadAttention)
+class MultiHeadAttentionHandler(base.LayerHandler):
+  """Projections to heads, what each head attends to, and their sum."""
+
+  arguments = (
+    'value',
+    'key',
+    'attention_mask',
+    'return_attention_scores',
+    'use_causal_mask',
+  )
+
+  def build(self, layer: Any, input_shape: Any) -> None:
+    """Its projections, which it leaves to its first call.
+
+    One that nothing is known of yet attends to what comes in itself.
+    """
+    super().build(layer, input_shape)
+    if not layer._built_from_signature:
+      layer._build_from_signature(input_shape, input_shape)
+    shapes = {name: getattr(layer, f'_{name}_shape') for name in _INPUTS}
+    heads = [layer._num_heads, layer._value_dim]
+    shapes['output'] = [*shapes['query'][:-1], *heads]
+    with tf.name_scope(layer._name_scope()):
+      for name, shape in shapes.items():
+        inner = getattr(layer, f'_{name}_dense')
+        if not inner.built:
+          with tf.name_scope(inner._name_scope()):
+            inner.build(tf.TensorShape(shape))
+
+  def lower_into(
+    self, layer: Any, emit: Emit
+  ) -> Tensor | tuple[Tensor, ...] | None:
+    """What the layer gives, and how much each position takes of each."""
+    query, value, key = _tensors(layer, emit)
+    mask = emit.argument('attention_mask')
+    why = _obstacle(layer, emit, query)
+    if why is not None:
+      reason = f'MultiHeadAttention {layer.name!r} {why}'
+      return emit(Opaque(reason), query, shape=query.shape)
+    for name, tensor in zip(_INPUTS, (query, value, key), strict=True):
+      emit.note(name, tensor)
+    made = [
+      emit(_projection(emit, name, to_heads=True), tensor)
+      for name, tensor in (('query', query), ('key', key), ('value', value))
+    ]
+    made += [] if mask is None else [mask]
+    settings = {
+      'size': layer._key_dim,
+      'scale': layer._key_dim**-0.5,
+      'causal': bool(emit.argument('use_causal_mask')),
+      'robust': bool(layer._softmax_robust_masking),
+    }
+    attended = emit(Attend(**settings), *made, name=_HEADS)
+    given = emit(_projection(emit, 'output', to_heads=False), attended)
+    if not emit.argument('return_attention_scores'):
+      return given
+    shares = emit(Shares(**settings), *made)
+    last = len(shares.shape) - 1
+    shape = (shares.shape[-1], *shares.shape[:-1])
+    return given, emit(Permute((last, *range(last)), shape), shares)
+
+  def resize_inside(
+    self, layer: Any, config: dict[str, Any], widths: Mapping[str, int]
+  ) -> dict[str, Any]:
+    """Fewer heads, and inputs and outputs of fewer channels."""
+    width = widths.get(OUTPUT, widths.get(f'{OUTPUT}_0'))
+    config['num_heads'] = widths[_HEADS] // layer._value_dim
+    if config['output_shape'] is not None or width != widths['query']:
+      config['output_shape'] = (width,)
+    for name in _INPUTS:
+      shape = tf.TensorShape(config[f'{name}_shape'])
+      config[f'{name}_shape'] = [*shape.as_list()[:-1], widths[name]]
+    return config
+
+
+def _tensors(layer: Any, emit: Emit) -> tuple[Tensor, Tensor, Tensor]:
+  """Queries, values and keys; of a layer without a call as it was built."""
+  query, value, key = emit.inputs[0], *map(emit.argument, _INPUTS[1:])
+  if value is None:
+    value, key = (
+      emit.stand_in(size or 1 for size in getattr(layer, f'_{name}_shape')[1:])
+      for name in _INPUTS[1:]
+    )
+  return query, value, key or value
+
+
+def _projection(emit: Emit, name: str, *, to_heads: bool) -> Projection:
+  """One of the layer's four products; its kernel holds heads and channels."""
+  kernel = emit.weight(f'_{name}_dense.kernel')
+  bias = emit.weight(f'_{name}_dense.bias')
+  if to_heads:
+    return Projection(kernel, bias, made=emit.size(kernel)[2])
+  return Projection(kernel, bias, row_axes=2, read=emit.size(kernel)[1])
+
+
+def _obstacle(layer: Any, emit: Emit, query: Tensor) -> str | None:
+  """Why a layer is left alone, or None."""
+  rank = len(query.shape)
+  if tuple(layer._attention_axes or ()) != tuple(range(1, rank)):
+    return 'attends along some of several axes (attention_axes)'
+  if len(layer._output_dense.kernel.shape) > 3:
+    return 'gives several axes of channels (output_shape)'
+  masks = ('attention_mask', 'use_causal_mask')
+  if rank > 2 and any(emit.argument(name) for name in masks):
+    return 'is given a mask of several axes of positions'
+  return None

@@ -1,0 +1,100 @@
+"""Products whose kernels have several axes for rows, or for columns.
+
+Those of attention, where a head is a run of channels, and of `EinsumDense`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_paoding.ops.base import (
+  Array,
+  Params,
+  Shape,
+  UnitBook,
+  WeightAxes,
+  WeightRef,
+)
+from tfmot_paoding.ops.joins import tie_all
+from tfmot_paoding.ops.numbering import channel_row
+from tfmot_paoding.ops.products import Product
+
+
+@dataclasses.dataclass(frozen=True)
+class Projection(Product):
+  """x W + b over the last axis, W a kernel of several axes laid out flat.
+
+  Of several axes for rows, or for columns, the first one is that of units;
+  a unit is a run of as many channels as the others have places.
+
+  Attributes:
+    row_axes: How many of the kernel's axes, the first ones, are rows.
+    read: How many channels of the input are one unit.
+    made: How many channels of the output are one unit.
+    bound: Why no unit of its output can leave, None where they can.
+  """
+
+  row_axes: int = 1
+  read: int = 1
+  made: int = 1
+  bound: str | None = None
+
+  def weights(self) -> dict[WeightRef, WeightAxes]:
+    """The kernel and the bias, whose first axis is that of units."""
+    axes = {self.kernel: self.kernel_axes()}
+    if self.bias is not None:
+      axes[self.bias] = WeightAxes(None, 0, outgoing_run=self.made)
+    return axes
+
+  def kernel_axes(self) -> WeightAxes:
+    """The first axis of the rows, and the first of the columns."""
+    return WeightAxes(
+      0, self.row_axes, incoming_run=self.read, outgoing_run=self.made
+    )
+
+  def infer_shape(
+    self, in_shapes: tuple[Shape, ...], size: Callable[[WeightRef], Shape]
+  ) -> Shape:
+    """As many channels as the kernel has columns."""
+    shape = size(self.kernel)
+    rows = math.prod(shape[: self.row_axes])
+    if in_shapes[0][-1:] != (rows,):
+      raise ValueError(f'the kernel {self.kernel.name!r} has {rows} rows.')
+    return (*in_shapes[0][:-1], math.prod(shape[self.row_axes :]))
+
+  def carry(
+    self, book: UnitBook, sources: tuple[Array, ...], shape: Shape
+  ) -> Array:
+    """New units, a run of channels each; those that enter leave in runs."""
+    row = channel_row(book, sources[0]).reshape(-1, self.read)
+    tie_all(book, row[:, :1], row)
+    units = book.new((shape[-1] // self.made,))
+    if self.bound is not None:
+      book.freeze(units, self.bound)
+    return np.broadcast_to(np.repeat(units, self.made), shape)
+
+  def offset(self, params: Params) -> Array | float:
+    """The bias laid out flat, or 0."""
+    return 0.0 if self.bias is None else np.ravel(params[self.bias])
+
+  def shifted(self, bias: Array, shift: Array) -> Array:
+    """In the bias's own shape."""
+    return bias + shift.reshape(bias.shape)
+
+  def matrix(self, params: Params) -> Array:
+    """The kernel laid out flat."""
+    kernel = params[self.kernel]
+    rows = math.prod(kernel.shape[: self.row_axes])
+    return kernel.reshape(rows, kernel.size // max(rows, 1))
+
+  def product(self, x: tf.Tensor, kernel: Array) -> tf.Tensor:
+    """Over the last axis."""
+    rows = math.prod(kernel.shape[: self.row_axes])
+    kernel = tf.reshape(kernel, (rows, -1))
+    flat = tf.reshape(x, (-1, rows)) @ kernel
+    return tf.reshape(flat, (-1, *x.shape[1:-1], kernel.shape[1]))
