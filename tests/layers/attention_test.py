@@ -367,3 +367,79 @@ def test_handlers_name_what_layers_compute():
   for call in CALLS.values():
     graph = build_graph(model(call))
     assert all(check_call(graph, call) for call in graph.layer_calls)
+
+
+def dense(width, name):
+  return L.Dense(width, 'relu', name=name)
+
+
+SINGLE = {
+  'dot': (lambda x: L.Attention()([x, dense(6, 'v')(x[:, :3])]), None),
+  'itself': (lambda x: L.Attention(use_scale=True)([x, x]), None),
+  'keys': (
+    lambda x: L.Attention()([x, dense(5, 'v')(x[:, :3]), x[:, :3]]),
+    'v',
+  ),
+  'concat': (
+    lambda x: L.Attention(True, 'concat')([x, dense(6, 'v')(x[:, :3])]),
+    None,
+  ),
+  'sum': (lambda x: L.AdditiveAttention()([x, x], use_causal_mask=True), None),
+}
+
+
+@pytest.mark.parametrize('name', SINGLE)
+def test_channels_of_values_go_along_and_those_of_keys_are_tied(name):
+  call, own = SINGLE[name]
+  net = model(call)
+  sizes, left_alone = groups(net)
+  assert set(left_alone) == {('end',)}
+  assert sizes == {'front': 6} | ({own: 5} if own else {})
+  small = check_forms(net, 'saliency')
+  assert small.get_layer('front').units == 3
+
+
+def test_keras_masks_hide_queries_and_values():
+  inputs = keras.Input((6,), dtype='int32')
+  x = L.Embedding(9, 8, mask_zero=True, name='front')(inputs)
+  x = L.Attention()([x, x])
+  net = keras.Model(inputs, L.Dense(3)(L.GlobalAveragePooling1D()(x)))
+  small = check_forms(testing.fill(net))
+  assert small.get_layer('front').output_dim == 4
+
+
+def test_channels_that_decide_who_is_attended_to_stay():
+  """Though no kernel behind has a weight for them."""
+  net = model(lambda x: L.Attention()([x, x]))
+  end = net.get_layer('end')
+  kernel, bias = end.get_weights()
+  kernel[2:4] = 0.0
+  end.set_weights([kernel, bias])
+  small = paoding.compact(net)
+  x = testing.samples((5, 4), 30).astype(np.float32)
+  np.testing.assert_allclose(small(x), net(x), atol=1e-5)
+  assert small.get_layer('front').units == 6
+
+
+def test_channels_of_keys_that_never_vary_decide_nothing():
+  net = model(lambda x: L.Attention()([x, x]))
+  end, front = net.get_layer('end'), net.get_layer('front')
+  kernel, bias = front.get_weights()
+  kernel[:, 2] = 0.0
+  front.set_weights([kernel, np.abs(bias) + 0.1])
+  kernel, bias = end.get_weights()
+  kernel[2:4] = 0.0
+  end.set_weights([kernel, bias])
+  small = paoding.compact(net)
+  x = testing.samples((5, 4), 30).astype(np.float32)
+  np.testing.assert_allclose(small(x), net(x), atol=1e-5)
+  assert small.get_layer('front').units == 5
+
+
+def test_queries_that_nothing_else_reads_are_left_alone():
+  def call(x):
+    return L.Attention()([dense(5, 'q')(x), x, dense(5, 'k')(x)])
+
+  sizes, left_alone = groups(model(call))
+  assert sizes == {'front': 6}
+  assert 'no product with a kernel' in left_alone['q',]

@@ -307,6 +307,11 @@ def cases():
     *plain('RNN', layers.GRUCell(4), return_state=True, shape=SHAPES[1]),
     *plain('Bidirectional', layers.LSTM(4), shape=SHAPES[1]),
     *plain('MultiHeadAttention', 2, 3, shape=SHAPES[1], count=2),
+    *plain('Attention', use_scale=True, shape=SHAPES[1], count=2),
+    *plain('Attention', score_mode='concat', shape=SHAPES[1], count=3),
+    *plain('AdditiveAttention', shape=SHAPES[1], count=2),
+    *plain('EinsumDense', 'abc,cde->abde', (None, 2, 5), shape=SHAPES[1]),
+    *plain('EinsumDense', 'abc,bcd->ad', (5,), shape=SHAPES[1]),
   ]
 
 

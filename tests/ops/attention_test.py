@@ -209,3 +209,108 @@ def test_a_projection_is_a_product_of_flat_kernels():
   found = op.run(params, tf.constant(x)).numpy()
   np.testing.assert_allclose(found, wanted, atol=1e-12)
   assert op.weights()[kernel].along_incoming(channels).tolist() == [0, 1, 2]
+
+
+_FACTOR = ops.WeightRef(('unit',), 'scale')
+_INSIDE = ops.WeightRef(('unit',), 'inside')
+SINGLE = {
+  'dot': {'inside': _INSIDE},
+  'sum': {'outside': _FACTOR, 'by_channel': True, 'additive': True},
+  'concat': {'inside': _INSIDE, 'outside': None, 'additive': True},
+}
+PARAMS = {
+  _FACTOR: np.random.default_rng(0).normal(size=_SIZE),
+  _INSIDE: np.asarray(-0.7),
+}
+
+
+def single(name):
+  return ops.SingleAttention(_SIZE, 1.0, **SINGLE[name])
+
+
+def single_boxes(seed, width=1.0):
+  rng = np.random.default_rng(seed + 70)
+  found = []
+  for steps, size in ((_QUERIES, _SIZE), (_KEYS, _SIZE), (_KEYS, _WIDTH)):
+    low = rng.normal(size=(steps, size))
+    found.append(Interval(low, low + width * rng.uniform(0, 1, low.shape)))
+  return found
+
+
+def means(name, query, key, value):
+  """One pair of positions after another."""
+  inside = 1.0 if name == 'sum' else PARAMS[_INSIDE]
+  outside = PARAMS[_FACTOR] if name == 'sum' else 1.0
+  found = np.zeros((len(query), _QUERIES, _WIDTH))
+  for n, t in np.ndindex(*found.shape[:2]):
+    scores = []
+    for s in range(_KEYS):
+      if name == 'dot':
+        scores.append(inside * query[n, t] @ key[n, s])
+      else:
+        scores.append(
+          (outside * np.tanh(inside * (query[n, t] + key[n, s]))).sum()
+        )
+    e = np.exp(scores)
+    found[n, t] = e @ value[n] / e.sum()
+  return found
+
+
+@pytest.mark.parametrize('name', SINGLE)
+def test_one_head_by_the_equations_and_its_bounds(name):
+  op, x = single(name), single_boxes(0)
+  sample = draw(x, 10)
+  wanted = means(name, *sample)
+  found = op.run(PARAMS, *tensors(sample)).numpy()
+  np.testing.assert_allclose(found, wanted, atol=1e-12)
+  bounds = op.bounds(PARAMS, x)
+  assert np.all(wanted >= bounds.low - ROUNDING)
+  assert np.all(wanted <= bounds.high + ROUNDING)
+
+
+@pytest.mark.parametrize('name', SINGLE)
+@pytest.mark.parametrize('size', [0.02, 0.5])
+def test_differences_of_one_head_contain_samples(name, size):
+  op, x = single(name), single_boxes(1)
+  rng = np.random.default_rng(9)
+  d = []
+  for part in x:
+    low = rng.normal(size=part.low.shape) * size
+    d.append(Interval(low, low + 0.3 * np.abs(low)))
+  y = [
+    Interval(a.low + b.low, a.high + b.high) for a, b in zip(x, d, strict=True)
+  ]
+  found = op.difference(PARAMS, d, x, y)
+  one, change = draw(x, 20), draw(d, 20, 1)
+  other = [a + b for a, b in zip(one, change, strict=True)]
+  gap = means(name, *other) - means(name, *one)
+  assert np.all(gap >= found.low - ROUNDING)
+  assert np.all(gap <= found.high + ROUNDING)
+
+
+@pytest.mark.parametrize('name', SINGLE)
+@pytest.mark.parametrize('which', [0, 1, 2])
+def test_gains_of_one_head_hold_for_every_move(name, which):
+  op, x = single(name), single_boxes(2, 2.0)
+  one = draw(x, 20)
+  other = list(one)
+  other[which] = draw(x, 20, 7)[which]
+  change = means(name, *other) - means(name, *one)
+  signs = np.random.default_rng(3).normal(size=(*change.shape[1:], 2))
+  gain = ops.Gain(np.maximum(signs, 0), np.maximum(-signs, 0))
+  back = op.pullback(PARAMS, gain, x)[which]
+  moved = other[which] - one[which]
+  reach = np.einsum('scm,nsc->nm', back.up, np.maximum(moved, 0))
+  reach += np.einsum('scm,nsc->nm', back.down, np.maximum(-moved, 0))
+  total = np.einsum('ntc,tcm->nm', change, signs)
+  assert np.all(total <= reach + ROUNDING)
+
+
+def test_what_a_mask_hides_is_zero():
+  op, x = single('dot').under_mask(), single_boxes(3)
+  low = op.bounds(PARAMS, [Interval(a.low + 5, a.high + 5) for a in x]).low
+  assert not low.any()
+  fixed = [np.full((1, n), np.nan) for n in (_SIZE, _SIZE)]
+  values = np.array([[1.0, 0.0]])
+  found = op.constant(PARAMS, (*fixed, values))
+  np.testing.assert_array_equal(found, [[np.nan, 0.0]])

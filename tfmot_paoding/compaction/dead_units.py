@@ -134,11 +134,12 @@ def _fold_dead_units(
   graph: Graph, grouping: Grouping, params: dict[WeightRef, Array]
 ) -> list[Array]:
   """Which units of each group stay; folds constants into `params`."""
-  kept = []
+  kept, start = [], 0
   constants = propagate_constants(graph, params)
   for group in grouping.groups:
     used = np.zeros(group.size, bool)
-    needed = np.zeros(group.size, bool)
+    needed = _contracted(graph, grouping, constants)[start:][: group.size]
+    start += group.size
     for member in group.consumers:
       rows = member.rows
       weighted = np.any(member.node.op.matrix(params) != 0, axis=1)
@@ -161,6 +162,22 @@ def _fold_dead_units(
       constants = propagate_constants(graph, params)
     kept.append(needed)
   return kept
+
+
+def _contracted(
+  graph: Graph, grouping: Grouping, constants: list[Array | None]
+) -> Array:
+  """The units that matter by themselves, whoever reads them, (all units,)."""
+  needed = np.zeros(sum(group.size for group in grouping.groups) + 1, bool)
+  for node in graph.nodes:
+    seen = [constants[value] for value in node.inputs]
+    if any(part is None for part in seen):
+      continue
+    for value, flags in zip(node.inputs, node.op.needs(seen), strict=True):
+      if flags is not None:
+        units = core(grouping.units[value])
+        needed[units[..., flags]] = True
+  return needed[:-1]  # the last stands for no unit
 
 
 def _fixed_rows(member: Member, constants: list[Array | None]) -> Array:

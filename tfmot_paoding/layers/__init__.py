@@ -5,21 +5,23 @@ outputs, are made of these:
 
 * units of these leave: Dense, Conv1D/2D/3D (strides, dilation, causal, groups),
   their transposes, SeparableConv1D/2D, Embedding, TimeDistributed around these;
+  EinsumDense that is a product of the last axes, along the first that it makes;
   LSTM, GRU, SimpleRNN, Bidirectional and RNN of their cells: a unit is a column
   in each gate, and what it feeds back goes with it; MultiHeadAttention: a unit
   is a head;
 * these carry units, exactly: DepthwiseConv1D/2D, BatchNormalization, PReLU,
   activations, all pooling, ZeroPadding, Cropping, UpSampling, Resizing,
-  Rescaling, Flatten, Reshape, Permute, Dropout and its kin; slices, `tf.split`,
+  Rescaling, Flatten, Reshape, Permute, Dropout and its kin; Attention and
+  AdditiveAttention, the channels of their values; slices, `tf.split`,
   `tf.concat`, `tf.reshape`, `tf.transpose`;
 * these tie units, which live or die together: Add, Subtract, Average, Maximum,
   Minimum, Multiply (squeeze-and-excite too), `x + y` and `x * y`; blocks of a
-  grouped convolution; channels that a reshape divides among positions; all
-  calls of a shared layer;
+  grouped convolution; channels of queries with those of keys; channels that a
+  reshape divides among positions; all calls of a shared layer;
 * Concatenate sets units side by side: they keep their offsets;
 * units of and behind these stay: a softmax, LayerNormalization,
-  GroupNormalization, attention layers, Lambda, stacked and convolutional
-  recurrent cells, layers nobody taught it, the model's outputs.
+  GroupNormalization, Lambda, stacked and convolutional recurrent cells, layers
+  nobody taught it, the model's outputs.
 
 `history.left_alone` says why for each layer whose units stay. Bounds are per
 channel, one for all positions. A unit without incoming weights is a constant,
@@ -141,6 +143,7 @@ from tfmot_paoding.layers import (
   attention,
   conv,
   dense,
+  einsum,
   embedding,
   merging,
   normalization,
@@ -169,6 +172,7 @@ __all__ = [
   'attention',
   'conv',
   'dense',
+  'einsum',
   'embedding',
   'handler_of',
   'inner_layer',

@@ -13,7 +13,14 @@ import tensorflow as tf
 from tfmot_paoding.compat import keras
 from tfmot_paoding.layers import base
 from tfmot_paoding.layers.inside import OUTPUT, Emit, Tensor
-from tfmot_paoding.ops import Attend, Opaque, Permute, Projection, Shares
+from tfmot_paoding.ops import (
+  Attend,
+  Opaque,
+  Permute,
+  Projection,
+  Shares,
+  SingleAttention,
+)
 
 # What the tensor is called that all heads give, side by side.
 _HEADS = 'heads'
@@ -95,6 +102,40 @@ class MultiHeadAttentionHandler(base.LayerHandler):
       shape = tf.TensorShape(config[f'{name}_shape'])
       config[f'{name}_shape'] = [*shape.as_list()[:-1], widths[name]]
     return config
+
+
+@base.register_handler(keras.layers.Attention, keras.layers.AdditiveAttention)
+class SingleAttentionHandler(base.LayerHandler):
+  """One head, without projections."""
+
+  arguments = ('return_attention_scores', 'use_causal_mask')
+
+  def lower_into(
+    self, layer: Any, emit: Emit
+  ) -> Tensor | tuple[Tensor, ...] | None:
+    """The means of the values."""
+    query, value, *key = emit.inputs
+    why = None
+    if emit.argument('return_attention_scores'):
+      why = 'gives its shares as well (return_attention_scores)'
+    elif {len(tensor.shape) for tensor in emit.inputs} != {2}:
+      why = 'attends along several axes'
+    if why is not None:
+      reason = f'{type(layer).__name__} {layer.name!r} {why}'
+      return emit(Opaque(reason), query, shape=query.shape)
+    causal = bool(layer.causal or emit.argument('use_causal_mask'))
+    op = SingleAttention(query.shape[-1], 1.0, causal, **_scores(layer, emit))
+    return emit(op, query, *(key or [value]), value)
+
+
+def _scores(layer: Any, emit: Emit) -> dict[str, Any]:
+  """How a layer of one head comes to its scores."""
+  scale = emit.weight('scale')
+  if isinstance(layer, keras.layers.AdditiveAttention):
+    return {'outside': scale, 'by_channel': True, 'additive': True}
+  outside = emit.weight('concat_score_weight')
+  additive = layer.score_mode == 'concat'
+  return {'inside': scale, 'outside': outside, 'additive': additive}
 
 
 def _tensors(layer: Any, emit: Emit) -> tuple[Tensor, Tensor, Tensor]:

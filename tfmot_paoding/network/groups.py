@@ -395,6 +395,7 @@ def _left_alone(
   """Why each other layer with units, or that is not known, is in no group."""
   used = {m.node.path for group in groups for m in group.producers}
   found: dict[Path, str] = {}
+  readers = graph.readers()
   for node in graph.nodes:
     if not node.op.known and graph.layers[node.path].weights:
       found.setdefault(node.path, node.op.reason)
@@ -402,7 +403,10 @@ def _left_alone(
       continue
     numbers = np.unique(core(values[node.outputs[0]]))
     reasons = (frozen[n] for n in numbers.tolist() if n in frozen)
-    found.setdefault(node.path, next(reasons, 'nothing reads its units'))
+    alone = 'nothing reads its units'
+    if readers[node.outputs[0]]:
+      alone = 'no product with a kernel reads its units'
+    found.setdefault(node.path, next(reasons, alone))
   return found
 
 

@@ -34,6 +34,7 @@ from tfmot_paoding.ops.recurrent import (
   Recurrence,
 )
 from tfmot_paoding.ops.shapes import Permute, Reshape, Softmax
+from tfmot_paoding.ops.single_attention import SingleAttention
 from tfmot_paoding.ops.windows import Transposed, Window, window
 
 __all__ = [
@@ -71,6 +72,7 @@ __all__ = [
   'Shape',
   'Shares',
   'SimpleCell',
+  'SingleAttention',
   'Softmax',
   'Transposed',
   'UnitBook',

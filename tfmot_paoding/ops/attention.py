@@ -35,7 +35,7 @@ from tfmot_paoding.ops.products import constant_over_positions
 Intervals = Sequence[Interval]
 
 # What Keras adds to the score of a position that a mask hides.
-_HIDDEN = -1e9
+HIDDEN = -1e9
 # What a computed share may be off by.
 _ROUNDING = 8 * np.finfo(np.float64).eps
 
@@ -100,9 +100,9 @@ class Scored(Op):
     if mask is not None:
       seen = tf.cast(mask, scores.dtype)[:, None]
       if self.robust:
-        scores = tf.where(seen > 0.5, scores, _HIDDEN)
+        scores = tf.where(seen > 0.5, scores, HIDDEN)
       else:
-        scores += (1 - seen) * _HIDDEN
+        scores += (1 - seen) * HIDDEN
     return tf.nn.softmax(scores)
 
   def _mask(self, x: Sequence[tf.Tensor], shape: Shape) -> tf.Tensor | None:
@@ -125,30 +125,42 @@ class Scored(Op):
       total &= mask
     return total
 
-  def moved_shares(self, d: Intervals, x: Intervals, y: Intervals) -> Array:
-    """How far shares move at most, in total variation, (heads,)."""
+  def moved_shares(
+    self, d: Intervals, x: Intervals, y: Intervals, factor: float = 1.0
+  ) -> Array:
+    """How far shares move at most, in total variation, (heads,).
+
+    Args:
+      d: Bounds of the inputs' changes.
+      x: Of the inputs before.
+      y: Of the inputs behind.
+      factor: What scores are multiplied by as well.
+    """
     if any(part.magnitude.any() for part in d[3:]):
       return np.ones(x[0].low.shape[-1] // self.size)
     move, query = (intervals.over_positions(part[0]) for part in (d, x))
     change, key = intervals.over_positions(d[1]), intervals.over_positions(y[1])
     # q'k' - qk = (q' - q) k' + q (k' - k); only what differs between keys.
-    gap = _times(move.magnitude, key.width)
-    gap += _times(query.magnitude, change.width)
-    gap = gap.reshape(-1, self.size).sum(-1) * abs(self.scale)
+    gap = times(move.magnitude, key.width)
+    gap += times(query.magnitude, change.width)
+    gap = times(gap.reshape(-1, self.size).sum(-1), abs(self.scale * factor))
     return np.minimum(np.tanh(gap / 4) * (1 + _ROUNDING), 1.0)
 
-  def scores_pulled(self, x: Intervals, gain: Array) -> tuple[Gain, Gain]:
+  def scores_pulled(
+    self, x: Intervals, gain: Array, factor: float = 1.0
+  ) -> tuple[Gain, Gain]:
     """The gains of queries and keys.
 
     Args:
       x: Bounds of the inputs.
       gain: Of the range of a head's scores, (*positions, heads, outputs).
+      factor: What scores are multiplied by as well.
     """
     query, key = (intervals.over_positions(part) for part in x[:2])
-    by_channel = np.repeat(gain, self.size, -2) * abs(self.scale)
+    by_channel = np.repeat(gain, self.size, -2) * abs(self.scale * factor)
     found = []
     for part, size in zip(x, (key.width, query.magnitude), strict=False):
-      moved = _times(by_channel, size[:, None])
+      moved = times(by_channel, size[:, None])
       one = Gain(moved, moved).fitted((1,) * (part.low.ndim - 1) + size.shape)
       found.append(one.fitted(part.low.shape))
     return tuple(found)
@@ -190,27 +202,45 @@ class Attend(Scored):
     self, params: Params, d: Intervals, x: Intervals, y: Intervals
   ) -> Interval:
     """P' v' - P v = P' (v' - v) + (P' - P) v: the rows of P' - P sum to 0."""
-    share = self.moved_shares(d, x, y)
+    change = self.change_of_means(self.moved_shares(d, x, y), d, x)
+    apart = intervals.subtract(self.bounds(params, y), self.bounds(params, x))
+    return intervals.intersect(change, apart)
+
+  def change_of_means(
+    self, share: Array, d: Intervals, x: Intervals
+  ) -> Interval:
+    """Bounds of how means move.
+
+    Args:
+      share: How far shares do, in total variation, (heads,).
+      d: Bounds of the inputs' changes.
+      x: Of the inputs before.
+    """
     values = intervals.over_positions(x[2])
     width = len(values.low) // len(share)
-    reach = _times(np.repeat(share, width), values.width)
-    change = intervals.add(
-      intervals.over_positions(d[2]), Interval(-reach, reach)
-    )
-    apart = intervals.subtract(self.bounds(params, y), self.bounds(params, x))
-    return intervals.intersect(_along(x[0], change), apart)
+    reach = times(np.repeat(share, width), values.width)
+    moved = Interval(-reach, reach)
+    return _along(x[0], intervals.add(intervals.over_positions(d[2]), moved))
 
   def pullback(self, params: Params, gain: Gain, x: Intervals) -> tuple:
     """Values by shares of at most 1; scores by what the values differ by."""
     del params
-    outputs = gain.up.shape[-1]
+    own, spread = self.values_pulled(gain, x)
+    moved = self.scores_pulled(x, spread)
+    return (*moved, own, *self.masks_pulled(x, gain.up.shape[-1]))
+
+  def values_pulled(self, gain: Gain, x: Intervals) -> tuple[Gain, Array]:
+    """The gain of the values, and that of the range of each head's scores.
+
+    The latter has the shape (*positions, heads, outputs).
+    """
     values = intervals.over_positions(x[2])
     heads = x[0].low.shape[-1] // self.size
     own = gain.fitted((1,) * (x[2].low.ndim - 1) + values.low.shape)
-    both = _times(gain.up + gain.down, values.width[:, None] / 4)
-    shape = (*both.shape[:-2], heads, len(values.low) // heads, outputs)
-    moved = self.scores_pulled(x, both.reshape(shape).sum(-2))
-    return (*moved, own.fitted(x[2].low.shape), *self.masks_pulled(x, outputs))
+    both = times(gain.up + gain.down, values.width[:, None] / 4)
+    width = len(values.low) // heads
+    shape = (*both.shape[:-2], heads, width, both.shape[-1])
+    return own.fitted(x[2].low.shape), both.reshape(shape).sum(-2)
 
   def constant(self, params: Params, x: Sequence[Array]) -> Array:
     """A mean of values that are alike everywhere is what they are."""
@@ -292,7 +322,7 @@ def _along(queries: Interval, channels: Interval) -> Interval:
   return Interval(*(np.array(np.broadcast_to(x, shape)) for x in channels))
 
 
-def _times(a: Array, b: Array) -> Array:
+def times(a: Array, b: Array) -> Array:
   """Products of sizes, >= 0; nothing times no bound is nothing."""
   none = (a == 0) | (b == 0)
   return np.where(none, 0.0, np.where(none, 0.0, a) * np.where(none, 0.0, b))

@@ -319,6 +319,20 @@ class Op:
     """The gain at the input from the gain at the output."""
     raise NotImplementedError
 
+  def needs(self, x: Sequence[Array]) -> tuple[Array | None, ...]:
+    """Which channels matter though no row of a matrix may read them.
+
+    Of an operation that contracts its inputs' channels with one another.
+
+    Args:
+      x: For each input, entries that no input of the network can change, NaN
+        for the others.
+
+    Returns:
+      For each input, (channels,) of bool; None where none does.
+    """
+    return (None,) * len(x)
+
   def constant(self, params: Params, x: Array) -> Array:
     """The output's entries that no input can change; NaN for the others.
 
