@@ -145,6 +145,37 @@ def test_attention():
   np.testing.assert_allclose(found, model(x), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize('use_bias', [True, False])
+def test_heads_that_share_keys_and_values_get_their_own(use_bias):
+  inputs = keras.Input((5, 6))
+  layer = L.GroupQueryAttention(3, 4, 2, use_bias=use_bias, name='heads')
+  x = layer(L.Dense(6)(inputs), inputs, use_causal_mask=True)
+  model = randomized(keras.Model(inputs, L.Dense(2)(x)))
+  with pytest.warns(UserWarning, match=r"'heads' .* parameters more"):
+    made = paoding.from_keras3(model)
+  x = inputs_of(model)[0]
+  np.testing.assert_allclose(made(x), model(x), rtol=1e-4, atol=1e-5)
+  small = paoding.prune(
+    made, 0.5, method='l1', input_range=(-1.0, 1.0), verbose=0
+  )
+  assert small.get_layer('heads').get_config()['num_heads'] == 2
+  newer = paoding.to_keras3(small)
+  np.testing.assert_allclose(
+    np.asarray(newer(x)), small(x), rtol=1e-4, atol=1e-5
+  )
+
+
+@pytest.mark.parametrize(
+  'setting', [{'sliding_window': 2}, {'use_gate': True}], ids=list
+)
+def test_what_shared_heads_have_beyond_that_is_named(setting):
+  inputs = keras.Input((5, 6))
+  layer = L.GroupQueryAttention(3, 4, 2, name='heads', **setting)
+  model = keras.Model(inputs, layer(inputs, inputs))
+  with pytest.raises(ValueError, match=rf"'heads' .*{next(iter(setting))}"):
+    paoding.from_keras3(model)
+
+
 @pytest.mark.parametrize(
   'name', ['MobileNetV2', 'MobileNetV3Small', 'EfficientNetB0', 'ResNet50V2']
 )

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
+from tfmot_paoding.keras3 import grouped_attention
 
 # Settings that say nothing of what a layer computes from given weights.
 _IDLE = frozenset(
@@ -26,7 +27,10 @@ _IDLE = frozenset(
 )
 # Values that are what tf_keras does where it has no such setting.
 _NOTHING_SAID = (None, False, 'channels_last', 'constant')
-_RENAMED = {'LeakyReLU': {'negative_slope': 'alpha'}}
+_RENAMED = {
+  'LeakyReLU': {'negative_slope': 'alpha'},
+  'MultiHeadAttention': grouped_attention.RENAMED,
+}
 # Functions of one name that differ between the generations, and others that
 # only the later one has, as steps of tf_keras layers: (class, settings).
 _HARD_SIGMOID = (
@@ -64,7 +68,11 @@ def convert_layer(layer: Any, name: str | None = None) -> Callable[..., Any]:
       dtype=_policy_name(layer.get_config()['dtype']),
     )
   cls = _counterpart(layer)
-  config, behind = _translated(layer.get_config(), cls, layer)
+  if grouped_attention.shares_heads(layer):
+    config = grouped_attention.own_settings(layer)
+  else:
+    config = layer.get_config()
+  config, behind = _translated(config, cls, layer)
   config['name'] = name or layer.name
   # Its `from_config` wants what only a built tf_keras layer has noted.
   attends = cls is keras.layers.MultiHeadAttention
@@ -94,7 +102,10 @@ def copy_weights(source: Any, target: Any) -> None:
   """
   if isinstance(target, Chain):
     target = target.layer
-  values = [np.asarray(value) for value in source.get_weights()]
+  if grouped_attention.shares_heads(source):
+    values = grouped_attention.own_weights(source)
+  else:
+    values = [np.asarray(value) for value in source.get_weights()]
   shapes = [tuple(weight.shape) for weight in target.weights]
   if [value.shape for value in values] != shapes:
     values = [
@@ -132,6 +143,8 @@ def _counterpart(layer: Any) -> type:
   import keras as keras3
 
   cls = type(layer)
+  if grouped_attention.shares_heads(layer):
+    return keras.layers.MultiHeadAttention
   own = cls.__module__.split('.')[0] == 'keras'
   if own and cls.__name__ in _APPLICATIONS:
     return _APPLICATIONS[cls.__name__]
