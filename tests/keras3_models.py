@@ -231,6 +231,9 @@ MODELS = {
       L.Normalization(mean=[0.0, 1, 2, 3], variance=[1.0, 2, 3, 4]),
       L.LayerNormalization(),
       L.GroupNormalization(2),
+      L.UnitNormalization(),
+      # Since Keras 3.9.
+      *([L.RMSNormalization()] if hasattr(L, 'RMSNormalization') else []),
       L.BatchNormalization(),
       L.SpatialDropout1D(0.1),
       L.Conv1D(3, 2, padding='causal', dilation_rate=2),

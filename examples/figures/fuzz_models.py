@@ -80,12 +80,27 @@ def activation_layer(rng, x):
 
 
 def normalization(rng, x):
-  """Batch normalization, seldom another."""
-  if rng.random() < 0.1:
-    return _layers.LayerNormalization()(x)
+  """Batch normalization, or by what the very input measures."""
+  if rng.random() < 0.4:
+    return measured(rng, x)
   return _layers.BatchNormalization(
     center=bool(rng.random() < 0.8), scale=bool(rng.random() < 0.8)
   )(x)
+
+
+def measured(rng, x):
+  """One of the normalizations without stored statistics."""
+  kind = rng.integers(4)
+  epsilon = float(rng.choice([1e-3, 0.3]))
+  if kind == 0:
+    return _layers.LayerNormalization(epsilon=epsilon)(x)
+  if kind == 1:
+    return _layers.UnitNormalization()(x)
+  if kind == 2:
+    channels = x.shape[-1]
+    groups = [n for n in range(1, channels + 1) if channels % n == 0]
+    return _layers.GroupNormalization(choose(rng, groups), epsilon=epsilon)(x)
+  return paoding.layers.RMSNormalization(epsilon=epsilon)(x)
 
 
 def dense_block(rng, x):

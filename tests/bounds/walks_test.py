@@ -241,7 +241,7 @@ def test_overflow_opens_the_bound():
 @pytest.mark.parametrize(
   ('layer', 'word'),
   [
-    (L.LayerNormalization(name='ln'), "'ln'"),
+    (L.Softmax(axis=1, name='odd'), "'odd'"),
     (L.Resizing(3, 3, name='zoom'), "'zoom'"),
     (L.Lambda(lambda x: x**2, name='square'), "'square'"),
   ],

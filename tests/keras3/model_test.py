@@ -326,3 +326,23 @@ def test_either_generation_may_be_imported_first(first, before):
     [sys.executable, '-c', script], capture_output=True, text=True, check=False
   )
   assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.skipif(
+  not hasattr(L, 'RMSNormalization'), reason='a Keras 3 without it'
+)
+def test_root_mean_squares_are_pruned_and_go_back():
+  inputs = keras.Input((4, 6))
+  x = L.Dense(8, name='stream')(inputs)
+  y = L.Dense(10, 'relu')(L.RMSNormalization(epsilon=0.1, name='norm')(x))
+  x = L.RMSNormalization()(L.Add()([x, L.Dense(8)(y)]))
+  model = randomized(keras.Model(inputs, L.Dense(3)(L.Flatten()(x))))
+  small = paoding.prune(model, 0.5, method='l1', verbose=0)
+  assert small.get_layer('stream').units == 4
+  assert small.get_layer('norm').epsilon == pytest.approx(0.2)
+  back = paoding.to_keras3(small)
+  assert type(back.get_layer('norm')) is L.RMSNormalization
+  x = np.random.default_rng(1).normal(size=(5, 4, 6)).astype(np.float32)
+  np.testing.assert_allclose(
+    np.asarray(back(x)), np.asarray(small(x)), atol=1e-5
+  )

@@ -172,11 +172,11 @@ def test_blocks_of_a_grouped_convolution_lose_the_same_places():
 REASONS = {
   'LayerNormalization': (
     lambda x: _layers.LayerNormalization()(x),
-    'statistics',
+    'the mean over its units',
   ),
   'GroupNormalization': (
-    lambda x: _layers.GroupNormalization(2)(x),
-    'statistics over its units',
+    lambda x: _layers.GroupNormalization(1)(x),
+    'in a single group',
   ),
   'Lambda': (lambda x: _layers.Lambda(lambda y: y * 2)(x), 'not known'),
   'attention': (

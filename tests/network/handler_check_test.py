@@ -13,7 +13,12 @@ import tfmot_paoding as paoding
 from tests import testing
 from tests.inner_layers import FeedForward
 from tfmot_paoding.compat import keras
-from tfmot_paoding.layers import LayerHandler, base, register_handler
+from tfmot_paoding.layers import (
+  LayerHandler,
+  RMSNormalization,
+  base,
+  register_handler,
+)
 from tfmot_paoding.layers.base import is_own
 from tfmot_paoding.network.graph import build_graph
 from tfmot_paoding.network.groups import find_groups
@@ -276,8 +281,11 @@ def cases():
     *plain('Concatenate', count=3),
     *plain('BatchNormalization'),
     *plain('LayerNormalization'),
+    *plain('LayerNormalization', axis=(1, 2)),
     *plain('GroupNormalization', 2),
+    *[(RMSNormalization(axis), [(3, 4)]) for axis in (-1, (1, 2))],
     *plain('UnitNormalization'),
+    *plain('UnitNormalization', axis=(1, 2)),
     *plain('Rescaling', 0.5, -1.0),
     *plain('Normalization', mean=1.5, variance=4.0),
     *by_rank('MaxPooling', 2),
@@ -317,13 +325,7 @@ def cases():
 
 # Of these, what the package says that nothing is known, position by position
 # at least.
-UNKNOWN = {
-  'GroupNormalization',
-  'LayerNormalization',
-  'Masking',
-  'Resizing',
-  'UnitNormalization',
-}
+UNKNOWN = {'Masking', 'Resizing'}
 
 
 def lowered(layer, shapes):

@@ -184,7 +184,7 @@ class TestBadInput:
 
   def test_layers_without_relaxation_are_named(self):
     inputs = keras.Input((5,))
-    x = L.LayerNormalization(name='norm')(L.Dense(4)(inputs))
+    x = L.Lambda(lambda z: z * z, name='norm')(L.Dense(4)(inputs))
     model = testing.fill(keras.Model(inputs, L.Dense(3)(x)))
     for run in (robustness.certified, robustness.margins):
       with pytest.raises(robustness.NoRelaxationError, match="'norm'"):

@@ -10,6 +10,7 @@ import numpy as np
 from tfmot_paoding import compat
 from tfmot_paoding.bounds.whole_range import propagate_constants
 from tfmot_paoding.compaction.left_whole import warn_if_whole
+from tfmot_paoding.compaction.rescaling import rescaled
 from tfmot_paoding.compaction.standing import standings, warn_if_short
 from tfmot_paoding.compat import keras
 from tfmot_paoding.keras3.model import as_tf_keras
@@ -48,7 +49,9 @@ def compact(model: keras.Model) -> keras.Model:
 
   A unit goes if no consumer has a weight for it, or if it is constant because
   all its incoming weights are zero; the constant then moves into the
-  consumers' biases. At least one unit of each layer stays.
+  consumers' biases. One that others are measured with, by a root mean square
+  or a length, goes only if it is zero there. At least one unit of each layer
+  stays.
 
   Args:
     model: A stripped model; also one that was saved, loaded or fine-tuned
@@ -96,12 +99,16 @@ def without_dead_units(network: Network) -> tuple[keras.Model, int]:
   kept = _fold_dead_units(graph, grouping, params)
   keep = _kept_entries(grouping, kept)
   shapes = [_shape_after(entries) for entries in keep]
+  changed, epsilons = rescaled(
+    graph, params, lambda value: _kept_along(keep[value], -1)
+  )
+  params |= changed
 
   def make_layer(layer: Any, path: Path) -> Any:
     layer = unwrapped(layer)
     if path not in graph.layer_outputs:
       return fresh_layer(layer)  # it leads to no output
-    return _resized(graph, layer, path, shapes)
+    return _resized(graph, layer, path, shapes, epsilons.get(path))
 
   def input_shapes(path: Path) -> list[Shape] | None:
     if path not in graph.layer_inputs:  # the whole, or inside what stays whole
@@ -170,9 +177,14 @@ def _contracted(
   """The units that matter by themselves, whoever reads them, (all units,)."""
   needed = np.zeros(sum(group.size for group in grouping.groups) + 1, bool)
   for node in graph.nodes:
-    seen = [constants[value] for value in node.inputs]
-    if any(part is None for part in seen):
-      continue
+    # Behind an operation that is not known, anything may vary.
+    seen = [
+      np.full((1,) * len(shape[:-1]) + shape[-1:], np.nan)
+      if constants[value] is None
+      else constants[value]
+      for value in node.inputs
+      for shape in (graph.shapes[value],)
+    ]
     for value, flags in zip(node.inputs, node.op.needs(seen), strict=True):
       if flags is not None:
         units = core(grouping.units[value])
@@ -280,7 +292,13 @@ def _call_changes(
   )
 
 
-def _resized(graph: Graph, layer: Any, path: Path, shapes: list[Shape]) -> Any:
+def _resized(
+  graph: Graph,
+  layer: Any,
+  path: Path,
+  shapes: list[Shape],
+  epsilons: dict[str, float] | None,
+) -> Any:
   """The layer made anew for its new input and output shapes."""
   if isinstance(layer, keras.layers.Lambda):  # opaque, so of the same shapes
     return fresh_layer(layer)
@@ -296,6 +314,8 @@ def _resized(graph: Graph, layer: Any, path: Path, shapes: list[Shape]) -> Any:
       config = handler_of(layer).resize_inside(layer, config, widths)
   elif len(targets) == 1 and shapes[targets[0]] != graph.shapes[targets[0]]:
     config = handler_of(layer).resize(layer, config, shapes[targets[0]])
+  if epsilons:
+    config = handler_of(layer).readjust(layer, config, epsilons)
   return _made(layer, config)
 
 

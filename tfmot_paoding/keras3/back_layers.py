@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
 from tfmot_paoding.keras3.layers import is_default
+from tfmot_paoding.layers import RMSNormalization
 
 # Settings that say nothing of what a layer computes from given weights.
 _IDLE = frozenset(
@@ -90,7 +91,8 @@ def _counterpart(layer: Any) -> type:
   import keras as keras3
 
   cls = type(layer)
-  known = getattr(keras.layers, cls.__name__, None) is cls
+  known = cls is RMSNormalization
+  known = known or getattr(keras.layers, cls.__name__, None) is cls
   found = getattr(keras3.layers, cls.__name__, None)
   if cls is compat.CustomScaleLayer or not known or found is None:
     raise no_keras3_counterpart(layer)

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
 from tfmot_paoding.keras3 import grouped_attention
+from tfmot_paoding.layers import RMSNormalization
 
 # Settings that say nothing of what a layer computes from given weights.
 _IDLE = frozenset(
@@ -38,9 +39,11 @@ _HARD_SIGMOID = (
   ('ReLU', {'max_value': 6.0}),
   ('Rescaling', {'scale': 1.0 / 6.0}),
 )
-_APPLICATIONS = {
+# What has its counterpart elsewhere than in the layers of tf_keras.
+_ELSEWHERE = {
   'CustomScaleLayer': compat.CustomScaleLayer,
   'LayerScale': compat.LayerScale,
+  'RMSNormalization': RMSNormalization,
   'StochasticDepth': compat.StochasticDepth,
 }
 
@@ -146,8 +149,8 @@ def _counterpart(layer: Any) -> type:
   if grouped_attention.shares_heads(layer):
     return keras.layers.MultiHeadAttention
   own = cls.__module__.split('.')[0] == 'keras'
-  if own and cls.__name__ in _APPLICATIONS:
-    return _APPLICATIONS[cls.__name__]
+  if own and cls.__name__ in _ELSEWHERE:
+    return _ELSEWHERE[cls.__name__]
   known = getattr(keras3.layers, cls.__name__, None) is cls
   found = getattr(keras.layers, cls.__name__, None)
   if not known or found is None:

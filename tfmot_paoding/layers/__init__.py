@@ -14,14 +14,18 @@ outputs, are made of these:
   Rescaling, Flatten, Reshape, Permute, Dropout and its kin; Attention and
   AdditiveAttention, the channels of their values; slices, `tf.split`,
   `tf.concat`, `tf.reshape`, `tf.transpose`;
+* so do RMSNormalization (`paoding.layers.RMSNormalization`: tf_keras has none)
+  and UnitNormalization, over channels that are zero where their weights are;
 * these tie units, which live or die together: Add, Subtract, Average, Maximum,
   Minimum, Multiply (squeeze-and-excite too), `x + y` and `x * y`; blocks of a
-  grouped convolution; channels of queries with those of keys; channels that a
-  reshape divides among positions; all calls of a shared layer;
+  grouped convolution; channels of one group of a GroupNormalization; channels
+  of queries with those of keys; channels that a reshape divides among
+  positions; all calls of a shared layer;
 * Concatenate sets units side by side: they keep their offsets;
-* units of and behind these stay: a softmax, LayerNormalization,
-  GroupNormalization, Lambda, stacked and convolutional recurrent cells, layers
-  nobody taught it, the model's outputs.
+* units in front of these stay: a softmax, LayerNormalization (the mean over
+  all channels moves with each of them), GroupNormalization in a single group;
+* units of and behind these stay: Lambda, stacked and convolutional recurrent
+  cells, layers nobody taught it, the model's outputs.
 
 `history.left_alone` says why for each layer whose units stay. Bounds are per
 channel, one for all positions. A unit without incoming weights is a constant,
@@ -161,12 +165,14 @@ from tfmot_paoding.layers.base import (
   register_handler,
   weight_ref,
 )
+from tfmot_paoding.layers.rms_normalization import RMSNormalization
 from tfmot_paoding.layers.wrapping import inner_layer
 from tfmot_paoding.numerics.activations import Activation
 
 __all__ = [
   'Activation',
   'LayerHandler',
+  'RMSNormalization',
   'activation',
   'applications',
   'attention',

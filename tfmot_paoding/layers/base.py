@@ -49,6 +49,11 @@ class LayerHandler:
     del layer
     return type(self).resize_inside is not LayerHandler.resize_inside
 
+  def readjusts(self, layer: Any) -> bool:
+    """Whether `readjust` sets a layer's epsilon."""
+    del layer
+    return type(self).readjust is not LayerHandler.readjust
+
   def lower(
     self, layer: Any, path: Path, in_shapes: list[Shape], out_shape: Shape
   ) -> list[Op]:
@@ -173,6 +178,25 @@ class LayerHandler:
     del layer, out_shape
     return config
 
+  def readjust(
+    self, layer: Any, config: dict[str, Any], epsilons: Mapping[str, float]
+  ) -> dict[str, Any]:
+    """The config of a layer that measures fewer units at once.
+
+    Without it, the units that a root mean square is taken over stay.
+
+    Args:
+      layer: The Keras layer as it is.
+      config: Its config, with its new sizes, which may be changed.
+      epsilons: What is added to each mean square, by the name of the factors
+        behind it.
+
+    Returns:
+      The config to build the smaller layer from.
+    """
+    del layer, epsilons
+    return config
+
 
 _HANDLERS: dict[type, LayerHandler] = {}
 
@@ -265,6 +289,11 @@ def has_inside(layer: Any) -> bool:
 def resizes_inside(layer: Any) -> bool:
   """Whether a layer's config names the sizes of its inside."""
   return handler_of(layer).resizes_inside(layer)
+
+
+def readjusts(layer: Any) -> bool:
+  """Whether a layer's handler says what becomes of its epsilon."""
+  return handler_of(layer).readjusts(layer)
 
 
 def opaque(layer: Any, why: str) -> list[Op]:

@@ -1,14 +1,26 @@
-"""Normalization: by stored statistics it carries units, by others it ties."""
+"""Normalization: by stored statistics, or by what the very input measures."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tfmot_paoding.compat import keras
 from tfmot_paoding.layers import base
-from tfmot_paoding.ops import Line, Op, Scale, Shape
+from tfmot_paoding.layers.rms_normalization import RMSNormalization
+from tfmot_paoding.ops import (
+  GroupNorm,
+  LayerNorm,
+  Line,
+  Op,
+  RootMeanSquare,
+  Scale,
+  Shape,
+  UnitLength,
+)
 
 _layers = keras.layers
 
@@ -39,13 +51,8 @@ class BatchNormalizationHandler(base.LayerHandler):
     ]
 
 
-@base.register_handler(
-  _layers.LayerNormalization,
-  _layers.GroupNormalization,
-  _layers.UnitNormalization,
-)
-class TyingNormalizationHandler(base.LayerHandler):
-  """Statistics of the very input, over several units at once."""
+class _MeasuringHandler(base.LayerHandler):
+  """Statistics of the very input, over the last axes."""
 
   def lower(
     self,
@@ -54,11 +61,108 @@ class TyingNormalizationHandler(base.LayerHandler):
     in_shapes: list[Shape],
     out_shape: Shape,
   ) -> list[Op]:
-    """Left alone."""
-    return base.opaque(
+    """One operation, where the last axis is among those that are measured."""
+    axes = self.axes(layer, out_shape)
+    if axes is None:
+      return base.opaque(layer, 'normalizes another axis than the last')
+    return self.operation(
       layer,
-      'takes statistics over its units: removing one would change the others',
+      {
+        'gamma': base.weight_ref(path, layer, 'gamma'),
+        'beta': base.weight_ref(path, layer, 'beta'),
+        'axes': axes,
+        'positions': _positions(layer, out_shape, axes),
+      },
     )
+
+  def axes(self, layer: Any, shape: Shape) -> int | None:
+    """How many last axes are measured; None for others."""
+    return _last_axes(layer.axis, len(shape))
+
+  def operation(self, layer: Any, settings: dict[str, Any]) -> list[Op]:
+    """What is done with them."""
+    raise NotImplementedError
+
+
+@base.register_handler(_layers.LayerNormalization)
+class LayerNormalizationHandler(_MeasuringHandler):
+  """Mean and deviation over all channels."""
+
+  def operation(self, layer: Any, settings: dict[str, Any]) -> list[Op]:
+    """Units stay."""
+    return [LayerNorm(**settings, epsilon=float(layer.epsilon))]
+
+
+@base.register_handler(RMSNormalization)
+class RMSNormalizationHandler(_MeasuringHandler):
+  """The root mean square over all channels."""
+
+  def operation(self, layer: Any, settings: dict[str, Any]) -> list[Op]:
+    """Units leave: gamma and epsilon make up for them."""
+    return [RootMeanSquare(**settings, epsilon=float(layer.epsilon))]
+
+  def readjust(
+    self, layer: Any, config: dict[str, Any], epsilons: Mapping[str, float]
+  ) -> dict[str, Any]:
+    """The one epsilon."""
+    (config['epsilon'],) = epsilons.values()
+    return config
+
+
+@base.register_handler(_layers.UnitNormalization)
+class UnitNormalizationHandler(_MeasuringHandler):
+  """The length over all channels."""
+
+  def operation(self, layer: Any, settings: dict[str, Any]) -> list[Op]:
+    """Units leave, which are zeros."""
+    if settings['positions'] is None:
+      return base.opaque(layer, 'measures entries of an unknown number')
+    return [UnitLength(**settings)]
+
+
+@base.register_handler(_layers.GroupNormalization)
+class GroupNormalizationHandler(_MeasuringHandler):
+  """Mean and deviation of each block of channels, over all positions."""
+
+  def axes(self, layer: Any, shape: Shape) -> int | None:
+    """All of them."""
+    return len(shape) if layer.axis in (-1, len(shape)) else None
+
+  def operation(self, layer: Any, settings: dict[str, Any]) -> list[Op]:
+    """Blocks leave as wholes."""
+    groups, epsilon = int(layer.groups), float(layer.epsilon)
+    return [GroupNorm(**settings, epsilon=epsilon, groups=groups)]
+
+  def resize(
+    self, layer: Any, config: dict[str, Any], out_shape: Shape
+  ) -> dict[str, Any]:
+    """Fewer groups of the same size."""
+    (channels,) = layer.input_spec.axes.values()
+    config['groups'] = out_shape[-1] * layer.groups // channels
+    return config
+
+
+def _last_axes(axis: int | Sequence[int], rank: int) -> int | None:
+  """How many axes these are, if they are the last ones in their order."""
+  axes = list(axis) if isinstance(axis, (list, tuple)) else [axis]
+  # Counted with the batch's.
+  places = [one % (rank + 1) for one in axes]
+  last = list(range(rank + 1 - len(axes), rank + 1))
+  return len(axes) if places == last and last[0] > 0 else None
+
+
+def _positions(layer: Any, shape: Shape, axes: int) -> int | None:
+  """How many positions the last axes have; None where a call leaves it open."""
+  if axes == 1:
+    return 1
+  sizes = [
+    size
+    for node in getattr(layer, 'inbound_nodes', ())
+    for size in tuple(node.input_shapes)[-axes:-1]
+  ]
+  if not sizes or None in sizes:
+    return None
+  return math.prod(shape[-axes:-1])
 
 
 @base.register_handler(_layers.Rescaling)

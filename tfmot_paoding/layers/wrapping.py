@@ -90,6 +90,20 @@ class TimeDistributedHandler(base.LayerHandler):
     )
     return config
 
+  def readjusts(self, layer: Any) -> bool:
+    """Where the inner layer's handler does."""
+    return base.readjusts(layer.layer)
+
+  def readjust(
+    self, layer: Any, config: dict[str, Any], epsilons: Mapping[str, float]
+  ) -> dict[str, Any]:
+    """The inner layer's config."""
+    inner = layer.layer
+    config['layer']['config'] = base.handler_of(inner).readjust(
+      inner, config['layer']['config'], epsilons
+    )
+    return config
+
   def resize(
     self, layer: Any, config: dict[str, Any], out_shape: Shape
   ) -> dict[str, Any]:

@@ -281,7 +281,7 @@ def _tie_calls(
 
 def _by_channel(op: Op) -> bool:
   """Whether an operation is to units what it is to one position's channels."""
-  return bool(op.weights()) or op.channelwise
+  return bool(op.weights()) or op.carries
 
 
 def _straighten(graph: Graph, book: Numbering, values: list[Array]) -> None:
@@ -321,7 +321,7 @@ def _parts(graph: Graph, values: list[Array]) -> list[_Part]:
       found.append(_Part(node, 'consumers', incoming, None, tuple(others)))
     if node.op.makes_units and outgoing is not None:
       found.append(_Part(node, 'producers', outgoing, None, tuple(others)))
-    elif node.op.channelwise and outgoing is not None and incoming is not None:
+    elif node.op.carries and outgoing is not None and incoming is not None:
       found.append(_Part(node, 'carriers', outgoing, incoming, tuple(others)))
   return found
 

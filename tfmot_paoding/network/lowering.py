@@ -15,7 +15,13 @@ import tensorflow as tf
 
 from tfmot_paoding.compat import keras
 from tfmot_paoding.layers import handler_of
-from tfmot_paoding.layers.base import Path, has_inside, opaque, resizes_inside
+from tfmot_paoding.layers.base import (
+  Path,
+  has_inside,
+  opaque,
+  readjusts,
+  resizes_inside,
+)
 from tfmot_paoding.layers.inside import OUTPUT, Emit, Tensor
 from tfmot_paoding.network.keras_masks import heeds_mask
 from tfmot_paoding.ops import Op, Opaque, Shape
@@ -177,6 +183,8 @@ def _graph(
       'smaller'
     )
     held = {step.output: why for step in steps if step.op.makes_units}
+  for step in steps:
+    held |= _held_by_epsilon(step.op, step.inputs, layer, path)
   return Lowered(
     tuple((step.op, step.inputs, (step.output,)) for step in steps),
     tuple(step.shape for step in steps),
@@ -285,12 +293,28 @@ def _held(
   path: Path,
 ) -> dict[int, str]:
   """Units between two products of a chain: no config is told of them."""
+  found = {}
+  for op, reads, _ in steps:
+    found |= _held_by_epsilon(op, reads, layer, path)
   makers = [made for op, _, made in steps if op.makes_units]
   why = (
     f'they lie inside {type(layer).__name__} {"/".join(path)!r}, whose handler '
     'lowers it to a chain: `lower_into` and `resize_inside` let them leave'
   )
-  return {value: why for made in makers[:-1] for value in made}
+  return found | {value: why for made in makers[:-1] for value in made}
+
+
+def _held_by_epsilon(
+  op: Op, reads: tuple[int, ...], layer: Any, path: Path
+) -> dict[int, str]:
+  """Units that a layer measures whose config is not told of fewer of them."""
+  if not op.rescales or readjusts(layer):
+    return {}
+  why = (
+    f'the handler of {type(layer).__name__} {"/".join(path)!r} has no '
+    '`readjust`, which sets its epsilon'
+  )
+  return dict.fromkeys(reads, why)
 
 
 def _side_by_side(parts: list[Lowered], count: int) -> Lowered:

@@ -55,7 +55,8 @@ def pair_models(original: keras.Model, pruned: keras.Model) -> Pair:
   before, after = read_params(graph), read_params(other)
   check_twins(graph, other)
   grouping = find_groups(graph)
-  return Pair(graph, grouping, before, scatter(graph, grouping, before, after))
+  after = scatter(graph, grouping, before, after)
+  return Pair(graph, grouping, before, _widened(graph, other, after))
 
 
 def check_twins(graph: Graph, other: Graph) -> None:
@@ -80,6 +81,35 @@ def _structure(graph: Graph) -> list[tuple]:
     (node.path, node.op.function(), node.inputs, node.outputs)
     for node in graph.nodes
   ]
+
+
+def _widened(graph: Graph, other: Graph, params: Params) -> Params:
+  """A compact model's weights as they measure zeros in places that are gone.
+
+  Args:
+    graph: The original's graph.
+    other: The compact model's.
+    params: Its weights at the original's shapes.
+
+  Raises:
+    ValueError: a layer adds another epsilon than its size explains.
+  """
+  found = dict(params)
+  for node, twin in zip(graph.nodes, other.nodes, strict=True):
+    if not node.op.rescales:
+      continue
+    value = node.inputs[0]
+    share = other.shapes[value][-1] / graph.shapes[value][-1]
+    made = twin.op.rescaled(params, 1 / share)
+    if not np.isclose(made.epsilon, node.op.epsilon, rtol=1e-4, atol=0.0):
+      raise ValueError(
+        f'Layer {"/".join(node.path)!r} has the epsilon {twin.op.epsilon:.3g} '
+        f'in the pruned model, {node.op.epsilon:.3g} in the original: its size '
+        'does not explain that. Pass a model and what pruning made of it.'
+      )
+    if share < 1:
+      found |= made.weights
+  return found
 
 
 def scatter(
@@ -147,11 +177,11 @@ def _kept_units(
       continue  # the shapes will say so
     run = op.weights()[op.kernel].outgoing_run
     old, new, columns = _runs(old, run), _runs(new, run), columns[::run]
-    blocks = _blocks(columns)
-    if new.shape[1] % blocks == 0:
-      # Tied units of several blocks: each is matched by all its columns.
-      old, new = _stacked(old, blocks), _stacked(new, blocks)
-      columns = columns[: old.shape[1]]
+    count, in_rows = _columns_each(columns)
+    if new.shape[1] % count == 0:
+      # Units of several columns: each is matched by all of them.
+      old, new = (_stacked(part, count, in_rows) for part in (old, new))
+      columns = _stacked(columns[None], count, in_rows)[0]
     kept = match_units(
       old, new, group.name, known[columns] & flags[columns], ~flags[columns]
     )
@@ -162,14 +192,23 @@ def _kept_units(
   return flags
 
 
-def _blocks(columns: Array) -> int:
-  """Into how many blocks of the same units a producer's columns fall."""
+def _columns_each(columns: Array) -> tuple[int, bool]:
+  """How many columns each unit of a producer has, and how they lie.
+
+  Args:
+    columns: The unit of each column.
+
+  Returns:
+    The number, and whether they lie side by side, unit after unit, and not in
+    blocks of all units; 1 where neither holds.
+  """
   count = int(np.bincount(columns[columns >= 0]).max())
-  width = len(columns) // count
-  alike = len(columns) % count == 0 and np.array_equal(
-    columns, np.tile(columns[:width], count)
-  )
-  return count if alike else 1
+  width, rest = divmod(len(columns), count)
+  if not rest and np.array_equal(columns, np.tile(columns[:width], count)):
+    return count, False
+  if not rest and np.array_equal(columns, np.repeat(columns[::count], count)):
+    return count, True
+  return 1, False
 
 
 def _runs(signature: Array, run: int) -> Array:
@@ -178,9 +217,13 @@ def _runs(signature: Array, run: int) -> Array:
   return rows.transpose(0, 2, 1).reshape(len(signature) * run, -1)
 
 
-def _stacked(signature: Array, blocks: int) -> Array:
-  """Blocks of columns one under the other, (d * blocks, columns / blocks)."""
-  return np.concatenate(np.split(signature, blocks, axis=1))
+def _stacked(signature: Array, count: int, side_by_side: bool) -> Array:
+  """A unit's columns one under the other, (d * count, columns / count)."""
+  if side_by_side:
+    parts = [signature[:, k::count] for k in range(count)]
+  else:
+    parts = np.split(signature, count, axis=1)
+  return np.concatenate(parts)
 
 
 def _kept_rows(op: Product, channels: Array, size: int) -> Array:

@@ -24,6 +24,7 @@ class Numbering:
     self.label = ''
     self._parents: list[int] = []
     self._frozen: dict[int, str] = {}
+    self._nonzero: set[int] = set()
 
   def new(self, shape: tuple[int, ...]) -> Array:
     """New units along the last axis, the same at every position."""
@@ -41,10 +42,20 @@ class Numbering:
 
   def freeze(self, units: Array, reason: str) -> None:
     """Marks units as left alone; the first reason stays."""
-    units = core(units) if units.ndim else units
-    for unit in np.unique(units):
+    for unit in _units(units):
       if unit >= 0:
-        self._frozen.setdefault(int(unit), reason)
+        self._frozen.setdefault(unit, reason)
+
+  def mark_nonzero(self, units: Array) -> None:
+    """Notes that units without weights are not zero from here on."""
+    self._nonzero.update(unit for unit in _units(units) if unit >= 0)
+
+  def freeze_nonzero(self, units: Array, reason: str) -> None:
+    """Marks those as left alone, and what is tied to one."""
+    marked = {self._root(unit) for unit in self._nonzero}
+    for unit in _units(units):
+      if unit >= 0 and self._root(unit) in marked:
+        self._frozen.setdefault(unit, reason)
 
   def align(self, numbers: Array, axis: int) -> int:
     """Ties what has the same place along an axis, if that leaves several.
@@ -119,3 +130,8 @@ class Numbering:
     for passed in path:
       self._parents[passed] = unit
     return unit
+
+
+def _units(numbers: Array) -> list[int]:
+  """Each number once."""
+  return np.unique(core(numbers) if numbers.ndim else numbers).tolist()

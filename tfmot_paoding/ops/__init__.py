@@ -23,6 +23,12 @@ from tfmot_paoding.ops.joins import (
   Multiply,
   WeightedSum,
 )
+from tfmot_paoding.ops.normalizations import (
+  GroupNorm,
+  LayerNorm,
+  RootMeanSquare,
+  UnitLength,
+)
 from tfmot_paoding.ops.numbering import core, last_axis
 from tfmot_paoding.ops.positions import Largest, Positions, Windows
 from tfmot_paoding.ops.products import Lookup, MatMul, Product
@@ -52,8 +58,10 @@ __all__ = [
   'GRUCell',
   'Gain',
   'GateProduct',
+  'GroupNorm',
   'LSTMCell',
   'Largest',
+  'LayerNorm',
   'LearnedSlope',
   'Line',
   'Lookup',
@@ -68,6 +76,7 @@ __all__ = [
   'Projection',
   'Recurrence',
   'Reshape',
+  'RootMeanSquare',
   'Scale',
   'Shape',
   'Shares',
@@ -76,6 +85,7 @@ __all__ = [
   'Softmax',
   'Transposed',
   'UnitBook',
+  'UnitLength',
   'WeightAxes',
   'WeightRef',
   'WeightedSum',

@@ -111,6 +111,18 @@ class WeightAxes(NamedTuple):
     return channels[:: self.outgoing_run]
 
 
+class Rescaled(NamedTuple):
+  """What makes up for zeros that leave what others are measured with.
+
+  Attributes:
+    weights: The weights that change, of all channels.
+    epsilon: What the layer adds to the mean square instead.
+  """
+
+  weights: dict[WeightRef, Array]
+  epsilon: float
+
+
 class UnitBook(Protocol):
   """Where operations note what becomes of units; see `groups`."""
 
@@ -128,6 +140,12 @@ class UnitBook(Protocol):
   def freeze(self, units: Array, reason: str) -> None:
     """Units that must stay."""
 
+  def mark_nonzero(self, units: Array) -> None:
+    """Units that are not zero from here on where all their weights are."""
+
+  def freeze_nonzero(self, units: Array, reason: str) -> None:
+    """Those of the units that were marked so must stay."""
+
 
 class Op:
   """One operation; subclasses are frozen dataclasses.
@@ -140,6 +158,10 @@ class Op:
 
   Attributes:
     channelwise: Whether an output unit is a function of one input unit alone.
+    carries: Whether its output's channels are its input's, though what becomes
+      of one may depend on others.
+    rescales: Whether channels that leave change its weights and its layer's
+      epsilon: then `rescaled` says how.
     joins: Whether it takes several inputs; then every method takes tuples.
     makes_units: Whether its output's channels are units of its own.
     linear: Whether it is an affine function of its inputs, position by
@@ -176,6 +198,7 @@ class Op:
   channelwise = False
   joins = False
   makes_units = False
+  rescales = False
   known = True
   consumes_units = False
   feeds_back = False
@@ -196,6 +219,11 @@ class Op:
   def weights(self) -> dict[WeightRef, WeightAxes]:
     """The weights it reads."""
     return {}
+
+  @property
+  def carries(self) -> bool:
+    """Whether its output's channels are its input's."""
+    return self.channelwise
 
   @property
   def own_weights(self) -> tuple[WeightRef, ...]:
@@ -322,7 +350,8 @@ class Op:
   def needs(self, x: Sequence[Array]) -> tuple[Array | None, ...]:
     """Which channels matter though no row of a matrix may read them.
 
-    Of an operation that contracts its inputs' channels with one another.
+    Of an operation that contracts its inputs' channels with one another, or
+    measures them together.
 
     Args:
       x: For each input, entries that no input of the network can change, NaN
@@ -347,6 +376,16 @@ class Op:
     known = np.where(fixed, x, 0.0)
     value = self.bounds(params, point(known)).centre
     return np.where(fixed, value, np.nan) if self.channelwise else value
+
+  def rescaled(self, params: Params, share: float) -> Rescaled:
+    """What makes up for zeros that leave, of one that `rescales`.
+
+    Args:
+      params: The weights.
+      share: The number of channels that stay by that of all; more than 1 for
+        zeros that join them.
+    """
+    raise NotImplementedError
 
   # Of single samples, position by position, with a batch axis.
 

@@ -145,6 +145,14 @@ class Scale(Linear):
         axes[ref] = WeightAxes(None, 0, masked=False)
     return axes
 
+  def carry(
+    self, book: UnitBook, sources: tuple[Array, ...], shape: Shape
+  ) -> Array:
+    """The units as they are; without gamma, their means are left of them."""
+    if self.gamma is None and self.mean is not None:
+      book.mark_nonzero(sources[0])
+    return sources[0]
+
   def factor(self, params: Params) -> Array:
     """gamma / sqrt(variance + epsilon), shape (units,)."""
     gamma = 1.0 if self.gamma is None else params[self.gamma]
@@ -177,6 +185,8 @@ class Line(Linear):
     """The units as they are, unless each has a setting of its own."""
     if max(len(self.scale), len(self.shift)) > 1:
       book.freeze(sources[0], f'{book.label!r} has a setting for each of them')
+    if any(self.shift):
+      book.mark_nonzero(sources[0])
     return sources[0]
 
   def factor(self, params: Params) -> Array:

@@ -48,6 +48,14 @@ class Elementwise(Channelwise):
     values = self.activation.value(np.linspace(-8.0, 8.0, 33))
     return self.activation.name, self.activation.kinks, values.tobytes()
 
+  def carry(
+    self, book: UnitBook, sources: tuple[Array, ...], shape: Shape
+  ) -> Array:
+    """The units as they are."""
+    if self.activation.value(np.zeros(())) != 0:
+      book.mark_nonzero(sources[0])
+    return sources[0]
+
   def bounds(self, params: Params, x: Interval) -> Interval:
     """The activation's range."""
     del params
