@@ -109,3 +109,18 @@ def test_effort_without_effect_is_told_of():
 def test_rates(macs, normalized, rates):
   assert AUTO.rates(macs, normalized) == rates
   assert DistillSettings(learning_rate=0.5).rates(macs, normalized) == (0.5,)
+
+
+def test_inputs_of_small_networks_move_where_there_are_few_or_none():
+  assert AUTO.reach(10**5, None) == 0.15
+  assert AUTO.reach(10**5, 500) == 0.15
+  assert AUTO.reach(10**5, 5000) == 0
+  assert AUTO.reach(VGG, None) == 0
+  assert DistillSettings(adversarial=0.3).reach(VGG, 5000) == 0.3
+  assert DistillSettings(adversarial=0.0).reach(10**5, None) == 0
+
+
+@pytest.mark.parametrize('bad', [-0.1, float('inf'), float('nan'), 'far', True])
+def test_a_reach_is_a_number(bad):
+  with pytest.raises(ValueError, match='`adversarial`'):
+    DistillSettings(adversarial=bad)

@@ -32,6 +32,12 @@ _BATCHES = (8, 128)
 # A small network, a tenth of it left, keeps .78 of .98 on MNIST at 1e-3 and .83
 # at 3e-3, the one above .641 and .631. Weights of large outputs bear less.
 _SMALL = 1e6
+# How far inputs of a small network are moved, in their deviations, and how many
+# inputs of a user leave nothing to gain by it. On training images, a tenth of
+# the units left, five seeds: MLPs at .829, .792 and .854 keep .841, .842 and
+# .883; on 448 real images .895 becomes .917, on 7168 .978 becomes .970. A VGG
+# (.675), an LSTM (.858) and a small convolutional network (.969) gain nothing.
+_MOVED, _PLENTY = 0.15, 2048
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +62,12 @@ class DistillSettings(Configurable):
     temperature: Of the divergence; None for a third of the deviation of the
       teacher's logits, so that it does not matter in what unit they are, and
       at least 1 behind a softmax or sigmoid.
+    adversarial: How far half of the inputs are moved, again and again on the
+      way, to where the pruned network differs more from the original: a step of
+      so many standard deviations of each entry, along the sign of the gradient.
+      0 leaves them where they are. None: 0.15 for networks of less than 1e6
+      multiply-accumulates, unless you have thousands of inputs, 0 for others,
+      to which it brings nothing.
     effort: How much of it, where `steps` or `samples` are None: 2.0 takes twice
       as many steps on twice as many inputs, as far as there are any and memory
       bears, and 0.25 a quarter of both, of inputs at least 128. Time goes
@@ -70,6 +82,7 @@ class DistillSettings(Configurable):
   samples: int | None = None
   loss: str = 'divergence'
   temperature: float | None = None
+  adversarial: float | None = None
   effort: float = 1.0
 
   def __post_init__(self):
@@ -94,6 +107,13 @@ class DistillSettings(Configurable):
     if self.temperature is not None and not self.temperature > 0:
       raise ValueError(
         f'`temperature` must be positive or None, but got {self.temperature!r}.'
+      )
+    if self.adversarial is not None and not (
+      is_number(self.adversarial) and 0 <= self.adversarial < np.inf
+    ):
+      raise ValueError(
+        '`adversarial` must be None or a number of standard deviations from 0, '
+        f'such as 0.15, but got {self.adversarial!r}.'
       )
     if not (is_number(self.effort) and 0 < self.effort < np.inf):
       raise ValueError(
@@ -144,6 +164,18 @@ class DistillSettings(Configurable):
     if normalized:
       return (3e-4,)
     return (1e-3, 3e-3) if macs < _SMALL else (1e-3,)
+
+  def reach(self, macs: int, given: int | None) -> float:
+    """How far inputs are moved, in standard deviations.
+
+    Args:
+      macs: Multiply-accumulates of the network.
+      given: How many inputs a user has; None where they are drawn.
+    """
+    if self.adversarial is not None:
+      return self.adversarial
+    scarce = given is None or given < _PLENTY
+    return _MOVED if macs < _SMALL and scarce else 0.0
 
   def batch(self, entries: int) -> int:
     """How many inputs a step.

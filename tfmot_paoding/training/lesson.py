@@ -51,8 +51,8 @@ class Lesson:
       )
     self.size = learned_from(count)
     self.batch_rows = min(self.batch_size, self.size)
-    self._x = samples
-    self._logits = self._answers(teacher, slice(None))
+    self._x = self._shown = samples
+    self._logits = self._told = self._answers(teacher, samples)
     for logits in self._logits:
       if len(logits) != count:
         raise RowsError(
@@ -84,21 +84,44 @@ class Lesson:
 
   def batch(self, chosen: Array) -> tuple[list[Array], list[Array]]:
     """Inputs and the teacher's logits, for numbers of inputs of any shape."""
-    return [x[chosen] for x in self._x], [z[chosen] for z in self._logits]
+    return [x[chosen] for x in self._shown], [z[chosen] for z in self._told]
 
-  def loss(self, model: keras.Model, x: list, logits: list) -> tf.Tensor:
-    """How far a model's outputs are from the teacher's logits, a scalar."""
+  def show(self, rows: Array, x: list[Array], logits: list[Array]) -> None:
+    """Puts others in the place of some inputs, until it is called again.
+
+    Args:
+      rows: The numbers of the inputs in whose place they come.
+      x: The others, an array for each input of the network; those that have no
+        answer are left out.
+      logits: The teacher's, of these.
+    """
+    axes = [tuple(range(1, z.ndim)) for z in logits]
+    answered = np.all(
+      [np.isfinite(z).all(a) for z, a in zip(logits, axes, strict=True)], 0
+    )
+    self._shown = _put(self._x, rows, x, answered)
+    self._told = _put(self._logits, rows, logits, answered)
+
+  def inputs(self, rows: Array | slice) -> list[Array]:
+    """Inputs as they were drawn, by their numbers."""
+    return [x[rows] for x in self._x]
+
+  def logits(self, model: keras.Model, x: list) -> list[tf.Tensor]:
+    """A model's logits, an output each."""
     outputs = outputs_of(model, x)
-    found = [
+    return [
       head.logits(output)
       for head, output in zip(self._heads, outputs, strict=True)
     ]
-    return self._gap(logits, found)
+
+  def loss(self, model: keras.Model, x: list, logits: list) -> tf.Tensor:
+    """How far a model's outputs are from the teacher's logits, a scalar."""
+    return self._gap(logits, self.logits(model, x))
 
   def distance(self, model: keras.Model) -> float:
     """The loss on the inputs kept apart."""
     apart = slice(self.size, None)
-    found = self._answers(model, apart)
+    found = self._answers(model, [x[apart] for x in self._x])
     return float(self._gap([z[apart] for z in self._logits], found))
 
   def _gap(self, wanted: list, found: list) -> tf.Tensor:
@@ -115,8 +138,7 @@ class Lesson:
         total += gap / np.mean(scale)
     return total
 
-  def _answers(self, model: keras.Model, part: slice) -> list[Array]:
-    x = [x[part] for x in self._x]
+  def _answers(self, model: keras.Model, x: list[Array]) -> list[Array]:
     found = []
     for start in range(0, len(x[0]), self.batch_size):
       batch = [a[start : start + self.batch_size] for a in x]
@@ -131,11 +153,18 @@ class Lesson:
     self, model: keras.Model, x: list[Array]
   ) -> dict[int, tf.Tensor]:
     """Those of a replica's part of a batch, by output."""
-    outputs = outputs_of(model, replicas.part_of(len(x[0])).take(x))
-    return {
-      k: head.logits(output)
-      for k, (head, output) in enumerate(zip(self._heads, outputs, strict=True))
-    }
+    own = replicas.part_of(len(x[0])).take(x)
+    return dict(enumerate(self.logits(model, own)))
+
+
+def _put(
+  arrays: list[Array], rows: Array, others: list[Array], which: Array
+) -> list[Array]:
+  """Arrays with others in the place of some rows."""
+  found = [np.array(x) for x in arrays]
+  for x, other in zip(found, others, strict=True):
+    x[rows[which]] = other[which]
+  return found
 
 
 def _temperature(

@@ -1,0 +1,100 @@
+"""Inputs moved to where a student differs more from its teacher.
+
+What is drawn without data seldom comes near the borders between classes that
+small networks have learned, and says little about them. A step up the gradient
+of the difference leads there, and the teacher is asked again.
+
+References: Heo et al. 2019, arXiv 1805.05532; Micaelli and Storkey 2019, arXiv
+1905.09768.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_paoding import replicas
+from tfmot_paoding.compat import keras
+from tfmot_paoding.training.lesson import Lesson
+
+Array = np.ndarray
+
+# The part of all inputs that is moved.
+_PART = 1 / 2
+
+
+class AdversarialInputs:
+  """Moves inputs of a lesson, others each time.
+
+  Args:
+    lesson: What is learned from; its inputs change.
+    teacher: The original.
+    student: The model that learns.
+    reach: How far, in standard deviations of each entry; 0 for no moves. They
+      end where the inputs that were drawn do.
+    rng: Chooses which are moved.
+  """
+
+  def __init__(
+    self,
+    lesson: Lesson,
+    teacher: keras.Model,
+    student: keras.Model,
+    reach: float,
+    rng: np.random.Generator,
+  ):
+    self._lesson, self._rng = lesson, rng
+    self._teacher, self._student = teacher, student
+    drawn = lesson.inputs(slice(0, lesson.size))
+    self._steps = [_step(x, reach) for x in drawn]
+    self._ends = [(x.min(0), x.max(0)) for x in drawn]
+    # A strategy's replicas each read copies of weights of their own.
+    graph = replicas.sharing() is None
+    self._moved = tf.function(self._move) if graph else self._move
+
+  def renew(self) -> None:
+    """Puts moved inputs in the place of half of those drawn."""
+    if not any(step.any() for step in self._steps):
+      return
+    size, batch = self._lesson.size, self._lesson.batch_size
+    rows = np.sort(self._rng.permutation(size)[: int(size * _PART)])
+    x = self._lesson.inputs(rows)
+    parts = [
+      self._of([a[start : start + batch] for a in x])
+      for start in range(0, len(rows), batch)
+    ]
+    found = [np.concatenate(of_one) for of_one in zip(*parts, strict=True)]
+    self._lesson.show(rows, found[: len(x)], found[len(x) :])
+
+  def _of(self, x: list[Array]) -> list[Array]:
+    """A batch moved, and the teacher's logits."""
+
+    def own() -> dict[int, tf.Tensor]:
+      part = replicas.part_of(len(x[0]))
+      return dict(
+        enumerate(self._moved([tf.constant(a) for a in part.take(x)]))
+      )
+
+    return list(replicas.gathered(own, len(x[0])).values())
+
+  def _move(self, x: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Inputs one step up the difference, and the teacher's logits there."""
+    with tf.GradientTape() as tape:
+      tape.watch([a for a in x if a.dtype.is_floating])
+      logits = self._lesson.logits(self._teacher, x)
+      gap = self._lesson.loss(self._student, x, logits)
+    gradients = tape.gradient(gap, x)
+    x = [
+      a if g is None else tf.clip_by_value(a + step * tf.sign(g), *ends)
+      for a, g, step, ends in zip(
+        x, gradients, self._steps, self._ends, strict=True
+      )
+    ]
+    return [*x, *self._lesson.logits(self._teacher, x)]
+
+
+def _step(x: Array, reach: float) -> Array:
+  """How far each entry moves; indices have nothing between them."""
+  if not np.issubdtype(x.dtype, np.floating):
+    return np.zeros(x.shape[1:])
+  return (reach * x.std(0, dtype=np.float64)).astype(x.dtype)
