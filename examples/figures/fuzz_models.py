@@ -273,6 +273,34 @@ def recurrent(rng, x):
   return _layers.Flatten()(layer(x))
 
 
+def attention(rng, x):
+  """A sequence that attends to itself, or to a part of it."""
+  other = x
+  if rng.random() < 0.5:
+    width = int(rng.integers(1, 6))
+    other = _layers.Dense(width, activation(rng))(x[:, : rng.integers(1, 4)])
+  kind = rng.integers(6)
+  if kind == 0:
+    layer = choose(rng, (_layers.Attention, _layers.AdditiveAttention))
+    keys = _layers.Dense(x.shape[-1])(other)
+    return _layers.Flatten()(layer()([x, keys]))
+  if kind == 1:
+    units = int(rng.integers(1, 5)), int(rng.integers(1, 4))
+    y = _layers.EinsumDense('abc,cde->abde', (None, *units))(x)
+    return _layers.Flatten()(y)
+  layer = _layers.MultiHeadAttention(
+    int(rng.integers(1, 5)),
+    int(rng.integers(1, 4)),
+    choose(rng, (None, 2)),
+    use_bias=bool(rng.random() < 0.8),
+    output_shape=choose(rng, (None, 3)),
+  )
+  y = layer(x, other, use_causal_mask=bool(rng.random() < 0.3))
+  if y.shape == x.shape and rng.random() < 0.5:
+    y = _layers.Add()([x, y])
+  return _layers.Flatten()(y)
+
+
 def to_features(rng, x):
   """From positions to a tensor of rank 2."""
   flat = len(x.shape) == 3
@@ -290,7 +318,7 @@ def to_features(rng, x):
     axes = list(range(1, len(x.shape)))
     return _layers.Flatten()(_layers.Permute((axes[-1], *axes[:-1]))(x))
   if kind == 3 and flat:
-    return recurrent(rng, x)
+    return choose(rng, (recurrent, attention))(rng, x)
   return _layers.Flatten()(x)
 
 

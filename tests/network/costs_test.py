@@ -46,3 +46,33 @@ def test_a_unit_costs_what_its_removal_saves():
       small = paoding.prune(model, one, method='l1', verbose=0)
       saved = count(model) - count(small)
       np.testing.assert_allclose(found[group.name], saved, rtol=1e-9)
+
+
+def attending():
+  inputs = keras.Input((5, 6))
+  x = _layers.MultiHeadAttention(4, 3, 2, name='heads')(inputs, inputs[:, :3])
+  x = _layers.LayerNormalization()(x)
+  x = _layers.Dense(8, name='front')(x)
+  x = _layers.Flatten()(_layers.Attention()([x, x]))
+  return testing.fill(keras.Model(inputs, _layers.Dense(2, name='end')(x)))
+
+
+def test_macs_of_attention_by_hand():
+  projections = 6 * 4 * (5 * 3 + 3 * 3 + 3 * 2) + 5 * 4 * 2 * 6
+  pairs = 5 * 3 * 4 * (3 + 2)
+  front = 5 * 6 * 8 + 5 * 5 * (8 + 8)
+  wanted = projections + pairs + front + 5 * 8 * 2
+  assert paoding.report.count_macs(attending()) == wanted
+
+
+def test_a_head_costs_what_its_removal_saves():
+  model = attending()
+  graph = build_graph(model)
+  groups, params = list(find_groups(graph).groups), read_params(graph)
+  alive = {group.name: np.ones(group.size, bool) for group in groups}
+  found = unit_costs(graph, groups, params, alive, 'macs')
+  for group in groups:
+    one = {group.name[0]: 1.0 / group.size}
+    small = paoding.prune(model, one, method='l1', verbose=0)
+    saved = paoding.report.count_macs(model) - paoding.report.count_macs(small)
+    assert found[group.name] == saved

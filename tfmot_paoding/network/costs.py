@@ -61,8 +61,29 @@ def unit_costs(
       others = left[ref] / left[ref, axis % params[ref].ndim]
       part = size / length * others * float((units >= 0).sum()) / group.size
       saved += part * (uses.get(ref, 0) if cost == 'macs' else 1)
+    if cost == 'macs':
+      saved += _contracted(graph, group)
     found[group.name] = saved
   return found
+
+
+def _contracted(graph: Graph, group: Group) -> float:
+  """Multiply-accumulates of a unit with what no weight stands between."""
+  readers, total = graph.readers(), 0.0
+  for member in group.producers:
+    channels = float((member.units >= 0).sum()) / group.size
+    for call in member.calls:
+      (made,) = call.outputs
+      # A node that reads a value twice is listed twice.
+      for node in {id(node): node for node in readers[made]}.values():
+        each = _contractions(graph, node)
+        own = [n for v, n in zip(node.inputs, each, strict=True) if v == made]
+        total += channels * sum(own)
+  return total
+
+
+def _contractions(graph: Graph, node: Node) -> tuple[int, ...]:
+  return node.op.contractions(tuple(graph.shapes[v] for v in node.inputs))
 
 
 def _share_left(
@@ -84,6 +105,10 @@ def _share_left(
 
 def _node_macs(graph: Graph, node: Node) -> int:
   kernel = node.op.multiplies
+  each = _contractions(graph, node)
+  if any(each):
+    sizes = [graph.shapes[value][-1] for value in node.inputs]
+    return sum(n * size for n, size in zip(each, sizes, strict=True))
   if kernel is not None:
     return _uses(graph, node) * math.prod(graph.weight(kernel).shape)
   return 0 if node.op.known else _recurrent_macs(graph, node)

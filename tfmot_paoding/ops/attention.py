@@ -181,6 +181,12 @@ class Attend(Scored):
     queries, _, values, *_ = in_shapes
     return (*queries[:-1], values[-1])
 
+  def contractions(self, in_shapes: tuple[Shape, ...]) -> tuple[int, ...]:
+    """Each query meets each key, and each share a value."""
+    queries, keys, *_ = in_shapes
+    pairs = math.prod(queries[:-1]) * math.prod(keys[:-1])
+    return (pairs, 0, pairs, *(0,) * (len(in_shapes) - 3))
+
   def laid_out(self, values: Array, shape: Shape) -> Array:
     """Those of the values."""
     return np.broadcast_to(values.ravel(), shape)

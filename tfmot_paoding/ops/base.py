@@ -258,6 +258,16 @@ class Op:
     del in_shape
     return out_shape
 
+  def contractions(self, in_shapes: tuple[Shape, ...]) -> tuple[int, ...]:
+    """Products of inputs with one another, at a channel of each input.
+
+    Multiply-accumulates of one sample; those with a weight are `multiplies`.
+
+    Args:
+      in_shapes: Without the batch axis.
+    """
+    return (0,) * len(in_shapes)
+
   def infer_shape(
     self, in_shapes: tuple[Shape, ...], size: Callable[[WeightRef], Shape]
   ) -> Shape | None:

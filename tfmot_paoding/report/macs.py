@@ -13,9 +13,9 @@ from tfmot_paoding.network.network import Network
 def count_macs(model: keras.Model, input_shape: Any = None) -> int:
   """Multiply-accumulates of one inference for one sample.
 
-  Counted are products and convolutions, as is usual, and those of recurrent
-  layers at every step of time. Other layers that stay as they are, such as
-  attention, count nothing.
+  Counted are products and convolutions, as is usual, those of recurrent layers
+  at every step of time, and those of attention: of queries with keys and of
+  shares with values. Other layers that stay as they are count nothing.
 
   Args:
     model: A model that `prune_low_saliency` takes.
