@@ -11,14 +11,19 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.familiarity import (
   is_picture,
   knows_leaves,
+  knows_rows,
   mutual_information,
   tells_pictures,
+  tells_rows,
 )
 from tfmot_paoding.inputs.named_priors import NAMED_PRIORS
-from tfmot_paoding.inputs.prior import prior_samples
+from tfmot_paoding.inputs.prior import VariedPrior, prior_samples
 from tfmot_paoding.inputs.ranges import input_boxes, resolve_range
+from tfmot_paoding.inputs.rows import RowsPrior
+from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.network.outputs import Head
+from tfmot_paoding.numerics.intervals import Interval
 
 
 def test_sure_and_various_answers_say_all_there_is():
@@ -109,6 +114,52 @@ def test_a_network_knows_what_it_learned(name, others, known):
   reach = resolve_range(network, (0, 1))
   assert knows_leaves(network, reach, 0) is known
   assert knows_leaves(network, reach, 5) is known
+
+
+def reader_of(prior) -> Network:
+  """An RNN that tells which end of its rows is brighter, where they have one.
+
+  Its rows are of pictures, or alike in all features.
+  """
+  shape, count = (16, 16), 800
+  keras.utils.set_random_seed(0)
+  inputs = keras.Input(shape)
+  x = keras.layers.SimpleRNN(16)(inputs)
+  network = Network.of(keras.Model(inputs, keras.layers.Dense(4)(x)))
+  box = Interval(np.zeros(shape), np.ones(shape))
+  x = prior.sample(box, count, np.random.default_rng(1)).astype(np.float32)
+  halves = x.reshape(count, 2, 8, 2, 8).mean((2, 4)).reshape(count, 4)
+  if prior == VariedPrior():
+    halves = x.mean(2).reshape(count, 4, 4).mean(2)
+  loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+  network.model.compile(keras.optimizers.Adam(3e-3), loss)
+  network.model.fit(x, halves.argmax(1), epochs=15, batch_size=32, verbose=0)
+  return network
+
+
+@pytest.mark.parametrize(
+  ('prior', 'known'), [(RowsPrior(VariedPrior()), True), (VariedPrior(), False)]
+)
+def test_a_recurrent_network_knows_rows_that_it_learned(prior, known):
+  network = reader_of(prior)
+  assert tells_rows(network)
+  reach = resolve_range(network, (0, 1))
+  assert knows_rows(network, reach, 0) is known
+  source = InputSource.of(network, (0, 1), verbose=0).settled(network)
+  assert source.prior == ('rows' if known else None)
+
+
+def test_networks_that_read_no_rows_know_none():
+  inputs = keras.Input((20, 16))
+  x = keras.layers.Conv1D(4, 3)(inputs)
+  x = keras.layers.GlobalAveragePooling1D()(x)
+  network = Network.of(keras.Model(inputs, keras.layers.Dense(3)(x)))
+  assert not tells_rows(network)
+  assert not knows_rows(network, resolve_range(network, (0, 1)), 0)
+  for shape in ((20, 10), (None, 16)):
+    inputs = keras.Input(shape)
+    x = keras.layers.Dense(3)(keras.layers.GRU(4)(inputs))
+    assert not tells_rows(Network.of(keras.Model(inputs, x)))
 
 
 def test_others_know_none():

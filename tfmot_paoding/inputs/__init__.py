@@ -13,6 +13,8 @@ dataclass:
 - `StrokesPrior`: glyphs; an explicit choice, for it knows what inputs are;
 - `PhotosPrior`: crops of thirteen public photographs, which scikit-image and
   scikit-learn ship (`pip install 'tfmot_paoding[photos]'`); an explicit choice;
+- `RowsPrior`: pictures read row by row, as sequences whose features have an
+  order are; 'rows' is that of 'mixed';
 - `MixturePrior`: several of these; 'mixed' is one;
 - `StatisticsPrior`: a Gaussian field that explains what a network's first
   normalization stored; `fit_statistics` makes it, by least squares alone;
@@ -25,6 +27,8 @@ it is what the model knows:
   as anything drawn, as those that have learned photographs do
   (`inputs.familiarity`), and beside them, where batch normalization stored
   statistics, inputs recalled from these;
+- the same of 'rows' for a recurrent classifier of long rows of features that
+  tells what is smooth along these apart better than what is alike in them all;
 - recalled ones alone for other models with batch normalization, of up to 6e7
   multiply-accumulates; where a `StatisticsPrior` explains the first of these
   well, five of six are samples of that;
@@ -52,6 +56,7 @@ from tfmot_paoding.inputs.prior import (
 )
 from tfmot_paoding.inputs.ranges import InputRange, RangeLike
 from tfmot_paoding.inputs.recall import RecallSettings, recall_inputs
+from tfmot_paoding.inputs.rows import RowsPrior
 from tfmot_paoding.inputs.sheet import draw_sheet
 from tfmot_paoding.inputs.source import draw_samples
 from tfmot_paoding.inputs.spectra import SpectralPrior
@@ -75,6 +80,7 @@ __all__ = [
   'PriorLike',
   'RangeLike',
   'RecallSettings',
+  'RowsPrior',
   'SpectralPrior',
   'StatisticsPrior',
   'StrokesPrior',

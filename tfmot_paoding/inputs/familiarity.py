@@ -15,8 +15,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_paoding.inputs.named_priors import NAMED_PRIORS
-from tfmot_paoding.inputs.prior import prior_samples
+from tfmot_paoding.inputs.prior import InputPrior, VariedPrior, prior_samples
 from tfmot_paoding.inputs.ranges import InputRange, input_boxes
+from tfmot_paoding.inputs.rows import RowsPrior
 from tfmot_paoding.network.agreement import all_outputs
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.network.outputs import Head
@@ -75,6 +76,19 @@ def tells_pictures(network: Network) -> bool:
   return classes and all(is_picture(shape) for shape in network.input_shapes)
 
 
+def tells_rows(network: Network) -> bool:
+  """Whether a network reads long rows one by one, and gives classes of them."""
+  classes = any(head.is_classes for head in network.heads())
+  steps = any(node.op.feeds_back for node in network.graph.nodes)
+  return (
+    classes
+    and steps
+    and all(
+      len(shape) == 2 and min(shape) >= _SIDE for shape in network.input_shapes
+    )
+  )
+
+
 def families_for(network: Network) -> str:
   """The prior of many kinds of input that suits a network."""
   return 'mixed' if tells_pictures(network) else 'varied'
@@ -96,22 +110,46 @@ def knows_leaves(network: Network, input_range: InputRange, seed: int) -> bool:
   count = int(np.clip(_MULTIPLY_ACCUMULATES / max(network.macs, 1), 64, 512))
   rng = np.random.default_rng([seed, 3])
   found = {
-    name: _information(network, input_range, name, count, rng)
+    name: _information(network, input_range, NAMED_PRIORS[name], count, rng)
     for name in _FAMILIES
   }
   return found['leaves'] >= max(_NOTHING, _KNOWN * max(found.values()))
 
 
+def knows_rows(network: Network, input_range: InputRange, seed: int) -> bool:
+  """Whether the features of a step have an order for a network.
+
+  Then it tells fields apart that are smooth along them better than those whose
+  features are all alike.
+
+  Args:
+    network: A network that `tells_rows`; others know none.
+    input_range: The range of its inputs.
+    seed: The only source of chance.
+  """
+  if not tells_rows(network):
+    return False
+  count = int(np.clip(_MULTIPLY_ACCUMULATES / max(network.macs, 1), 64, 512))
+  alike = VariedPrior()
+  ordered, other = (
+    _information(
+      network, input_range, prior, count, np.random.default_rng([seed, 3])
+    )
+    for prior in (RowsPrior(alike), alike)
+  )
+  return ordered >= _NOTHING and ordered > other
+
+
 def _information(
   network: Network,
   input_range: InputRange,
-  name: str,
+  prior: InputPrior,
   count: int,
   rng: np.random.Generator,
 ) -> float:
   """What inputs of a family say about all answers that are classes."""
   samples = prior_samples(
-    NAMED_PRIORS[name],
+    prior,
     input_boxes(network, input_range, network.input_shapes),
     network.input_shapes,
     count,

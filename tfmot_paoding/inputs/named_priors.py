@@ -6,8 +6,12 @@ from tfmot_paoding.inputs.leaves import BLOBS, LeavesPrior
 from tfmot_paoding.inputs.mixture import MixturePrior
 from tfmot_paoding.inputs.photos import PhotosPrior
 from tfmot_paoding.inputs.prior import InputPrior, Prior, VariedPrior
+from tfmot_paoding.inputs.rows import RowsPrior
 from tfmot_paoding.inputs.spectra import SpectralPrior
 from tfmot_paoding.inputs.strokes import StrokesPrior
+
+# Families that have little in common: the network chooses among them.
+_MIXED = MixturePrior((VariedPrior(), LeavesPrior(), BLOBS, StrokesPrior()))
 
 # What `prior=` may say beside 'recalled'.
 NAMED_PRIORS: dict[str, InputPrior] = {
@@ -18,6 +22,6 @@ NAMED_PRIORS: dict[str, InputPrior] = {
   'spectral': SpectralPrior(),
   'strokes': StrokesPrior(),
   'photos': PhotosPrior(),
-  # Families that have little in common: the network chooses among them.
-  'mixed': MixturePrior((VariedPrior(), LeavesPrior(), BLOBS, StrokesPrior())),
+  'mixed': _MIXED,
+  'rows': RowsPrior(_MIXED),
 }

