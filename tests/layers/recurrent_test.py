@@ -14,13 +14,18 @@ import tensorflow_model_optimization as tfmot
 import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding.bounds.program import NoRelaxationError
+from tfmot_paoding.bounds.whole_range import propagate
 from tfmot_paoding.compat import keras
+from tfmot_paoding.methods.criteria import IntervalImpact
 from tfmot_paoding.methods.folding import Fold, fold_weights
+from tfmot_paoding.methods.group_view import view_group
+from tfmot_paoding.methods.network_view import NetworkView
 from tfmot_paoding.network.costs import graph_macs
 from tfmot_paoding.network.graph import build_graph, read_params
 from tfmot_paoding.network.groups import find_groups
 from tfmot_paoding.network.handler_check import check_call
 from tfmot_paoding.ops import WeightRef
+from tfmot_paoding.training.live import LiveBounds
 
 L = keras.layers
 KINDS = [L.LSTM, L.GRU, L.SimpleRNN]
@@ -199,6 +204,45 @@ def of_a_cell():
   return keras.Model(inputs, L.Dense(3)(L.RNN(L.GRUCell(6), name='unit')(x)))
 
 
+def of_stacked_cells():
+  inputs = keras.Input((5, 3))
+  x = L.Dense(6, name='front')(inputs)
+  cells = [L.LSTMCell(6), L.GRUCell(4), L.SimpleRNNCell(6)]
+  x = L.RNN(cells, go_backwards=True, name='unit')(x)
+  return keras.Model(inputs, L.Dense(3)(x))
+
+
+def of_masked_stacked_cells():
+  inputs = keras.Input((7,), dtype='int32')
+  x = L.Embedding(9, 6, mask_zero=True, name='table')(inputs)
+  cells = [L.GRUCell(4), L.LSTMCell(6)]
+  settings = {'go_backwards': True, 'return_sequences': True}
+  x = L.RNN(cells, zero_output_for_mask=True, name='unit', **settings)(x)
+  cells = [L.LSTMCell(4), L.LSTMCell(4)]
+  x = L.Bidirectional(L.RNN(cells, return_sequences=True), name='both')(x)
+  return keras.Model(inputs, L.Dense(3)(L.GlobalAveragePooling1D()(x)))
+
+
+def of_stacked_states():
+  inputs = keras.Input((5, 3)), keras.Input((4, 2))
+
+  def cells():
+    return [L.SimpleRNNCell(6), L.GRUCell(4)]
+
+  _, *states = L.RNN(cells(), return_state=True, name='unit')(inputs[0])
+  again = L.RNN(cells(), return_sequences=True, go_backwards=True)
+  x = again(inputs[1], initial_state=states)
+  return keras.Model(inputs, L.Dense(3)(L.Flatten()(x)))
+
+
+def stateful_and_stacked():
+  inputs = keras.Input(batch_shape=(4, 5, 3))
+  cells = [L.GRUCell(6), L.LSTMCell(4)]
+  x = L.RNN(cells, stateful=True, return_sequences=True, name='unit')(inputs)
+  x = L.Bidirectional(L.GRU(4, stateful=True), name='both')(x)
+  return keras.Model(inputs, L.Dense(3)(x))
+
+
 def of_any_length():
   inputs = keras.Input((None, 3))
   x = L.LSTM(6, return_sequences=True, name='unit')(inputs)
@@ -214,6 +258,18 @@ NETWORKS = {
   residual: {'unit': 6},
   with_state: {'unit': 6},
   of_a_cell: {'front': 6, 'unit': 6},
+  of_stacked_cells: {'front': 6, 'unit': 6, 'unit/2': 4, 'unit/3': 6},
+  of_masked_stacked_cells: {
+    'table': 6,
+    'unit': 4,
+    'unit/2': 6,
+    'both': 4,
+    'both/2': 4,
+    'both/3': 4,
+    'both/4': 4,
+  },
+  of_stacked_states: {'unit': 6, 'unit/2': 4},
+  stateful_and_stacked: {'unit': 6, 'unit/2': 4, 'both': 4, 'both/2': 4},
   of_any_length: {'unit': 6, 'both': 6, 'both/2': 6, 'last': 4},
 }
 
@@ -234,7 +290,11 @@ def test_every_method_prunes(make, method):
 
 
 LEFT_ALONE = [
-  (lambda: L.RNN([L.LSTMCell(4), L.GRUCell(4)]), 'runs a StackedRNNCells'),
+  (
+    lambda: L.RNN([L.LSTMCell(4), L.StackedRNNCells([L.GRUCell(4)])]),
+    'runs a StackedRNNCells',
+  ),
+  (lambda: L.LSTM(4, time_major=True), 'steps in front of its samples'),
   (lambda: L.LSTM(4, activation='sigmoid'), 'makes something of zeros'),
   (lambda: L.LSTM(4, activation=tf.sin), 'activation that is not known'),
   (lambda: L.LSTM(4, activation='softmax'), 'activation that is not known'),
@@ -411,11 +471,82 @@ def test_a_fold_takes_the_mean_of_a_bias_once():
     np.testing.assert_allclose(new[1::4], 0.75 * old[1::4] + 0.25 * old[::4])
 
 
-@pytest.mark.parametrize('method', ['ibp', 'crown-ibp', 'crown'])
-def test_bounds_near_samples_are_refused_by_name(method):
-  net = model(L.LSTM(4, name='unit'))
+def near(x, epsilon, count=20):
+  """Samples of the balls around samples, (count, batch, ...)."""
+  rng = np.random.default_rng(1)
+  moves = rng.choice([-1, 1], (count, *x.shape)) * rng.uniform(
+    0, 1, (count, *x.shape)
+  )
+  return np.clip(x + epsilon * moves, -1, 1).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+  ('kind', 'method'),
+  [
+    (L.LSTM, 'ibp'),
+    (L.LSTM, 'crown'),
+    (L.GRU, 'crown-ibp'),
+    (L.SimpleRNN, 'alpha-crown'),
+  ],
+)
+def test_bounds_near_samples_contain_them(kind, method):
+  unit = L.Bidirectional(kind(4, return_sequences=True), 'sum')
+  net = model(unit)
+  x, epsilon = samples(net, 3), 0.01
+  low, high = paoding.robustness.output_bounds(
+    net, x, epsilon, (-1.0, 1.0), method, verbose=0
+  )
+  moved = near(x, epsilon)
+  answers = np.stack([net(one) for one in moved])
+  assert np.all(answers >= low - 1e-5)
+  assert np.all(answers <= high + 1e-5)
+  # The whole range's bounds are wider by far.
+  graph = build_graph(net)
+  bounds = propagate(graph, read_params(graph), testing.box(graph))
+  assert np.all(high - low < 0.5 * bounds[graph.outputs[0]].width)
+
+
+@pytest.mark.parametrize(
+  ('kind', 'method'), [(L.LSTM, 'ibp'), (L.GRU, 'crown')]
+)
+def test_deviation_near_samples_is_bounded(kind, method):
+  net = model(kind(6, name='unit'))
   small = pruned(net)
-  with pytest.raises(NoRelaxationError, match="'unit' carries states"):
-    paoding.deviation_bound(
-      net, small, (-1.0, 1.0), x=samples(net, 2), epsilon=0.1, method=method
-    )
+  x, epsilon = samples(net, 3), 0.01
+  bound = paoding.deviation_bound(
+    net, small, (-1.0, 1.0), x=x, epsilon=epsilon, method=method, verbose=0
+  )
+  moved = near(x, epsilon)
+  apart = np.stack([np.abs(net(one) - small(one)) for one in moved])
+  assert np.all(apart <= bound + 1e-5)
+  whole = paoding.deviation_bound(net, small, (-1.0, 1.0))
+  assert np.all(bound < whole)
+
+
+@pytest.mark.parametrize('make', [of_any_length, residual, in_front, shared])
+def test_impact_is_known_of_recurrent_units(make):
+  net = testing.fill(make())
+  graph = build_graph(net)
+  view = NetworkView(graph, read_params(graph), testing.box(graph))
+  for group in find_groups(graph).groups:
+    own = view_group(view, group, np.ones(group.size, bool))
+    assert own.has_bounds
+    scores = IntervalImpact(blend=0.0).scores(own, np.arange(group.size))
+    assert (scores.min(1) > 0).all()
+    assert np.ptp(scores.min(1)) > 0
+
+
+def test_what_is_certified_holds():
+  net = model(L.LSTM(4, name='unit'))
+  x = samples(net, 40)
+  y = np.argmax(net(x), -1)
+  sure = paoding.robustness.certified(net, x, y, 0.002, (-1.0, 1.0), verbose=0)
+  assert sure.any()
+  for one in near(x, 0.002):
+    assert np.all(np.argmax(net(one), -1)[sure] == y[sure])
+
+
+def test_bounds_that_are_trained_through_are_refused_by_name():
+  net = model(L.LSTM(4, name='unit'))
+  with pytest.raises(NoRelaxationError, match="'unit' has no bounds that can"):
+    LiveBounds(build_graph(net), build_graph(net).outputs[0])

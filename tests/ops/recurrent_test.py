@@ -225,11 +225,113 @@ def test_feedback_has_a_row_of_the_bias_to_itself():
   assert op.own_weights == (_KERNEL,)
 
 
-def test_what_comes_in_moves_later_states_without_limit():
-  op, params = make('lstm')
-  gain = ops.Gain(*np.ones((2, _STEPS, _UNITS, 1)))
-  (back,) = op.pullback(params, gain, (box(op, 0),))
-  assert np.isinf(back.up).all()
+def small_change(x, scale, seed=1):
+  rng = np.random.default_rng(seed)
+  d = rng.normal(size=x.low.shape) * scale
+  return Interval(d, d + scale * rng.uniform(size=d.shape))
+
+
+@pytest.mark.parametrize(('name', 'state'), CASES)
+def test_small_changes_move_states_little(name, state):
+  op, params = make(name, state, 1, scale=0.5)
+  x = box(op, 1)
+  d = small_change(x, 1e-3)
+  y = Interval(x.low + d.low, x.high + d.high)
+  found = op.difference(params, (d,), (x,), (y,))
+  one, moved = draw(*x, 40), draw(*d, 40, 1)
+  change = reference(op, params, one + moved) - reference(op, params, one)
+  assert np.all(change >= found.low - ROUNDING)
+  assert np.all(change <= found.high + ROUNDING)
+  assert found.magnitude[0].max() < 0.01
+
+
+@pytest.mark.parametrize(('name', 'state'), CASES)
+@pytest.mark.parametrize('scale', [1e-3, 0.5])
+def test_changes_of_weights_contain_samples(name, state, scale):
+  op, before = make(name, state, 1, scale=0.5)
+  rng = np.random.default_rng(3)
+  after = {
+    ref: w + rng.normal(size=w.shape) * scale for ref, w in before.items()
+  }
+  x = box(op, 1)
+  found = op.changed(before, after, (x,))
+  gates = draw(*x, 40)
+  change = reference(op, after, gates) - reference(op, before, gates)
+  assert np.all(change >= found.low - ROUNDING)
+  assert np.all(change <= found.high + ROUNDING)
+  if scale < 0.01:
+    assert found.magnitude[1].max() < 0.05
+
+
+@pytest.mark.parametrize(('name', 'state'), CASES)
+@pytest.mark.parametrize('turned', [False, True])
+def test_steps_are_bounded_one_by_one(name, state, turned):
+  op, params = make(name, state, backwards=True, turned=turned)
+  x = box(op, 0, width=0.02)
+  wide = Interval(*(np.stack([end, end - 0.5]) for end in x))
+  found = op.bounds(params, (wide,))
+  for k, one in enumerate(zip(*wide, strict=True)):
+    values = reference(op, params, draw(*one, 30))
+    assert np.all(values >= found.low[k] - ROUNDING)
+    assert np.all(values <= found.high[k] + ROUNDING)
+  first = found.width[:, -1 if turned else 0]
+  assert first.max() < 0.05
+
+
+@pytest.mark.parametrize('name', ['gru behind', 'lstm'])
+@pytest.mark.parametrize('zeros', [False, True])
+def test_bounds_contain_steps_that_are_hidden(name, zeros):
+  op, params = make(name, zeros=zeros)
+  op, x = op.under_mask(), box(op, 0)
+  found = op.bounds(params, (x,))
+  gates = np_tensor(draw(*x, 40))
+  gates._keras_mask = np.random.default_rng(0).random(gates.shape[:2]) < 0.6
+  values = op.run(params, gates).numpy()
+  assert np.all(values >= found.low - ROUNDING)
+  assert np.all(values <= found.high + ROUNDING)
+
+
+@pytest.mark.parametrize('name', CELLS)
+@pytest.mark.parametrize('kind', ['steps', 'at once', 'open'])
+def test_gains_contain_what_moves(name, kind):
+  state, scale = 0, 0.5 if kind != 'open' else 0.05
+  steps = _STEPS if kind == 'at once' else None
+  op, params = make(name, state, 1, scale, backwards=True, steps=steps)
+  x, rows = box(op, 1), _STEPS
+  if kind != 'steps':
+    x, rows = Interval(*(end[:1] for end in x)), 1
+  rng = np.random.default_rng(5)
+  weights = rng.normal(size=(rows, _UNITS, 2))
+  gain = ops.Gain(np.maximum(weights, 0), np.maximum(-weights, 0))
+  (back,) = op.pullback(params, gain, (x,))
+  if 'relu' in name and kind == 'open':
+    return  # a carry that may grow for ever
+  assert np.isfinite(back.up).all()
+  wide = Interval(*(np.repeat(end, _STEPS // rows, 0) for end in x))
+  one, other = draw(*wide, 40), draw(*wide, 40, 1)
+  moved = reference(op, params, other) - reference(op, params, one)
+  if rows == 1:
+    moved = np.abs(moved).max(1, keepdims=True) * [-1, 1][rng.integers(2)]
+    weights = np.abs(weights)
+  change = np.einsum('nsu,suk->nk', moved, weights)
+  apart = other - one
+  a, b = np.maximum(-apart, 0), np.maximum(apart, 0)
+  if rows == 1:
+    a, b = (part.max(1, keepdims=True) for part in (a, b))
+  limit = np.einsum('nsg,sgk->nk', a + b, back.up)
+  assert np.all(np.abs(change) <= limit + ROUNDING)
+
+
+@pytest.mark.parametrize('steps', [None, 10**4])
+@pytest.mark.parametrize('name', ['simple', 'gru behind', 'lstm'])
+def test_gains_that_grow_for_ever_are_an_order(name, steps):
+  op, params = make(name, scale=3.0, steps=steps)
+  x = Interval(*(end[:1] for end in box(op, 1)))
+  gain = ops.Gain(*np.ones((2, 1, _UNITS, 1)))
+  (back,) = op.pullback(params, gain, (x,))
+  assert back.up.max() < 1e9
+  assert back.up.min() > 0
+  assert np.ptp(back.up) > 0
 
 
 def test_the_step_asked_for():

@@ -201,8 +201,11 @@ class CurvedStep(Step):
     ]
     if tilt is not None:
       steep[0] = np.maximum(steep[0], np.maximum(*map(np.abs, tilt)))
-    size = sum(a * self._size(part) for a, part in zip(steep, x, strict=False))
-    size = size if self.axis is None else size.sum(self.axis)
+    terms = zip(steep, x, strict=False)
+    # What is flat may be of any shape.
+    size = sum(a * self._size(part) for a, part in terms if np.any(a))
+    if self.axis is not None and np.ndim(size):
+      size = size.sum(self.axis)
     size = size + np.maximum(np.abs(low.shift), np.abs(high.shift))
     return HeldLines(
       tuple(

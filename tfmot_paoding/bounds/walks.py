@@ -193,7 +193,8 @@ class Walk:
     loose = np.zeros(self._bounds[value].low.shape, bool)
     for step in self._readers[value]:
       x = [self._bounds[v] for v in (*step.inputs, *step.context)]
-      if any(part is None for part in x) or step.axis is not None:
+      alike = step.axis is None and step.out_shape == loose.shape[1:]
+      if any(part is None for part in x) or not alike:
         return np.ones_like(loose)
       loose |= step.relax(*x).loose
     return loose
@@ -312,7 +313,8 @@ class Walk:
         back, moved = self._bent(step, coefficients, part, slopes)
         total += moved
       for source, one in zip(step.inputs, back, strict=True):
-        held[source] = held[source] + one if source in held else one
+        if one is not None:
+          held[source] = held[source] + one if source in held else one
     for source, coefficients in held.items():
       box = self._bounds[source]
       box = Interval(box.low[part][:, None], box.high[part][:, None])
@@ -331,8 +333,11 @@ class Walk:
     coefficients: tf.Tensor,
     part: slice,
     slopes: dict[int, tf.Variable],
-  ) -> tuple[list[tf.Tensor], tf.Tensor]:
-    """Positive coefficients take the line below, negative ones that above."""
+  ) -> tuple[list[tf.Tensor | None], tf.Tensor]:
+    """Positive coefficients take the line below, negative ones that above.
+
+    None goes back to what both lines are flat in.
+    """
     held = self._lines[step.output]
     positive = tf.maximum(coefficients, 0.0)
     negative = tf.minimum(coefficients, 0.0)
@@ -343,6 +348,9 @@ class Walk:
     for low, high, shape in zip(
       held.low_slopes, held.high_slopes, step.in_shapes, strict=True
     ):
+      if held.tilt is None and not (np.any(low) or np.any(high)):
+        back.append(None)
+        continue
       low = slopes.get(step.output, low[part] if len(low) > 1 else low)
       high = high[part] if len(high) > 1 else high
       back.append(reduced(positive * low + negative * high, shape))

@@ -87,7 +87,8 @@ def output_gain(
   """How far the model's outputs move per unit of movement of every value.
 
   One backward pass, linear in the change: sound for changes that lie in
-  [-a, b] with a, b >= 0, as every change by a merge does.
+  [-a, b] with a, b >= 0, as every change by a merge does. Behind a recurrence
+  of many steps it may be an order alone, no bound.
 
   Args:
     graph: The model's graph.

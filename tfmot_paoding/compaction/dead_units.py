@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import numpy as np
@@ -370,7 +369,7 @@ def _fill(
   for path in leaf_paths(graph):
     layer = layers[path]
     known = {
-      id(operator.attrgetter(ref.name)(layer)): value
+      id(ref.of(layer)): value
       for ref, value in slices.items()
       if ref.layer == path
     }

@@ -7,12 +7,11 @@ from the weights; what an operation cannot tell, the handler says.
 from __future__ import annotations
 
 import dataclasses
-import operator
 from collections.abc import Mapping
 from typing import Any
 
 from tfmot_paoding.compat import TensorNumber
-from tfmot_paoding.ops import Op, Opaque, Shape, WeightRef
+from tfmot_paoding.ops import Op, Opaque, Shape, WeightRef, attribute
 
 # What the widths of a layer call the tensor that it gives; a number behind an
 # underscore follows where there are several.
@@ -119,12 +118,13 @@ class Emit:
       ValueError: the layer has no such attribute.
     """
     try:
-      found = operator.attrgetter(name)(self._layer)
+      found = attribute(self._layer, name)
     except AttributeError as error:
       raise ValueError(
         f'The handler of {self._who} asks for the weight {name!r}, but the '
         'layer has no attribute of that name. Give the attribute, which '
-        'may have dots: "cell.kernel".'
+        'may have dots, and numbers for entries of a list: '
+        '"cell.cells.0.kernel".'
       ) from error
     return None if found is None else WeightRef(self.path, name)
 
@@ -208,7 +208,7 @@ class Emit:
 
   def size(self, ref: WeightRef) -> Shape:
     """The shape of one of the layer's weights."""
-    return tuple(operator.attrgetter(ref.name)(self._layer).shape)
+    return tuple(ref.of(self._layer).shape)
 
   @property
   def _who(self) -> str:

@@ -1,7 +1,7 @@
 """Recurrent layers: LSTM, GRU, SimpleRNN, both directions of Bidirectional.
 
-Keras's own cells alone; cells of others, stacked ones and convolutional ones
-are left alone, and named.
+Keras's own cells, stacked ones too: these are recurrences one behind the other.
+Cells of others and convolutional ones are left alone, and named.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from tfmot_paoding.ops import (
   Recurrence,
   SimpleCell,
   WeightedSum,
+  attribute,
 )
 
 _layers = keras.layers
@@ -58,7 +59,7 @@ class RecurrentHandler(base.LayerHandler):
     self, layer: Any, config: dict[str, Any], widths: Mapping[str, int]
   ) -> dict[str, Any]:
     """Fewer units."""
-    return _resized(config, widths[_UNITS])
+    return _resized(config, _units(widths, _Side(), layer))
 
 
 @base.register_handler(_layers.Bidirectional)
@@ -91,7 +92,9 @@ class BidirectionalHandler(base.LayerHandler):
     self, layer: Any, config: dict[str, Any], widths: Mapping[str, int]
   ) -> dict[str, Any]:
     """Fewer units in each direction; a layer of its own where they differ."""
-    ahead, back = (widths[f'{name}.{_UNITS}'] for name in _SIDES)
+    ahead, back = (
+      _units(widths, _Side(name), getattr(layer, name)) for name in _SIDES
+    )
     nested = config['layer']['config']
     config['layer']['config'] = _resized(nested, ahead)
     if 'backward_layer' in config:
@@ -130,34 +133,59 @@ def _emitted(
   layer: Any, emit: Emit, side: _Side, inputs: Sequence[Tensor]
 ) -> tuple[Tensor, ...]:
   """The operations of one direction: what it gives, and its states."""
-  cell, (x, *starts) = _cell(layer), inputs
-  kernel, bias, back = (
-    emit.weight(side(f'cell.{name}'))
-    for name in ('kernel', 'bias', 'recurrent_kernel')
-  )
-  apart = isinstance(cell, GRUCell) and cell.reset_after and bias is not None
-  fed = bias if apart else None
-  gates = emit(GateProduct(kernel, bias, 0 if apart else None), x)
-  recurrence = Recurrence(cell, back, fed, bool(layer.go_backwards))
-  units = emit(recurrence, gates, *starts, name=side(_UNITS))
-  emit(Feedback(back, bias, 1 if apart else None), units)
-  states = [units] + [
-    emit(dataclasses.replace(recurrence, state=k), gates, *starts)
-    for k in range(1, cell.states)
-  ]
-  given = units
+  (x, *starts), places = inputs, _places(layer)
+  states = []
+  for place in places:
+    cell = _cell(layer, place)
+    own, starts = starts[: cell.states], starts[cell.states :]
+    kernel, bias, back = (
+      emit.weight(side(f'{place}.{name}'))
+      for name in ('kernel', 'bias', 'recurrent_kernel')
+    )
+    apart = isinstance(cell, GRUCell) and cell.reset_after and bias is not None
+    gates = emit(GateProduct(kernel, bias, 0 if apart else None), x)
+    recurrence = Recurrence(
+      cell,
+      back,
+      bias if apart else None,
+      bool(layer.go_backwards),
+      # The next cell goes backwards as well.
+      turned=bool(layer.go_backwards) and place != places[-1],
+      # A size that is open stands as 1.
+      steps=x.shape[-2] if x.shape[-2] > 1 else None,
+    )
+    x = emit(recurrence, gates, *own, name=side(_named(place)))
+    emit(Feedback(back, bias, 1 if apart else None), x)
+    states.append((recurrence, x, (gates, *own)))
+  return _given(layer, emit, side, states)
+
+
+def _given(
+  layer: Any,
+  emit: Emit,
+  side: _Side,
+  made: Sequence[tuple[Recurrence, Tensor, tuple[Tensor, ...]]],
+) -> tuple[Tensor, ...]:
+  """What a layer gives of its cells' recurrences, and all their states."""
+  recurrence, given, reads = made[-1]
   # What a mask hides is 0 in what is given, and as it was in the states.
   zeros = bool(getattr(layer, 'zero_output_for_mask', False))
   turned = side.turned and layer.return_sequences
   if zeros or turned:
     given = dataclasses.replace(recurrence, zeros=zeros, turned=turned)
-    given = emit(given, gates, *starts)
-  last = AtStep(-1)
+    given = emit(given, *reads)
   if not layer.return_sequences:
-    given = emit(last, given)
+    given = emit(AtStep(-1), given)
   if not layer.return_state:
     return (given,)
-  return (given, *(emit(last, state) for state in states))
+  found = [given]
+  for recurrence, units, reads in made:
+    last = AtStep(0 if recurrence.turned else -1)
+    found.append(emit(last, units))
+    for k in range(1, recurrence.cell.states):
+      state = emit(dataclasses.replace(recurrence, state=k), *reads)
+      found.append(emit(last, state))
+  return tuple(found)
 
 
 def _merged(
@@ -174,9 +202,27 @@ def _merged(
   return (emit(WeightedSum((factor, factor)), ahead, back),)
 
 
-def _cell(layer: Any) -> Cell | None:
-  """What a step of a layer does; None where that is not known."""
-  cell = layer.cell
+def _places(layer: Any) -> list[str]:
+  """Where the cells of a layer are, the first one first."""
+  if not isinstance(layer.cell, _layers.StackedRNNCells):
+    return ['cell']
+  return [f'cell.cells.{k}' for k in range(len(layer.cell.cells))]
+
+
+def _named(place: str) -> str:
+  """What the units of a cell are called."""
+  *_, last = place.split('.')
+  return f'{_UNITS}_{last}' if last.isdecimal() else _UNITS
+
+
+def _units(widths: Mapping[str, int], side: _Side, layer: Any) -> list[int]:
+  """How many units each cell of a direction has."""
+  return [widths[side(_named(place))] for place in _places(layer)]
+
+
+def _cell(layer: Any, place: str) -> Cell | None:
+  """What a step of a layer's cell does; None where that is not known."""
+  cell = attribute(layer, place)
   kind = next((c for c, known in _CELLS.items() if type(cell) in known), None)
   if kind is None:
     return None
@@ -209,12 +255,18 @@ def _function(layer: Any, function: Any) -> Activation | None:
 
 def _obstacle(layer: Any) -> str | None:
   """Why a layer of one direction is left alone, or None."""
-  cell = getattr(layer, 'cell', None)
-  if cell is None or not any(type(cell) in known for known in _CELLS.values()):
-    name = type(layer if cell is None else cell).__name__
+  if getattr(layer, 'cell', None) is None:
+    name = type(layer).__name__
     return f'runs a {name} at each step, which is of a kind that is not known'
-  if _cell(layer) is None:
-    return 'has an activation that is not known'
+  if getattr(layer.cell, 'reverse_state_order', False):
+    return 'has the states of its last cell first (reverse_state_order)'
+  for place in _places(layer):
+    cell = attribute(layer, place)
+    if not any(type(cell) in known for known in _CELLS.values()):
+      name = type(cell).__name__
+      return f'runs a {name} at each step, which is of a kind that is not known'
+    if _cell(layer, place) is None:
+      return 'has an activation that is not known'
   if getattr(layer, 'time_major', False):
     return 'has its steps in front of its samples (time_major)'
   if getattr(layer, '_num_constants', None):
@@ -227,10 +279,16 @@ def _left_alone(layer: Any, emit: Emit, why: str) -> Tensor:
   return emit(Opaque(reason), emit.inputs[0], shape=emit.inputs[0].shape)
 
 
-def _resized(config: dict[str, Any], units: int) -> dict[str, Any]:
-  """A layer's config with as many units, in its cell's where it has one."""
-  if 'cell' not in config:
-    return {**config, 'units': units}
-  cell = config['cell']
-  cell = {**cell, 'config': {**cell['config'], 'units': units}}
-  return {**config, 'cell': cell}
+def _resized(config: dict[str, Any], units: list[int]) -> dict[str, Any]:
+  """A layer's config with as many units, in its cells' where it has some."""
+  if 'cell' in config:
+    cell = config['cell']
+    inside = _resized(cell['config'], units)
+    return {**config, 'cell': {**cell, 'config': inside}}
+  if 'cells' not in config:
+    return {**config, 'units': units[0]}
+  cells = [
+    {**cell, 'config': _resized(cell['config'], [count])}
+    for cell, count in zip(config['cells'], units, strict=True)
+  ]
+  return {**config, 'cells': cells}

@@ -11,7 +11,7 @@ from tfmot_paoding.bounds import whole_range as bounds_lib
 from tfmot_paoding.layers.base import Path
 from tfmot_paoding.methods.consumer_fits import Fitting
 from tfmot_paoding.methods.memory import Memory
-from tfmot_paoding.network.graph import Graph
+from tfmot_paoding.network.graph import Graph, Node
 from tfmot_paoding.network.groups import Group
 from tfmot_paoding.network.outputs import Head, heads_of
 from tfmot_paoding.numerics.intervals import Interval
@@ -78,16 +78,29 @@ class NetworkView:
       weights: If given, shape (outputs,): the gains of the one sum of
         movements with these weights, not of each output.
     """
-    wanted = {
-      call.outputs[0] for member in group.consumers for call in member.calls
-    }
-    gains = bounds_lib.output_gain(
-      self.graph, self.params, self.bounds, wanted, weights
-    )
-    return [
-      _over_calls([gains[call.outputs[0]] for call in member.calls])
+    arriving = [
+      [self._arrives_at(call) for call in member.calls]
       for member in group.consumers
     ]
+    gains = bounds_lib.output_gain(
+      self.graph,
+      self.params,
+      self.bounds,
+      {value for values in arriving for value in values},
+      weights,
+    )
+    return [_over_calls([gains[v] for v in values]) for values in arriving]
+
+  def _arrives_at(self, call: Node) -> int:
+    """The value that moves with what a consumer makes."""
+    if not call.op.feeds_back:
+      return call.outputs[0]
+    # It is added to the gates that the states were made of.
+    return self._writers[call.inputs[0]].inputs[0]
+
+  @functools.cached_property
+  def _writers(self) -> dict[int, Node]:
+    return self.graph.writer()
 
   def consumer_inputs(self, group: Group) -> dict[int, Array]:
     """What a group's consumers read on the samples, by value.

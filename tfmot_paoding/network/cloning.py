@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -216,9 +215,7 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
 def _by_attribute(source: Graph, new: Any, path: Path) -> list:
   """A layer's weights where its variables are not those that it built."""
   refs = [ref for ref in source.weight_refs() if ref.layer == path]
-  known = {
-    id(operator.attrgetter(ref.name)(new)): source.weight(ref) for ref in refs
-  }
+  known = {id(ref.of(new)): source.weight(ref) for ref in refs}
   found = [known.get(id(weight)) for weight in new.weights]
   shapes = [tuple(weight.shape) for weight in new.weights]
   if [None if x is None else tuple(x.shape) for x in found] != shapes:

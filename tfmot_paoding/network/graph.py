@@ -11,7 +11,6 @@ path, the first: it is one layer, called repeatedly.
 from __future__ import annotations
 
 import dataclasses
-import operator
 from typing import Any
 
 import numpy as np
@@ -122,7 +121,7 @@ class Graph:
 
   def weight(self, ref: WeightRef) -> Any:
     """The variable that a reference stands for."""
-    return operator.attrgetter(ref.name)(self.layers[ref.layer])
+    return ref.of(self.layers[ref.layer])
 
   def readers(self) -> dict[int, list[Node]]:
     """The nodes that read each value."""

@@ -1,5 +1,6 @@
 """The operations that layers lower to, and what each does to bounds."""
 
+from tfmot_paoding.ops.at_step import AtStep
 from tfmot_paoding.ops.attention import Attend, Shares
 from tfmot_paoding.ops.base import (
   Array,
@@ -11,12 +12,15 @@ from tfmot_paoding.ops.base import (
   UnitBook,
   WeightAxes,
   WeightRef,
+  attribute,
 )
-from tfmot_paoding.ops.cells import Cell, GRUCell, LSTMCell, SimpleCell
+from tfmot_paoding.ops.cell_kinds import GRUCell, LSTMCell, SimpleCell
+from tfmot_paoding.ops.cells import Cell
 from tfmot_paoding.ops.channelwise import Line, Scale
 from tfmot_paoding.ops.convolutions import Conv, ConvTranspose, convolution
 from tfmot_paoding.ops.depthwise import Depthwise, depthwise
 from tfmot_paoding.ops.elementwise import Elementwise, LearnedSlope
+from tfmot_paoding.ops.gates import Feedback, GateProduct
 from tfmot_paoding.ops.joins import (
   Concatenate,
   Extreme,
@@ -33,12 +37,7 @@ from tfmot_paoding.ops.numbering import core, last_axis
 from tfmot_paoding.ops.positions import Largest, Positions, Windows
 from tfmot_paoding.ops.products import Lookup, MatMul, Product
 from tfmot_paoding.ops.projections import Projection
-from tfmot_paoding.ops.recurrent import (
-  AtStep,
-  Feedback,
-  GateProduct,
-  Recurrence,
-)
+from tfmot_paoding.ops.recurrent import Recurrence
 from tfmot_paoding.ops.shapes import Permute, Reshape, Softmax
 from tfmot_paoding.ops.single_attention import SingleAttention
 from tfmot_paoding.ops.windows import Transposed, Window, window
@@ -91,6 +90,7 @@ __all__ = [
   'WeightedSum',
   'Window',
   'Windows',
+  'attribute',
   'convolution',
   'core',
   'depthwise',

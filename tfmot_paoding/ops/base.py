@@ -28,10 +28,39 @@ Shape = tuple[int, ...]
 
 
 class WeightRef(NamedTuple):
-  """A weight by its layer's path through nested models and its attribute."""
+  """A weight by its layer's path through nested models and its attribute.
+
+  The attribute may have dots, and numbers for what stands in a list:
+  'cell.cells.0.kernel'.
+  """
 
   layer: tuple[str, ...]
   name: str
+
+  def of(self, layer: Any) -> Any:
+    """The variable of a layer.
+
+    Raises:
+      AttributeError: the layer has none of that name.
+    """
+    return attribute(layer, self.name)
+
+
+def attribute(holder: Any, name: str) -> Any:
+  """An attribute of an attribute, as `WeightRef` names it.
+
+  Raises:
+    AttributeError: there is none.
+  """
+  for part in name.split('.'):
+    if not part.isdecimal():
+      holder = getattr(holder, part)
+      continue
+    try:
+      holder = holder[int(part)]
+    except (IndexError, TypeError) as error:
+      raise AttributeError(f'{holder!r} has no entry {part}.') from error
+  return holder
 
 
 Params = Mapping[WeightRef, Array]

@@ -14,7 +14,9 @@ is its state, whatever its other gates are.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -31,73 +33,10 @@ from tfmot_paoding.ops.base import (
   WeightAxes,
   WeightRef,
 )
-from tfmot_paoding.ops.cells import Cell
-from tfmot_paoding.ops.channelwise import Channelwise
+from tfmot_paoding.ops.cells import Cell, Fed, States
 from tfmot_paoding.ops.joins import tie_all
 from tfmot_paoding.ops.numbering import channel_row
-from tfmot_paoding.ops.products import MatMul
-
-
-@dataclasses.dataclass(frozen=True)
-class GateProduct(MatMul):
-  """x W + b whose columns are blocks of gates.
-
-  Attributes:
-    row: Of a bias (rows, columns), the one that is added; None for a bias
-      (columns,).
-  """
-
-  row: int | None = None
-
-  def weights(self) -> dict[WeightRef, WeightAxes]:
-    """The kernel and the bias."""
-    axes = {self.kernel: self.kernel_axes()}
-    if self.bias is not None:
-      axes[self.bias] = WeightAxes(None, -1)
-    return axes
-
-  def offset(self, params: Params) -> Array | float:
-    """The bias, or 0."""
-    bias = super().offset(params)
-    return bias if self.row is None or self.bias is None else bias[self.row]
-
-  def shifted(self, bias: Array, shift: Array) -> Array:
-    """The bias with more in its row."""
-    if self.row is None:
-      return super().shifted(bias, shift)
-    found = np.array(bias)
-    found[self.row] += shift
-    return found
-
-
-@dataclasses.dataclass(frozen=True)
-class Feedback(GateProduct):
-  """h U + b: what states are to the gates of the next step.
-
-  Where the bias has no row of its own for it, b is what the gates of what
-  comes in have: it can take more in, but does not count here.
-  """
-
-  feeds_back = True
-
-  @property
-  def borrows(self) -> tuple[WeightRef, ...]:
-    """The bias: it is that of the gates, or stands beside theirs."""
-    return () if self.bias is None else (self.bias,)
-
-  def offset(self, params: Params) -> Array | float:
-    """Its row of the bias, or 0."""
-    return 0.0 if self.row is None else super().offset(params)
-
-  def carry(
-    self, book: UnitBook, sources: tuple[Array, ...], shape: Shape
-  ) -> Array:
-    """Blocks of the units that come in."""
-    row = channel_row(book, sources[0])
-    made = book.new(shape)
-    for block in np.split(_row(made), shape[-1] // len(row)):
-      tie_all(book, row, block)
-    return made
+from tfmot_paoding.ops.unrolling import Unrolled, gains, gains_of_all
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +52,8 @@ class Recurrence(Op):
     state: Which of the cell's states it gives.
     zeros: Whether it gives zeros at steps that a Keras mask hides, in place of
       the state that is kept there.
+    steps: How many steps there are; None where that is open.
+    masked: Whether a Keras mask may come.
   """
 
   cell: Cell
@@ -122,17 +63,19 @@ class Recurrence(Op):
   turned: bool = False
   state: int = 0
   zeros: bool = False
+  steps: int | None = None
+  masked: bool = False
 
   joins = True
   moves_positions = True
 
-  @property
-  def obstacle(self) -> str | None:
-    """What a step makes has no lines in what came before it."""
-    return (
-      'carries states from step to step, which linear bounds do not follow; '
-      'bounds of the whole range of inputs do'
-    )
+  def function(self) -> Any:
+    """The same for any number of steps."""
+    return dataclasses.replace(self, steps=None)
+
+  def under_mask(self) -> Recurrence:
+    """One that may leave states as they are."""
+    return dataclasses.replace(self, masked=True)
 
   @property
   def borrows(self) -> tuple[WeightRef, ...]:
@@ -169,28 +112,9 @@ class Recurrence(Op):
     return np.broadcast_to(units, shape)
 
   def bounds(self, params: Params, x: Sequence[Interval]) -> Interval:
-    """Of all steps at once: what holds of every state before a step, and after.
-
-    Any number of steps, and any state that these lead to.
-    """
-    gates, *starts = x
-    size = gates.low.shape
-    gates = Interval(
-      gates.low.min(-2, keepdims=True), gates.high.max(-2, keepdims=True)
-    )
-    shape = (*gates.low.shape[:-1], len(params[self.kernel]))
-    # What a mask hides is the start, or zero where nothing was given yet.
-    nothing = intervals.zeros(shape)
-    starts = [
-      intervals.hull(nothing, Interval(low[..., None, :], high[..., None, :]))
-      for low, high in starts
-    ] or [nothing] * self.cell.states
-    states = self.cell.bounds(gates, self._fed_back(params), starts)
-    low, high = (
-      np.array(np.broadcast_to(part, (*size[:-1], shape[-1])))
-      for part in states[self.state]
-    )
-    return Interval(low, high)
+    """Step by step; of all at once where their number is open."""
+    states = self._states(self._fed(params), x)
+    return self._given([step[self.state] for step in states], x[0])
 
   def difference(
     self,
@@ -199,21 +123,59 @@ class Recurrence(Op):
     x: Sequence[Interval],
     y: Sequence[Interval],
   ) -> Interval:
-    """None where the same comes in; else that of separate bounds."""
+    """How far the change of each step can travel, and separate bounds."""
     one, other = self.bounds(params, x), self.bounds(params, y)
     if not any(part.magnitude.any() for part in d):
       return intervals.zeros(one.low.shape)
-    return intervals.subtract(other, one)
+    apart = intervals.subtract(other, one)
+    return self._moved((params, params), d, (x, y), apart)
 
+  def changed(
+    self, before: Params, after: Params, x: Sequence[Interval]
+  ) -> Interval:
+    """The same of what other weights feed back."""
+    apart = super().changed(before, after, x)
+    d = [intervals.zeros(part.low.shape) for part in x]
+    return self._moved((before, after), d, (x, x), apart)
+
+  @intervals.overflow_opens
   def pullback(
     self, params: Params, gain: Gain, x: Sequence[Interval]
   ) -> tuple[Gain, ...]:
-    """Infinite: what a step adds to a change may grow with every step."""
-    del params
-    outputs = gain.up.shape[-1]
-    return tuple(
-      Gain(*np.full((2, *part.low.shape, outputs), np.inf)) for part in x
+    """What every step hands on to the next, by its largest slopes anywhere.
+
+    Not always a bound where steps are many or open: see `unrolling.gains`.
+    """
+    (gates, *_), fed = x, self._fed(params)
+    units = fed.units
+    kinds = zip(*self._before(fed, x), strict=True)
+    anywhere = [functools.reduce(intervals.hull, kind) for kind in kinds]
+    unrolled = Unrolled(self.cell, fed, self.masked)
+    factors = unrolled.factors(intervals.over_positions(gates), anywhere)
+    size = gain.up + gain.down  # either way: signs are lost on the way
+    size = np.pad(
+      size,
+      [
+        (0, 0),
+        (units * self.state, units * (self.cell.states - 1 - self.state)),
+        (0, 0),
+      ],
     )
+    if len(size) == 1:
+      by_gate, by_start = gains_of_all(factors, size[0], self.steps)
+      by_gate = by_gate[None]
+    else:
+      order = self._order(len(size))
+      places = range(len(size))[:: -1 if self.turned else 1]
+      made, by_start = gains(factors, [size[place] for place in places])
+      by_gate = np.empty((len(size), *made[0].shape))
+      by_gate[list(order)] = made
+      by_gate = by_gate if len(gates.low) > 1 else by_gate.sum(0, keepdims=True)
+    starts = np.split(by_start, self.cell.states)[: len(x) - 1]
+    found = (
+      intervals.upward(part, 2 * len(size)) for part in (by_gate, *starts)
+    )
+    return tuple(Gain(part, part) for part in found)
 
   def constant(self, params: Params, x: Sequence[Array]) -> Array:
     """Zero where neither inputs nor states lead to a candidate."""
@@ -266,84 +228,104 @@ class Recurrence(Op):
   def _order(self, steps: int) -> range:
     return range(steps)[:: -1 if self.backwards else 1]
 
-  def _fed_back(self, params: Params) -> Callable[[Interval], Interval]:
-    shift = 0.0 if self.bias is None else params[self.bias][1]
-    return lambda h: intervals.affine(h, params[self.kernel], shift)
+  def _states(self, fed: Fed, x: Sequence[Interval]) -> list[States]:
+    """Bounds of the states after each step, in the order of steps.
 
+    One for all of them where their number is open.
+    """
+    gates, *starts = x
+    units, first = fed.units, gates.low.shape[:-2]
+    nothing = intervals.zeros((*first, units))
+    starts = starts or [nothing] * self.cell.states
+    # What a mask hides is the start, or zero where nothing was given yet.
+    around = [intervals.hull(nothing, start) for start in starts]
+    always = self.cell.bounds(
+      Interval(gates.low.min(-2), gates.high.max(-2)), fed.bounds, around
+    )
+    steps = self._in_order(gates)
+    if steps is None:
+      return [always]
+    unrolled = Unrolled(self.cell, fed, self.masked)
+    return unrolled.states(steps, starts, always)[1:]
 
-@dataclasses.dataclass(frozen=True)
-class AtStep(Channelwise):
-  """What there is at one step of a sequence.
+  def _in_order(self, gates: Interval) -> list[Interval] | None:
+    """Bounds of the gates at each step; None where their number is open."""
+    count = gates.low.shape[-2]
+    if count == 1:
+      if self.steps is None:
+        return None
+      return [Interval(*(end[..., 0, :] for end in gates))] * self.steps
+    order = self._order(count)
+    return [Interval(*(end[..., k, :] for end in gates)) for k in order]
 
-  Attributes:
-    step: 0 for the first, -1 for the last.
-  """
+  def _given(self, found: list[Interval], gates: Interval) -> Interval:
+    """What the states at each step are to a reader, (..., steps, units)."""
+    if self.masked:
+      # Nothing was given yet at first steps that are hidden.
+      found = [intervals.with_zero(one, True) for one in found]
+    if self.turned:
+      found = found[::-1]
+    low, high = (np.stack(end, -2) for end in zip(*found, strict=True))
+    if len(found) == 1:
+      shape = (*low.shape[:-2], gates.low.shape[-2], low.shape[-1])
+      low, high = (np.array(np.broadcast_to(end, shape)) for end in (low, high))
+    return Interval(low, high)
 
-  step: int = -1
-
-  linear = True
-  moves_positions = True
-  rearranges = True
-
-  def infer_shape(
-    self, in_shapes: tuple[Shape, ...], size: Callable[[WeightRef], Shape]
-  ) -> Shape:
-    """Without the axis of steps."""
-    del size
-    return (*in_shapes[0][:-2], in_shapes[0][-1])
-
-  def carry(
-    self, book: UnitBook, sources: tuple[Array, ...], shape: Shape
-  ) -> Array:
-    """The same channels."""
-    return np.broadcast_to(channel_row(book, sources[0]), shape)
-
-  def bounds(self, params: Params, x: Interval) -> Interval:
-    """Those of the step."""
-    del params
-    return Interval(*(part[..., self.step, :] for part in x))
-
-  def difference(
-    self, params: Params, d: Interval, x: Interval, y: Interval
-  ) -> Interval:
-    """That of the step."""
-    del x, y
-    return self.bounds(params, d)
-
-  def pullback(self, params: Params, gain: Gain, x: Interval) -> Gain:
-    """Nothing moves through the other steps."""
-    del params
-    found = [np.zeros((*x.low.shape, part.shape[-1])) for part in gain]
-    for whole, part in zip(found, gain, strict=True):
-      whole[..., self.step, :, :] = part
-    return Gain(*found)
-
-  def constant(self, params: Params, x: Array) -> Array:
-    """That of the step."""
-    del params
-    return x[..., self.step, :]
-
-  def pair(
+  def _moved(
     self,
-    params: Params,
-    gap: Interval,
-    a: Interval,
-    b: Interval,
-    left: Array,
-    right: Array,
+    params: tuple[Params, Params],
+    d: Sequence[Interval],
+    sides: tuple[Sequence[Interval], Sequence[Interval]],
+    apart: Interval,
   ) -> Interval:
-    """The same entries."""
-    del params, a, b, left, right
-    return gap
+    """Of a change: what separate bounds leave of how far it can travel."""
+    x = [intervals.hull(*both) for both in zip(*sides, strict=True)]
+    fed = self._fed(params[1], params[0])
+    steps = self._in_order(x[0])
+    if steps is None:
+      return apart
+    units = apart.low.shape[-1]
+    gates, *starts = (
+      Interval(*(np.broadcast_to(end, part.low.shape) for end in one))
+      for one, part in zip(d, x, strict=True)
+    )
+    nothing = np.zeros((*gates.low.shape[:-2], units))
+    moved = Unrolled(self.cell, fed, self.masked).changes(
+      steps,
+      self._before(fed, x),
+      [change.magnitude for change in self._in_order(gates)],
+      [one.magnitude for one in starts] or [nothing] * self.cell.states,
+    )
+    found = [step[self.state] for step in moved]
+    found = self._given([Interval(-one, one) for one in found], x[0])
+    return intervals.intersect(found, apart)
 
-  def transform(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
-    """The step."""
-    del params
-    return x[0][..., self.step, :]
+  def _before(self, fed: Fed, x: Sequence[Interval]) -> list[States]:
+    """Bounds of the states before each step."""
+    _, *starts = x
+    after = self._states(fed, x)
+    nothing = intervals.zeros(after[0][0].low.shape)
+    return [tuple(starts) or (nothing,) * self.cell.states, *after]
 
-  spread = transform
+  def _fed(self, params: Params, before: Params | None = None) -> Fed:
+    """What states go back through; with other weights before, through both."""
+    (kernel, shift), absolute = self._map(params), np.abs(params[self.kernel])
+    if before is None:
+      return Fed(
+        len(kernel),
+        lambda h: intervals.affine(h, kernel, shift),
+        lambda size, change: change @ absolute,
+      )
+    old, old_shift = self._map(before)
+    gap, moved = np.abs(kernel - old), np.abs(np.asarray(shift - old_shift))
+    return Fed(
+      len(kernel),
+      lambda h: intervals.hull(
+        intervals.affine(h, kernel, shift), intervals.affine(h, old, old_shift)
+      ),
+      lambda size, change: change @ absolute + size @ gap + moved,
+    )
 
-
-def _row(numbers: Array) -> Array:
-  """The numbers along the last axis, of an array alike at every position."""
-  return numbers.reshape(-1, numbers.shape[-1])[0]
+  def _map(self, params: Params) -> tuple[Array, Array | float]:
+    shift = 0.0 if self.bias is None else params[self.bias][1]
+    return params[self.kernel], shift

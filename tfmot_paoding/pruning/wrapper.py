@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from tfmot_paoding.layers import handler_of, is_known
 from tfmot_paoding.methods.allocation import Allocation
 from tfmot_paoding.methods.named import DEFAULT_METHOD, MethodLike, get_method
 from tfmot_paoding.network.layer_wrapper import LayerWrapper
+from tfmot_paoding.ops import attribute
 from tfmot_paoding.pruning.following import attend
 from tfmot_paoding.pruning.masked_weights import names_of
 from tfmot_paoding.pruning.schedule import ProgressiveSparsity, check_schedule
@@ -249,7 +249,7 @@ def _offer_weights(layer: Any, names: Sequence[str], with_own: bool) -> None:
   own = getattr(type(layer), 'get_prunable_weights', None)
 
   def weights() -> list:
-    offered = [operator.attrgetter(name)(layer) for name in names]
+    offered = [attribute(layer, name) for name in names]
     if with_own and own is not None:
       offered += [
         weight
