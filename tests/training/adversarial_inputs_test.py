@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests import testing
 from tfmot_paoding.compat import keras
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.training import DistillSettings
-from tfmot_paoding.training.adversarial_inputs import AdversarialInputs
+from tfmot_paoding.training.adversarial_inputs import (
+  AdversarialInputs,
+  _direction,
+  renewals,
+)
 from tfmot_paoding.training.lesson import Lesson
 
 COUNT, LEARNED = 64, 56
@@ -31,6 +36,7 @@ def pair():
   teacher, student = (testing.mlp((5, 16, 12, 3), seed=k) for k in (1, 2))
   x = testing.samples((5,), COUNT // 2, seed=3).astype(np.float32)
   x[:, 4] = 0.25
+  x[LEARNED:] *= 0.5  # the largest are among those that are learned from
   return teacher, student, x, lesson_of(teacher, x)
 
 
@@ -40,16 +46,13 @@ def test_half_moves_a_step_and_never_beyond_what_was_drawn(pair):
   (shown,), _ = lesson.batch(ALL)
   drawn = x[:LEARNED]
   moved = (shown != drawn).any(1)
-  assert moved.sum() == LEARNED // 2
+  assert LEARNED // 3 < moved.sum() <= LEARNED // 2  # some stand in a corner
   step = 0.3 * drawn.std(0)
-  inside = (shown > drawn.min(0)) & (shown < drawn.max(0))
-  inside &= moved[:, None]
-  assert inside[:, :4].any(0).all()
   far = np.abs(shown - drawn)
-  np.testing.assert_allclose(
-    far[inside], np.broadcast_to(step, far.shape)[inside], rtol=1e-4
-  )
   assert (far <= step + 1e-6).all()
+  assert (far[:, :4] > 0.99 * step[:4]).any(0).all()
+  assert (shown >= drawn.min(0)).all()
+  assert (shown <= drawn.max(0)).all()
   assert (shown[:, 4] == 0.25).all()  # where nothing varies nothing moves
 
 
@@ -80,7 +83,20 @@ def test_others_move_each_time_from_where_they_were(pair):
     moving.renew()
     found.append((lesson.batch(ALL)[0][0] != x[:LEARNED]).any(1))
   assert (found[0] != found[1]).any()
-  assert found[1].sum() == LEARNED // 2
+  assert found[1].sum() <= LEARNED // 2
+
+
+def test_they_are_renewed_evenly():
+  assert renewals(120) == list(range(10, 120, 10))
+  assert renewals(1) == []
+  assert renewals(3) == [1, 2]
+
+
+def test_the_direction_is_of_signs_and_continuous():
+  found = _direction(tf.constant([[3.0, -3.0, 0.0, 1e-9], [0.0] * 4])).numpy()
+  np.testing.assert_allclose(found[0, :3], [1, -1, 0])
+  assert 0 < found[0, 3] < 1e-7
+  assert (found[1] == 0).all()
 
 
 def test_no_reach_moves_nothing(pair):

@@ -21,6 +21,16 @@ Array = np.ndarray
 
 # The part of all inputs that is moved.
 _PART = 1 / 2
+# How often others are, evenly over a lesson.
+_TIMES = 12
+# The gradient, in its deviation over a sample's entries, that is worth a whole
+# step. Signs alone would hang on rounding where it is next to nothing.
+_WHOLE = 0.1
+
+
+def renewals(steps: int) -> list[int]:
+  """The numbers of steps before which others are moved, the first left out."""
+  return sorted({steps * k // _TIMES for k in range(1, _TIMES)} - {0})
 
 
 class AdversarialInputs:
@@ -48,9 +58,11 @@ class AdversarialInputs:
     drawn = lesson.inputs(slice(0, lesson.size))
     self._steps = [_step(x, reach) for x in drawn]
     self._ends = [(x.min(0), x.max(0)) for x in drawn]
+    self._moved = self._move
     # A strategy's replicas each read copies of weights of their own.
-    graph = replicas.sharing() is None
-    self._moved = tf.function(self._move) if graph else self._move
+    if replicas.sharing() is None:
+      specs = [tf.TensorSpec((None, *x.shape[1:]), x.dtype) for x in drawn]
+      self._moved = tf.function(self._move, input_signature=[specs])
 
   def renew(self) -> None:
     """Puts moved inputs in the place of half of those drawn."""
@@ -85,12 +97,21 @@ class AdversarialInputs:
       gap = self._lesson.loss(self._student, x, logits)
     gradients = tape.gradient(gap, x)
     x = [
-      a if g is None else tf.clip_by_value(a + step * tf.sign(g), *ends)
+      a if g is None else tf.clip_by_value(a + step * _direction(g), *ends)
       for a, g, step, ends in zip(
         x, gradients, self._steps, self._ends, strict=True
       )
     ]
     return [*x, *self._lesson.logits(self._teacher, x)]
+
+
+def _direction(gradient: tf.Tensor) -> tf.Tensor:
+  """Its signs, from -1 to 1, less where it is small."""
+  axes = list(range(1, gradient.shape.rank))
+  size = tf.sqrt(tf.reduce_mean(tf.square(gradient), axes, keepdims=True))
+  return tf.clip_by_value(
+    tf.math.divide_no_nan(gradient, _WHOLE * size), -1.0, 1.0
+  )
 
 
 def _step(x: Array, reach: float) -> Array:

@@ -64,7 +64,7 @@ class DistillSettings(Configurable):
       at least 1 behind a softmax or sigmoid.
     adversarial: How far half of the inputs are moved, again and again on the
       way, to where the pruned network differs more from the original: a step of
-      so many standard deviations of each entry, along the sign of the gradient.
+      so many standard deviations of each entry, up the gradient.
       0 leaves them where they are. None: 0.15 for networks of less than 1e6
       multiply-accumulates, unless you have thousands of inputs, 0 for others,
       to which it brings nothing.

@@ -43,7 +43,10 @@ from tfmot_paoding.network.cloning import (
 from tfmot_paoding.network.graph import check_model, layers_of, unwrapped
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.progress import finish, progress_bar
-from tfmot_paoding.training.adversarial_inputs import AdversarialInputs
+from tfmot_paoding.training.adversarial_inputs import (
+  AdversarialInputs,
+  renewals,
+)
 from tfmot_paoding.training.distill_settings import DistillSettings
 from tfmot_paoding.training.lesson import Lesson, learned_from
 from tfmot_paoding.training.watch import ALIKE, Watch, looks
@@ -251,17 +254,21 @@ def _train(
   )
   bar = progress_bar(steps, source.verbose, 'step')
   done = 0
-  for until in [*(looks(steps) if watch else ()), steps]:
-    if moved:
-      moved.renew()
+  looked = looks(steps) if watch else ()
+  renewed = renewals(steps) if moved else ()
+  if moved:
+    moved.renew()
+  for until in sorted({*looked, *renewed, steps}):
     for start in range(done, until, together):
       chosen = np.stack(batches[start : min(start + together, until)])
       walk(*([tf.constant(a) for a in part] for part in lesson.batch(chosen)))
       bar.add(len(chosen))
     done = until
-    if watch and done < steps and watch.look():
+    if done in looked and watch.look():
       finish(bar, done)
       break
+    if done in renewed:
+      moved.renew()
 
 
 def _held(variable: tf.Variable) -> tf.Tensor | None:
