@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.first_statistics import first_statistics
@@ -20,6 +21,8 @@ from tfmot_paoding.inputs.statistics_fit import (
   _form,
   explaining_priors,
   fit_statistics,
+  statistics_prior,
+  told_priors,
 )
 from tfmot_paoding.inputs.statistics_prior import (
   FieldPart,
@@ -334,3 +337,21 @@ def test_a_prior_is_one_of_inputs_of_its_shape():
   with pytest.raises(ValueError, match=r'fitted to inputs of shape \(20, 4, 1'):
     fit_statistics(model).sample(wide((4,)), 2, np.random.default_rng(0))
   assert Prior().suits((4,))
+
+
+def test_units_that_read_nothing_tell_nothing():
+  inputs = keras.Input((4,))
+  norm = keras.layers.BatchNormalization()
+  first = keras.layers.Dense(2)
+  x = keras.layers.Dense(6, 'relu')(norm(first(inputs)))
+  model = testing.fill(keras.Model(inputs, keras.layers.Dense(2)(x)))
+  kernel, bias = first.get_weights()
+  first.set_weights([0.0 * kernel, bias])
+  assert told_priors(Network.of(model)) == [None]
+  with pytest.raises(ValueError, match='none has a weight for it'):
+    statistics_prior(Network.of(model), 0)
+  small = paoding.prune(
+    model, 0.5, method='reconstruction', input_range=(-1.0, 1.0), verbose=0
+  )
+  x = testing.samples((4,), 9).astype(np.float32)
+  np.testing.assert_allclose(small(x), model(x), atol=1e-4)

@@ -147,6 +147,16 @@ def test_a_layer_that_is_called_twice_loses_the_same_heads():
   assert small.get_layer('unit').get_config()['num_heads'] == 2
 
 
+@pytest.mark.parametrize('method', ['saliency', 'reconstruction'])
+def test_of_one_head_channels_of_its_values_leave(method):
+  net = model(lambda x: heads(1, 4, 6)(x, x))
+  sizes, _ = groups(net)
+  assert sizes == {'front': 6, 'unit': 6, 'unit/2': 6}
+  config = check_forms(net, method).get_layer('unit').get_config()
+  assert (config['num_heads'], config['key_dim']) == (1, 4)
+  assert config['value_dim'] == 3
+
+
 def test_a_head_without_values_gives_nothing_whatever_it_attends_to():
   net = model(CALLS['itself'])
   layer = net.get_layer('unit')
@@ -419,6 +429,23 @@ def test_channels_that_decide_who_is_attended_to_stay():
   x = testing.samples((5, 4), 30).astype(np.float32)
   np.testing.assert_allclose(small(x), net(x), atol=1e-5)
   assert small.get_layer('front').units == 6
+
+
+def test_they_stay_whatever_the_values_are_made_by():
+  inputs = keras.Input((5, 4))
+  x = L.Dense(6, name='front')(inputs)
+  value = L.Lambda(lambda y: y * 2.0)(inputs)
+  attended = L.GlobalAveragePooling1D()(L.Attention()([x, value, x]))
+  end = L.Dense(3, name='end')
+  outputs = [end(L.GlobalMaxPooling1D()(x)), attended]
+  net = testing.fill(keras.Model(inputs, outputs))
+  kernel, bias = end.get_weights()
+  kernel[2:4] = 0.0
+  end.set_weights([kernel, bias])
+  small = paoding.compact(net)
+  x = testing.samples((5, 4), 30).astype(np.float32)
+  for got, wanted in zip(small(x), net(x), strict=True):
+    np.testing.assert_allclose(got, wanted, atol=1e-5)
 
 
 def test_channels_of_keys_that_never_vary_decide_nothing():

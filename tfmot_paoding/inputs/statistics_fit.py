@@ -81,10 +81,18 @@ def statistics_prior(network: Network, index: int) -> StatisticsPrior:
   """The prior of one input.
 
   Raises:
-    ValueError: its statistics are not stored.
+    ValueError: its statistics are not stored, or no unit of them reads it.
   """
   check_statistics(network, index)
-  return _Fit(first_statistics(network, index)).prior()
+  fit = _Fit(first_statistics(network, index))
+  if not fit.tells:
+    raise ValueError(
+      f'prior={STATISTICS!r} reads what batch normalization stored behind the '
+      f'first layers, but of the units behind the input '
+      f'{network.input_names[index]!r} of {network.model.name!r} none has a '
+      'weight for it and a variance. Leave `prior` out.'
+    )
+  return fit.prior()
 
 
 def told_priors(network: Network) -> list[StatisticsPrior | None]:
@@ -92,12 +100,12 @@ def told_priors(network: Network) -> list[StatisticsPrior | None]:
 
   It takes seconds.
   """
-  return [
-    statistics_prior(network, index)
-    if has_first_statistics(network, index)
-    else None
-    for index in range(len(network.input_names))
-  ]
+  found: list[StatisticsPrior | None] = []
+  for index in range(len(network.input_names)):
+    known = first_statistics(network, index)
+    fit = _Fit(known) if known else None
+    found.append(fit.prior() if fit is not None and fit.tells else None)
+  return found
 
 
 def explaining(
@@ -156,6 +164,11 @@ class _Fit:
     self._living = np.any(rows.reshape(len(rows), -1), 1) & (variance > 0)
     self._rows, self._means = rows[self._living], means[self._living]
     self._variance = variance[self._living]
+
+  @property
+  def tells(self) -> bool:
+    """Whether any unit reads the input."""
+    return bool(self._living.any())
 
   def prior(self) -> StatisticsPrior:
     """The prior of these statistics."""

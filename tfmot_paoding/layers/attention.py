@@ -71,7 +71,7 @@ class MultiHeadAttentionHandler(base.LayerHandler):
     for name, tensor in zip(_INPUTS, (query, value, key), strict=True):
       emit.note(name, tensor)
     made = [
-      emit(_projection(emit, name, to_heads=True), tensor)
+      emit(_to_heads(emit, name), tensor)
       for name, tensor in (('query', query), ('key', key), ('value', value))
     ]
     made += [] if mask is None else [mask]
@@ -82,7 +82,7 @@ class MultiHeadAttentionHandler(base.LayerHandler):
       'robust': bool(layer._softmax_robust_masking),
     }
     attended = emit(Attend(**settings), *made, name=_HEADS)
-    given = emit(_projection(emit, 'output', to_heads=False), attended)
+    given = emit(_from_heads(emit), attended)
     if not emit.argument('return_attention_scores'):
       return given
     shares = emit(Shares(**settings), *made)
@@ -93,9 +93,15 @@ class MultiHeadAttentionHandler(base.LayerHandler):
   def resize_inside(
     self, layer: Any, config: dict[str, Any], widths: Mapping[str, int]
   ) -> dict[str, Any]:
-    """Fewer heads, and inputs and outputs of fewer channels."""
+    """Fewer heads, and inputs and outputs of fewer channels.
+
+    Of one head, fewer channels of its values.
+    """
     width = widths.get(OUTPUT, widths.get(f'{OUTPUT}_0'))
-    config['num_heads'] = widths[_HEADS] // layer._value_dim
+    if layer._num_heads == 1:
+      config['value_dim'] = widths[_HEADS]
+    else:
+      config['num_heads'] = widths[_HEADS] // layer._value_dim
     if config['output_shape'] is not None or width != widths['query']:
       config['output_shape'] = (width,)
     for name in _INPUTS:
@@ -149,13 +155,26 @@ def _tensors(layer: Any, emit: Emit) -> tuple[Tensor, Tensor, Tensor]:
   return query, value, key or value
 
 
-def _projection(emit: Emit, name: str, *, to_heads: bool) -> Projection:
-  """One of the layer's four products; its kernel holds heads and channels."""
-  kernel = emit.weight(f'_{name}_dense.kernel')
-  bias = emit.weight(f'_{name}_dense.bias')
-  if to_heads:
-    return Projection(kernel, bias, made=emit.size(kernel)[2])
-  return Projection(kernel, bias, row_axes=2, read=emit.size(kernel)[1])
+def _to_heads(emit: Emit, name: str) -> Projection:
+  """One of three products to heads; of a single one, channels are units."""
+  kernel, bias = (
+    emit.weight(f'_{name}_dense.{part}') for part in ('kernel', 'bias')
+  )
+  _, heads, channels = emit.size(kernel)
+  if heads == 1:
+    return Projection(kernel, bias, made_axis=1)
+  return Projection(kernel, bias, made=channels)
+
+
+def _from_heads(emit: Emit) -> Projection:
+  """The product of what all heads give."""
+  kernel, bias = (
+    emit.weight(f'_output_dense.{part}') for part in ('kernel', 'bias')
+  )
+  heads, channels, _ = emit.size(kernel)
+  if heads == 1:
+    return Projection(kernel, bias, row_axes=2, read_axis=1)
+  return Projection(kernel, bias, row_axes=2, read=channels)
 
 
 def _obstacle(layer: Any, emit: Emit, query: Tensor) -> str | None:

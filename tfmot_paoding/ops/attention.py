@@ -3,7 +3,8 @@
 Queries, keys and values are tensors whose channels are heads, one behind the
 other, each a run of channels. What a head gives is a mean of its values over
 positions, by weights in [0, 1] that sum to 1: it lies in their hull, whatever
-queries and keys are. A unit is a head; without values it gives 0.
+queries and keys are. A unit is a head; without values it gives 0. Where there
+is one head alone it stays, and each channel of its values is a unit.
 
 Weights depend on differences of scores alone. Where those change by at most R
 from each other, the weights move by at most tanh(R / 4) in total variation.
@@ -73,12 +74,16 @@ class Scored(Op):
   def carry(
     self, book: UnitBook, sources: tuple[Array, ...], shape: Shape
   ) -> Array:
-    """A head is one unit in queries, keys and values."""
+    """A head is one unit in queries, keys and values, if there are several."""
     rows = [channel_row(book, source) for source in sources[:3]]
     heads = len(rows[0]) // self.size
     queries, keys, values = (row.reshape(heads, -1) for row in rows)
-    for row in (queries, keys, values):
-      tie_all(book, values[:, :1], row)
+    if heads == 1:
+      for row in (queries, keys):
+        book.freeze(row, f'{book.label!r} has one head alone')
+    else:
+      for row in (queries, keys, values):
+        tie_all(book, values[:, :1], row)
     for mask in sources[3:]:
       book.freeze(mask, f'{book.label!r} takes them for a mask')
     return self.laid_out(values, shape)
@@ -269,8 +274,9 @@ class Shares(Scored):
     return (*queries[:-1], *keys[:-1], queries[-1] // self.size)
 
   def laid_out(self, values: Array, shape: Shape) -> Array:
-    """One channel a head."""
-    return np.broadcast_to(values[:, 0], shape)
+    """One channel a head; none where that stays."""
+    row = values[:, 0] if len(values) > 1 else -1
+    return np.broadcast_to(row, shape)
 
   def run(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
     """Keras masks of what comes in are heeded as the layer does."""

@@ -29,32 +29,38 @@ from tfmot_paoding.ops.products import Product
 class Projection(Product):
   """x W + b over the last axis, W a kernel of several axes laid out flat.
 
-  Of several axes for rows, or for columns, the first one is that of units;
-  a unit is a run of as many channels as the others have places.
+  Of several axes for rows, or for columns, the first one is that of units, and
+  a unit is a run of as many channels as the others have places; or another one
+  is, where all before it have one place.
 
   Attributes:
     row_axes: How many of the kernel's axes, the first ones, are rows.
     read: How many channels of the input are one unit.
     made: How many channels of the output are one unit.
-    bound: Why no unit of its output can leave, None where they can.
+    read_axis: Which of the rows' axes is that of units.
+    made_axis: Which of the columns' axes is.
   """
 
   row_axes: int = 1
   read: int = 1
   made: int = 1
-  bound: str | None = None
+  read_axis: int = 0
+  made_axis: int = 0
 
   def weights(self) -> dict[WeightRef, WeightAxes]:
-    """The kernel and the bias, whose first axis is that of units."""
+    """The kernel, and the bias that lies as the columns do."""
     axes = {self.kernel: self.kernel_axes()}
     if self.bias is not None:
-      axes[self.bias] = WeightAxes(None, 0, outgoing_run=self.made)
+      axes[self.bias] = WeightAxes(None, self.made_axis, outgoing_run=self.made)
     return axes
 
   def kernel_axes(self) -> WeightAxes:
-    """The first axis of the rows, and the first of the columns."""
+    """One axis of the rows, and one of the columns."""
     return WeightAxes(
-      0, self.row_axes, incoming_run=self.read, outgoing_run=self.made
+      self.read_axis,
+      self.row_axes + self.made_axis,
+      incoming_run=self.read,
+      outgoing_run=self.made,
     )
 
   def infer_shape(
@@ -74,8 +80,6 @@ class Projection(Product):
     row = channel_row(book, sources[0]).reshape(-1, self.read)
     tie_all(book, row[:, :1], row)
     units = book.new((shape[-1] // self.made,))
-    if self.bound is not None:
-      book.freeze(units, self.bound)
     return np.broadcast_to(np.repeat(units, self.made), shape)
 
   def offset(self, params: Params) -> Array | float:
