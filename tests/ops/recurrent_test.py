@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -276,6 +277,20 @@ def test_steps_are_bounded_one_by_one(name, state, turned):
     assert np.all(values <= found.high[k] + ROUNDING)
   first = found.width[:, -1 if turned else 0]
   assert first.max() < 0.05
+
+
+@pytest.mark.parametrize('state', [0, 1])
+def test_what_may_grow_for_ever_has_limits_after_known_steps(state):
+  op, params = make('lstm relu', state, scale=0.5)
+  x = Interval(*(end[:1] for end in box(op, 0)))
+  assert np.isinf(op.bounds(params, (x,)).high).any()
+  found = dataclasses.replace(op, steps=_STEPS).bounds(params, (x,))
+  assert found.low.shape == (1, _UNITS)
+  assert np.isfinite(found.magnitude).all()
+  wide = Interval(*(np.repeat(end, _STEPS, 0) for end in x))
+  values = reference(op, params, draw(*wide, 40))
+  assert np.all(values >= found.low - ROUNDING)
+  assert np.all(values <= found.high + ROUNDING)
 
 
 @pytest.mark.parametrize('name', ['gru behind', 'lstm'])

@@ -6,9 +6,9 @@ outputs, are made of these:
 * units of these leave: Dense, Conv1D/2D/3D (strides, dilation, causal, groups),
   their transposes, SeparableConv1D/2D, Embedding, TimeDistributed around these;
   EinsumDense that is a product of the last axes, along the first that it makes;
-  LSTM, GRU, SimpleRNN, Bidirectional and RNN of their cells: a unit is a column
-  in each gate, and what it feeds back goes with it; MultiHeadAttention: a unit
-  is a head;
+  LSTM, GRU, SimpleRNN, Bidirectional and RNN of their cells, stacked ones too:
+  a unit is a column in each gate, and what it feeds back goes with it;
+  MultiHeadAttention: a unit is a head;
 * these carry units, exactly: DepthwiseConv1D/2D, BatchNormalization, PReLU,
   activations, all pooling, ZeroPadding, Cropping, UpSampling, Resizing,
   Rescaling, Flatten, Reshape, Permute, Dropout and its kin; Attention and
@@ -24,8 +24,9 @@ outputs, are made of these:
 * Concatenate sets units side by side: they keep their offsets;
 * units in front of these stay: a softmax, LayerNormalization (the mean over
   all channels moves with each of them), GroupNormalization in a single group;
-* units of and behind these stay: Lambda, stacked and convolutional recurrent
-  cells, layers nobody taught it, the model's outputs.
+* units of and behind these stay: Lambda, convolutional recurrent layers and
+  those with their steps in front of their samples, layers nobody taught it, the
+  model's outputs.
 
 `history.left_alone` says why for each layer whose units stay. Bounds are per
 channel, one for all positions. A unit without incoming weights is a constant,

@@ -25,8 +25,10 @@ from tfmot_paoding.ops import (
   GRUCell,
   LSTMCell,
   Multiply,
+  Op,
   Opaque,
   Recurrence,
+  Shape,
   SimpleCell,
   WeightedSum,
   attribute,
@@ -60,6 +62,22 @@ class RecurrentHandler(base.LayerHandler):
   ) -> dict[str, Any]:
     """Fewer units."""
     return _resized(config, _units(widths, _Side(), layer))
+
+
+@base.register_handler(
+  _layers.ConvLSTM1D, _layers.ConvLSTM2D, _layers.ConvLSTM3D
+)
+class ConvLSTMHandler(base.LayerHandler):
+  """Left alone, and so is what is in front."""
+
+  def lower(
+    self, layer: Any, path: base.Path, in_shapes: list[Shape], out_shape: Shape
+  ) -> list[Op]:
+    """One opaque operation."""
+    del path, in_shapes, out_shape
+    return base.opaque(
+      layer, 'convolves its states at each step, which is not followed'
+    )
 
 
 @base.register_handler(_layers.Bidirectional)

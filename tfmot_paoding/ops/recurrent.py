@@ -112,7 +112,7 @@ class Recurrence(Op):
     return np.broadcast_to(units, shape)
 
   def bounds(self, params: Params, x: Sequence[Interval]) -> Interval:
-    """Step by step; of all at once where their number is open."""
+    """Step by step; of all steps at once where all are given alike."""
     states = self._states(self._fed(params), x)
     return self._given([step[self.state] for step in states], x[0])
 
@@ -146,36 +146,37 @@ class Recurrence(Op):
 
     Not always a bound where steps are many or open: see `unrolling.gains`.
     """
-    (gates, *_), fed = x, self._fed(params)
-    units = fed.units
-    kinds = zip(*self._before(fed, x), strict=True)
-    anywhere = [functools.reduce(intervals.hull, kind) for kind in kinds]
+    (gates, *starts), fed = x, self._fed(params)
+    units, others = fed.units, self.cell.states - 1
     unrolled = Unrolled(self.cell, fed, self.masked)
-    factors = unrolled.factors(intervals.over_positions(gates), anywhere)
-    size = gain.up + gain.down  # either way: signs are lost on the way
-    size = np.pad(
-      size,
-      [
-        (0, 0),
-        (units * self.state, units * (self.cell.states - 1 - self.state)),
-        (0, 0),
-      ],
+    factors = unrolled.factors(
+      intervals.over_positions(gates), _anywhere(self._before(fed, x))
     )
-    if len(size) == 1:
-      by_gate, by_start = gains_of_all(factors, size[0], self.steps)
-      by_gate = by_gate[None]
-    else:
-      order = self._order(len(size))
-      places = range(len(size))[:: -1 if self.turned else 1]
-      made, by_start = gains(factors, [size[place] for place in places])
-      by_gate = np.empty((len(size), *made[0].shape))
-      by_gate[list(order)] = made
-      by_gate = by_gate if len(gates.low) > 1 else by_gate.sum(0, keepdims=True)
-    starts = np.split(by_start, self.cell.states)[: len(x) - 1]
+    size = gain.up + gain.down  # either way: signs are lost on the way
+    around = units * self.state, units * (others - self.state)
+    size = np.pad(size, [(0, 0), around, (0, 0)])
+    by_gate, by_start = self._handed_back(factors, size)
+    by_starts = np.split(by_start, self.cell.states) if starts else ()
     found = (
-      intervals.upward(part, 2 * len(size)) for part in (by_gate, *starts)
+      intervals.upward(part, 2 * len(size)) for part in (by_gate, *by_starts)
     )
     return tuple(Gain(part, part) for part in found)
+
+  def _handed_back(
+    self, factors: tuple[Array, Array], arriving: Array
+  ) -> tuple[Array, Array]:
+    """`gains` of steps in the order that bounds have them.
+
+    Args:
+      factors: As `Unrolled.factors` has them.
+      arriving: Per unit of all states at each step, (steps, states, outputs).
+    """
+    if len(arriving) == 1:
+      by_gate, by_start = gains_of_all(factors, arriving[0], self.steps)
+      return by_gate[None], by_start
+    steps = arriving[:: -1 if self.turned else 1]
+    by_gate, by_start = gains(factors, list(steps))
+    return by_gate[:: -1 if self.backwards else 1], by_start
 
   def constant(self, params: Params, x: Sequence[Array]) -> Array:
     """Zero where neither inputs nor states lead to a candidate."""
@@ -231,7 +232,9 @@ class Recurrence(Op):
   def _states(self, fed: Fed, x: Sequence[Interval]) -> list[States]:
     """Bounds of the states after each step, in the order of steps.
 
-    One for all of them where their number is open.
+    One for all of them where bounds of the gates are alike at all steps: what
+    holds for ever is as tight then after some steps. (Of networks for digits
+    read in 28 rows it gives the same bounds in an eighth of the time.)
     """
     gates, *starts = x
     units, first = fed.units, gates.low.shape[:-2]
@@ -243,18 +246,21 @@ class Recurrence(Op):
       Interval(gates.low.min(-2), gates.high.max(-2)), fed.bounds, around
     )
     steps = self._in_order(gates)
-    if steps is None:
-      return [always]
     unrolled = Unrolled(self.cell, fed, self.masked)
-    return unrolled.states(steps, starts, always)[1:]
+    if steps is not None:
+      return unrolled.states(steps, starts, always)[1:]
+    if self.steps is None or all(np.isfinite(x).all() for x in always):
+      return [always]
+    # What may grow for ever has limits after so many steps.
+    alike = Interval(*(end[..., 0, :] for end in gates))
+    states = unrolled.states([alike] * self.steps, starts, always)[1:]
+    return [_anywhere(states)]
 
   def _in_order(self, gates: Interval) -> list[Interval] | None:
-    """Bounds of the gates at each step; None where their number is open."""
+    """Bounds of the gates at each step; None where one stands for all."""
     count = gates.low.shape[-2]
     if count == 1:
-      if self.steps is None:
-        return None
-      return [Interval(*(end[..., 0, :] for end in gates))] * self.steps
+      return None
     order = self._order(count)
     return [Interval(*(end[..., k, :] for end in gates)) for k in order]
 
@@ -329,3 +335,9 @@ class Recurrence(Op):
   def _map(self, params: Params) -> tuple[Array, Array | float]:
     shift = 0.0 if self.bias is None else params[self.bias][1]
     return params[self.kernel], shift
+
+
+def _anywhere(states: Sequence[States]) -> States:
+  """Bounds that hold of states at any of some steps."""
+  kinds = zip(*states, strict=True)
+  return tuple(functools.reduce(intervals.hull, kind) for kind in kinds)
