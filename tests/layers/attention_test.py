@@ -147,6 +147,13 @@ def test_a_layer_that_is_called_twice_loses_the_same_heads():
   assert small.get_layer('unit').get_config()['num_heads'] == 2
 
 
+@pytest.mark.parametrize('count', [1, 2])
+def test_one_head_may_be_all_that_is_left(count):
+  net = model(lambda x: heads(count, 4)(x, x))
+  small = check_forms(net, sparsity=0.5)
+  assert small.get_layer('unit').get_config()['num_heads'] == 1
+
+
 @pytest.mark.parametrize('method', ['saliency', 'reconstruction'])
 def test_of_one_head_channels_of_its_values_leave(method):
   net = model(lambda x: heads(1, 4, 6)(x, x))

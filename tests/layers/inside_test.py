@@ -19,7 +19,7 @@ from tfmot_paoding.network.costs import graph_macs
 from tfmot_paoding.network.graph import build_graph
 from tfmot_paoding.network.groups import find_groups
 from tfmot_paoding.numerics.activations import by_name
-from tfmot_paoding.ops import Elementwise, MatMul, WeightRef
+from tfmot_paoding.ops import Elementwise, Line, MatMul, Multiply, WeightRef
 
 KINDS = [FeedForward, GatedLinear]
 pytestmark = pytest.mark.filterwarnings('ignore:Pruning has left few')
@@ -471,3 +471,62 @@ def test_outputs_in_another_order_are_an_error():
       build_graph(forked())
     with pytest.raises(ValueError, match="Swapped names for Fork 'fork'"):
       paoding.prune(forked(right=4), 0.5, verbose=0)
+
+
+class Gated(keras.layers.Layer):
+  """Takes a gate for its second argument, and a setting."""
+
+  def call(self, x, gate, negative=False, more=None):
+    found = x * tf.sigmoid(-gate if negative else gate)
+    return found if more is None else found + more
+
+
+class GatedHandler(LayerHandler):
+  arguments = ('gate', 'negative')
+
+  def lower_into(self, layer, emit):
+    (x, *_), gate = emit.inputs, emit.argument('gate')
+    if emit.argument('negative', False):
+      gate = emit(Line((-1.0,), (0.0,)), gate)
+    return emit(Multiply(), x, emit(Elementwise(by_name('sigmoid')), gate))
+
+
+def with_gate(**more):
+  inputs = keras.Input((5,))
+  x, gate = (
+    keras.layers.Dense(6, activation='tanh', name=name)(inputs)
+    for name in ('stem', 'gate')
+  )
+  y = Gated(name='unit')(x, gate=gate, **more)
+  return testing.fill(
+    keras.Model(inputs, keras.layers.Dense(3, name='logits')(y))
+  )
+
+
+@pytest.mark.parametrize('settings', [{}, {'negative': True}])
+def test_a_handler_reads_the_arguments_that_it_asks_for(settings):
+  net = with_gate(**settings)
+  with known(Gated, GatedHandler):
+    wrapped = paoding.prune_low_saliency(
+      net, paoding.ProgressiveSparsity(0.5), 'saliency', (0.0, 1.0)
+    )
+    paoding.run_schedule(wrapped, verbose=0)
+    stripped = tfmot.sparsity.keras.strip_pruning(wrapped)
+    small = paoding.compact(stripped)
+  assert [small.get_layer(name).units for name in ('stem', 'gate')] == [3, 3]
+  x = samples(net)
+  np.testing.assert_allclose(small(x), stripped(x), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ('more', 'reason'),
+  [
+    ({'more': 1.0}, '`more`, which is not known'),
+    ({'negative': tf.constant(True)}, '`negative`, which is no tensor'),
+  ],
+)
+def test_calls_that_pass_others_are_left_alone(more, reason):
+  with known(Gated, GatedHandler):
+    found = find_groups(build_graph(with_gate(**more))).left_alone
+  assert reason in found['stem',]
+  assert reason in found['gate',]

@@ -128,6 +128,11 @@ class GatedLinearHandler(LayerHandler):
 What a handler names is run beside the layer on two random inputs when a model
 is read; where it is not what the layer computes, that is an error.
 
+A layer that is called with more than its first argument is left alone, unless
+its handler names the parameters that it asks for in `arguments`, and reads
+them: `emit.argument('value')` is a tensor, or a setting such as True.
+`emit.note` gives an input a name, where the config holds its width.
+
 Shapes follow from the operations; what one cannot tell, `emit(..., shape=...)`
 says. A layer that gives several tensors returns them as a tuple; their widths
 are 'output_0', 'output_1' and so on. That is all there is to write: groups,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -46,6 +47,10 @@ class Projection(Product):
   made: int = 1
   read_axis: int = 0
   made_axis: int = 0
+
+  def function(self) -> Any:
+    """Which axis is that of units says nothing of what is computed."""
+    return Projection, self.kernel, self.bias, self.row_axes
 
   def weights(self) -> dict[WeightRef, WeightAxes]:
     """The kernel, and the bias that lies as the columns do."""
