@@ -19,6 +19,7 @@ import tempfile
 import traceback
 
 import numpy as np
+import tensorflow as tf
 from absl import app, flags
 
 import tfmot_paoding as paoding
@@ -64,7 +65,9 @@ def activation(rng):
 
 def activation_layer(rng, x):
   """An activation as a layer of its own."""
-  kind = rng.integers(6)
+  kind = rng.integers(7)
+  if kind == 6:
+    return choose(rng, _SCALARS)(x)
   if kind == 0:
     return _layers.ReLU(max_value=choose(rng, (None, 1.0)))(x)
   if kind == 1:
@@ -77,6 +80,80 @@ def activation_layer(rng, x):
   if kind == 4:
     return x * float(rng.uniform(0.5, 2)) + 0.25
   return _layers.Activation(choose(rng, _ACTIVATIONS))(x)
+
+
+# TensorFlow's functions of each entry by itself.
+_SCALARS = (
+  tf.abs,
+  tf.math.negative,
+  tf.nn.gelu,
+  tf.nn.leaky_relu,
+  lambda x: tf.square(tf.tanh(x)),
+  lambda x: tf.clip_by_value(x, -0.3, 0.6),
+  lambda x: tf.maximum(x, -0.2),
+  lambda x: tf.minimum(x, 0.4),
+)
+
+
+def gated(rng, x):
+  """Halves of the channels, one of which gates the other."""
+  x = _layers.Dense(2 * int(rng.integers(1, 5)))(x)
+  if rng.random() < 0.5:
+    value, gate = tf.split(x, 2, -1)
+  else:
+    value, gate = x[..., ::2], x[..., 1::2]
+  return choose(rng, (tf.maximum, lambda a, b: a * tf.sigmoid(b)))(value, gate)
+
+
+def moved_channels(rng, x):
+  """Channels in other places, some of them several times or not at all."""
+  size, rank = x.shape[-1], len(x.shape)
+  kind = rng.integers(7)
+  if kind == 0:
+    return tf.gather(x, rng.integers(0, size, size + 1).tolist(), axis=-1)
+  if kind == 1:
+    return tf.tile(x, [*[1] * (rank - 1), 2])
+  if kind == 2:
+    return tf.repeat(x, 2, axis=-1)
+  if kind == 3:
+    return tf.reverse(x, [-1])
+  if kind == 4:
+    return tf.roll(x, int(rng.integers(-3, 4)), -1)
+  if kind == 5:
+    return x[..., int(rng.integers(0, size)) :]
+  axis = int(rng.integers(1, rank + 1))
+  doubled = tf.stack([x, choose(rng, _SCALARS)(x)], axis)
+  reduce = choose(rng, (tf.reduce_mean, tf.reduce_max, tf.reduce_sum))
+  return x + reduce(doubled, axis)
+
+
+def moved_positions(rng, x):
+  """Positions in other places, padded, reduced or made channels."""
+  flat = len(x.shape) == 3
+  kind = rng.integers(7)
+  if kind == 0:
+    return tf.reverse(x, [1])
+  if kind == 1:
+    return x[:, :: int(rng.choice([2, 3, -1]))]
+  if kind == 2:
+    return tf.roll(x, int(rng.integers(-2, 3)), 1)
+  if kind == 3:
+    pads = [[0, 0] for _ in x.shape]
+    pads[1] = [int(rng.integers(0, 2)), 1]
+    mode = choose(rng, ('CONSTANT', 'REFLECT', 'SYMMETRIC'))
+    return tf.pad(x, pads, mode)
+  if kind == 4:
+    reduce = choose(
+      rng, (tf.reduce_mean, tf.reduce_max, tf.reduce_min, tf.reduce_sum)
+    )
+    axes = choose(rng, (1, list(range(1, len(x.shape) - 1))))
+    return x * reduce(tf.tanh(x), axes, keepdims=True)
+  if kind == 5:
+    index = rng.integers(0, x.shape[1], int(rng.integers(2, 5)))
+    return tf.gather(x, index.tolist(), axis=1)
+  if flat or x.shape[1] % 2 or x.shape[2] % 2:
+    return x
+  return tf.nn.space_to_depth(x, 2)
 
 
 def normalization(rng, x):
@@ -105,7 +182,11 @@ def measured(rng, x):
 
 def dense_block(rng, x):
   """One layer for tensors of rank 2."""
-  kind = rng.integers(10)
+  kind = rng.integers(12)
+  if kind == 10:
+    return gated(rng, x)
+  if kind == 11:
+    return moved_channels(rng, x)
   if kind <= 4:
     return _layers.Dense(
       int(rng.integers(1, 9)), activation(rng), bool(rng.random() < 0.8)
@@ -230,7 +311,13 @@ def conv_block(rng, x):
   """One step for tensors with positions."""
   if min(x.shape[1:-1]) < 2:
     return _layers.Dense(int(rng.integers(1, 6)), activation(rng))(x)
-  kind = rng.integers(12)
+  kind = rng.integers(15)
+  if kind == 12:
+    return gated(rng, x)
+  if kind == 13:
+    return moved_channels(rng, x)
+  if kind == 14:
+    return moved_positions(rng, x)
   if kind <= 3:
     return conv(rng, x)
   if kind == 4:

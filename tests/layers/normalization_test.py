@@ -121,6 +121,16 @@ def test_compact_models_are_saved_loaded_and_converted(suffix, tmp_path):
   np.testing.assert_allclose(found, small(x), atol=1e-5)
 
 
+@pytest.mark.parametrize('suffix', ['h5', 'keras'])
+def test_wrapped_models_are_saved_and_loaded(suffix, tmp_path):
+  """A registered layer in a wrapper was not found by its name in .h5 files."""
+  wrapped = paoding.prune_low_saliency(stream(rms), method='l1')
+  wrapped.save(tmp_path / f'wrapped.{suffix}')
+  loaded = keras.models.load_model(tmp_path / f'wrapped.{suffix}')
+  x = testing.samples((5, 3), 20).astype(np.float32)
+  np.testing.assert_allclose(wrapped(x), loaded(x), atol=1e-6)
+
+
 @pytest.mark.parametrize('kind', ['root mean square', 'length'])
 def test_units_that_are_not_zero_without_weights_stay(kind):
   net = stream(NORMS[kind], 'sigmoid')

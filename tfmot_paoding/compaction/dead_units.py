@@ -186,8 +186,11 @@ def _contracted(
     ]
     for value, flags in zip(node.inputs, node.op.needs(seen), strict=True):
       if flags is not None:
-        units = core(grouping.units[value])
-        needed[units[..., flags]] = True
+        units = grouping.units[value]
+        if flags.ndim == 1:
+          needed[core(units)[..., flags]] = True
+        else:
+          needed[units[np.broadcast_to(flags, units.shape)]] = True
   return needed[:-1]  # the last stands for no unit
 
 

@@ -12,8 +12,11 @@ outputs, are made of these:
 * these carry units, exactly: DepthwiseConv1D/2D, BatchNormalization, PReLU,
   activations, all pooling, ZeroPadding, Cropping, UpSampling, Resizing,
   Rescaling, Flatten, Reshape, Permute, Dropout and its kin; Attention and
-  AdditiveAttention, the channels of their values; slices, `tf.split`,
-  `tf.concat`, `tf.reshape`, `tf.transpose`;
+  AdditiveAttention, the channels of their values; slices and steps, `tf.split`,
+  `concat`, `stack`, `reshape`, `transpose`, `gather` by known numbers, `tile`,
+  `repeat`, `reverse`, `roll`, `pad` of positions, `reduce_mean` and its kin
+  over positions, pools, `depth_to_space`, functions of each entry; those of
+  `keras.ops` likewise;
 * so do RMSNormalization (`paoding.layers.RMSNormalization`: tf_keras has none)
   and UnitNormalization, over channels that are zero where their weights are;
 * these tie units, which live or die together: Add, Subtract, Average, Maximum,
@@ -23,7 +26,8 @@ outputs, are made of these:
   positions; all calls of a shared layer;
 * Concatenate sets units side by side: they keep their offsets;
 * units in front of these stay: a softmax, LayerNormalization (the mean over
-  all channels moves with each of them), GroupNormalization in a single group;
+  all channels moves with each of them), GroupNormalization in a single group,
+  a mean or an extreme over channels;
 * units of and behind these stay: Lambda, convolutional recurrent layers and
   those with their steps in front of their samples, layers nobody taught it, the
   model's outputs.

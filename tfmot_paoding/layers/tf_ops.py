@@ -12,7 +12,16 @@ from tfmot_paoding.layers import base
 from tfmot_paoding.layers.activation import lower_function
 from tfmot_paoding.layers.normalization import line
 from tfmot_paoding.layers.tf_moves import MOVES
-from tfmot_paoding.ops import Array, Extreme, Multiply, Op, Shape, WeightedSum
+from tfmot_paoding.layers.tf_scalars import above, below
+from tfmot_paoding.ops import (
+  Array,
+  Extreme,
+  Multiply,
+  Op,
+  Shape,
+  Unread,
+  WeightedSum,
+)
 
 _ACTIVATIONS = {
   'nn.relu': tf.nn.relu,
@@ -37,6 +46,7 @@ _JOINS = {
   'math.minimum': Extreme(False),
 }
 _OPERANDS = ('x', 'y')
+_DIVISIONS = ('math.divide', 'math.truediv', '__operators__.truediv')
 
 
 @base.register_handler(compat.TFOpLambda, compat.SlicingOpLambda)
@@ -53,9 +63,13 @@ class TFOpHandler(base.LayerHandler):
     out_shapes: list[Shape],
   ) -> list[list[Op]] | None:
     """A function that moves entries, where their number is known."""
+    if _is_batch_size(layer):
+      return [[Unread(f'TFOpLambda {layer.name!r} gives the size of a batch')]]
     move = MOVES.get(_name(layer))
     tensors = [*call.keras_inputs, *tf.nest.flatten(call.outputs)]
-    if move is None or any(None in x.shape[1:] for x in tensors):
+    if move is None:
+      return None
+    if not move.any_sizes and any(None in x.shape[1:] for x in tensors):
       return None
     given = compat.call_arguments(call)
     return move.lower(given, in_shapes, out_shapes)
@@ -96,12 +110,33 @@ class TFOpHandler(base.LayerHandler):
         return _unknown(layer)
       return [_JOINS[name]]
     if len(values) == 2 and tensors.count(True) == 1:
-      return _with_number(layer, name, values, tensors.index(True))
+      place = tensors.index(True)
+      channels = out_shape[-1] if out_shape else 1
+      return _with_number(layer, name, values, place, channels)
     return _unknown(layer)
 
 
+def _with_row(
+  layer: Any, name: str, row: Array, tensor: int, channels: int
+) -> list[Op]:
+  """The same with a number for each channel, which these cannot leave."""
+  if row.shape[-1:] != (row.size,) and row.size != row.shape[-1]:
+    return _unknown(layer)
+  if row.size != channels:
+    return _unknown(layer)
+  if name in ('math.add', '__operators__.add', 'nn.bias_add'):
+    return line(layer, 1.0, row)
+  if name == 'math.multiply':
+    return line(layer, row, 0.0)
+  if name == 'math.subtract':
+    return line(layer, *((1.0, -row) if tensor == 0 else (-1.0, row)))
+  if name in _DIVISIONS and tensor == 0 and np.all(row):
+    return line(layer, 1 / row, 0.0)
+  return _unknown(layer)
+
+
 def _with_number(
-  layer: Any, name: str, values: list[Any], tensor: int
+  layer: Any, name: str, values: list[Any], tensor: int, channels: int
 ) -> list[Op]:
   """x + c, c - x and the like."""
   try:
@@ -109,18 +144,34 @@ def _with_number(
   except (TypeError, ValueError):
     return _unknown(layer)
   if number.size != 1:
-    return _unknown(layer)
+    return _with_row(layer, name, number, tensor, channels)
   number = float(number.ravel()[0])
   if name in ('math.add', '__operators__.add'):
     return line(layer, 1.0, number)
   if name == 'math.multiply':
     return line(layer, number, 0.0)
+  if name in ('math.maximum', 'math.minimum'):
+    return above(number) if name == 'math.maximum' else below(number)
   if name == 'math.subtract':
     return line(layer, *((1.0, -number) if tensor == 0 else (-1.0, number)))
-  divides = name in ('math.divide', 'math.truediv', '__operators__.truediv')
-  if divides and tensor == 0 and number:
+  if name in _DIVISIONS and tensor == 0 and number:
     return line(layer, 1 / number, 0.0)
   return _unknown(layer)
+
+
+def _is_batch_size(layer: Any) -> bool:
+  """Whether a layer gives sizes of which the batch's alone is read.
+
+  Others follow what is pruned, and so would all that is made of them.
+  """
+  if _name(layer) not in ('shape', 'compat.v1.shape'):
+    return False
+  return all(
+    isinstance(node.layer, compat.SlicingOpLambda)
+    and isinstance(spec := compat.call_arguments(node)['slice_spec'], int)
+    and spec == 0
+    for node in layer.outbound_nodes
+  )
 
 
 def _unknown(layer: Any) -> list[Op]:

@@ -256,12 +256,14 @@ def _chain(
     return Lowered((), (), (0,))
   count = len(in_shapes)
   steps, shapes = [], []
-  current, shape = tuple(range(count)), first
+  several = ops[0].joins or not ops[0].known
+  current, shape = tuple(range(count if several else 1)), first
   emit = Emit(layer, path, in_shapes)
   for op in ops:
     made_shapes = out_shapes
     if op is not ops[-1]:
-      shape = _between(op, shape, out_shapes[0], emit, current)
+      read = tuple(in_shapes) if current == tuple(range(count)) else (shape,)
+      shape = _between(op, read, out_shapes[0], emit)
       made_shapes = [shape]
     start = count + len(shapes)
     made = tuple(range(start, start + len(made_shapes)))
@@ -274,17 +276,13 @@ def _chain(
 
 
 def _between(
-  op: Op,
-  shape: Shape,
-  out_shape: Shape,
-  emit: Emit,
-  reads: tuple[int, ...],
+  op: Op, read: tuple[Shape, ...], out_shape: Shape, emit: Emit
 ) -> Shape:
   """The shape of what an operation makes for the next one in its layer."""
   found = None
-  if len(reads) == 1:
-    found = op.infer_shape((shape,), emit.size)
-  return op.out_shape(shape, out_shape) if found is None else found
+  if len(read) == 1 or op.joins:
+    found = op.infer_shape(read, emit.size)
+  return op.out_shape(read[0], out_shape) if found is None else found
 
 
 def _held(

@@ -168,6 +168,7 @@ _NAMED = {
     lambda z: 1 / (1 + np.abs(z)) ** 2,
     bends=(0.0,),
   ),
+  'square': Activation('square', np.square, lambda z: 2.0 * z, turns=(0.0,)),
   'exponential': Activation('exponential', np.exp, np.exp, overflows=True),
   'gelu': Activation(
     'gelu',

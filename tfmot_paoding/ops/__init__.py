@@ -10,6 +10,7 @@ from tfmot_paoding.ops.base import (
   Params,
   Shape,
   UnitBook,
+  Unread,
   WeightAxes,
   WeightRef,
   attribute,
@@ -40,6 +41,7 @@ from tfmot_paoding.ops.projections import Projection
 from tfmot_paoding.ops.recurrent import Recurrence
 from tfmot_paoding.ops.shapes import Permute, Reshape, Softmax
 from tfmot_paoding.ops.single_attention import SingleAttention
+from tfmot_paoding.ops.takes import Take
 from tfmot_paoding.ops.windows import Transposed, Window, window
 
 __all__ = [
@@ -82,9 +84,11 @@ __all__ = [
   'SimpleCell',
   'SingleAttention',
   'Softmax',
+  'Take',
   'Transposed',
   'UnitBook',
   'UnitLength',
+  'Unread',
   'WeightAxes',
   'WeightRef',
   'WeightedSum',

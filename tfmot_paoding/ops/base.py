@@ -397,7 +397,8 @@ class Op:
         for the others.
 
     Returns:
-      For each input, (channels,) of bool; None where none does.
+      For each input, (channels,) of bool, or the like of its entries; None
+      where none does.
     """
     return (None,) * len(x)
 
@@ -556,6 +557,18 @@ class Opaque(Op):
   def constant(self, params: Params, x: Array) -> Array:
     """Nothing is known to be constant."""
     raise ValueError(f'No constants: {self.reason}.')
+
+
+@dataclasses.dataclass(frozen=True)
+class Unread(Opaque):
+  """An operation that is not known, but reads no units: a batch's size."""
+
+  def carry(
+    self, book: UnitBook, sources: tuple[Array, ...], shape: Shape
+  ) -> Array:
+    """No units leave it, and those that enter may go."""
+    del book, sources
+    return np.broadcast_to(-1, shape)
 
 
 def scaled_pair(

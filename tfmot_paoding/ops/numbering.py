@@ -9,7 +9,7 @@ from tfmot_paoding.ops.base import Array, UnitBook
 
 def last_axis(numbers: Array) -> Array | None:
   """The unit numbers along the last axis, or None if they differ elsewhere."""
-  if not numbers.size:
+  if not numbers.size or not numbers.ndim:
     return None
   numbers = core(numbers)
   row = numbers.reshape(-1, numbers.shape[-1])[0]

@@ -56,6 +56,15 @@ class Positions(Channelwise):
     """Its positions are the layer's to tell."""
     del in_shapes, size
 
+  def out_shape(self, in_shape: Shape, out_shape: Shape) -> Shape:
+    """By the move, where that is known."""
+    if self.move is None:
+      return out_shape
+    *sizes, channels = in_shape
+    if self.move.largest:
+      return (*self.move.positions(sizes).shape[:-1], channels)
+    return tuple(self.move(tf.zeros((1, *in_shape))).shape[1:])
+
   @property
   def linear(self) -> bool:
     """Where no largest is taken."""

@@ -231,6 +231,16 @@ class PruneLowSaliency(UnitWrapper, LayerWrapper):
     )
     return config
 
+  @classmethod
+  def from_config(cls, config: dict[str, Any]) -> PruneLowSaliency:
+    """The wrapper of these settings."""
+    layer = config['layer']
+    name = layer.get('registered_name')
+    if name and keras.utils.get_registered_object(name) is not None:
+      # Of an .h5 file, Keras looks the layer up by this key alone.
+      config = {**config, 'layer': {**layer, 'class_name': name}}
+    return super().from_config(config)
+
 
 # A Sequential model inside another model is read from .h5 by the bare name of
 # each class, registered or not.

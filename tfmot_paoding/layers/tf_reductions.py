@@ -1,0 +1,213 @@
+"""TensorFlow functions that reduce, pool and lay out positions anew."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from tfmot_paoding.layers.tf_arguments import Move, axis_of, whole
+from tfmot_paoding.ops import (
+  Line,
+  Op,
+  Permute,
+  Positions,
+  Reshape,
+  Shape,
+  UnitLength,
+)
+from tfmot_paoding.ops.normalizations import LEAST_SQUARE
+from tfmot_paoding.ops.reductions import Reduce
+from tfmot_paoding.ops.windows import (
+  AveragePool,
+  GlobalAverage,
+  GlobalMax,
+  MaxPool,
+  window,
+)
+
+_TURNED = Line((-1.0,), (0.0,))
+
+
+class _Reduction(Move):
+  """The mean, sum or extreme along axes.
+
+  Args:
+    kind: 'mean', 'sum', 'max' or 'min'.
+  """
+
+  any_sizes = True
+
+  def __init__(self, kind: str):
+    self._kind = kind
+
+  def lower(self, given, in_shapes, out_shapes):
+    (shape,), (out,) = in_shapes, out_shapes
+    axes = _reduced(given.get('axis'), len(shape))
+    if not axes or not shape:
+      return None
+    keeps = bool(given.get('keepdims'))
+    if axes == list(range(len(shape) - 1)):
+      ops = self._over_all(shape, keeps)
+    elif len(shape) - 1 not in axes:
+      ops = self._over_some(shape, axes, None if keeps else out)
+    elif len(axes) == 1:
+      ops = [Reduce(self._kind, axes[0], shape), *_without(shape, out, keeps)]
+    else:
+      return None
+    return [ops]
+
+  def _over_all(self, shape: Shape, keeps: bool) -> list[Op]:
+    """Over all positions."""
+    largest = self._kind in ('max', 'min')
+    move = GlobalMax(keeps) if largest else GlobalAverage(keeps)
+    name = 'GlobalMax' if largest else 'GlobalAverage'
+    return self._around(
+      [Positions(squeeze=not keeps, kind=name, move=move)],
+      math.prod(shape[:-1]),
+    )
+
+  def _over_some(
+    self, shape: Shape, axes: list[int], out: Shape | None
+  ) -> list[Op]:
+    """A window that is as long as the axes are."""
+    *sizes, channels = shape
+    if len(sizes) > 3:
+      return None
+    size = [n if axis in axes else 1 for axis, n in enumerate(sizes)]
+    seen = window('valid', size, size, [1] * len(size), sizes)
+    largest = self._kind in ('max', 'min')
+    move = MaxPool(seen) if largest else AveragePool(seen)
+    name = 'MaxPooling' if largest else 'AveragePooling'
+    ops: list[Op] = [Positions(kind=name, move=move)]
+    if out is not None:
+      left = [1 if axis in axes else n for axis, n in enumerate(sizes)]
+      ops.append(Reshape(out, (*left, channels)))
+    return self._around(ops, math.prod(size))
+
+  def _around(self, ops: list[Op], count: int) -> list[Op]:
+    """With a factor in front, or behind."""
+    if self._kind == 'sum':
+      return [*ops, Line((float(count),), (0.0,))]
+    return [_TURNED, *ops, _TURNED] if self._kind == 'min' else ops
+
+
+class _Pool(Move):
+  """A window that slides over positions.
+
+  Args:
+    largest: Whether the largest is taken, not the mean.
+  """
+
+  def __init__(self, largest: bool):
+    self._largest = largest
+
+  def lower(self, given, in_shapes, out_shapes):
+    (shape,) = in_shapes
+    rank = len(shape) - 1
+    sizes = [_along(given.get(key), rank) for key in ('ksize', 'strides')]
+    layout = given.get('data_format')
+    if None in sizes or (layout is not None and layout[1] == 'C'):
+      return None
+    padding = str(given.get('padding')).lower()
+    if padding not in ('same', 'valid') or rank > 3:
+      return None
+    seen = window(padding, *sizes, [1] * rank, shape[:-1])
+    move = MaxPool(seen) if self._largest else AveragePool(seen)
+    name = 'MaxPooling' if self._largest else 'AveragePooling'
+    return [[Positions(kind=name, move=move)]]
+
+
+class _Length(Move):
+  """Divided by the length over the last axis."""
+
+  def lower(self, given, in_shapes, out_shapes):
+    (shape,), axes = in_shapes, whole(given.get('axis'))
+    epsilon = given.get('epsilon', LEAST_SQUARE)
+    if axes is None or [axis_of(a, len(shape)) for a in axes] != [
+      len(shape) - 1
+    ]:
+      return None
+    if not isinstance(epsilon, float):
+      return None
+    return [[UnitLength(epsilon=epsilon)]]
+
+
+class _Resize(Move):
+  """Positions repeated or interpolated."""
+
+  def lower(self, given, in_shapes, out_shapes):
+    kind = given.get('method', 'bilinear')
+    # Each result lies between the values it is made from.
+    if kind not in ('nearest', 'bilinear', 'area') or given.get('antialias'):
+      return None
+    return [[Positions(kind=kind)]]
+
+
+class _Blocks(Move):
+  """Square blocks of positions become channels, or the other way round.
+
+  Args:
+    to_depth: Whether they become channels.
+  """
+
+  def __init__(self, to_depth: bool):
+    self._to_depth = to_depth
+
+  def lower(self, given, in_shapes, out_shapes):
+    (shape,), (out,) = in_shapes, out_shapes
+    size = given.get('block_size')
+    if given.get('data_format', 'NHWC') != 'NHWC' or not isinstance(size, int):
+      return None
+    height, width, channels = shape
+    if self._to_depth:
+      parts = (height // size, size, width // size, size, channels)
+    else:
+      parts = (height, width, size, size, channels // size**2)
+    order = (0, 2, 1, 3, 4)  # either way
+    moved = tuple(parts[axis] for axis in order)
+    return [[Reshape(parts, shape), Permute(order, moved), Reshape(out, moved)]]
+
+
+REDUCTIONS: Mapping[str, Move] = {
+  'nn.space_to_depth': _Blocks(True),
+  'nn.depth_to_space': _Blocks(False),
+  **{
+    f'math.reduce_{kind}': _Reduction(kind)
+    for kind in ('mean', 'sum', 'max', 'min')
+  },
+  **{
+    f'{where}{kind}_pool{rank}': _Pool(kind == 'max')
+    for where in ('nn.', 'compat.v1.nn.')
+    for kind in ('avg', 'max')
+    for rank in ('', '1d', '2d', '3d')
+  },
+  'math.l2_normalize': _Length(),
+  'nn.l2_normalize': _Length(),
+  'image.resize': _Resize(),
+}
+
+
+def _reduced(value: Any, rank: int) -> list[int] | None:
+  """The axes in order; None for the batch's among them, or unknown ones."""
+  axes = whole(value)
+  if axes is None:
+    return None
+  found = [axis_of(axis, rank) for axis in axes]
+  return None if None in found else sorted(found)
+
+
+def _without(shape: Shape, out: Shape, keeps: bool) -> list[Op]:
+  return [] if keeps else [Reshape(out, (*shape[:-1], 1))]
+
+
+def _along(value: Any, rank: int) -> list[int] | None:
+  """What TensorFlow is given for one, some or all axes, for each position's."""
+  sizes = whole(value)
+  if sizes is None:
+    return None
+  if len(sizes) == rank + 2:
+    return sizes[1:-1] if sizes[0] == sizes[-1] == 1 else None
+  if len(sizes) == 1:
+    return sizes * rank
+  return sizes if len(sizes) == rank else None
