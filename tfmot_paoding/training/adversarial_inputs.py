@@ -59,8 +59,9 @@ class AdversarialInputs:
     self._steps = [_step(x, reach) for x in drawn]
     self._ends = [(x.min(0), x.max(0)) for x in drawn]
     self._moved = self._move
-    # A strategy's replicas each read copies of weights of their own.
-    if replicas.sharing() is None:
+    # Replicas each read copies of weights of their own.
+    strategy = replicas.sharing()
+    if strategy is None or strategy.num_replicas_in_sync == 1:
       specs = [tf.TensorSpec((None, *x.shape[1:]), x.dtype) for x in drawn]
       self._moved = tf.function(self._move, input_signature=[specs])
 
