@@ -331,6 +331,9 @@ def _two_names(emit):
 
 BAD = {
   'no attribute': lambda emit: emit(MatMul(emit.weight('third')), *emit.inputs),
+  'numbers for entries': lambda emit: emit(
+    MatMul(emit.weight('weights.9')), *emit.inputs
+  ),
   'takes one': lambda emit: emit(
     Elementwise(by_name('relu')), emit.inputs[0], emit.inputs[0]
   ),

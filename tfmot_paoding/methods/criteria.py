@@ -141,9 +141,11 @@ class IntervalImpact(Criterion):
   of the network's own output widths, and E its entropy, in units of its
   largest possible value. The impact is I = L (alpha + beta E): a merge that
   moves nothing costs nothing. Bounds over a whole box saturate, so the score
-  is I^(1 - blend) s^blend, s being the pair's saliency. With `squash` it is
-  the paper's alpha sigmoid(L) + beta sigmoid(E), L the plain sum of widths;
-  its weights are .75 and .25 for ReLU networks.
+  is I^(1 - blend) s^blend, s being the pair's saliency. What travels through a
+  recurrence is bounded by the largest slopes of its steps, or ordered by them
+  where that many steps lead beyond numbers: see `ops.unrolling.gains`. With
+  `squash` it is the paper's alpha sigmoid(L) + beta sigmoid(E), L the plain sum
+  of widths; its weights are .75 and .25 for ReLU networks.
 
   Reference: Meng et al., arXiv 2204.00783; entropy of intervals after Dai et
   al. 2016.
