@@ -235,6 +235,11 @@ LEFT_ALONE = {
     lambda x: heads()(x, x, training=True),
     'training=True',
   ),
+  'training by position': (
+    (5, 4),
+    lambda x: heads()(x, x, x, None, False, True),
+    'training=True',
+  ),
   'a constant': (
     (5, 4),
     lambda x: heads()(x, x, attention_mask=tf.ones((1, 5, 5))),

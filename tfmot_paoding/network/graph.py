@@ -356,6 +356,8 @@ def _what_is_more(given: dict[str, Any], asked: tuple[str, ...]) -> str | None:
   if not all(isinstance(value, compat.TensorNumber) for value in flat):
     return 'is called with constants'
   for name, value in others:
+    if name == 'training' and value not in (None, False):
+      return 'is called with training=True'
     if name not in asked and name != 'training' and value is not None:
       return f'is called with `{name}`, which is not known'
     if not isinstance(value, (compat.TensorNumber, bool, type(None))):
