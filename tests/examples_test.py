@@ -319,7 +319,7 @@ def test_judge_candidates_says_what_each_judge_loses(network_path, tmp_path):
     'figures/judge_candidates.py',
     f'--network={model},{data},0.00392,0,0,1',
     '--sparsities=0.5',
-    '--priors=smooth,varied',
+    '--priors=recalled,varied',
     '--judges=smooth,varied,blobs',
     f'--output={tmp_path / "rows.json"}',
   )
@@ -333,7 +333,9 @@ def test_judge_candidates_says_what_each_judge_loses(network_path, tmp_path):
     'smooth',
     'varied',
     'blobs',
+    'all',
   }
+  assert rows[-1]['judged by'] == 'the network'
   assert len(json.loads((tmp_path / 'rows.json').read_text())) == 6
 
 

@@ -14,9 +14,10 @@ Two choices are asked for: of candidates fitted on one source, which way is
 best, and of those made in one way, which source (and, with `--distilled`,
 whether to teach). For each judge the table says how often it takes the best
 candidate or one within `--tie` of it, and how much accuracy is lost to the
-best, on average and at most. With `--output` rows are written as JSON after
-every measurement; called again with the same file, an interrupted run goes on
-from there.
+best, on average and at most; `the network` is what the method fits on where
+nobody says, by what the network tells apart. With `--output` rows are written
+as JSON after every measurement; called again with the same file, an interrupted
+run goes on from there.
 """
 
 from __future__ import annotations
@@ -35,6 +36,10 @@ from tfmot_paoding.command.one_line import in_one_line
 from tfmot_paoding.compat import keras
 from tfmot_paoding.files import check_writable
 from tfmot_paoding.inputs import draw_samples
+from tfmot_paoding.inputs.familiarity import families_for
+from tfmot_paoding.inputs.prior import parts_of
+from tfmot_paoding.inputs.source import InputSource
+from tfmot_paoding.network.network import Network as ReadNetwork
 from tfmot_paoding.report import judge
 
 _PRIORS = flags.DEFINE_list(
@@ -77,6 +82,7 @@ class Candidate:
     distilled: Whether it was taught.
     accuracy: On test data.
     judged: By source: the squared distance, the divergence, the agreement.
+    by_default: Whether the method takes this source where nobody says.
   """
 
   network: str
@@ -86,6 +92,7 @@ class Candidate:
   distilled: bool
   accuracy: float
   judged: dict[str, list[float]]
+  by_default: bool
 
   @property
   def key(self) -> tuple:
@@ -113,6 +120,19 @@ def sources(
   return found
 
 
+def default_source(network: Network) -> str:
+  """The source that most inputs of a fit are of where nobody says."""
+  read = ReadNetwork.of(network.model)
+  source = InputSource.of(read, network.input_range).settled(read)
+  if source.mixes(read):
+    return 'statistics'
+  if source.prior is None and source.recalls(read):
+    return 'recalled'
+  if source.prior is None:
+    return families_for(read)
+  return (parts_of(source.prior) or [source.prior])[0]
+
+
 def candidates(
   network: Network, known: Sequence[Candidate]
 ) -> Iterator[Candidate]:
@@ -120,6 +140,7 @@ def candidates(
   found = {(one.key[:-1], one.distilled) for one in known}
   fitted = sources(network, _PRIORS.value, _FITTED, 0)
   judges = sources(network, _JUDGES.value, _JUDGED.value, 1)
+  usual = default_source(network)
   for sparsity, (name, samples), way in itertools.product(
     map(float, flags.FLAGS.sparsities), fitted.items(), _WAYS
   ):
@@ -127,7 +148,7 @@ def candidates(
     if (key, _DISTILLED.value) in found:
       continue
     plain = pruned(network, sparsity, way, samples)
-    yield measured(network, plain, (*key, False), judges)
+    yield measured(network, plain, (*key, False), judges, name == usual)
     if _DISTILLED.value:
       taught = paoding.training.distill(
         network.model,
@@ -136,7 +157,7 @@ def candidates(
         data=samples,
         verbose=0,
       )
-      yield measured(network, taught, (*key, True), judges)
+      yield measured(network, taught, (*key, True), judges, name == usual)
 
 
 def pruned(
@@ -156,7 +177,11 @@ def pruned(
 
 
 def measured(
-  network: Network, model: keras.Model, key: tuple, judges: dict
+  network: Network,
+  model: keras.Model,
+  key: tuple,
+  judges: dict,
+  by_default: bool,
 ) -> Candidate:
   """A candidate with what all judges say of it."""
   verdicts = {
@@ -170,6 +195,7 @@ def measured(
       name: [one.distance, one.divergence, one.agreement]
       for name, one in verdicts.items()
     },
+    by_default,
   )
 
 
@@ -212,7 +238,14 @@ class Choice:
         return None
       value = np.mean([figures[_MEASURES[judge_]] for figures in said])
       values.append(-value if judge_ == 'agreement' else value)
-    taken = self.candidates[int(np.argmin(values))]
+    return self._lost_by(self.candidates[int(np.argmin(values))])
+
+  def lost_by_default(self) -> float | None:
+    """As `lost`, of what the method takes by itself, where that is one."""
+    taken = [one for one in self.candidates if one.by_default]
+    return self._lost_by(taken[0]) if len(taken) == 1 else None
+
+  def _lost_by(self, taken: Candidate) -> float:
     return max(one.accuracy for one in self.candidates) - taken.accuracy
 
 
@@ -238,27 +271,33 @@ def choices(rows: Sequence[Candidate]) -> list[Choice]:
   return found
 
 
+def _line(said: list[str], lost: Sequence[float | None]) -> list[list[str]]:
+  """A line of the table, or none where nothing was lost or won."""
+  lost = [value for value in lost if value is not None]
+  if not lost:
+    return []
+  hits = np.mean([value <= _TIE.value for value in lost])
+  return [
+    [
+      *said,
+      f'{hits:.0%} of {len(lost)}',
+      f'{np.mean(lost):.4f}',
+      f'{max(lost):.3f}',
+    ]
+  ]
+
+
 def scores(rows: Sequence[Candidate]) -> str:
   """How good each judge is, by what is asked for."""
   lines, asked = [], choices(rows)
   names = dict.fromkeys(name for one in rows for name in one.judged)
   for task in dict.fromkeys(one.task for one in asked):
-    for source in (_SAME, _OTHER, *names):
-      for name in _MEASURES:
-        lost = [one.lost(name, source) for one in asked if one.task == task]
-        lost = [value for value in lost if value is not None]
-        if lost:
-          hits = np.mean([value <= _TIE.value for value in lost])
-          lines.append(
-            [
-              task,
-              source,
-              name,
-              f'{hits:.0%} of {len(lost)}',
-              f'{np.mean(lost):.4f}',
-              f'{max(lost):.3f}',
-            ]
-          )
+    those = [one for one in asked if one.task == task]
+    for source, name in itertools.product((_SAME, _OTHER, *names), _MEASURES):
+      lost = [one.lost(name, source) for one in those]
+      lines += _line([task, source, name], lost)
+    lost = [one.lost_by_default() for one in those]
+    lines += _line([task, 'all', 'the network'], lost)
   heads = ['asked', 'inputs', 'judged by', 'best taken', 'lost', 'at most']
   return table(heads, lines)
 
