@@ -264,3 +264,14 @@ def test_integers_have_no_ball():
   )
   with pytest.raises(NoRelaxationError, match="'words' looks integers up"):
     walk(model, np.zeros((1, 3)), 0.1, 'ibp')
+
+
+def test_means_of_volumes_are_bounded():
+  """TensorFlow's own are of float32 alone."""
+  inputs = keras.Input((3, 4, 4, 2))
+  x = L.AveragePooling3D((2, 2, 1), padding='same')(L.Dense(3)(inputs))
+  model = fill(keras.Model(inputs, L.Dense(2)(L.Flatten()(x))))
+  x = draw((3, 4, 4, 2))
+  (found,) = walk(model, x, 0.1, 'crown').outputs()
+  value = model(x.astype(np.float32)).numpy()
+  assert np.all((found.low <= value + 1e-5) & (value <= found.high + 1e-5))

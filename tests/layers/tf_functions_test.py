@@ -163,6 +163,11 @@ BLOCKS = {
     _ROW,
     lambda x: L.Flatten()(tf.stack([x, 2 * x], -1)),
   ),
+  'stacked and reduced': (
+    conv(),
+    _IMAGE,
+    lambda x: tf.reduce_mean(tf.stack([x, tf.abs(x)], 2), 2),
+  ),
   'gathered steps': (
     dense(),
     _STEPS,

@@ -236,3 +236,15 @@ def test_only_zeros_may_leave():
     (needed,) = op.needs([x])
     assert needed.tolist() == [False, True, True, True]
   assert OPS['groups'].needs([x]) == (None,)
+
+
+@pytest.mark.parametrize('name', OPS)
+def test_other_weights_change_what_is_measured_alike(name):
+  op, x = OPS[name], box(2, 2.0)
+  before, after = weights(op, 0), weights(op, 1)
+  found = op.changed(before, after, x)
+  samples = draw(x, 50)
+  one, two = (reference(op, params, samples) for params in (before, after))
+  assert_inside(two - one, found)
+  same = op.changed(before, before, x)
+  assert not np.broadcast_to(same.magnitude, _SHAPE).any()

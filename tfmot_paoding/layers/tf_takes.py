@@ -180,12 +180,14 @@ class _Stack(Move):
     if axis is None or not shape or any(x != shape for x in others):
       return None
     count, rank = len(in_shapes), len(shape)
+    place = min(axis, rank - 1)
+    row = (*shape[:place], count * shape[place], *shape[place + 1 :])
+    ops: list[Op] = [Concatenate(place, place == rank - 1)]
     if axis < rank:
-      return [[Concatenate(axis, axis == rank - 1), Reshape(out)]]
+      return [[*ops, Reshape(out, row)]]
     parts = (*shape[:-1], count, shape[-1])
     order = (*range(rank - 1), rank, rank - 1)
-    ops = [Concatenate(rank - 1, True), Reshape(parts), Permute(order, out)]
-    return [ops]
+    return [[*ops, Reshape(parts, row), Permute(order, out)]]
 
 
 class _Unstack(Move):

@@ -100,6 +100,13 @@ class Normalization(Op):
     apart = intervals.subtract(self.bounds(params, y), self.bounds(params, x))
     return intervals.intersect(moved, apart)
 
+  def changed(self, before: Params, after: Params, x: Interval) -> Interval:
+    """What is measured stays; its factors and offsets change."""
+    z = self._over(self._measure(x).values, x)
+    moved = intervals.scale(z, self._factor(after) - self._factor(before))
+    shift = self._shift(after) - self._shift(before)
+    return intervals.outward(moved.low + shift, moved.high + shift)
+
   def pullback(self, params: Params, gain: Gain, x: Interval) -> Gain:
     """All entries of a measure move one another."""
     factor = self._factor(params)

@@ -302,7 +302,11 @@ class AveragePool(Move):
     return self._sums(x) / counts
 
   def _sums(self, x: tf.Tensor) -> tf.Tensor:
-    taps = int(np.prod(self.seen.size))
+    size = self.seen.size
+    if len(size) > 2:  # of volumes, TensorFlow has no mean in float64
+      ones = np.ones((*size, x.shape[-1], 1), x.dtype.as_numpy_dtype)
+      return convolve_depthwise(x, ones, self.seen)
+    taps = int(np.prod(size))
     x = self.seen.padded(x)
     return taps * tf.nn.avg_pool(x, self.seen.size, self.seen.strides, 'VALID')
 
