@@ -250,6 +250,10 @@ def network(name) -> keras.Model:
   return testing.fill(keras.Model(inputs, x), 3)
 
 
+def signs_like(x):
+  return np.random.default_rng(2).choice([-1, 1], x.shape).astype(x.dtype)
+
+
 def pruned(net, noise=0.1):
   """Wrapped, stripped and compact, as training may have left the weights."""
   wrapped = paoding.prune_low_saliency(net, method='l1', input_range=(-1, 1))
@@ -282,6 +286,11 @@ def test_units_in_front_leave_and_nothing_else_changes(name):
   bound = paoding.deviation_bound(net, small, (-1, 1))
   change = np.abs(net(x) - small(x)).max(0)
   assert np.all(change <= bound + 1e-5 * scale)
+  centre = x[:3]
+  near = paoding.deviation_bound(net, small, (-1, 1), x=centre, epsilon=0.01)
+  moved = np.clip(centre + 0.01 * signs_like(centre), -1, 1)
+  change = np.abs(net(moved) - small(moved))
+  assert np.all(change <= near + 1e-5 * scale)
 
 
 @pytest.mark.parametrize('reason', KNOWN)

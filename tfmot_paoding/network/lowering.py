@@ -259,9 +259,9 @@ def _chain(
   several = ops[0].joins or not ops[0].known
   current, shape = tuple(range(count if several else 1)), first
   emit = Emit(layer, path, in_shapes)
-  for op in ops:
+  for number, op in enumerate(ops, 1):
     made_shapes = out_shapes
-    if op is not ops[-1]:
+    if number < len(ops):  # one operation may be there twice
       read = tuple(in_shapes) if current == tuple(range(count)) else (shape,)
       shape = _between(op, read, out_shapes[0], emit)
       made_shapes = [shape]
