@@ -27,8 +27,9 @@ it is what the model knows:
   as anything drawn, as those that have learned photographs do
   (`inputs.familiarity`), and beside them, where batch normalization stored
   statistics, inputs recalled from these;
-- the same of 'rows' for a recurrent classifier of long rows of features that
-  tells what is smooth along these apart better than what is alike in them all;
+- the same of 'rows' for a classifier of long rows of features, recurrent or
+  not, that tells what is smooth along these apart better than what is alike in
+  them all;
 - recalled ones alone for other models with batch normalization, of up to 6e7
   multiply-accumulates; where a `StatisticsPrior` explains the first of these
   well, five of six are samples of that;

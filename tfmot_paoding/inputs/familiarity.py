@@ -77,15 +77,10 @@ def tells_pictures(network: Network) -> bool:
 
 
 def tells_rows(network: Network) -> bool:
-  """Whether a network reads long rows one by one, and gives classes of them."""
+  """Whether a network reads long rows, and gives classes of them."""
   classes = any(head.is_classes for head in network.heads())
-  steps = any(node.op.feeds_back for node in network.graph.nodes)
-  return (
-    classes
-    and steps
-    and all(
-      len(shape) == 2 and min(shape) >= _SIDE for shape in network.input_shapes
-    )
+  return classes and all(
+    len(shape) == 2 and min(shape) >= _SIDE for shape in network.input_shapes
   )
 
 
