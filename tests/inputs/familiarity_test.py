@@ -15,6 +15,7 @@ from tfmot_paoding.inputs.familiarity import (
   mutual_information,
   tells_pictures,
   tells_rows,
+  tells_vectors,
 )
 from tfmot_paoding.inputs.named_priors import NAMED_PRIORS
 from tfmot_paoding.inputs.prior import VariedPrior, prior_samples
@@ -151,6 +152,75 @@ def test_a_network_knows_rows_that_it_learned(prior, known, recurrent):
   assert knows_rows(network, reach, 0) is known
   source = InputSource.of(network, (0, 1), verbose=0).settled(network)
   assert source.prior == ('rows' if known else None)
+
+
+def reader_of_vectors(shuffled: bool) -> keras.Model:
+  """A network that tells which quarter of flat pictures is brightest.
+
+  Or the same one of entries that have no order.
+  """
+  count = 1500
+  keras.utils.set_random_seed(0)
+  model = keras.Sequential(
+    [
+      keras.Input((256,)),
+      keras.layers.Dense(32, 'relu'),
+      keras.layers.Dense(4),
+    ]
+  )
+  box = Interval(np.zeros((16, 16, 1)), np.ones((16, 16, 1)))
+  x = VariedPrior().sample(box, count, np.random.default_rng(1))
+  quarters = x.reshape(count, 2, 8, 2, 8).mean((2, 4)).reshape(count, 4)
+  x = x.reshape(count, 256).astype(np.float32)
+  if shuffled:
+    x = x[:, np.random.default_rng(2).permutation(256)]
+  loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+  model.compile(keras.optimizers.Adam(3e-3), loss)
+  model.fit(x, quarters.argmax(1), epochs=12, batch_size=32, verbose=0)
+  return model
+
+
+@pytest.mark.parametrize('shuffled', [False, True])
+def test_a_network_knows_the_order_of_vectors_that_it_learned(shuffled):
+  network = Network.of(reader_of_vectors(shuffled))
+  reach = resolve_range(network, (0, 1))
+  for seed in range(3):
+    assert knows_rows(network, reach, seed) is not shuffled
+  source = InputSource.of(network, (0, 1), verbose=0).settled(network)
+  assert source.prior == (None if shuffled else 'rows')
+  if not shuffled:
+    (x,) = source.another(network).samples(network, 300)
+    alike = np.corrcoef(x.reshape(300, 16, 16)[:, 4].T)
+    assert alike[5, 6] > alike[0, 15] + 0.3  # pictures too, of another kind
+
+
+def test_a_network_of_tables_knows_no_order():
+  rng = np.random.default_rng(4)
+  x = rng.uniform(size=(2000, 100)).astype(np.float32)
+  y = ((x - 0.5) @ rng.normal(size=(100, 4))).argmax(1)
+  keras.utils.set_random_seed(0)
+  model = keras.Sequential(
+    [
+      keras.Input((100,)),
+      keras.layers.Dense(32, 'relu'),
+      keras.layers.Dense(4),
+    ]
+  )
+  loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+  model.compile(keras.optimizers.Adam(3e-3), loss)
+  model.fit(x, y, epochs=10, batch_size=32, verbose=0)
+  network = Network.of(model)
+  ends = np.zeros(100), np.linspace(0.5, 1.5, 100)  # a range for each column
+  for reach in ((0, 1), ends):
+    settled = resolve_range(network, reach)
+    assert not any(knows_rows(network, settled, seed) for seed in range(3))
+
+
+def test_vectors_that_are_no_pictures_are_not_asked():
+  for size, units in ((90, 3), (49, 3), (256, 1)):
+    inputs = keras.Input((size,))
+    network = Network.of(keras.Model(inputs, keras.layers.Dense(units)(inputs)))
+    assert not tells_vectors(network)
 
 
 def test_networks_that_read_no_rows_know_none():

@@ -14,7 +14,7 @@ dataclass:
 - `PhotosPrior`: crops of thirteen public photographs, which scikit-image and
   scikit-learn ship (`pip install 'tfmot_paoding[photos]'`); an explicit choice;
 - `RowsPrior`: pictures read row by row, as sequences whose features have an
-  order are; 'rows' is that of 'mixed';
+  order are, or as vectors; 'rows' is that of 'mixed';
 - `MixturePrior`: several of these; 'mixed' is one;
 - `StatisticsPrior`: a Gaussian field that explains what a network's first
   normalization stored; `fit_statistics` makes it, by least squares alone;
@@ -29,7 +29,7 @@ it is what the model knows:
   statistics, inputs recalled from these;
 - the same of 'rows' for a classifier of long rows of features, recurrent or
   not, that tells what is smooth along these apart better than what is alike in
-  them all;
+  them all, and of vectors that it tells apart better in order than shuffled;
 - recalled ones alone for other models with batch normalization, of up to 6e7
   multiply-accumulates; where a `StatisticsPrior` explains the first of these
   well, five of six are samples of that;

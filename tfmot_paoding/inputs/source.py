@@ -15,7 +15,12 @@ from tfmot_paoding.inputs.familiarity import (
   knows_leaves,
   knows_rows,
 )
-from tfmot_paoding.inputs.prior import InputPrior, PriorLike, parts_of
+from tfmot_paoding.inputs.prior import (
+  InputPrior,
+  PriorLike,
+  VariedPrior,
+  parts_of,
+)
 from tfmot_paoding.inputs.ranges import (
   InputRange,
   RangeLike,
@@ -23,6 +28,7 @@ from tfmot_paoding.inputs.ranges import (
   resolve_range,
   resolve_with_data,
 )
+from tfmot_paoding.inputs.rows import RowsPrior
 from tfmot_paoding.inputs.samples import (
   check_source,
   mixes,
@@ -124,8 +130,8 @@ class InputSource:
 
     Where nobody says, it is dead leaves for a network that knows these, and
     inputs recalled from its statistics beside them, if it stores any; rows
-    of pictures for one that reads rows and tells these apart. What is recalled
-    is recalled now, and only once.
+    of pictures for one that reads rows or vectors and tells these apart. What
+    is recalled is recalled now, and only once.
 
     Args:
       network: The network before pruning.
@@ -173,6 +179,8 @@ class InputSource:
       network: The network before pruning.
     """
     fresh = self.like(seed=self.seed + 1)
+    if 'rows' in parts_of(self.prior) or self.prior == 'rows':
+      return fresh.like(prior=RowsPrior(VariedPrior()), recollection=None)
     is_own = not (self.prior is None or isinstance(self.prior, str))
     if self.data is not None or (is_own and not parts_of(self.prior)):
       return fresh
