@@ -36,7 +36,6 @@ from tfmot_paoding.command.one_line import in_one_line
 from tfmot_paoding.compat import keras
 from tfmot_paoding.files import check_writable
 from tfmot_paoding.inputs import draw_samples
-from tfmot_paoding.inputs.familiarity import families_for
 from tfmot_paoding.inputs.prior import parts_of
 from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.network.network import Network as ReadNetwork
@@ -129,7 +128,7 @@ def default_source(network: Network) -> str:
   if source.prior is None and source.recalls(read):
     return 'recalled'
   if source.prior is None:
-    return families_for(read)
+    return 'smooth'
   return (parts_of(source.prior) or [source.prior])[0]
 
 
