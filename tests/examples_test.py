@@ -340,7 +340,7 @@ def test_judge_candidates_says_what_each_judge_loses(network_path, tmp_path):
 
 
 def test_fuzz_models_reports_what_it_found():
-  done = run('figures/fuzz_models.py', '--count=2', '--first_seed=3')
+  done = run('figures/fuzz_models.py', '--count=2', '--first_seed=5')
   assert done.returncode == 0, done.stderr
   assert 'bounded, near samples too: 2' in done.stdout
 

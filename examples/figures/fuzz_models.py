@@ -95,13 +95,18 @@ _SCALARS = (
 )
 
 
+def of_channels(x, run):
+  """Some channels; written out, for Keras cannot save an ellipsis."""
+  return x[(*[slice(None)] * (len(x.shape) - 1), run)]
+
+
 def gated(rng, x):
   """Halves of the channels, one of which gates the other."""
   x = _layers.Dense(2 * int(rng.integers(1, 5)))(x)
   if rng.random() < 0.5:
     value, gate = tf.split(x, 2, -1)
   else:
-    value, gate = x[..., ::2], x[..., 1::2]
+    value, gate = (of_channels(x, slice(k, None, 2)) for k in (0, 1))
   return choose(rng, (tf.maximum, lambda a, b: a * tf.sigmoid(b)))(value, gate)
 
 
@@ -120,7 +125,7 @@ def moved_channels(rng, x):
   if kind == 4:
     return tf.roll(x, int(rng.integers(-3, 4)), -1)
   if kind == 5:
-    return x[..., int(rng.integers(0, size)) :]
+    return of_channels(x, slice(int(rng.integers(0, size)), None))
   axis = int(rng.integers(1, rank + 1))
   doubled = tf.stack([x, choose(rng, _SCALARS)(x)], axis)
   reduce = choose(rng, (tf.reduce_mean, tf.reduce_max, tf.reduce_sum))

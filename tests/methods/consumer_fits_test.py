@@ -223,12 +223,13 @@ def test_kernels_that_were_tied_by_hand_become_the_layers_own(kind):
 
 
 def test_weights_that_no_config_leads_to_are_named():
-  layer = _layers.MultiHeadAttention(2, 3, name='heads')
-  inputs = keras.Input((4, 4))
-  x = _layers.Dense(2)(_layers.Dense(4)(layer(inputs, inputs)))
+  layer = _layers.ConvLSTM1D(2, 3, name='states')
+  inputs = keras.Input((4, 5, 2))
+  x = _layers.Flatten()(layer(inputs))
+  x = _layers.Dense(2)(_layers.Dense(4)(x))
   model = keras.Model(inputs, x)
   layer.more = tf.Variable(1.0)
-  with pytest.raises(ValueError, match="'heads' holds weights"):
+  with pytest.raises(ValueError, match="'states' holds weights"):
     paoding.prune(model, 0.5, method='saliency', verbose=0)
 
 

@@ -7,6 +7,7 @@ the others best is taken. How well it predicts them is kept with it.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -77,16 +78,21 @@ def fit_statistics(
   return found if len(found) > 1 else next(iter(found.values()))
 
 
+class UnreadError(ValueError):
+  """Statistics are stored, of units that do not read the input."""
+
+
 def statistics_prior(network: Network, index: int) -> StatisticsPrior:
   """The prior of one input.
 
   Raises:
-    ValueError: its statistics are not stored, or no unit of them reads it.
+    ValueError: its statistics are not stored, or no unit of them reads it
+      (`UnreadError`).
   """
   check_statistics(network, index)
   fit = _Fit(first_statistics(network, index))
   if not fit.tells:
-    raise ValueError(
+    raise UnreadError(
       f'prior={STATISTICS!r} reads what batch normalization stored behind the '
       f'first layers, but of the units behind the input '
       f'{network.input_names[index]!r} of {network.model.name!r} none has a '
@@ -102,9 +108,11 @@ def told_priors(network: Network) -> list[StatisticsPrior | None]:
   """
   found: list[StatisticsPrior | None] = []
   for index in range(len(network.input_names)):
-    known = first_statistics(network, index)
-    fit = _Fit(known) if known else None
-    found.append(fit.prior() if fit is not None and fit.tells else None)
+    prior = None
+    if has_first_statistics(network, index):
+      with contextlib.suppress(UnreadError):
+        prior = statistics_prior(network, index)
+    found.append(prior)
   return found
 
 
