@@ -143,3 +143,15 @@ def test_whole_numbers_are_said_to_be_drawn_evenly():
   x = keras.layers.Dense(8, activation='relu')(keras.layers.Flatten()(x))
   model = testing.fill(keras.Model(inputs, keras.layers.Dense(3)(x)))
   assert 'drawn evenly' in lib.compare_answers(model, model).inputs
+
+
+@pytest.mark.parametrize('known', [True, False])
+def test_who_knows_vectors_as_pictures_is_judged_on_these(known, monkeypatch):
+  monkeypatch.setattr(lib, 'knows_rows', lambda *_: known)
+  keras.utils.set_random_seed(0)
+  model = keras.Sequential(
+    [keras.Input((64,)), keras.layers.Dense(8), keras.layers.Dense(3)]
+  )
+  verdict = lib.compare_answers(model, model, input_range=(0, 1), verbose=0)
+  assert ("'RowsPrior'" in verdict.inputs) is known
+  assert ("'smooth'" in verdict.inputs) is not known

@@ -15,9 +15,11 @@ import numpy as np
 from tfmot_paoding import callers
 from tfmot_paoding.compat import keras
 from tfmot_paoding.deprecation import takes_old_calls
+from tfmot_paoding.inputs.familiarity import knows_rows
 from tfmot_paoding.inputs.first_layers import whole_entries
-from tfmot_paoding.inputs.prior import InputPrior, PriorLike, parts_of
+from tfmot_paoding.inputs.prior import InputPrior, Prior, PriorLike, parts_of
 from tfmot_paoding.inputs.ranges import RangeLike
+from tfmot_paoding.inputs.rows import RowsPrior
 from tfmot_paoding.inputs.samples import MIXED
 from tfmot_paoding.inputs.source import InputSource, loose_source
 from tfmot_paoding.inputs.user_data import Inputs
@@ -63,7 +65,8 @@ def compare_answers(
     seed: The only source of chance.
     data: Unlabelled inputs, if you have some: an array, a list or dict of
       arrays for several inputs, or a batched `tf.data.Dataset`.
-    prior: Where inputs come from otherwise. None: from 'smooth'; where the
+    prior: Where inputs come from otherwise. None: from 'smooth', of pictures
+      where the original knows its rows or vectors as such; where the
       original has one answer to nearly all of those, and batch normalization
       tells what it has seen, a few recalled ones, for networks of up to 4e6
       multiply-accumulates.
@@ -86,7 +89,7 @@ def compared(
   count = int(np.clip(_MULTIPLY_ACCUMULATES / macs, 16, _MOST))
   first = source
   if source.prior is None and source.data is None:
-    first = source.like(prior='smooth')
+    first = source.like(prior=_smooth(original, source))
   found = judged(original, pruned, first.samples(original, count), first)
   if source.data is not None or source.prior is not None or not found.is_blind:
     return found
@@ -94,6 +97,13 @@ def compared(
     return found
   again = source.like(prior='recalled')
   return judged(original, pruned, again.samples(original, _RECALLED), again)
+
+
+def _smooth(original: Network, source: InputSource) -> PriorLike:
+  """Smooth inputs; pictures in a vector or in rows for who knows these."""
+  if knows_rows(original, source.range, source.seed):
+    return RowsPrior(Prior())
+  return 'smooth'
 
 
 def judged(
