@@ -317,3 +317,15 @@ def test_sizes_that_follow_what_is_pruned_hold_units():
   x = x / tf.cast(tf.shape(x)[-1], tf.float32)
   net = testing.fill(keras.Model(inputs, L.Dense(3)(dense(6)(x))))
   assert 'shape' in find_groups(build_graph(net)).left_alone['dense',]
+
+
+def test_a_mean_over_some_of_many_axes_is_left_alone():
+  inputs = keras.Input((8,))
+  x = dense(16 * 8)(inputs)
+  x = tf.reduce_mean(tf.reshape(x, (-1, 2, 2, 2, 2, 8)), [1, 2])
+  net = testing.fill(keras.Model(inputs, L.Dense(3)(L.Flatten()(x))))
+  grouping = find_groups(build_graph(net))
+  assert not grouping.groups
+  small = paoding.compact(net)
+  x = testing.samples((8,), 10).astype(np.float32)
+  np.testing.assert_allclose(small(x), net(x), atol=1e-6)

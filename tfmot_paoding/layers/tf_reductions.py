@@ -55,7 +55,7 @@ class _Reduction(Move):
       ops = [Reduce(self._kind, axes[0], shape), *_without(shape, out, keeps)]
     else:
       return None
-    return [ops]
+    return None if ops is None else [ops]
 
   def _over_all(self, shape: Shape, keeps: bool) -> list[Op]:
     """Over all positions."""
@@ -69,8 +69,8 @@ class _Reduction(Move):
 
   def _over_some(
     self, shape: Shape, axes: list[int], out: Shape | None
-  ) -> list[Op]:
-    """A window that is as long as the axes are."""
+  ) -> list[Op] | None:
+    """A window that is as long as the axes are; None for too many of them."""
     *sizes, channels = shape
     if len(sizes) > 3:
       return None
