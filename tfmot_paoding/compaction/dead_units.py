@@ -142,9 +142,10 @@ def _fold_dead_units(
   """Which units of each group stay; folds constants into `params`."""
   kept, start = [], 0
   constants = propagate_constants(graph, params)
+  by_themselves = _needed_by_themselves(graph, grouping, constants)
   for group in grouping.groups:
     used = np.zeros(group.size, bool)
-    needed = _contracted(graph, grouping, constants)[start:][: group.size]
+    needed = np.array(by_themselves[start:][: group.size])
     start += group.size
     for member in group.consumers:
       rows = member.rows
@@ -166,24 +167,18 @@ def _fold_dead_units(
     ]
     if any(changed):
       constants = propagate_constants(graph, params)
+      by_themselves = _needed_by_themselves(graph, grouping, constants)
     kept.append(needed)
   return kept
 
 
-def _contracted(
+def _needed_by_themselves(
   graph: Graph, grouping: Grouping, constants: list[Array | None]
 ) -> Array:
   """The units that matter by themselves, whoever reads them, (all units,)."""
   needed = np.zeros(sum(group.size for group in grouping.groups) + 1, bool)
   for node in graph.nodes:
-    # Behind an operation that is not known, anything may vary.
-    seen = [
-      np.full((1,) * len(shape[:-1]) + shape[-1:], np.nan)
-      if constants[value] is None
-      else constants[value]
-      for value in node.inputs
-      for shape in (graph.shapes[value],)
-    ]
+    seen = [_constant(graph, constants, value) for value in node.inputs]
     for value, flags in zip(node.inputs, node.op.needs(seen), strict=True):
       if flags is not None:
         units = grouping.units[value]
@@ -192,6 +187,16 @@ def _contracted(
         else:
           needed[units[np.broadcast_to(flags, units.shape)]] = True
   return needed[:-1]  # the last stands for no unit
+
+
+def _constant(graph: Graph, constants: list[Array | None], value: int) -> Array:
+  """A value's constants; NaN where anything may vary."""
+  found = constants[value]
+  if found is not None:
+    return found
+  # Behind an operation that is not known.
+  shape = graph.shapes[value]
+  return np.full((1,) * len(shape[:-1]) + shape[-1:], np.nan)
 
 
 def _fixed_rows(member: Member, constants: list[Array | None]) -> Array:

@@ -12,6 +12,7 @@ arXiv 1606.03498.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -81,22 +82,23 @@ def is_picture(shape: Shape) -> bool:
 
 def tells_pictures(network: Network) -> bool:
   """Whether a network takes pictures alone, and gives classes of them."""
-  classes = any(head.is_classes for head in network.heads())
-  return classes and all(is_picture(shape) for shape in network.input_shapes)
+  return _tells(network, is_picture)
 
 
 def tells_rows(network: Network) -> bool:
   """Whether a network reads long rows, and gives classes of them."""
-  classes = any(head.is_classes for head in network.heads())
-  return classes and all(
-    len(shape) == 2 and min(shape) >= _SIDE for shape in network.input_shapes
-  )
+  return _tells(network, lambda x: len(x) == 2 and min(x) >= _SIDE)
 
 
 def tells_vectors(network: Network) -> bool:
   """Whether a network reads vectors that may be pictures, and gives classes."""
+  return _tells(network, _may_be_picture)
+
+
+def _tells(network: Network, reads: Callable[[Shape], bool]) -> bool:
+  """Whether a network reads such inputs alone, and gives classes of them."""
   classes = any(head.is_classes for head in network.heads())
-  return classes and all(map(_may_be_picture, network.input_shapes))
+  return classes and all(map(reads, network.input_shapes))
 
 
 def _may_be_picture(shape: Shape) -> bool:
@@ -122,7 +124,7 @@ def knows_leaves(network: Network, input_range: InputRange, seed: int) -> bool:
   """
   if not tells_pictures(network):
     return False
-  count = int(np.clip(_MULTIPLY_ACCUMULATES / max(network.macs, 1), 64, 512))
+  count = _asked(network)
   rng = np.random.default_rng([seed, 3])
   found = {
     name: _information(network, input_range, NAMED_PRIORS[name], count, rng)
@@ -145,7 +147,7 @@ def knows_rows(network: Network, input_range: InputRange, seed: int) -> bool:
   vectors = tells_vectors(network)
   if not (vectors or tells_rows(network)):
     return False
-  count = int(np.clip(_MULTIPLY_ACCUMULATES / max(network.macs, 1), 64, 512))
+  count = _asked(network)
   alike = VariedPrior()
   rows = RowsPrior(alike)
   others = (
@@ -182,6 +184,12 @@ class _Shuffled(InputPrior):
     x = self.of.sample(box, count, rng) - box.low
     parts = np.divide(x, width, out=np.zeros_like(x), where=width > 0)
     return box.low + width * parts[:, order]
+
+
+def _asked(network: Network) -> int:
+  """Of how many inputs of a family a network is asked."""
+  count = _MULTIPLY_ACCUMULATES / max(network.macs, 1)
+  return int(np.clip(count, 64, 512))
 
 
 def _information(

@@ -139,19 +139,26 @@ class InputSource:
     if self.data is not None or self.is_settled:
       return self
     prior, recalls_any = self.prior, self.recalls(network)
-    if prior is None and knows_leaves(network, self.range, self.seed):
-      prior = ('leaves', 'recalled') if recalls_any else 'leaves'
-    elif prior is None and knows_rows(network, self.range, self.seed):
-      # An LSTM for digits with half of its units gone has .76 of answers right
-      # as it is fitted to smooth noise, a GRU .83, a transformer .984, and to
-      # rows .96, .97 and .991.
-      prior = ('rows', 'recalled') if recalls_any else 'rows'
+    known = self._known(network) if prior is None else None
+    if known is not None:
+      prior = (known, 'recalled') if recalls_any else known
     parts = parts_of(prior)
     found = self.like(prior=prior, is_settled=True).with_told(network)
     if not (recalls_any or 'recalled' in parts):
       return found
     count = _BESIDE_LEAVES if parts else None
     return found.like(recollection=found._recalled(network, count))
+
+  def _known(self, network: Network) -> str | None:
+    """The family that a network knows, and that is none of the usual ones."""
+    if knows_leaves(network, self.range, self.seed):
+      return 'leaves'
+    if knows_rows(network, self.range, self.seed):
+      # An LSTM for digits with half of its units gone has .76 of answers right
+      # as it is fitted to smooth noise, a GRU .83, a transformer .984, and to
+      # rows .96, .97 and .991.
+      return 'rows'
+    return None
 
   def with_told(self, network: Network) -> InputSource:
     """The same source, with what statistics tell, if samples go by that."""
@@ -179,7 +186,7 @@ class InputSource:
       network: The network before pruning.
     """
     fresh = self.like(seed=self.seed + 1)
-    if 'rows' in parts_of(self.prior) or self.prior == 'rows':
+    if 'rows' in (parts_of(self.prior) or [self.prior]):
       return fresh.like(prior=RowsPrior(VariedPrior()), recollection=None)
     is_own = not (self.prior is None or isinstance(self.prior, str))
     if self.data is not None or (is_own and not parts_of(self.prior)):

@@ -221,15 +221,19 @@ TAKES: Mapping[str, Move] = {
 
 def _indices(given: Arguments) -> Array | None:
   """What is gathered, if it is known beforehand."""
-  value = given.get('indices')
+  found = _whole_numbers(given.get('indices'))
+  known = found is not None and found.size and found.min() >= 0
+  return found if known else None
+
+
+def _whole_numbers(value: Any) -> Array | None:
+  """Whole numbers as an array; None for what is not known beforehand."""
   try:
     found = np.asarray(value)
   except (TypeError, ValueError, NotImplementedError):
     return None
   # A Keras tensor makes an array of objects.
-  if found.dtype.kind not in 'iu' or not found.size or found.min() < 0:
-    return None
-  return found
+  return found if found.dtype.kind in 'iu' else None
 
 
 def _gather_axis(given: Arguments, in_shapes: Sequence[Shape]) -> int | None:
@@ -247,11 +251,8 @@ def _axes(value: Any, rank: int) -> list[int] | None:
 
 def _pads(value: Any, rank: int) -> list[tuple[int, int]] | None:
   """(before, after) along each axis but the batch's."""
-  try:
-    found = np.asarray(value)
-  except (TypeError, ValueError, NotImplementedError):
-    return None
-  if found.dtype.kind not in 'iu' or found.shape != (rank + 1, 2):
+  found = _whole_numbers(value)
+  if found is None or found.shape != (rank + 1, 2):
     return None
   first, *rest = ((int(a), int(b)) for a, b in found)
   return rest if first == (0, 0) else None

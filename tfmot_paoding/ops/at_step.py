@@ -17,12 +17,12 @@ from tfmot_paoding.ops.base import (
   UnitBook,
   WeightRef,
 )
-from tfmot_paoding.ops.channelwise import Channelwise
 from tfmot_paoding.ops.numbering import channel_row
+from tfmot_paoding.ops.shapes import Rearrangement
 
 
 @dataclasses.dataclass(frozen=True)
-class AtStep(Channelwise):
+class AtStep(Rearrangement):
   """What there is at one step of a sequence.
 
   Attributes:
@@ -31,9 +31,8 @@ class AtStep(Channelwise):
 
   step: int = -1
 
-  linear = True
+  channelwise = True
   moves_positions = True
-  rearranges = True
 
   def infer_shape(
     self, in_shapes: tuple[Shape, ...], size: Callable[[WeightRef], Shape]
@@ -48,17 +47,9 @@ class AtStep(Channelwise):
     """The same channels."""
     return np.broadcast_to(channel_row(book, sources[0]), shape)
 
-  def bounds(self, params: Params, x: Interval) -> Interval:
-    """Those of the step."""
-    del params
-    return Interval(*(part[..., self.step, :] for part in x))
-
-  def difference(
-    self, params: Params, d: Interval, x: Interval, y: Interval
-  ) -> Interval:
-    """That of the step."""
-    del x, y
-    return self.bounds(params, d)
+  def moved(self, x: Array) -> Array:
+    """The step."""
+    return x[..., self.step, :]
 
   def pullback(self, params: Params, gain: Gain, x: Interval) -> Gain:
     """Nothing moves through the other steps."""
@@ -68,27 +59,7 @@ class AtStep(Channelwise):
       whole[..., self.step, :, :] = part
     return Gain(*found)
 
-  def constant(self, params: Params, x: Array) -> Array:
-    """That of the step."""
-    del params
-    return x[..., self.step, :]
-
-  def pair(
-    self,
-    params: Params,
-    gap: Interval,
-    a: Interval,
-    b: Interval,
-    left: Array,
-    right: Array,
-  ) -> Interval:
-    """The same entries."""
-    del params, a, b, left, right
-    return gap
-
   def transform(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
     """The step."""
     del params
-    return x[0][..., self.step, :]
-
-  spread = transform
+    return self.moved(x[0])

@@ -149,7 +149,7 @@ class Scored(Op):
     gap = times(move.magnitude, key.width)
     gap += times(query.magnitude, change.width)
     gap = times(gap.reshape(-1, self.size).sum(-1), abs(self.scale * factor))
-    return np.minimum(np.tanh(gap / 4) * (1 + _ROUNDING), 1.0)
+    return most_moved(gap)
 
   def scores_pulled(
     self, x: Intervals, gain: Array, factor: float = 1.0
@@ -320,6 +320,15 @@ class Shares(Scored):
   def _bounds_shape(self, x: Intervals) -> Shape:
     axes = x[0].low.ndim + x[1].low.ndim - 2
     return (1,) * axes + (x[0].low.shape[-1] // self.size,)
+
+
+def most_moved(gap: Array) -> Array:
+  """How far shares move, in total variation, as scores do from each other.
+
+  Args:
+    gap: How far the change of one score is from that of another, at most.
+  """
+  return np.minimum(np.tanh(gap / 4) * (1 + _ROUNDING), 1.0)
 
 
 def _by_head(x: tf.Tensor, size: int) -> tf.Tensor:

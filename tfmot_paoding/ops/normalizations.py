@@ -215,16 +215,8 @@ class LayerNorm(Normalization):
     return sources[0]
 
 
-@dataclasses.dataclass(frozen=True)
-class RootMeanSquare(Normalization):
-  """x / sqrt(mean square + epsilon) over all channels."""
-
-  rescales = True
-
-  def measure(self, channels: int) -> Measure:
-    """The root mean square."""
-    count = None if self.positions is None else self.positions * channels
-    return Measure(self.axes, count, self.epsilon)
+class BySize(Normalization):
+  """Divided by a size that zeros leave alone, but for a factor."""
 
   def carry(
     self, book: UnitBook, sources: tuple[Array, ...], shape: Shape
@@ -232,11 +224,7 @@ class RootMeanSquare(Normalization):
     """The units as they are; they must lie on the channel axis."""
     (numbers,) = sources
     channel_row(book, numbers)
-    if self.gamma is None:
-      book.freeze(
-        numbers,
-        f'{book.label!r} has no factors that could make up for fewer of them',
-      )
+    self.hold(book, numbers)
     book.freeze_nonzero(
       numbers,
       f'{book.label!r} measures them, and without weights they are not zero '
@@ -247,6 +235,29 @@ class RootMeanSquare(Normalization):
   def needs(self, x: Sequence[Array]) -> tuple[Array]:
     """All but zeros."""
     return (~_zeros(x[0]),)
+
+  def hold(self, book: UnitBook, numbers: Array) -> None:
+    """Marks units that stay whatever they are."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RootMeanSquare(BySize):
+  """x / sqrt(mean square + epsilon) over all channels."""
+
+  rescales = True
+
+  def measure(self, channels: int) -> Measure:
+    """The root mean square."""
+    count = None if self.positions is None else self.positions * channels
+    return Measure(self.axes, count, self.epsilon)
+
+  def hold(self, book: UnitBook, numbers: Array) -> None:
+    """All of them, without gamma."""
+    if self.gamma is None:
+      book.freeze(
+        numbers,
+        f'{book.label!r} has no factors that could make up for fewer of them',
+      )
 
   def rescaled(self, params: Params, share: float) -> Rescaled:
     """sqrt(S / n + e) = sqrt(m / n) sqrt(S / m + e n / m), S the square sum."""
@@ -259,7 +270,7 @@ class RootMeanSquare(Normalization):
 
 
 @dataclasses.dataclass(frozen=True)
-class UnitLength(Normalization):
+class UnitLength(BySize):
   """x / length over all channels."""
 
   epsilon: float = LEAST_SQUARE
@@ -268,23 +279,6 @@ class UnitLength(Normalization):
     """The length."""
     count = self.positions * channels
     return Measure(self.axes, count, self.epsilon, length=True)
-
-  def carry(
-    self, book: UnitBook, sources: tuple[Array, ...], shape: Shape
-  ) -> Array:
-    """The units as they are; they must lie on the channel axis."""
-    (numbers,) = sources
-    channel_row(book, numbers)
-    book.freeze_nonzero(
-      numbers,
-      f'{book.label!r} measures them, and without weights they are not zero '
-      'there',
-    )
-    return numbers
-
-  def needs(self, x: Sequence[Array]) -> tuple[Array]:
-    """All but zeros."""
-    return (~_zeros(x[0]),)
 
 
 @dataclasses.dataclass(frozen=True)

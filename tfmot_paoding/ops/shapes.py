@@ -131,6 +131,19 @@ class Rearrangement(Op):
     del x, y
     return self.bounds(params, d)
 
+  def pair(
+    self,
+    params: Params,
+    gap: Interval,
+    a: Interval,
+    b: Interval,
+    left: Array,
+    right: Array,
+  ) -> Interval:
+    """The same entries."""
+    del params, a, b, left, right
+    return gap
+
 
 @dataclasses.dataclass(frozen=True)
 class Reshape(Rearrangement):

@@ -15,7 +15,13 @@ import tensorflow as tf
 
 from tfmot_paoding.numerics import intervals
 from tfmot_paoding.numerics.intervals import Interval
-from tfmot_paoding.ops.attention import HIDDEN, Attend, Intervals, times
+from tfmot_paoding.ops.attention import (
+  HIDDEN,
+  Attend,
+  Intervals,
+  most_moved,
+  times,
+)
 from tfmot_paoding.ops.base import (
   Array,
   Gain,
@@ -133,7 +139,7 @@ class SingleAttention(Attend):
     query, key = (intervals.over_positions(part).magnitude for part in d[:2])
     met = np.minimum(times(query + key, inside), 2.0)
     gap = 2 * times(met, np.abs(self._of(params, self.outside))).sum()
-    return np.minimum(np.tanh(gap / 4) * (1 + 1e-15), 1.0).reshape(1)
+    return most_moved(gap).reshape(1)
 
   def pullback(self, params: Params, gain: Gain, x: Intervals) -> tuple:
     """Values by shares of at most 1; scores by what the values differ by."""

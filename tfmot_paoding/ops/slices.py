@@ -1,4 +1,7 @@
-"""A run of entries along one axis, as slices and splits take it."""
+"""A run of entries along one axis, as slices and splits take it.
+
+`AlongAxis` is what it shares with all that takes entries along one axis.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,44 @@ from tfmot_paoding.ops.numbering import core
 from tfmot_paoding.ops.shapes import Rearrangement
 
 
+class AlongAxis(Rearrangement):
+  """Some of the entries along one axis.
+
+  Attributes:
+    axis: Counted without the batch axis.
+    rank: How many axes the input has.
+  """
+
+  axis: int
+  rank: int
+
+  channelwise = True
+
+  @property
+  def taken(self) -> slice | list[int]:
+    """Which entries, as an index of an array."""
+    raise NotImplementedError
+
+  def unfold(
+    self, params: Params, rows: Array, bias: Array
+  ) -> tuple[Array, Array]:
+    """The channels that are taken."""
+    del params
+    if not self._takes_channels:
+      return rows, bias
+    return rows[:, self.taken], bias[self.taken]
+
+  @property
+  def _takes_channels(self) -> bool:
+    return self.axis == self.rank - 1
+
+  def _is_repeated(self, shape: Shape) -> bool:
+    """Whether an array of this shape tells the axis' entries not apart."""
+    return not self._takes_channels and shape[self.axis] == 1
+
+
 @dataclasses.dataclass(frozen=True)
-class Slice(Rearrangement):
+class Slice(AlongAxis):
   """x[..., start:stop, ...] along one axis.
 
   Attributes:
@@ -33,7 +72,10 @@ class Slice(Rearrangement):
   rank: int
   by_number: bool = False
 
-  channelwise = True
+  @property
+  def taken(self) -> slice:
+    """The run."""
+    return slice(self.start, self.stop)
 
   def function(self) -> Any:
     """Sizes may differ."""
@@ -81,36 +123,6 @@ class Slice(Rearrangement):
     """Channels are counted from the run's first."""
     return entries + self.start if self._takes_channels else entries
 
-  def pair(
-    self,
-    params: Params,
-    gap: Interval,
-    a: Interval,
-    b: Interval,
-    left: Array,
-    right: Array,
-  ) -> Interval:
-    """The same entries."""
-    del params, a, b, left, right
-    return gap
-
-  def unfold(
-    self, params: Params, rows: Array, bias: Array
-  ) -> tuple[Array, Array]:
-    """The channels of the run."""
-    del params
-    if not self._takes_channels:
-      return rows, bias
-    return rows[:, self.start : self.stop], bias[self.start : self.stop]
-
-  @property
-  def _takes_channels(self) -> bool:
-    return self.axis == self.rank - 1
-
   @property
   def _index(self) -> tuple[slice, ...]:
-    return (*[slice(None)] * self.axis, slice(self.start, self.stop))
-
-  def _is_repeated(self, shape: Shape) -> bool:
-    """Whether an array of this shape tells the axis' entries not apart."""
-    return not self._takes_channels and shape[self.axis] == 1
+    return (*[slice(None)] * self.axis, self.taken)

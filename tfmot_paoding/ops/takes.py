@@ -12,11 +12,11 @@ from tfmot_paoding.numerics.intervals import Interval
 from tfmot_paoding.ops.base import Array, Gain, Params, Shape, UnitBook
 from tfmot_paoding.ops.joins import tie_all
 from tfmot_paoding.ops.numbering import core
-from tfmot_paoding.ops.shapes import Rearrangement
+from tfmot_paoding.ops.slices import AlongAxis
 
 
 @dataclasses.dataclass(frozen=True)
-class Take(Rearrangement):
+class Take(AlongAxis):
   """x[..., indices, ...] along one axis.
 
   Attributes:
@@ -34,10 +34,14 @@ class Take(Rearrangement):
   block: int = 1
   fixed: str | None = None
 
-  channelwise = True
   moves_positions = True
   # What is read is found by counting.
   needs_sizes = True
+
+  @property
+  def taken(self) -> list[int]:
+    """The indices."""
+    return list(self.indices)
 
   def function(self) -> Any:
     """Sizes may differ."""
@@ -93,38 +97,11 @@ class Take(Rearrangement):
   def transform(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
     """Behind the batch axis."""
     del params
-    return tf.gather(x[0], list(self.indices), axis=self.axis + 1)
+    return tf.gather(x[0], self.taken, axis=self.axis + 1)
 
   def source_of(self, entries: Array) -> Array:
     """By the indices, if they are of channels."""
     return np.array(self.indices)[entries] if self._takes_channels else entries
-
-  def pair(
-    self,
-    params: Params,
-    gap: Interval,
-    a: Interval,
-    b: Interval,
-    left: Array,
-    right: Array,
-  ) -> Interval:
-    """The same entries."""
-    del params, a, b, left, right
-    return gap
-
-  def unfold(
-    self, params: Params, rows: Array, bias: Array
-  ) -> tuple[Array, Array]:
-    """The channels that are taken."""
-    del params
-    if not self._takes_channels:
-      return rows, bias
-    index = list(self.indices)
-    return rows[:, index], bias[index]
-
-  @property
-  def _takes_channels(self) -> bool:
-    return self.axis == self.rank - 1
 
   def _resized(self, shape: Shape) -> Shape:
     return (
@@ -132,7 +109,3 @@ class Take(Rearrangement):
       len(self.indices),
       *shape[self.axis + 1 :],
     )
-
-  def _is_repeated(self, shape: Shape) -> bool:
-    """Whether an array of this shape tells the axis' entries not apart."""
-    return not self._takes_channels and shape[self.axis] == 1

@@ -69,26 +69,13 @@ class AdversarialInputs:
     """Puts moved inputs in the place of half of those drawn."""
     if not any(step.any() for step in self._steps):
       return
-    size, batch = self._lesson.size, self._lesson.batch_size
+    size = self._lesson.size
     rows = np.sort(self._rng.permutation(size)[: int(size * _PART)])
     x = self._lesson.inputs(rows)
-    parts = [
-      self._of([a[start : start + batch] for a in x])
-      for start in range(0, len(rows), batch)
-    ]
-    found = [np.concatenate(of_one) for of_one in zip(*parts, strict=True)]
+    found = self._lesson.mapped(
+      lambda part: self._moved([tf.constant(a) for a in part]), x
+    )
     self._lesson.show(rows, found[: len(x)], found[len(x) :])
-
-  def _of(self, x: list[Array]) -> list[Array]:
-    """A batch moved, and the teacher's logits."""
-
-    def own() -> dict[int, tf.Tensor]:
-      part = replicas.part_of(len(x[0]))
-      return dict(
-        enumerate(self._moved([tf.constant(a) for a in part.take(x)]))
-      )
-
-    return list(replicas.gathered(own, len(x[0])).values())
 
   def _move(self, x: list[tf.Tensor]) -> list[tf.Tensor]:
     """Inputs one step up the difference, and the teacher's logits there."""

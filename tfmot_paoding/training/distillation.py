@@ -161,13 +161,10 @@ def taught(
     )
     rate = _best_rate(student, lesson, rates, steps, source)
     given = None if source.data is None else len(samples[0])
-    moved = AdversarialInputs(
-      lesson,
-      teacher,
-      student,
-      settings.reach(macs, given),
-      np.random.default_rng([source.seed, 6]),
-    )
+    reach, moved = settings.reach(macs, given), None
+    if reach:
+      rng = np.random.default_rng([source.seed, 6])
+      moved = AdversarialInputs(lesson, teacher, student, reach, rng)
     _train(student, lesson, rate, steps, source, watch, moved)
   watch.settle()
   return _with_state(student, pruned)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -139,22 +140,29 @@ class Lesson:
     return total
 
   def _answers(self, model: keras.Model, x: list[Array]) -> list[Array]:
+    return self.mapped(lambda part: self.logits(model, part), x)
+
+  def mapped(
+    self, function: Callable[[list], list[tf.Tensor]], x: list[Array]
+  ) -> list[Array]:
+    """What a function makes of inputs, batch by batch, on all replicas.
+
+    Args:
+      function: Gives tensors with a batch axis for a batch of inputs.
+      x: An array for each input of the network.
+    """
+
+    def own(batch: list[Array]) -> dict[int, tf.Tensor]:
+      part = replicas.part_of(len(batch[0]))
+      return dict(enumerate(function(part.take(batch))))
+
     found = []
     for start in range(0, len(x[0]), self.batch_size):
       batch = [a[start : start + self.batch_size] for a in x]
       found.append(
-        replicas.gathered(
-          lambda batch=batch: self._logits_of(model, batch), len(batch[0])
-        ).values()
+        replicas.gathered(functools.partial(own, batch), len(batch[0])).values()
       )
     return [np.concatenate(parts) for parts in zip(*found, strict=True)]
-
-  def _logits_of(
-    self, model: keras.Model, x: list[Array]
-  ) -> dict[int, tf.Tensor]:
-    """Those of a replica's part of a batch, by output."""
-    own = replicas.part_of(len(x[0])).take(x)
-    return dict(enumerate(self.logits(model, own)))
 
 
 def _put(
