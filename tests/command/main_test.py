@@ -138,6 +138,18 @@ class TestPrune:
     assert arrow(capsys.readouterr().out, 'units') == (14, 7)
     assert output.stat().st_size > 0
 
+  def test_channels_of_attention(self, tmp_path, conv_path, capsys):
+    x = inputs = keras.Input((5, 4))
+    x = keras.layers.MultiHeadAttention(2, 6, name='unit')(x, x)
+    x = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling1D()(x))
+    path, output = str(tmp_path / 'in.h5'), f'--output={tmp_path / "out"}'
+    keras.Model(inputs, x).save(path)
+    given = ['--attention=channels', '--dry_run', output]
+    assert run(['prune', f'--model={path}', *given]) == 0
+    assert 'group: unit: 6 -> 3 units' in capsys.readouterr().out
+    assert run(['prune', f'--model={conv_path}', *given]) != 0
+    assert 'no MultiHeadAttention' in capsys.readouterr().err
+
   def test_sizes_that_a_model_leaves_open(self, tmp_path, capsys):
     layers = keras.layers
     model = keras.Sequential(

@@ -6,6 +6,7 @@ import pytest
 from absl import flags
 
 from tfmot_paoding.command import choices, subcommands
+from tfmot_paoding.layers.base import VIEWS
 from tfmot_paoding.methods import method_names
 from tfmot_paoding.methods.named import DEFAULT_METHOD
 
@@ -101,5 +102,6 @@ def test_an_old_name_of_a_flag():
 
 def test_choices_are_those_of_the_package():
   assert sorted(choices.METHODS) == sorted(method_names())
+  assert choices.ATTENTION == VIEWS
   _, values = subcommands.parse(['prune', *MODEL])
   assert values.method == DEFAULT_METHOD

@@ -71,20 +71,24 @@ def pruned(net):
   )
 
 
-def groups(net):
-  found = find_groups(build_graph(net))
+def groups(net, views=None):
+  found = find_groups(build_graph(net, views))
   return {'/'.join(g.name): g.size for g in found.groups}, found.left_alone
 
 
-def check_forms(net, method='l1', sparsity=0.5, x=None):
+def check_forms(net, method='l1', sparsity=0.5, x=None, attention='heads'):
   """Wrapped, stripped and compact agree; the operations are the layers."""
-  graph = build_graph(net)
+  graph = build_graph(net, attention)
   for call in graph.layer_calls:
     check_call(graph, call)
   whole = any(tensor.dtype.is_integer for tensor in net.inputs)
   input_range = None if whole else (-1.0, 1.0)
   wrapped = paoding.prune_low_saliency(
-    net, paoding.ProgressiveSparsity(sparsity), method, input_range
+    net,
+    paoding.ProgressiveSparsity(sparsity),
+    method,
+    input_range,
+    attention=attention,
   )
   paoding.run_schedule(wrapped, verbose=0)
   stripped = strip_pruning(wrapped)

@@ -54,7 +54,7 @@ def run(given: flags.FlagValues) -> None:
   )
   result_files.check_device(before, given)
   if given.dry_run:
-    printing.print_plan(model, None)
+    printing.print_plan(model, None, given.attention)
     timed = given.latency_ratio is not None
     profile = profile_tflite(
       before,
@@ -71,12 +71,13 @@ def run(given: flags.FlagValues) -> None:
     input_range=settled,
     seed=given.seed,
     step_sparsity=given.step_sparsity,
+    attention=given.attention,
     data=read_data(given),
   )
   verdict = answers.verdict_of(
     model, fitted.model, settled, given, fitted.verdict
   )
-  printing.print_left_alone(model)
+  printing.print_left_alone(model, given.attention)
   for layer, sparsity in fitted.sparsity.items():
     print(f'pruned: {layer}: {sparsity:.1%}')
   print(f'the cut is spread over layers by: {fitted.spread}')

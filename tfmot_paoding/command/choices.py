@@ -1,8 +1,10 @@
 """What flags let one choose from.
 
-The names of a registry that cannot be asked before the flags are read: it loads
-TensorFlow. A test holds this list to it.
+Names that cannot be asked for where they are before the flags are read: that
+loads TensorFlow. A test holds these lists to them.
 """
+
+ATTENTION = ('heads', 'channels')
 
 METHODS = (
   'folding',

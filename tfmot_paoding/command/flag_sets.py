@@ -6,7 +6,7 @@ import re
 
 from absl import flags
 
-from tfmot_paoding.command.choices import METHODS
+from tfmot_paoding.command.choices import ATTENTION, METHODS
 from tfmot_paoding.quantization import (
   quantization_flags,
   quantization_help,
@@ -249,6 +249,14 @@ def _pruning_flags(values: flags.FlagValues) -> None:
     None,
     'Fraction removed between two refreshes of what is known of the network; '
     '.1 for budgets and methods that fit, .025 for others, if left out.',
+    flag_values=values,
+  )
+  flags.DEFINE_enum(
+    'attention',
+    ATTENTION[0],
+    ATTENTION,
+    'What of a MultiHeadAttention leaves: whole heads, or channels of all '
+    'heads at once.',
     flag_values=values,
   )
 

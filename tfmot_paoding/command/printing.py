@@ -5,17 +5,21 @@ from __future__ import annotations
 from tfmot_paoding.compat import keras
 from tfmot_paoding.network.graph import build_graph
 from tfmot_paoding.network.groups import find_groups
+from tfmot_paoding.pruning.wrap import network_of
 
 
-def print_plan(model: keras.Model, sparsity: float | None) -> None:
+def print_plan(
+  model: keras.Model, sparsity: float | None, attention: str
+) -> None:
   """Prints a model's groups and what is left alone.
 
   Args:
     model: The model.
     sparsity: The fraction of each group that would go; None if that is not
       known yet.
+    attention: What of attention's heads would go.
   """
-  grouping = find_groups(build_graph(model))
+  grouping = network_of(model, None, attention).groups
   for group in grouping.groups:
     names = ['/'.join(member.node.path) for member in group.producers]
     tied = f', tied with {", ".join(names[1:])}' if names[1:] else ''
@@ -23,15 +27,17 @@ def print_plan(model: keras.Model, sparsity: float | None) -> None:
     if sparsity is not None:
       after = f' -> {group.size - int(group.size * sparsity + 1e-6)}'
     print(f'group: {names[0]}: {group.size}{after} units{tied}')
-  print_left_alone(model)
+  print_left_alone(model, attention)
 
 
-def print_left_alone(model: keras.Model) -> None:
+def print_left_alone(model: keras.Model, attention: str) -> None:
   """Prints each layer whose units stay, and why."""
-  for path, reason in find_groups(build_graph(model)).left_alone.items():
+  grouping = find_groups(build_graph(model, attention))
+  for path, reason in grouping.left_alone.items():
     print(f'left alone: {"/".join(path)}: {reason}')
 
 
-def count_units(model: keras.Model) -> int:
+def count_units(model: keras.Model, attention: str) -> int:
   """The units of a model that can be pruned."""
-  return sum(group.size for group in find_groups(build_graph(model)).groups)
+  grouping = find_groups(build_graph(model, attention))
+  return sum(group.size for group in grouping.groups)

@@ -42,13 +42,13 @@ def run(given: flags.FlagValues) -> None:
   settled = read_range(model, given)
   if given.dry_run:
     known = given.sparsity if given.scope == 'local' else None
-    printing.print_plan(model, known)
+    printing.print_plan(model, known, given.attention)
     return
   before = converted(model, settled, given)
   result_files.check_device(before, given)
   small = pruned(model, given.sparsity, settled, given)
   after = converted(small, settled, given)
-  _tell(model, small, before, after)
+  _tell((model, small), (before, after), given.attention)
   if open_inputs(model) and not (given.data or given.test_data):
     print(
       'answers:      not compared, since no inputs can be drawn of open sizes: '
@@ -88,6 +88,7 @@ def pruned(
     scope=given.scope,
     cost=given.cost,
     floor=given.floor,
+    attention=given.attention,
     data=read_data(given),
   )
 
@@ -130,15 +131,18 @@ def curve(
 
 
 def _tell(
-  model: keras.Model, small: keras.Model, before: bytes, after: bytes
+  models: tuple[keras.Model, keras.Model],
+  files: tuple[bytes, bytes],
+  attention: str,
 ) -> None:
   """Prints what the pruning saved."""
-  units = [printing.count_units(form) for form in (model, small)]
+  (model, small), (before, after) = models, files
+  units = [printing.count_units(form, attention) for form in models]
   if open_inputs(model):
     macs = ['depends on sizes that are open'] * 2  # --input_shape fixes them
   else:
     macs = [count_macs(form) for form in (model, small)]
-  printing.print_left_alone(model)
+  printing.print_left_alone(model, attention)
   print(f'units:        {units[0]} -> {units[1]}')
   print(f'parameters:   {model.count_params()} -> {small.count_params()}')
   print(f'tflite bytes: {len(before)} -> {len(after)}')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from tfmot_paoding.compaction.standing import standings, warn_if_short
 from tfmot_paoding.compat import keras
 from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.layers import handler_of
-from tfmot_paoding.layers.base import Path
+from tfmot_paoding.layers.base import VIEWS, Path
 from tfmot_paoding.network.cloning import (
   clone_with,
   fresh_layer,
@@ -77,10 +78,16 @@ def compact(model: keras.Model) -> keras.Model:
 
 
 def dead_units(model: keras.Model) -> int:
-  """How many units `compact` would remove from a tf_keras model."""
+  """How many units `compact` would remove from a tf_keras model.
+
+  Where a layer leaves a choice of what its units are, by the best one.
+  """
   network = Network.of(model)
-  params = _masked_params(network.graph)
-  return _count_dead(_fold_dead_units(network.graph, network.groups, params))
+  found = [
+    _fold_dead_units(one, _masked_params(one.graph))
+    for one in (network, *_otherwise(network.graph, network.model))
+  ]
+  return max(map(_count_dead, found))
 
 
 def _count_dead(kept: list[Array]) -> int:
@@ -90,13 +97,43 @@ def _count_dead(kept: list[Array]) -> int:
 def without_dead_units(network: Network) -> tuple[keras.Model, int]:
   """The smaller model, and how many units it is smaller by.
 
+  Where a layer leaves a choice of what its units are, all leave that can: one
+  after the other.
+
   Args:
     network: What `compact` takes.
   """
-  graph, grouping = network.graph, network.groups
-  params = _masked_params(graph)
-  kept = _fold_dead_units(graph, grouping, params)
-  keep = _kept_entries(grouping, kept)
+  params = _masked_params(network.graph)
+  kept = _fold_dead_units(network, params)
+  small, removed = _without(network, params, kept), _count_dead(kept)
+  for other in _otherwise(network.graph, small):
+    params = other.params()
+    kept = _fold_dead_units(other, params)
+    if _count_dead(kept):
+      removed += _count_dead(kept)
+      small = _without(Network.of(small, other.graph.asked), params, kept)
+  return small, removed
+
+
+def _otherwise(graph: Graph, model: keras.Model) -> Iterator[Network]:
+  """A model with other units where its layers leave a choice."""
+  for view in VIEWS:
+    if any(view != one for one in graph.views.values()):
+      yield Network.of(model, view)
+
+
+def _without(
+  network: Network, params: dict[WeightRef, Array], kept: list[Array]
+) -> keras.Model:
+  """The smaller model.
+
+  Args:
+    network: The network.
+    params: Its weights, nothing left to fold.
+    kept: Which units of each group stay.
+  """
+  graph = network.graph
+  keep = _kept_entries(network.groups, kept)
   shapes = [_shape_after(entries) for entries in keep]
   changed, epsilons = rescaled(
     graph, params, lambda value: _kept_along(keep[value], -1)
@@ -121,7 +158,7 @@ def without_dead_units(network: Network) -> tuple[keras.Model, int]:
     _recalled(network.model, graph, keep), make_layer, input_shapes
   )
   _fill(graph, small, params, keep)
-  return small, _count_dead(kept)
+  return small
 
 
 def _masked_params(graph: Graph) -> dict[WeightRef, Array]:
@@ -137,9 +174,10 @@ def _masked_params(graph: Graph) -> dict[WeightRef, Array]:
 
 
 def _fold_dead_units(
-  graph: Graph, grouping: Grouping, params: dict[WeightRef, Array]
+  network: Network, params: dict[WeightRef, Array]
 ) -> list[Array]:
   """Which units of each group stay; folds constants into `params`."""
+  graph, grouping = network.graph, network.groups
   kept, start = [], 0
   constants = propagate_constants(graph, params)
   by_themselves = _needed_by_themselves(graph, grouping, constants)
@@ -369,9 +407,9 @@ def _fill(
 ) -> None:
   """Sets the small model's weights."""
   slices = {
-    ref: _slice(params[ref], axes, node, keep)
+    ref: _slice(params[ref], node.op.weights()[ref], node, keep)
     for node in graph.nodes
-    for ref, axes in node.op.weights().items()
+    for ref in node.op.own_weights
   }
   layers = layers_of(small)
   for path in leaf_paths(graph):

@@ -36,6 +36,8 @@ def rescaled(
     if share < 1:
       made = node.op.rescaled(params, share)  # the same in all its calls
       weights |= made.weights
+      if made.epsilon is None:
+        continue
       for ref in made.weights:
         epsilons.setdefault(ref.layer, {})[ref.name] = made.epsilon
   return weights, epsilons

@@ -1,5 +1,8 @@
 """Attention layers: a unit is a head, from its projections to the output's.
 
+Or, if the caller chooses so, a channel of all heads at once: one of the values,
+or one of the queries with the keys' that it meets.
+
 Keras's own classes alone; what a subclass computes is its own.
 """
 
@@ -15,15 +18,18 @@ from tfmot_paoding.layers import base
 from tfmot_paoding.layers.inside import OUTPUT, Emit, Tensor
 from tfmot_paoding.ops import (
   Attend,
+  KeyProjection,
   Opaque,
+  Pairs,
   Permute,
   Projection,
   Shares,
   SingleAttention,
 )
 
-# What the tensor is called that all heads give, side by side.
-_HEADS = 'heads'
+# What the tensor is called that all heads give, side by side: where they are
+# units, and where channels are. And the queries of the latter.
+_HEADS, _CHANNELS, _PAIRS = 'heads', 'channels', 'pairs'
 # The inputs, as the layer's config and its parameters call them.
 _INPUTS = ('query', 'value', 'key')
 
@@ -39,6 +45,14 @@ class MultiHeadAttentionHandler(base.LayerHandler):
     'return_attention_scores',
     'use_causal_mask',
   )
+  views = base.VIEWS
+
+  def view_between(self, layer: Any, smaller: Any) -> str | None:
+    """By the sizes that differ."""
+    if layer._num_heads != smaller._num_heads:
+      return _HEADS
+    sizes = [(x._key_dim, x._value_dim) for x in (layer, smaller)]
+    return None if sizes[0] == sizes[1] else _CHANNELS
 
   def build(self, layer: Any, input_shape: Any) -> None:
     """Its projections, which it leaves to its first call.
@@ -70,18 +84,28 @@ class MultiHeadAttentionHandler(base.LayerHandler):
       return emit(Opaque(reason), query, shape=query.shape)
     for name, tensor in zip(_INPUTS, (query, value, key), strict=True):
       emit.note(name, tensor)
+    by_pairs = emit.view == _CHANNELS
     made = [
-      emit(_to_heads(emit, name), tensor)
-      for name, tensor in (('query', query), ('key', key), ('value', value))
+      emit(_to_heads(emit, name), tensor, name=_PAIRS if named else None)
+      for name, tensor, named in (
+        ('query', query, by_pairs),
+        ('key', key, False),
+        ('value', value, False),
+      )
     ]
     made += [] if mask is None else [mask]
+    if by_pairs:
+      kernel = emit.weight('_key_dense.kernel')
+      made += [emit(Pairs(kernel, blocks=layer._num_heads), made[0]), key]
     settings = {
+      'by_pairs': by_pairs,
       'size': layer._key_dim,
       'scale': layer._key_dim**-0.5,
       'causal': bool(emit.argument('use_causal_mask')),
       'robust': bool(layer._softmax_robust_masking),
     }
-    attended = emit(Attend(**settings), *made, name=_HEADS)
+    name = _CHANNELS if by_pairs else _HEADS
+    attended = emit(Attend(**settings), *made, name=name)
     given = emit(_from_heads(emit), attended)
     if not emit.argument('return_attention_scores'):
       return given
@@ -95,10 +119,14 @@ class MultiHeadAttentionHandler(base.LayerHandler):
   ) -> dict[str, Any]:
     """Fewer heads, and inputs and outputs of fewer channels.
 
-    Of one head, fewer channels of its values.
+    Of one head, fewer channels of its values; or of all, and of queries and
+    keys.
     """
     width = widths.get(OUTPUT, widths.get(f'{OUTPUT}_0'))
-    if layer._num_heads == 1:
+    if _CHANNELS in widths:
+      config['value_dim'] = widths[_CHANNELS] // layer._num_heads
+      config['key_dim'] = widths[_PAIRS] // layer._num_heads
+    elif layer._num_heads == 1:
       config['value_dim'] = widths[_HEADS]
     else:
       config['num_heads'] = widths[_HEADS] // layer._value_dim
@@ -161,6 +189,9 @@ def _to_heads(emit: Emit, name: str) -> Projection:
     emit.weight(f'_{name}_dense.{part}') for part in ('kernel', 'bias')
   )
   _, heads, channels = emit.size(kernel)
+  if emit.view == _CHANNELS:
+    kind = KeyProjection if name == 'key' else Projection
+    return kind(kernel, bias, made_axis=1, made_tiles=heads)
   if heads == 1:
     return Projection(kernel, bias, made_axis=1)
   return Projection(kernel, bias, made=channels)
@@ -172,8 +203,8 @@ def _from_heads(emit: Emit) -> Projection:
     emit.weight(f'_output_dense.{part}') for part in ('kernel', 'bias')
   )
   heads, channels, _ = emit.size(kernel)
-  if heads == 1:
-    return Projection(kernel, bias, row_axes=2, read_axis=1)
+  if heads == 1 or emit.view == _CHANNELS:
+    return Projection(kernel, bias, row_axes=2, read_axis=1, read_tiles=heads)
   return Projection(kernel, bias, row_axes=2, read=channels)
 
 

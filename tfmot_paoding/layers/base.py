@@ -15,6 +15,9 @@ from tfmot_paoding.ops import Array, Op, Opaque, Shape, WeightRef
 
 Path = tuple[str, ...]
 
+# What of attention's heads are units: whole ones, or their channels.
+VIEWS = ('heads', 'channels')
+
 
 class LayerHandler:
   """Lowers one family of layers; stateless.
@@ -23,10 +26,22 @@ class LayerHandler:
     reads_calls: Whether `lower_call` takes the place of `lower`.
     arguments: The names of what `lower_into` asks for by `emit.argument`,
       besides the first argument; a call that passes others is left alone.
+    views: What the caller may choose to be a layer's units, which `lower_into`
+      is told by `emit.view`: `VIEWS`, or none.
   """
 
   reads_calls = False
   arguments: tuple[str, ...] = ()
+  views: tuple[str, ...] = ()
+
+  def view_between(self, layer: Any, smaller: Any) -> str | None:
+    """Which of its `views` a layer was made smaller by; None where it was not.
+
+    Args:
+      layer: The Keras layer.
+      smaller: What pruning has made of it.
+    """
+    del layer, smaller
 
   def build(self, layer: Any, input_shape: Any) -> None:
     """Makes the weights of a layer that nobody has called.
@@ -289,6 +304,16 @@ def has_inside(layer: Any) -> bool:
 def resizes_inside(layer: Any) -> bool:
   """Whether a layer's config names the sizes of its inside."""
   return handler_of(layer).resizes_inside(layer)
+
+
+def views_of(layer: Any) -> tuple[str, ...]:
+  """What may be chosen to be a layer's units; none where nothing may."""
+  return handler_of(layer).views
+
+
+def view_between(layer: Any, smaller: Any) -> str | None:
+  """See `LayerHandler.view_between`."""
+  return handler_of(layer).view_between(layer, smaller)
 
 
 def readjusts(layer: Any) -> bool:

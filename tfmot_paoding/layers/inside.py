@@ -57,8 +57,11 @@ class Emit:
     in_shapes: The shapes of its inputs, without the batch axis.
     arguments: What it is called with, by the names of its parameters; a
       `TensorNumber` for one of its inputs. None where nobody calls it.
+    view: Which of the handler's `views` the caller has chosen; None for its
+      first.
 
   Attributes:
+    view: The same.
     path: The layer's names through nested models.
     inputs: What the layer is called with.
     steps: What was emitted, in order.
@@ -71,8 +74,10 @@ class Emit:
     path: tuple[str, ...],
     in_shapes: list[Shape],
     arguments: Mapping[str, Any] | None = None,
+    view: str | None = None,
   ):
     self._layer = layer
+    self.view = view
     self._arguments = arguments or {}
     self.path = path
     self.inputs = tuple(Tensor(k, shape) for k, shape in enumerate(in_shapes))

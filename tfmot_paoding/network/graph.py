@@ -11,6 +11,7 @@ path, the first: it is one layer, called repeatedly.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,13 @@ import tensorflow as tf
 
 from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
-from tfmot_paoding.layers.base import Path, handler_of
+from tfmot_paoding.layers.base import Path, handler_of, views_of
 from tfmot_paoding.network.keras_masks import carries_mask
 from tfmot_paoding.network.lowering import Surroundings, lower_call, shape_of
 from tfmot_paoding.ops import Op, Shape, WeightRef
+
+# What the units of layers are that leave a choice: see `Graph.asked`.
+ViewLike = str | Mapping[Path, str] | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +91,9 @@ class Graph:
     paths: The path of each layer by its id.
     masked: The values that a Keras mask may travel with.
     held: Values inside layers whose units must stay, and why.
+    views: What the units are of each layer that leaves a choice.
+    asked: What was asked for: one view for all such layers, or by path; None
+      for what their wrappers say, and 'heads' where they have none.
     layer_calls: Every call, in the order of computation.
     layer_inputs: The values that each layer reads, in its last call.
     layer_outputs: The values that each layer makes, in its last call.
@@ -102,6 +109,8 @@ class Graph:
   paths: dict[int, Path] = dataclasses.field(default_factory=dict)
   masked: set[int] = dataclasses.field(default_factory=set)
   held: dict[int, str] = dataclasses.field(default_factory=dict)
+  views: dict[Path, str] = dataclasses.field(default_factory=dict)
+  asked: ViewLike = None
   layer_calls: list[Call] = dataclasses.field(default_factory=list)
   layer_inputs: dict[Path, tuple[int, ...]] = dataclasses.field(
     default_factory=dict
@@ -136,11 +145,12 @@ class Graph:
     return {value: node for node in self.nodes for value in node.outputs}
 
 
-def build_graph(model: keras.Model) -> Graph:
+def build_graph(model: keras.Model, views: ViewLike = None) -> Graph:
   """The graph of a built Sequential or functional model.
 
   Args:
     model: A tf_keras model, wrapped for pruning or not.
+    views: What the units are of layers that leave a choice; see `Graph.asked`.
 
   Returns:
     Its graph.
@@ -150,7 +160,7 @@ def build_graph(model: keras.Model) -> Graph:
     ValueError: `model` is subclassed or not built.
   """
   check_model(model)
-  graph = Graph(paths=layer_paths(model))
+  graph = Graph(paths=layer_paths(model), asked=views)
   inputs = [graph.add_value(shape_of(tensor)) for tensor in model.inputs]
   graph.inputs = tuple(inputs)
   graph.outputs = tuple(_inline(graph, model, inputs))
@@ -374,6 +384,20 @@ def _note_layers(graph: Graph, layer: Any) -> None:
     _note_layers(graph, inner)
 
 
+def _view(graph: Graph, layer: Any, path: Path) -> str | None:
+  """What a layer's units are, where that is to be chosen; it is noted."""
+  views = views_of(layer)
+  if not views:
+    return None
+  asked = graph.asked
+  if isinstance(asked, Mapping):
+    asked = asked.get(path)
+  elif asked is None:
+    asked = getattr(graph.wrappers.get(path), 'attention', None)
+  graph.views[path] = asked or views[0]
+  return graph.views[path]
+
+
 def _append(
   graph: Graph, call: Any, layer: Any, path: Path, sources: list[int]
 ) -> Call:
@@ -390,6 +414,7 @@ def _append(
       sources[0] in graph.inputs,
       _what_is_odd(call, layer),
       _arguments(call, layer) if handler_of(layer).arguments else {},
+      _view(graph, layer, path),
     ),
   )
   # The call's inputs, and a value for each tensor that it makes.

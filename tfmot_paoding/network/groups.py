@@ -144,7 +144,7 @@ def _along(
 ) -> Iterator[tuple[WeightRef, int, bool, Array]]:
   """A member's own weights along its input's, or its output's, units."""
   weights = member.node.op.weights()
-  for ref in member.node.op.own_weights:
+  for ref in member.node.op.unit_weights:
     axes = weights[ref]
     axis = axes.incoming if incoming else axes.outgoing
     if axis is not None:
@@ -328,10 +328,11 @@ def _parts(graph: Graph, values: list[Array]) -> list[_Part]:
 
 def _by_weights(graph: Graph) -> list[list[Node]]:
   """The operations with weights, with those of further calls behind each."""
-  found: dict[tuple[WeightRef, ...], list[Node]] = {}
+  found: dict[tuple, list[Node]] = {}
   for node in graph.nodes:
-    if node.op.own_weights and node.op.known:
-      found.setdefault(node.op.own_weights, []).append(node)
+    op = node.op
+    if op.unit_weights and op.known:
+      found.setdefault((op.own_weights, op.unit_weights), []).append(node)
   return list(found.values())
 
 

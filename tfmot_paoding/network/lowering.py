@@ -60,6 +60,7 @@ class Surroundings:
     is_first: Whether it reads an input of the model.
     odd: Why the call is not the layer's function at inference, or None.
     arguments: What the layer is called with, for a handler that asks.
+    view: What of the layer are units, where that was chosen.
   """
 
   in_shapes: list[Shape]
@@ -67,6 +68,7 @@ class Surroundings:
   is_first: bool
   odd: str | None
   arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  view: str | None = None
 
 
 def lower_call(
@@ -159,7 +161,7 @@ def _graph(
       layer.
   """
   who = f'{type(layer).__name__} {"/".join(path)!r}'
-  emit = Emit(layer, path, around.in_shapes, around.arguments)
+  emit = Emit(layer, path, around.in_shapes, around.arguments, around.view)
   given = handler_of(layer).lower_into(layer, emit)
   if given is None and not emit.steps:
     return _several_of_a_chain(layer, path, around, tensors)
@@ -306,7 +308,7 @@ def _held_by_epsilon(
   op: Op, reads: tuple[int, ...], layer: Any, path: Path
 ) -> dict[int, str]:
   """Units that a layer measures whose config is not told of fewer of them."""
-  if not op.rescales or readjusts(layer):
+  if not op.rescales or op.epsilon is None or readjusts(layer):
     return {}
   why = (
     f'the handler of {type(layer).__name__} {"/".join(path)!r} has no '

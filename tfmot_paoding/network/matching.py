@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from tfmot_paoding.compat import keras
-from tfmot_paoding.network.graph import Graph, read_params
+from tfmot_paoding.layers.base import Path, view_between
+from tfmot_paoding.network.graph import Graph, build_graph, read_params
 from tfmot_paoding.network.groups import Grouping, Member, find_groups
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.ops import Params, Product, WeightAxes, WeightRef, last_axis
@@ -51,12 +52,31 @@ def pair_models(original: keras.Model, pruned: keras.Model) -> Pair:
   Raises:
     ValueError: the two differ in structure.
   """
-  graph, other = Network.of(original).graph, Network.of(pruned).graph
+  networks = Network.of(original), Network.of(pruned)
+  graph, other = (network.graph for network in networks)
+  views = _views(graph, other)
+  if any(views != one.views for one in (graph, other)):
+    graph, other = (build_graph(one.model, views) for one in networks)
   before, after = read_params(graph), read_params(other)
   check_twins(graph, other)
   grouping = find_groups(graph)
   after = scatter(graph, grouping, before, after)
   return Pair(graph, grouping, before, _widened(graph, other, after))
+
+
+def _views(graph: Graph, other: Graph) -> dict[Path, str]:
+  """What units have gone of layers that leave a choice.
+
+  By their sizes; where these are the same, by the wrappers of the pruned model.
+  """
+  return {
+    path: (path in other.layers and _between(graph, other, path)) or view
+    for path, view in (graph.views | other.views).items()
+  }
+
+
+def _between(graph: Graph, other: Graph, path: Path) -> str | None:
+  return view_between(graph.layers[path], other.layers[path])
 
 
 def check_twins(graph: Graph, other: Graph) -> None:
@@ -101,7 +121,9 @@ def _widened(graph: Graph, other: Graph, params: Params) -> Params:
     value = node.inputs[0]
     share = other.shapes[value][-1] / graph.shapes[value][-1]
     made = twin.op.rescaled(params, 1 / share)
-    if not np.isclose(made.epsilon, node.op.epsilon, rtol=1e-4, atol=0.0):
+    if made.epsilon is not None and not np.isclose(
+      made.epsilon, node.op.epsilon, rtol=1e-4, atol=0.0
+    ):
       raise ValueError(
         f'Layer {"/".join(node.path)!r} has the epsilon {twin.op.epsilon:.3g} '
         f'in the pruned model, {node.op.epsilon:.3g} in the original: its size '
@@ -140,8 +162,9 @@ def scatter(
       else None
       for value in (node.inputs[0], node.outputs[0])
     ]
-    for ref, axes in node.op.weights().items():
-      found[ref] = _spread(after[ref], before[ref], axes, *keep)
+    weights = node.op.weights()
+    for ref in node.op.own_weights:
+      found[ref] = _spread(after[ref], before[ref], weights[ref], *keep)
   for ref, value in found.items():
     if value is None:
       raise ValueError(

@@ -19,6 +19,7 @@ from tfmot_paoding.network.costs import graph_macs
 from tfmot_paoding.network.graph import (
   Call,
   Graph,
+  ViewLike,
   build_graph,
   layers_of,
   read_params,
@@ -48,8 +49,12 @@ class Network:
   twin: Network | None = None
 
   @classmethod
-  def of(cls, model: keras.Model | Network) -> Network:
+  def of(cls, model: keras.Model | Network, views: ViewLike = None) -> Network:
     """The network of a model; one that was read already comes back as it is.
+
+    Args:
+      model: The model.
+      views: What the units are of layers that leave a choice.
 
     Raises:
       TypeError: `model` is not a tf_keras model.
@@ -58,7 +63,7 @@ class Network:
     """
     if isinstance(model, cls):
       return model
-    graph = build_graph(model)
+    graph = build_graph(model, views)
     check_handlers(graph)
     return cls(model, graph)
 
@@ -71,7 +76,7 @@ class Network:
     """
     graph = _graph_like(self.graph, copy)
     if graph is None:  # its calls come in another order
-      return Network.of(copy)
+      return Network.of(copy, self.graph.views)
     return Network(copy, graph, self)
 
   def plain(self) -> Network:

@@ -35,6 +35,7 @@ from tfmot_paoding.ops.normalizations import (
   UnitLength,
 )
 from tfmot_paoding.ops.numbering import core, last_axis
+from tfmot_paoding.ops.pairs import KeyProjection, Pairs
 from tfmot_paoding.ops.positions import Largest, Positions, Windows
 from tfmot_paoding.ops.products import Lookup, MatMul, Product
 from tfmot_paoding.ops.projections import Projection
@@ -60,6 +61,7 @@ __all__ = [
   'Gain',
   'GateProduct',
   'GroupNorm',
+  'KeyProjection',
   'LSTMCell',
   'Largest',
   'LayerNorm',
@@ -70,6 +72,7 @@ __all__ = [
   'Multiply',
   'Op',
   'Opaque',
+  'Pairs',
   'Params',
   'Permute',
   'Positions',

@@ -6,6 +6,10 @@ positions, by weights in [0, 1] that sum to 1: it lies in their hull, whatever
 queries and keys are. A unit is a head; without values it gives 0. Where there
 is one head alone it stays, and each channel of its values is a unit.
 
+Or units are channels, of all heads at once: one of the values, or one of the
+queries with the keys' that it is multiplied by. Without it in the queries, the
+pair adds nothing to scores.
+
 Weights depend on differences of scores alone. Where those change by at most R
 from each other, the weights move by at most tanh(R / 4) in total variation.
 """
@@ -15,6 +19,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -47,18 +52,22 @@ class Scored(Op):
 
   Its inputs are queries (*positions, heads * d), keys (*positions, heads * d),
   values (*positions, heads * v) and, if there is one, a mask (queries, keys).
+  Of `by_pairs`, two more: what `Pairs` makes of the queries, and what the keys
+  are made of. They stand for how far scores move with the keys' weights.
 
   Attributes:
     size: d, how many channels of queries and keys a head has.
     scale: What scores are multiplied by.
     causal: Whether positions see none that come after them.
     robust: Whether scores that a mask hides are replaced, not added to.
+    by_pairs: Whether units are channels, those of queries and keys in pairs.
   """
 
   size: int
   scale: float
   causal: bool = False
   robust: bool = False
+  by_pairs: bool = False
 
   joins = True
   moves_positions = True
@@ -78,15 +87,25 @@ class Scored(Op):
     rows = [channel_row(book, source) for source in sources[:3]]
     heads = len(rows[0]) // self.size
     queries, keys, values = (row.reshape(heads, -1) for row in rows)
-    if heads == 1:
+    if self.by_pairs:
+      tie_all(book, queries, keys)
+    elif heads == 1:
       for row in (queries, keys):
         book.freeze(row, f'{book.label!r} has one head alone')
     else:
       for row in (queries, keys, values):
         tie_all(book, values[:, :1], row)
-    for mask in sources[3:]:
+    for mask in self._masks(sources):
       book.freeze(mask, f'{book.label!r} takes them for a mask')
     return self.laid_out(values, shape)
+
+  def function(self) -> Any:
+    """Sizes may differ, and the scale with them."""
+    return dataclasses.replace(self, size=0, scale=0.0)
+
+  def _masks(self, x: Sequence[Any]) -> Sequence[Any]:
+    """What of the inputs is a mask, one or none."""
+    return x[3:-2] if self.by_pairs else x[3:]
 
   def laid_out(self, values: Array, shape: Shape) -> Array:
     """The unit of every entry of the output.
@@ -123,9 +142,10 @@ class Scored(Op):
     if self.causal:
       ones = tf.ones((1, *shape[2:]), tf.bool)
       found.append(tf.linalg.band_part(ones, -1, 0))
+    given = self._masks(x)
     if not found:
-      return x[3] if x[3:] else None
-    total, *rest = (*found, *(tf.cast(mask, tf.bool) for mask in x[3:]))
+      return given[0] if given else None
+    total, *rest = (*found, *(tf.cast(mask, tf.bool) for mask in given))
     for mask in rest:
       total &= mask
     return total
@@ -141,7 +161,7 @@ class Scored(Op):
       y: Of the inputs behind.
       factor: What scores are multiplied by as well.
     """
-    if any(part.magnitude.any() for part in d[3:]):
+    if any(part.magnitude.any() for part in self._masks(d)):
       return np.ones(x[0].low.shape[-1] // self.size)
     move, query = (intervals.over_positions(part[0]) for part in (d, x))
     change, key = intervals.over_positions(d[1]), intervals.over_positions(y[1])
@@ -172,8 +192,26 @@ class Scored(Op):
 
   def masks_pulled(self, x: Intervals, outputs: int) -> list[Gain]:
     """Infinite: there is no slope from one mask to another."""
-    shapes = [part.low.shape for part in x[3:]]
+    shapes = [part.low.shape for part in self._masks(x)]
     return [Gain(*np.full((2, *shape, outputs), np.inf)) for shape in shapes]
+
+  def pairs_pulled(self, x: Intervals, gain: Array) -> list[Gain]:
+    """Of what stands for the keys' weights: how far these move scores.
+
+    Args:
+      x: Bounds of the inputs.
+      gain: Of the range of a head's scores, (*positions, heads, outputs).
+    """
+    if not self.by_pairs:
+      return []
+    *_, pairs, source = x
+    width = intervals.over_positions(source).width * abs(self.scale)
+    moved = times(gain[..., None, :], width[:, None])
+    moved = moved.reshape(*moved.shape[:-3], -1, gain.shape[-1])
+    none = np.zeros((2, *source.low.shape, gain.shape[-1]))
+    own = Gain(moved, moved)
+    own = own.fitted((1,) * (pairs.low.ndim - 1) + pairs.low.shape[-1:])
+    return [own.fitted(pairs.low.shape), Gain(*none)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,8 +275,12 @@ class Attend(Scored):
     """Values by shares of at most 1; scores by what the values differ by."""
     del params
     own, spread = self.values_pulled(gain, x)
-    moved = self.scores_pulled(x, spread)
-    return (*moved, own, *self.masks_pulled(x, gain.up.shape[-1]))
+    return (
+      *self.scores_pulled(x, spread),
+      own,
+      *self.masks_pulled(x, gain.up.shape[-1]),
+      *self.pairs_pulled(x, spread),
+    )
 
   def values_pulled(self, gain: Gain, x: Intervals) -> tuple[Gain, Array]:
     """The gain of the values, and that of the range of each head's scores.
@@ -275,7 +317,8 @@ class Shares(Scored):
 
   def laid_out(self, values: Array, shape: Shape) -> Array:
     """One channel a head; none where that stays."""
-    row = values[:, 0] if len(values) > 1 else -1
+    several = len(values) > 1 and not self.by_pairs
+    row = values[:, 0] if several else -1
     return np.broadcast_to(row, shape)
 
   def run(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
@@ -307,9 +350,13 @@ class Shares(Scored):
     queries = x[0].low.ndim - 1
     keys = tuple(range(queries, both.ndim - 2))
     shape = (*both.shape[:queries], heads, outputs)
-    moved = self.scores_pulled(x, both.sum(keys).reshape(shape))
-    none = Gain(*np.zeros((2, *x[2].low.shape, outputs)))
-    return (*moved, none, *self.masks_pulled(x, outputs))
+    spread = both.sum(keys).reshape(shape)
+    return (
+      *self.scores_pulled(x, spread),
+      Gain(*np.zeros((2, *x[2].low.shape, outputs))),
+      *self.masks_pulled(x, outputs),
+      *self.pairs_pulled(x, spread),
+    )
 
   def constant(self, params: Params, x: Sequence[Array]) -> Array:
     """They depend on everything."""

@@ -122,6 +122,9 @@ class WeightAxes(NamedTuple):
     incoming_run: How many of the input's channels, one behind the other, lie
       at one place of the incoming axis: those of a head of attention.
     outgoing_run: The same of the output's channels and the outgoing axis.
+    incoming_tiles: How many times the places of the incoming axis lie one
+      behind the other in the input's channels: once for each head.
+    outgoing_tiles: The same of the output's channels and the outgoing axis.
   """
 
   incoming: int | None
@@ -130,14 +133,18 @@ class WeightAxes(NamedTuple):
   blocks: int = 1
   incoming_run: int = 1
   outgoing_run: int = 1
+  incoming_tiles: int = 1
+  outgoing_tiles: int = 1
 
   def along_incoming(self, channels: Array) -> Array:
     """What there is of each input channel, by places of the incoming axis."""
-    return channels[: len(channels) // self.blocks][:: self.incoming_run]
+    count = len(channels) // (self.blocks * self.incoming_tiles)
+    return channels[:count][:: self.incoming_run]
 
   def along_outgoing(self, channels: Array) -> Array:
     """What there is of each output channel, by places of the outgoing axis."""
-    return channels[:: self.outgoing_run]
+    count = len(channels) // self.outgoing_tiles
+    return channels[:count][:: self.outgoing_run]
 
 
 class Rescaled(NamedTuple):
@@ -145,11 +152,12 @@ class Rescaled(NamedTuple):
 
   Attributes:
     weights: The weights that change, of all channels.
-    epsilon: What the layer adds to the mean square instead.
+    epsilon: What the layer adds to the mean square instead; None where there
+      is none.
   """
 
   weights: dict[WeightRef, Array]
-  epsilon: float
+  epsilon: float | None = None
 
 
 class UnitBook(Protocol):
@@ -189,8 +197,9 @@ class Op:
     channelwise: Whether an output unit is a function of one input unit alone.
     carries: Whether its output's channels are its input's, though what becomes
       of one may depend on others.
-    rescales: Whether channels that leave change its weights and its layer's
-      epsilon: then `rescaled` says how.
+    rescales: Whether channels that leave change its weights, and its layer's
+      `epsilon` where it has one: then `rescaled` says how.
+    epsilon: What is added to what it measures its channels by, or None.
     joins: Whether it takes several inputs; then every method takes tuples.
     makes_units: Whether its output's channels are units of its own.
     linear: Whether it is an affine function of its inputs, position by
@@ -228,6 +237,7 @@ class Op:
   joins = False
   makes_units = False
   rescales = False
+  epsilon: float | None = None
   known = True
   consumes_units = False
   feeds_back = False
@@ -258,6 +268,11 @@ class Op:
   def own_weights(self) -> tuple[WeightRef, ...]:
     """The weights that are its own; operations that have the same are one."""
     return tuple(ref for ref in self.weights() if ref not in self.borrows)
+
+  @property
+  def unit_weights(self) -> tuple[WeightRef, ...]:
+    """The weights that units which pass it lie in."""
+    return self.own_weights
 
   def function(self) -> Any:
     """Equal for operations that differ in sizes alone."""

@@ -32,7 +32,7 @@ class Projection(Product):
 
   Of several axes for rows, or for columns, the first one is that of units, and
   a unit is a run of as many channels as the others have places; or another one
-  is, where all before it have one place.
+  is, and a unit's channels lie as far apart as that one is long.
 
   Attributes:
     row_axes: How many of the kernel's axes, the first ones, are rows.
@@ -40,6 +40,8 @@ class Projection(Product):
     made: How many channels of the output are one unit.
     read_axis: Which of the rows' axes is that of units.
     made_axis: Which of the columns' axes is.
+    read_tiles: How many channels so far apart are one unit of the input.
+    made_tiles: The same of the output.
   """
 
   row_axes: int = 1
@@ -47,6 +49,8 @@ class Projection(Product):
   made: int = 1
   read_axis: int = 0
   made_axis: int = 0
+  read_tiles: int = 1
+  made_tiles: int = 1
 
   def function(self) -> Any:
     """Which axis is that of units says nothing of what is computed."""
@@ -56,7 +60,12 @@ class Projection(Product):
     """The kernel, and the bias that lies as the columns do."""
     axes = {self.kernel: self.kernel_axes()}
     if self.bias is not None:
-      axes[self.bias] = WeightAxes(None, self.made_axis, outgoing_run=self.made)
+      axes[self.bias] = WeightAxes(
+        None,
+        self.made_axis,
+        outgoing_run=self.made,
+        outgoing_tiles=self.made_tiles,
+      )
     return axes
 
   def kernel_axes(self) -> WeightAxes:
@@ -66,6 +75,8 @@ class Projection(Product):
       self.row_axes + self.made_axis,
       incoming_run=self.read,
       outgoing_run=self.made,
+      incoming_tiles=self.read_tiles,
+      outgoing_tiles=self.made_tiles,
     )
 
   def infer_shape(
@@ -82,10 +93,12 @@ class Projection(Product):
     self, book: UnitBook, sources: tuple[Array, ...], shape: Shape
   ) -> Array:
     """New units, a run of channels each; those that enter leave in runs."""
-    row = channel_row(book, sources[0]).reshape(-1, self.read)
-    tie_all(book, row[:, :1], row)
-    units = book.new((shape[-1] // self.made,))
-    return np.broadcast_to(np.repeat(units, self.made), shape)
+    row = channel_row(book, sources[0])
+    row = row.reshape(self.read_tiles, -1, self.read)
+    tie_all(book, row[:1, :, :1], row)
+    units = book.new((shape[-1] // (self.made * self.made_tiles),))
+    tiled = np.tile(np.repeat(units, self.made), self.made_tiles)
+    return np.broadcast_to(tiled, shape)
 
   def offset(self, params: Params) -> Array | float:
     """The bias laid out flat, or 0."""

@@ -13,9 +13,8 @@ from tfmot_paoding.inputs.prior import PriorLike
 from tfmot_paoding.inputs.ranges import RangeLike
 from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.inputs.user_data import Inputs
-from tfmot_paoding.keras3.model import as_tf_keras
+from tfmot_paoding.layers.base import VIEWS
 from tfmot_paoding.methods.named import DEFAULT_METHOD, MethodLike, get_method
-from tfmot_paoding.network.network import Network
 from tfmot_paoding.pruning.budget import Budget
 from tfmot_paoding.pruning.few_answers import warn_of_few_answers
 from tfmot_paoding.pruning.pruned import check_distillation, pruned
@@ -25,6 +24,7 @@ from tfmot_paoding.pruning.wrap import (
   Manner,
   check_unwrapped,
   checked_allocation,
+  network_of,
 )
 from tfmot_paoding.training.distill_settings import DistillSettings
 
@@ -46,6 +46,7 @@ def prune(
   prior: PriorLike = None,
   distillation: bool | DistillSettings | None = None,
   budget: Budget | None = None,
+  attention: str = VIEWS[0],
   input_shape: Any = None,
 ) -> keras.Model:
   """Prunes a trained model without data and makes it physically smaller.
@@ -95,6 +96,9 @@ def prune(
       inputs, and the outputs are classes.
     budget: What the model may take on a device, in place of a sparsity; see
       `prune_to_budget`.
+    attention: What of a `MultiHeadAttention` leaves: whole 'heads', or
+      'channels' of all heads at once, those of values, and those of queries
+      with the keys' that they meet. For both, prune one after the other.
     input_shape: Of one sample, without the batch axis, where a subclassed model
       was not built or called yet.
 
@@ -126,9 +130,10 @@ def prune(
       data=data,
       prior=prior,
       distillation=distillation,
+      attention=attention,
       input_shape=input_shape,
     ).model
-  network = Network.of(as_tf_keras(model, input_shape))
+  network = network_of(model, input_shape, attention)
   check_unwrapped(network)
   warn_of_own_training(network.model)
   check_seed(seed)

@@ -85,7 +85,7 @@ def checked_original(original: Any, wrapped: Network) -> Network:
     TypeError: it is no Keras model.
     ValueError: it is not what was wrapped.
   """
-  original = Network.of(as_tf_keras(original))
+  original = Network.of(as_tf_keras(original), wrapped.graph.views)
   shapes, ours = (
     {ref: value.shape for ref, value in network.params().items()}
     for network in (original, wrapped)

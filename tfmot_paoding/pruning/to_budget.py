@@ -14,7 +14,7 @@ from tfmot_paoding.inputs.prior import PriorLike
 from tfmot_paoding.inputs.ranges import RangeLike
 from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.inputs.user_data import Inputs
-from tfmot_paoding.keras3.model import as_tf_keras
+from tfmot_paoding.layers.base import VIEWS
 from tfmot_paoding.methods.allocation import Allocation
 from tfmot_paoding.methods.consumer_fits import FitSettings
 from tfmot_paoding.methods.named import DEFAULT_METHOD, MethodLike, get_method
@@ -40,7 +40,12 @@ from tfmot_paoding.pruning.schedule import (
   ProgressiveSparsity,
 )
 from tfmot_paoding.pruning.shares import RoundingWarning
-from tfmot_paoding.pruning.wrap import Manner, check_unwrapped, wrap
+from tfmot_paoding.pruning.wrap import (
+  Manner,
+  check_unwrapped,
+  network_of,
+  wrap,
+)
 from tfmot_paoding.pruning.wrapped import Wrapped
 from tfmot_paoding.training.distill_settings import DistillSettings
 
@@ -60,6 +65,7 @@ def prune_to_budget(
   data: Inputs = None,
   prior: PriorLike = None,
   distillation: bool | DistillSettings | None = None,
+  attention: str = VIEWS[0],
   input_shape: Any = None,
 ) -> Fitted:
   """Prunes a model to what a device has.
@@ -101,6 +107,9 @@ def prune_to_budget(
     distillation: Whether, or how, the pruned model is trained at the end to
       answer as `model` does. None: where the method fits on inputs, and the
       outputs are classes.
+    attention: What of a `MultiHeadAttention` leaves: whole 'heads', or
+      'channels' of all heads at once, those of values, and those of queries
+      with the keys' that they meet. For both, prune one after the other.
     input_shape: The sizes that the model leaves open, without the batch axis,
       such as (224, 224, 3), or a dict of input name to sizes; the pruned model
       has them too.
@@ -116,7 +125,7 @@ def prune_to_budget(
   """
   if step_sparsity is None:
     step_sparsity = BUDGET_STEP_SPARSITY
-  network = Network.of(as_tf_keras(model, input_shape))
+  network = network_of(model, input_shape, attention)
   check_sizes(network.model)
   check_unwrapped(network)
   warn_of_own_training(network.model)

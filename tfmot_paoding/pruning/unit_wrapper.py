@@ -24,6 +24,7 @@ class UnitWrapper:
     seed: Of the method's random choices.
     allocation: How the sparsity is spread over groups.
     masses: How many units each stands for, by the name of the group.
+    attention: What leaves of attention's heads.
     origin: What the model was before pruning, as long as it lives; or None.
     pruning_vars: (weight, mask, threshold) of each weight that has a mask.
     pruning_step: The variable that counts training steps.
@@ -40,6 +41,7 @@ class UnitWrapper:
   seed: int
   allocation: Allocation
   masses: Mapping[str, list[float]]
+  attention: str
   origin: Any = None
   pruning_vars: list[tuple[Any, Any, Any]]
   pruning_step: Any

@@ -14,7 +14,7 @@ from tfmot_paoding.functional.own_training import warn_of_own_training
 from tfmot_paoding.inputs.ranges import RangeLike, resolve_range
 from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.keras3.model import as_tf_keras
-from tfmot_paoding.layers.base import Path
+from tfmot_paoding.layers.base import VIEWS, Path
 from tfmot_paoding.methods.allocation import Allocation
 from tfmot_paoding.methods.named import (
   DEFAULT_METHOD,
@@ -28,7 +28,11 @@ from tfmot_paoding.network.groups import Group
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.pruning.masked_weights import masked_names
 from tfmot_paoding.pruning.schedule import ProgressiveSparsity, check_schedule
-from tfmot_paoding.pruning.wrapper import PruneLowSaliency, check_blocks
+from tfmot_paoding.pruning.wrapper import (
+  PruneLowSaliency,
+  check_attention,
+  check_blocks,
+)
 
 # A schedule, or one by layer name; None for the default.
 ScheduleLike = compat.PruningSchedule | Mapping[str, Any] | None
@@ -61,6 +65,7 @@ def prune_low_saliency(
   scope: str = 'local',
   cost: str = 'parameters',
   floor: float = 0.1,
+  attention: str = VIEWS[0],
   input_shape: Any = None,
   **blocks: Any,
 ) -> keras.Model:
@@ -104,6 +109,9 @@ def prune_low_saliency(
     cost: What 'global' weighs that against: the 'parameters' or the 'macs'
       (multiply-accumulates) that a unit takes.
     floor: The fraction of each group's units that 'global' leaves at least.
+    attention: What of a `MultiHeadAttention` leaves: whole 'heads', or
+      'channels' of all heads at once, those of values, and those of queries
+      with the keys' that they meet. For both, prune one after the other.
     input_shape: Of one sample, without the batch axis, such as (28, 28, 1),
       where a subclassed model was not built or called yet; the sizes that
       another one leaves open, such as (96, 96, 3), which the result then has.
@@ -123,7 +131,7 @@ def prune_low_saliency(
   Reference: Meng et al., arXiv 2204.00783.
   """
   check_blocks(blocks, 'prune_low_saliency')
-  network = Network.of(as_tf_keras(to_prune, input_shape))
+  network = network_of(to_prune, input_shape, attention)
   warn_of_own_training(network.model)
   check_unwrapped(network)
   manner = Manner(
@@ -186,11 +194,29 @@ def wrap(
       seed=source.seed,
       allocation=manner.allocation,
       masked_weights=masked[path],
+      attention=graph.views.get(path, VIEWS[0]),
     )
 
   wrapped = clone_with(network.model, make_layer)
   copy_weights(network.model, wrapped)
   return network.like(wrapped)
+
+
+def network_of(model: keras.Model, input_shape: Any, attention: str) -> Network:
+  """A user's model as a network, with the units that were chosen.
+
+  Raises:
+    TypeError: it is no Keras model.
+    ValueError: it cannot be walked, or leaves no such choice.
+  """
+  check_attention(attention)
+  network = Network.of(as_tf_keras(model, input_shape), attention)
+  if attention != VIEWS[0] and not network.graph.views:
+    raise ValueError(
+      f'`attention` is {attention!r}, but {network.model.name!r} has no '
+      'MultiHeadAttention that could lose them: leave it out.'
+    )
+  return network
 
 
 def check_unwrapped(network: Network) -> None:

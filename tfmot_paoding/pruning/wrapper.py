@@ -13,6 +13,7 @@ from tfmot_paoding.compaction.standing import Standing, note, noted
 from tfmot_paoding.compat import keras, register_serializable
 from tfmot_paoding.inputs.ranges import InputRange, RangeLike, range_config
 from tfmot_paoding.layers import handler_of, is_known
+from tfmot_paoding.layers.base import VIEWS, views_of
 from tfmot_paoding.methods.allocation import Allocation
 from tfmot_paoding.methods.named import DEFAULT_METHOD, MethodLike, get_method
 from tfmot_paoding.network.layer_wrapper import LayerWrapper
@@ -52,6 +53,29 @@ def check_blocks(settings: Mapping[str, Any], name: str) -> None:
         'choose. Leave it out; for both, call compact(strip_pruning(wrapped)) '
         f"first, then TFMOT's prune_low_magnitude(small, {key}={value!r})."
       )
+
+
+def check_attention(attention: Any, layer: Any = None) -> str:
+  """Returns what of attention's heads leaves.
+
+  Args:
+    attention: What was passed.
+    layer: The layer that it was passed for, if it was one.
+
+  Raises:
+    ValueError: it is none of `VIEWS`, or the layer leaves no choice.
+  """
+  if attention not in VIEWS:
+    raise ValueError(
+      f'`attention` must be one of {", ".join(map(repr, VIEWS))}, but got '
+      f'{attention!r}.'
+    )
+  if layer is not None and attention not in (VIEWS[0], *views_of(layer)):
+    raise ValueError(
+      f'`attention` is {attention!r}, but {type(layer).__name__} '
+      f'{layer.name!r} has no heads that could lose them: leave it out.'
+    )
+  return attention
 
 
 class _HeldMasks(compat.Pruning):
@@ -112,6 +136,8 @@ class PruneLowSaliency(UnitWrapper, LayerWrapper):
       registry says.
     masses: How many units each stands for that folding has left, by the name
       of the group; the driver keeps it, so that saved models go on rightly.
+    attention: What of a `MultiHeadAttention` leaves: whole 'heads', or
+      'channels' of all heads at once.
     standing: How far pruning has come; the driver keeps it, so that whoever
       compacts or exports a model too early is told.
     **kwargs: As for a Keras layer. `block_size`, `block_pooling_type` and
@@ -143,6 +169,7 @@ class PruneLowSaliency(UnitWrapper, LayerWrapper):
     masses: Mapping[str, Sequence[float]] | None = None,
     range_notes: Mapping[str, Any] | None = None,
     standing: Mapping[str, Any] | None = None,
+    attention: str = VIEWS[0],
     **kwargs: Any,
   ):
     check_blocks({n: kwargs[n] for n in _BLOCKS if n in kwargs}, 'the wrapper')
@@ -161,6 +188,7 @@ class PruneLowSaliency(UnitWrapper, LayerWrapper):
         '`masked_weights` must be a list of names of attributes, but got '
         f'{masked_weights!r}.'
       )
+    self.attention = check_attention(attention, layer)
     self.masked_weights = masked_weights and list(masked_weights)
     self._mask_owners = tuple(masked_weights or ())
     if masked_weights is not None or is_known(layer):
@@ -227,6 +255,7 @@ class PruneLowSaliency(UnitWrapper, LayerWrapper):
       allocation=self.allocation.get_config(),
       masked_weights=self.masked_weights,
       masses=self.masses,
+      attention=self.attention,
       standing=standing and standing.get_config(),
     )
     return config

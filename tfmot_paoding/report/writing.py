@@ -96,7 +96,7 @@ def make_report(
   source = source.with_told(network)
   samples = source.samples(network, _SAMPLES) if data is None else data
   samples = clipped(samples, source.boxes(network))
-  widths = _widths(network.graph, build_graph(pruned))
+  widths = _widths(network.graph, build_graph(pruned, network.graph.views))
   warn_of_same_widths(
     sum(layer.before for layer in widths), sum(layer.after for layer in widths)
   )
