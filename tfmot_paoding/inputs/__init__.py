@@ -42,8 +42,16 @@ network was shown:
 
     samples = paoding.inputs.draw_samples(model, (0, 1), 64, prior='leaves')
     paoding.inputs.draw_sheet(samples[0], 'leaves.png')
+
+Recalled inputs take seconds to minutes. `find_inputs` finds them once, and what
+it returns is a `prior` for all that is done with the model:
+
+    found = paoding.inputs.find_inputs(model, (0, 255))
+    small = paoding.prune(model, 0.5, prior=found)
+    data = paoding.convert_to_tflite(small, 'int8', prior=found)
 """
 
+from tfmot_paoding.inputs.finding import find_inputs
 from tfmot_paoding.inputs.leaves import LeavesPrior
 from tfmot_paoding.inputs.mixture import MixturePrior
 from tfmot_paoding.inputs.named_priors import NAMED_PRIORS
@@ -59,7 +67,7 @@ from tfmot_paoding.inputs.ranges import InputRange, RangeLike
 from tfmot_paoding.inputs.recall import RecallSettings, recall_inputs
 from tfmot_paoding.inputs.rows import RowsPrior
 from tfmot_paoding.inputs.sheet import draw_sheet
-from tfmot_paoding.inputs.source import draw_samples
+from tfmot_paoding.inputs.source import InputSource, draw_samples
 from tfmot_paoding.inputs.spectra import SpectralPrior
 from tfmot_paoding.inputs.statistics_fit import fit_statistics
 from tfmot_paoding.inputs.statistics_prior import StatisticsPrior
@@ -73,6 +81,7 @@ __all__ = [
   'GaussianPrior',
   'InputPrior',
   'InputRange',
+  'InputSource',
   'Inputs',
   'LeavesPrior',
   'MixturePrior',
@@ -89,6 +98,7 @@ __all__ = [
   'choose_samples',
   'draw_samples',
   'draw_sheet',
+  'find_inputs',
   'fit_statistics',
   'recall_inputs',
   'with_input_shape',

@@ -77,7 +77,8 @@ class FirstStatistics:
     count = len(self.mean)
 
     # In a graph: the eager gradient of three-dimensional convolutions fails.
-    @tf.function(jit_compile=False)
+    # Rewriting what has no branches (autograph) takes longer than all the rest.
+    @tf.function(jit_compile=False, autograph=False)
     def row(direction: tf.Tensor) -> tf.Tensor:
       x = tf.zeros((1, *self.shape), tf.float64)
       with tf.GradientTape() as tape:

@@ -72,19 +72,25 @@ def fit_mean(
     else tuple(r for r in _REACHES if r < length or math.isinf(r))
     for axis, length in enumerate(shape)
   ]
+  matrices = [
+    {reach: _level_and_smooth(length, reach) for reach in reaches}
+    for length, reaches in zip(shape, choices, strict=True)
+  ]
   candidates, errors, freedom = [], [], []
   for reaches in itertools.product(*choices):
-    gram = _grams(rows, reaches)
+    smooth = [own[reach] for own, reach in zip(matrices, reaches, strict=True)]
+    gram = _grams(rows, smooth)
     powers = np.linalg.eigvalsh(gram)
     for ridge in _RIDGES:
       solve = functools.partial(_ridged, gram, target, ridge)
-      candidates.append((reaches, solve))
+      candidates.append((smooth, solve))
       errors.append(_held_out(gram, target, solve))
       freedom.append(np.sum(powers / (powers + _penalty(gram, ridge))))
   chosen = simplest(np.array(errors), np.array(freedom), _MEAN_NOISE**2)
-  reaches, solve = candidates[chosen]
+  smooth, solve = candidates[chosen]
   shares = solve(np.zeros(len(target), bool))
-  mean = np.tensordot(shares, _smoothed(rows, reaches, twice=True), 1)
+  covariance = [root @ root.T for root in smooth]
+  mean = np.tensordot(shares, _along_axes(rows, covariance), 1)
   return MeanFit(mean * size, errors[chosen])
 
 
@@ -113,21 +119,22 @@ def _held_out(gram: Array, target: Array, solve: functools.partial) -> Array:
   return errors
 
 
-def _grams(rows: Array, reaches: Sequence[float]) -> Array:
-  smooth = _smoothed(rows, reaches).reshape(len(rows), -1)
-  return smooth @ smooth.T
+def _level_and_smooth(length: int, reach: float) -> Array:
+  """A root of the covariance along one axis, (length, directions)."""
+  root = roots(length, reach)
+  if 0 < reach < math.inf:
+    root = np.concatenate([np.ones((length, 1)), root], 1)
+  return root
 
 
-def _smoothed(
-  rows: Array, reaches: Sequence[float], twice: bool = False
-) -> Array:
-  """Rows times a root of the field's covariance; `twice`, times itself."""
-  for axis, reach in enumerate(reaches):
-    length = rows.shape[axis + 1]
-    root = roots(length, reach)
-    if 0 < reach < math.inf:
-      root = np.concatenate([np.ones((length, 1)), root], 1)
-    matrix = root @ root.T if twice else root
+def _grams(rows: Array, smooth: Sequence[Array]) -> Array:
+  made = _along_axes(rows, smooth).reshape(len(rows), -1)
+  return made @ made.T
+
+
+def _along_axes(rows: Array, matrices: Sequence[Array]) -> Array:
+  """Rows times a matrix along each of their axes."""
+  for axis, matrix in enumerate(matrices):
     rows = np.moveaxis(np.tensordot(rows, matrix, (axis + 1, 0)), -1, axis + 1)
   return rows
 

@@ -50,9 +50,16 @@ class InputPrior(Configurable):
 
 
 # What a user may pass for where inputs come from; None to tell by the model.
+
+
+class CarriedInputs:
+  """Inputs that were found before, and go from one function to the next."""
+
+
 PriorLike = (
   str
   | InputPrior
+  | CarriedInputs
   | Mapping[str, str | InputPrior]
   | Sequence[str | InputPrior]
   | None

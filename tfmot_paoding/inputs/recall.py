@@ -160,6 +160,7 @@ def recalled(
   seed: int,
   verbose: int | str,
   told: Sequence[StatisticsPrior | None],
+  settings: RecallSettings | None = None,
 ) -> list[Array]:
   """`recall_inputs` of a network that was read, one array an input.
 
@@ -170,8 +171,9 @@ def recalled(
     seed: The only source of chance.
     verbose: Whether to show a progress bar.
     told: What `explaining_priors` has found; it takes seconds.
+    settings: Of the optimization; None for the usual ones.
   """
-  settings = RecallSettings()
+  settings = RecallSettings() if settings is None else settings
   recall = _Recall(network, input_range, seed, None, settings, told)
   return recall.inputs(count, verbose)
 

@@ -19,13 +19,18 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.first_layers import whole_entries
 from tfmot_paoding.inputs.named_priors import NAMED_PRIORS
 from tfmot_paoding.inputs.prior import (
+  CarriedInputs,
   InputPrior,
   PriorLike,
   parts_of,
   prior_samples,
 )
 from tfmot_paoding.inputs.ranges import InputRange, input_boxes
-from tfmot_paoding.inputs.recall import has_statistics, recalled
+from tfmot_paoding.inputs.recall import (
+  RecallSettings,
+  has_statistics,
+  recalled,
+)
 from tfmot_paoding.inputs.statistics_fit import (
   STATISTICS,
   check_statistics,
@@ -68,12 +73,12 @@ def check_source(
   network = Network.of(model)
   if data is not None:
     calibration_samples(network.model, data, 2)
-  if prior is None:
+  warn_of_two(data, prior)
+  if prior is None or isinstance(prior, CarriedInputs):
     return
   for part in parts_of(prior) or [prior]:
     if not recalls(network, part):
       _priors(part, network)
-  warn_of_two(data, prior)
 
 
 def warn_of_two(data: Inputs, prior: PriorLike, name: str = 'data') -> None:
@@ -195,6 +200,7 @@ def recalled_samples(
   told: Sequence[StatisticsPrior | None],
   count: int | None = None,
   may_mix: bool = False,
+  settings: RecallSettings | None = None,
 ) -> list[Array]:
   """Recalled inputs, as many as asked for or as few as time allows.
 
@@ -208,16 +214,19 @@ def recalled_samples(
     may_mix: Whether all but one in six are samples of the prior that the first
       statistics tell, where it explains these. Both together teach more than
       either: recalled inputs are of all classes, but their pixels are free.
+    settings: Of the descent; None for the usual ones.
   """
   priors = explaining(told)
   if not may_mix or not mixes(told):
     count = min(count or _MOST_RECALLED, _MOST_RECALLED)
-    return recalled(network, input_range, count, seed, verbose, priors)
+    return recalled(
+      network, input_range, count, seed, verbose, priors, settings
+    )
   most = MIXED * _MOST_RECALLED
   count = min(count or most, most)
   few = -(-count // MIXED)
   named = dict(zip(network.input_names, priors, strict=True))
-  parts = [recalled(network, input_range, few, seed, verbose, priors)]
+  parts = [recalled(network, input_range, few, seed, verbose, priors, settings)]
   if count > few:
     parts.append(of_prior(network, input_range, count - few, seed, named, told))
   return shuffled(parts, np.random.default_rng([seed, 5]))

@@ -88,7 +88,8 @@ def compared(
   macs = max(1, original.macs)
   count = int(np.clip(_MULTIPLY_ACCUMULATES / macs, 16, _MOST))
   first = source
-  if source.prior is None and source.data is None:
+  nobody_said = source.prior is None and source.data is None
+  if nobody_said and source.recollection is None:
     first = source.like(prior=_smooth(original, source))
   found = judged(original, pruned, first.samples(original, count), first)
   if source.data is not None or source.prior is not None or not found.is_blind:

@@ -73,6 +73,8 @@ class Wrapped:
     """Where inputs come from, in the range that the wrappers keep."""
     settings = self.settings
     settled = settled_range(self.network, settings)
+    if data is None and isinstance(prior, InputSource):
+      return prior.given_to(self.network, settled, verbose)
     return InputSource(settled, settings.seed, data, prior, verbose)
 
   @property

@@ -16,6 +16,7 @@ from tfmot_paoding.compaction.standing import standings, warn_if_short
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.ranges import InputRange, resolve_range, warn_coarse
 from tfmot_paoding.inputs.samples import warn_of_two
+from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.inputs.user_data import calibration_samples
 from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.network.graph import check_model
@@ -52,7 +53,7 @@ def convert_to_tflite(
   float_io: bool = False,
   sparse: bool | None = None,
   prior: Any = None,
-  verbose: int | str = 0,
+  verbose: int | str = 'auto',
   input_shape: Any = None,
 ) -> bytes:
   """Converts a model to TFLite and checks the result by running it.
@@ -87,8 +88,10 @@ def convert_to_tflite(
       loads.
     prior: Where integer modes have their inputs from otherwise: 'smooth',
       'varied', 'recalled' (by `recall_inputs`), a `Prior` of your own, or a
-      dict of input name to one. None: 'recalled' for models of up to 6e7
-      multiply-accumulates that have batch normalization, 'varied' for others.
+      dict of input name to one, or what `inputs.find_inputs` returned. None:
+      for models of up to 6e7 multiply-accumulates that have batch normalization
+      what the first of it tells of inputs, if it explains that well, or inputs
+      that are recalled in a few steps; 'varied' for others.
     verbose: Whether to show a progress bar where inputs are recalled: 'auto'
       (on a terminal and in a notebook), 1 or 0.
     input_shape: The sizes that the model leaves open, without the batch axis,
@@ -124,6 +127,8 @@ def convert_to_tflite(
   given = representative_data
   if given is not None:
     given = calibration_samples(model, given, MOST)
+  elif isinstance(prior, InputSource) and input_range is None:
+    input_range = prior.range
   said = _SAID.setdefault(original, set())
   input_range = resolve_range(model, input_range, given, said=said)
   if mode.is_calibrated:

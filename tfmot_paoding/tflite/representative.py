@@ -11,11 +11,12 @@ import tensorflow as tf
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.first_layers import whole_entries
 from tfmot_paoding.inputs.ranges import input_boxes
-from tfmot_paoding.inputs.samples import recalls, with_answers
-from tfmot_paoding.inputs.source import draw_samples
+from tfmot_paoding.inputs.samples import with_answers
+from tfmot_paoding.inputs.source import draw_samples, loose_source
 from tfmot_paoding.inputs.user_data import calibration_samples
 from tfmot_paoding.network.agreement import outputs_of
 from tfmot_paoding.network.graph import build_graph
+from tfmot_paoding.network.network import Network
 from tfmot_paoding.network.outputs import heads_of
 from tfmot_paoding.numerics.intervals import Interval
 
@@ -92,20 +93,15 @@ def representative(
     if len(checked[0]) < 2:
       checked = [x[:_CHECKED] for x in ranging]
   else:
-    drawn = draw_samples(
-      model,
-      input_range,
-      MOST,
-      seed=seed,
-      prior=prior,
-      verbose=verbose,
-      otherwise='varied',
-    )
+    network = Network.of(model)
+    source = loose_source(network, input_range, seed, None, prior, verbose)
+    drawn = source.for_ranges(network).samples(network, MOST, 'varied')
     apart = max(1, len(drawn[0]) * _CHECKED // MOST)
     ranging = [x[:-apart] for x in drawn]
     checked = [x[-apart:] for x in drawn]
     numbers = _number_outputs(model)
-    wide = bool(numbers) and not recalls(model, prior)
+    is_told = source.recollection is not None or source.recalls(network)
+    wide = bool(numbers) and not is_told
     if not wide:
       reach = dict.fromkeys(numbers, _REACH)
     if wide or not coarse:
