@@ -276,3 +276,37 @@ def test_a_budget_is_searched_by_the_same_steps_whoever_is_asked(
     )
   # 1 is of models that are only measured.
   assert set(steps) == {1.0, given.get('step_sparsity', 0.1)}
+
+
+@pytest.mark.parametrize('multiple_of', [16, {'hidden_0': 16}])
+def test_widths_in_multiples(multiple_of):
+  model = wide()
+  limit = bytes_at(model, 0.4)
+  found = paoding.prune_to_budget(
+    model,
+    paoding.Budget(flash_bytes=limit, quantization=None),
+    method='l1',
+    verbose=0,
+    multiple_of=multiple_of,
+  )
+  assert len(found.data) <= limit
+  widths = [layer.units for layer in found.model.layers[:-1]]
+  assert widths[0] % 16 == 0
+  if multiple_of == 16:
+    assert widths[1] % 16 == 0
+  for width, size, sparsity in zip(
+    widths, (90, 70), found.sparsity.values(), strict=True
+  ):
+    assert sparsity == pytest.approx(1 - width / size)
+
+
+def test_auto_is_what_the_device_works_in():
+  flash, arena = paoding.Budget(flash_bytes=9), paoding.Budget(arena_bytes=9)
+  assert flash.settled_multiple('auto') == 'xnnpack'
+  assert arena.settled_multiple('auto') == 'cmsis-nn'
+  assert arena.settled_multiple({'a': 'auto', 'b': 3}) == {
+    'a': 'cmsis-nn',
+    'b': 3,
+  }
+  assert arena.settled_multiple(7) == 7
+  assert arena.settled_multiple(None) is None

@@ -6,6 +6,8 @@ from absl import flags
 
 from tfmot_paoding.command import answers, printing, result_files
 from tfmot_paoding.command.model_files import (
+  check_multiple,
+  multiple_of,
   quantization_of,
   ranging_data,
   read_data,
@@ -43,6 +45,8 @@ def run(given: flags.FlagValues) -> None:
   if not given.dry_run:
     result_files.check_results(given)
   model = read_model(given.model, given, needs_sizes=True)
+  said = budget.settled_multiple(multiple_of(given))
+  check_multiple(model, said, given.attention)
   settled = read_range(model, given)
   before = convert_to_tflite(
     model,
@@ -72,6 +76,7 @@ def run(given: flags.FlagValues) -> None:
     seed=given.seed,
     step_sparsity=given.step_sparsity,
     attention=given.attention,
+    multiple_of=multiple_of(given),
     data=read_data(given),
   )
   verdict = answers.verdict_of(

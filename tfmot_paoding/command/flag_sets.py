@@ -6,6 +6,13 @@ import re
 
 from absl import flags
 
+from tfmot_paoding.accelerators import (
+  ACCELERATORS,
+  AUTO,
+  NPUS,
+  listed,
+  multiples_help,
+)
 from tfmot_paoding.command.choices import ATTENTION, METHODS
 from tfmot_paoding.quantization import (
   quantization_flags,
@@ -66,6 +73,13 @@ def prune_flags(values: flags.FlagValues) -> None:
     'sparsity',
     lambda value: value < 1,
     message='--sparsity must lie in [0, 1); for 50 % pass 0.5.',
+    flag_values=values,
+  )
+  flags.register_validator(
+    'multiple_of',
+    lambda text: text != AUTO,
+    message=f'--multiple_of={AUTO} is of `budget`, which knows a device: name '
+    f'it here, one of {listed(ACCELERATORS)}.',
     flag_values=values,
   )
   flags.register_multi_flags_validator(
@@ -259,6 +273,27 @@ def _pruning_flags(values: flags.FlagValues) -> None:
     'heads at once.',
     flag_values=values,
   )
+  flags.DEFINE_string(
+    'multiple_of',
+    None,
+    'What every width ends at a multiple of, since hardware works in steps: a '
+    f'number, or the name of an accelerator ({multiples_help()}).',
+    flag_values=values,
+  )
+  flags.register_validator(
+    'multiple_of',
+    lambda text: text is None or _is_multiple(text),
+    message=f'--multiple_of takes a number of at least 1, such as 8, or one of '
+    f'{listed([*ACCELERATORS, *NPUS])}; of a budget, {AUTO!r} too.',
+    flag_values=values,
+  )
+
+
+def _is_multiple(text: str) -> bool:
+  """Whether a text is what --multiple_of takes."""
+  if text.isdecimal():
+    return int(text) >= 1
+  return text == AUTO or text in ACCELERATORS or text in NPUS
 
 
 def _result_flags(values: flags.FlagValues) -> None:

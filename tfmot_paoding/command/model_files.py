@@ -15,7 +15,9 @@ from tfmot_paoding.inputs.ranges import InputRange, resolve_with_data
 from tfmot_paoding.inputs.user_data import calibration_samples
 from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.loading import load_model
+from tfmot_paoding.methods.stairs import check_multiples
 from tfmot_paoding.network.input_shapes import open_inputs, with_input_shape
+from tfmot_paoding.pruning.wrap import network_of
 from tfmot_paoding.quantization import QUANTIZATIONS, quantization_of_flag
 
 Array = np.ndarray
@@ -128,6 +130,29 @@ def read_arrays(path: str | None, *names: str) -> tuple[Array, ...] | None:
 def quantization_of(given: flags.FlagValues) -> str | None:
   """--quantization as functions take it."""
   return quantization_of_flag(given.quantization)
+
+
+def multiple_of(given: flags.FlagValues) -> int | str | None:
+  """--multiple_of as functions take it."""
+  text = given.multiple_of
+  return int(text) if text is not None and text.isdecimal() else text
+
+
+def check_multiple(
+  model: keras.Model, said: int | str | None, attention: str
+) -> None:
+  """Raises before any work is done where widths cannot be such multiples.
+
+  Args:
+    model: The model.
+    said: --multiple_of, or what it stands for.
+    attention: What of attention's heads goes.
+
+  Raises:
+    ValueError: it is larger than a layer.
+  """
+  groups = network_of(model, None, attention).groups.groups
+  check_multiples(groups, said)
 
 
 def saved_bytes(model: keras.Model, path: str) -> bytes:

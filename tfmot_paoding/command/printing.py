@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from tfmot_paoding.compat import keras
+from tfmot_paoding.methods.stairs import group_multiples, units_to_stair
 from tfmot_paoding.network.graph import build_graph
 from tfmot_paoding.network.groups import find_groups
 from tfmot_paoding.pruning.wrap import network_of
 
 
 def print_plan(
-  model: keras.Model, sparsity: float | None, attention: str
+  model: keras.Model,
+  sparsity: float | None,
+  attention: str,
+  multiple_of: int | str | None = None,
 ) -> None:
   """Prints a model's groups and what is left alone.
 
@@ -18,14 +22,17 @@ def print_plan(
     sparsity: The fraction of each group that would go; None if that is not
       known yet.
     attention: What of attention's heads would go.
+    multiple_of: What widths shall end at a multiple of.
   """
   grouping = network_of(model, None, attention).groups
+  multiples = group_multiples(grouping.groups, multiple_of)
   for group in grouping.groups:
     names = ['/'.join(member.node.path) for member in group.producers]
     tied = f', tied with {", ".join(names[1:])}' if names[1:] else ''
     after = ''
     if sparsity is not None:
-      after = f' -> {group.size - int(group.size * sparsity + 1e-6)}'
+      gone = units_to_stair(group.size, multiples[group.name], sparsity)
+      after = f' -> {group.size - gone}'
     print(f'group: {names[0]}: {group.size}{after} units{tied}')
   print_left_alone(model, attention)
 

@@ -6,6 +6,8 @@ from absl import flags
 
 from tfmot_paoding.command import answers, printing, result_files
 from tfmot_paoding.command.model_files import (
+  check_multiple,
+  multiple_of,
   quantization_of,
   ranging_data,
   read_arrays,
@@ -39,10 +41,11 @@ def run(given: flags.FlagValues) -> None:
     result_files.check_results(given)
   needs_sizes = given.c_array or given.report or given.min_agreement is not None
   model = read_model(given.model, given, bool(needs_sizes))
+  check_multiple(model, multiple_of(given), given.attention)
   settled = read_range(model, given)
   if given.dry_run:
     known = given.sparsity if given.scope == 'local' else None
-    printing.print_plan(model, known, given.attention)
+    printing.print_plan(model, known, given.attention, multiple_of(given))
     return
   before = converted(model, settled, given)
   result_files.check_device(before, given)
@@ -89,6 +92,7 @@ def pruned(
     cost=given.cost,
     floor=given.floor,
     attention=given.attention,
+    multiple_of=multiple_of(given),
     data=read_data(given),
   )
 

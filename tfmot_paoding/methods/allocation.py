@@ -17,6 +17,11 @@ from tfmot_paoding.methods.group_view import GroupView, view_group
 from tfmot_paoding.methods.network_view import NetworkView
 from tfmot_paoding.methods.plan import units_to_remove
 from tfmot_paoding.methods.selection import ScoreTable
+from tfmot_paoding.methods.stairs import (
+  MultipleOf,
+  checked_multiple,
+  next_stair,
+)
 from tfmot_paoding.network.costs import COSTS, unit_costs
 from tfmot_paoding.network.groups import Group
 from tfmot_paoding.registry import Configurable
@@ -40,13 +45,17 @@ class Allocation(Configurable):
     cost: What a global scope saves: 'parameters' or 'macs'.
     floor: The fraction of each group's units that a global scope leaves; one
       unit always stays.
+    multiple_of: What widths end at a multiple of: a number, an accelerator's
+      name, or a dict of layer name to either; None for any width.
   """
 
   scope: str = 'local'
   cost: str = 'parameters'
   floor: float = 0.1
+  multiple_of: MultipleOf = None
 
   def __post_init__(self):
+    object.__setattr__(self, 'multiple_of', checked_multiple(self.multiple_of))
     for name, options in (('scope', SCOPES), ('cost', COSTS)):
       if getattr(self, name) not in options:
         raise ValueError(
@@ -69,6 +78,7 @@ def allocate(
   network: NetworkView,
   groups: Sequence[Group],
   alive: Mapping[Path, Array],
+  multiples: Mapping[Path, int] | None = None,
 ) -> dict[Path, int]:
   """How many units each group shall have lost in all, under a global scope.
 
@@ -81,6 +91,8 @@ def allocate(
       group alone is cut and what reads it re-fitted.
     groups: Its groups.
     alive: Which units each group still has, by group name.
+    multiples: The number that each group's units come in, by group name; None
+      for 1. Groups then go from stair to stair, to the sum that is nearest.
 
   Returns:
     The numbers by group name; where floors forbid more, less than asked for.
@@ -91,21 +103,57 @@ def allocate(
   if wanted <= 0:
     return gone
   rooms = {
-    group.name: min(
-      max(allocation.most(group.size) - gone[group.name], 0), wanted
-    )
+    group.name: max(allocation.most(group.size) - gone[group.name], 0)
     for group in groups
   }
+  steps = _Steps(groups, alive, rooms, multiples or {})
   curves = None
   if network.fitting is not None:
     curves = _curves(allocation, network, groups, alive)
   if curves is None:
-    found = _by_scores(allocation, network, groups, alive, rooms, wanted)
+    found = _by_scores(allocation, network, groups, alive, steps, wanted)
   else:
     found = _by_answers(
-      allocation, network, groups, alive, rooms, wanted, curves
+      allocation, network, groups, alive, steps, wanted, curves
     )
   return {name: count + found[name] for name, count in gone.items()}
+
+
+class _Steps:
+  """How many units of a group can go at once."""
+
+  def __init__(
+    self,
+    groups: Sequence[Group],
+    alive: Mapping[Path, Array],
+    rooms: Mapping[Path, int],
+    multiples: Mapping[Path, int],
+  ):
+    self.rooms = rooms
+    self._sizes = {group.name: group.size for group in groups}
+    self._alive = {name: int(units.sum()) for name, units in alive.items()}
+    self._multiples = multiples
+
+  def count(
+    self, name: Path, found: int, left: int, portions: int | None = None
+  ) -> int:
+    """How many units go next; 0 where none can.
+
+    Args:
+      name: Of the group.
+      found: How many shall go already.
+      left: How many are asked for of all groups, at least 1.
+      portions: Into how many a group falls that may have any width; None for
+        single units.
+    """
+    multiple, room = self._multiples.get(name, 1), self.rooms[name] - found
+    if multiple == 1:
+      size = self._sizes[name]
+      return min(max(1, size // (portions or size)), room, left)
+    kept = self._alive[name] - found
+    count = kept - next_stair(multiple, kept)
+    # Of two sums as near to what is asked for, the one that keeps more.
+    return count if count <= room and count < 2 * left else 0
 
 
 def _by_scores(
@@ -113,7 +161,7 @@ def _by_scores(
   network: NetworkView,
   groups: Sequence[Group],
   alive: Mapping[Path, Array],
-  rooms: Mapping[Path, int],
+  steps: _Steps,
   wanted: int,
 ) -> dict[Path, int]:
   """How many more units go by what each counts, cheapest first."""
@@ -121,15 +169,24 @@ def _by_scores(
     network.graph, list(groups), network.params, alive, allocation.cost
   )
   views = [view_group(network, group, alive[group.name]) for group in groups]
-  waiting = []
-  for group, scores in zip(groups, _scores(views), strict=True):
-    ranked = np.sort(scores[alive[group.name]])[: rooms[group.name]]
-    price = ranked / max(costs[group.name], 1e-300)
-    waiting += [(value, group.name) for value in price.tolist()]
-  waiting.sort(key=lambda pair: pair[0])  # stable: earlier groups first
-  found = dict.fromkeys(rooms, 0)
-  for _, name in waiting[:wanted]:
-    found[name] += 1
+  prices = {
+    group.name: np.sort(scores[alive[group.name]])
+    / max(costs[group.name], 1e-300)
+    for group, scores in zip(groups, _scores(views), strict=True)
+  }
+  found, left = dict.fromkeys(steps.rooms, 0), wanted
+  while left > 0:
+    offers = {}
+    for name, start in found.items():
+      count = steps.count(name, start, left)
+      if count:
+        offers[name] = float(prices[name][start : start + count].mean()), count
+    if not offers:
+      break
+    # The first of equals: earlier groups.
+    name = min(offers, key=lambda name: offers[name][0])
+    found[name] += offers[name][1]
+    left -= offers[name][1]
   return found
 
 
@@ -138,7 +195,7 @@ def _by_answers(
   network: NetworkView,
   groups: Sequence[Group],
   alive: Mapping[Path, Array],
-  rooms: Mapping[Path, int],
+  steps: _Steps,
   wanted: int,
   curves: Mapping[Path, Array],
 ) -> dict[Path, int]:
@@ -147,8 +204,8 @@ def _by_answers(
   Costs are of what is left by then: weights between two groups shrink with
   both.
   """
-  found, left = dict.fromkeys(rooms, 0), wanted
-  while left:
+  found, left = dict.fromkeys(steps.rooms, 0), wanted
+  while left > 0:
     costs = unit_costs(
       network.graph,
       list(groups),
@@ -157,9 +214,8 @@ def _by_answers(
       allocation.cost,
     )
     prices = {}
-    for group in groups:
-      name, start = group.name, found[group.name]
-      count = min(max(1, group.size // _PORTIONS), rooms[name] - start, left)
+    for name, start in found.items():
+      count = steps.count(name, start, left, _PORTIONS)
       if count:
         rise = curves[name][start + count] - curves[name][start]
         prices[name] = rise / (count * max(costs[name], 1e-300)), count

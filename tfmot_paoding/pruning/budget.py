@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
+from tfmot_paoding.accelerators import AUTO
 from tfmot_paoding.compat import keras
 from tfmot_paoding.network.agreement import Verdict
 from tfmot_paoding.quantization import on_micro, quantization_of
@@ -83,6 +86,16 @@ class Budget(Configurable):
     """
     if self.arena_bytes is not None:
       require_micro()
+
+  def settled_multiple(self, multiple_of: Any) -> Any:
+    """What 'auto' stands for on this device; anything else as it is."""
+    if isinstance(multiple_of, Mapping):
+      return {
+        layer: self.settled_multiple(one) for layer, one in multiple_of.items()
+      }
+    if multiple_of != AUTO:
+      return multiple_of
+    return 'xnnpack' if self.arena_bytes is None else 'cmsis-nn'
 
   def is_met(self, profile: TFLiteProfile) -> bool:
     """Whether a file keeps every limit."""

@@ -15,6 +15,11 @@ import numpy as np
 
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.source import InputSource
+from tfmot_paoding.methods.stairs import (
+  MultipleOf,
+  group_multiples,
+  units_to_stair,
+)
 from tfmot_paoding.network.agreement import judge
 from tfmot_paoding.network.memory_peaks import activation_peaks
 from tfmot_paoding.network.network import Network
@@ -53,6 +58,7 @@ class Ways:
     allocated: The sparsity by layer name that a fraction of all units comes to.
     gap: How far a pruned model's answers are from the original's, by which one
       of several is taken.
+    multiple_of: What widths end at a multiple of.
   """
 
   earnest: Callable[[Sparsities], keras.Model]
@@ -60,6 +66,7 @@ class Ways:
   polish: Callable[[keras.Model], keras.Model]
   allocated: Callable[[float], Sparsities]
   gap: Callable[[keras.Model], float]
+  multiple_of: MultipleOf = None
 
 
 def fit_budget(
@@ -85,7 +92,7 @@ def fit_budget(
     BudgetError: no pruning meets it.
     ImportError: an arena shall be measured without tflite-micro.
   """
-  fitter = _Fitter(network, budget, ways.quick, samples, source)
+  fitter = _Fitter(network, budget, ways, samples, source)
   try:
     found = _cuts(fitter, budget, ways.allocated)
   finally:
@@ -158,17 +165,16 @@ class _Fitter:
     self,
     network: Network,
     budget: Budget,
-    quick: Callable[[Sparsities], keras.Model],
+    ways: Ways,
     samples: Sequence[Array],
     source: InputSource,
   ):
-    self.network, self._budget, self._quick = network, budget, quick
+    self.network, self._budget, self._quick = network, budget, ways.quick
     self._samples, self._source = samples, source
     self._peaks = activation_peaks(network.graph, network.groups)
     self.names = list(self._peaks)
-    self._sizes = {
-      '/'.join(group.layer): group.size for group in network.groups.groups
-    }
+    self._groups = network.groups.groups
+    self._multiples = group_multiples(self._groups, ways.multiple_of)
     self._representative = None
     reads = quantization_of(budget.quantization).reads
     is_known = source.data is not None or source.recollection is not None
@@ -182,10 +188,7 @@ class _Fitter:
 
   def profile_of(self, sparsity: Sparsities) -> TFLiteProfile:
     """What a model of these widths takes."""
-    key = tuple(
-      int(sparsity.get(name, 0.0) * size + 1e-6)
-      for name, size in self._sizes.items()
-    )
+    key = tuple(self._counts(sparsity))
     if key not in self._known:
       model = self._quick(sparsity) if any(key) else self.network.model
       data = convert_unchecked(
@@ -198,6 +201,27 @@ class _Fitter:
         self._reference = data
       self._known[key] = self.measured(data)
     return self._known[key]
+
+  def _counts(self, sparsity: Sparsities) -> list[int]:
+    """How many units of each group a cut takes."""
+    return [
+      units_to_stair(
+        group.size,
+        self._multiples[group.name],
+        sparsity.get('/'.join(group.layer), 0.0),
+      )
+      for group in self._groups
+    ]
+
+  def _removed(self, sparsity: Sparsities) -> Sparsities:
+    """The fraction of each layer's units that a cut takes."""
+    counts: dict[str, int] = {}
+    sizes: dict[str, int] = {}
+    for group, count in zip(self._groups, self._counts(sparsity), strict=True):
+      name = '/'.join(group.layer)
+      counts[name] = counts.get(name, 0) + count
+      sizes[name] = sizes.get(name, 0) + group.size
+    return {name: counts[name] / sizes[name] for name in sparsity}
 
   def measured(self, data: bytes) -> TFLiteProfile:
     """What a file takes, as far as the budget asks."""
@@ -297,7 +321,8 @@ class _Fitter:
     )
     profile = self.measured(data)
     verdict = judge(self.network, model, self._samples)
-    return Fitted(model, data, profile, sparsity, spread, verdict)
+    removed = self._removed(sparsity)
+    return Fitted(model, data, profile, removed, spread, verdict)
 
 
 def _shortfall(budget: Budget, nearest: TFLiteProfile) -> str:

@@ -17,7 +17,7 @@ from tfmot_paoding.methods.consumer_fits import FitSettings, Fitting
 from tfmot_paoding.methods.memory import Memory
 from tfmot_paoding.methods.named import get_method
 from tfmot_paoding.methods.network_view import NetworkView
-from tfmot_paoding.methods.plan import Plan, make_plan, units_to_remove
+from tfmot_paoding.methods.plan import Plan, make_plan
 from tfmot_paoding.methods.unit_masks import alive_units, unit_masks
 from tfmot_paoding.network.graph import read_params
 from tfmot_paoding.network.groups import Group
@@ -32,6 +32,7 @@ from tfmot_paoding.pruning.schedule import (
 )
 from tfmot_paoding.pruning.shares import LayerShare
 from tfmot_paoding.pruning.unit_wrapper import UnitWrapper
+from tfmot_paoding.pruning.widths import Widths
 from tfmot_paoding.pruning.wrapped import Wrapped
 
 Array = np.ndarray
@@ -80,6 +81,11 @@ class Driver:
     self._masks = wrapped.masks
     self._method = get_method(wrapped.settings.method)
     self._allocation = wrapped.settings.allocation
+    self._widths = Widths(
+      self.groups,
+      {g.layer: self._wrapper(g).pruning_schedule for g in self.groups},
+      self._allocation.multiple_of,
+    )
     self._boxes = source.boxes(wrapped.network)
     self.history = History(
       units=sum(group.size for group in self.groups),
@@ -216,6 +222,7 @@ class Driver:
         # Schedules give float32: .3 is .30000001.
         round(float(self._asked.get(group.name, 0.0)), 6),
         int((~alive[group.name]).sum()),
+        self._widths.multiples[group.name],
       )
       for group in self.groups
     }
@@ -260,7 +267,7 @@ class Driver:
         asked[id(schedule)] = sparsity_at(schedule, step)
       if asked[id(schedule)] is not None:
         self._asked[group.name] = asked[id(schedule)]
-        targets[group.name] = units_to_remove(group.size, asked[id(schedule)])
+        targets[group.name] = self._widths.target(group, asked[id(schedule)])
     return targets
 
   def _global_targets(
@@ -296,7 +303,10 @@ class Driver:
   def _allocated(
     self, sparsity: float, alive: Mapping[Path, Array], view: NetworkView
   ) -> dict[Path, int]:
-    return allocate(self._allocation, sparsity, view, self.groups, alive)
+    multiples = self._widths.multiples
+    return allocate(
+      self._allocation, sparsity, view, self.groups, alive, multiples
+    )
 
   def _view(self, params: Params) -> NetworkView:
     """The network at some weights."""

@@ -15,6 +15,7 @@ from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.inputs.user_data import Inputs
 from tfmot_paoding.layers.base import VIEWS
 from tfmot_paoding.methods.named import DEFAULT_METHOD, MethodLike, get_method
+from tfmot_paoding.methods.stairs import MultipleOf
 from tfmot_paoding.pruning.budget import Budget
 from tfmot_paoding.pruning.few_answers import warn_of_few_answers
 from tfmot_paoding.pruning.pruned import check_distillation, pruned
@@ -42,6 +43,7 @@ def prune(
   scope: str = 'local',
   cost: str = 'parameters',
   floor: float = 0.1,
+  multiple_of: MultipleOf = None,
   data: Inputs = None,
   prior: PriorLike = None,
   distillation: bool | DistillSettings | None = None,
@@ -82,6 +84,13 @@ def prune(
     cost: What 'global' weighs that against: the 'parameters' or the 'macs' that
       a unit takes.
     floor: The fraction of each group's units that 'global' leaves at least.
+    multiple_of: What the width of every layer ends at a multiple of, since
+      hardware works in steps: a number, the name of an accelerator ('xnnpack',
+      'cmsis-nn', 'ethos-u55', ...), which stands for its number, or a dict of
+      layer name to either; with a `budget`, 'auto' too. Every group is cut to
+      the multiple nearest to what `sparsity` asks for, to the larger of two as
+      near; a width of the original's own that is no multiple may stay. Layers
+      narrower than an accelerator's number stay as they are.
     data: Unlabelled inputs, if you have some: an array, a list or dict of
       arrays for several inputs, or a batched `tf.data.Dataset`. Methods that
       fit (`'reconstruction'`) use them in place of their prior, and answers are
@@ -127,6 +136,7 @@ def prune(
       verbose=verbose,
       cost=cost,
       floor=floor,
+      multiple_of=multiple_of,
       data=data,
       prior=prior,
       distillation=distillation,
@@ -138,7 +148,7 @@ def prune(
   warn_of_own_training(network.model)
   check_seed(seed)
   check_distillation(distillation)
-  allocation = checked_allocation(scope, cost, floor, sparsity)
+  allocation = checked_allocation(scope, cost, floor, sparsity, multiple_of)
   manner = Manner(get_method(method), allocation)
   if step_sparsity is None:
     fits = manner.method.needs_samples

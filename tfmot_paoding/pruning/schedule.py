@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -16,6 +16,7 @@ from tfmot_paoding.compat import (
   keras,
   register_serializable,
 )
+from tfmot_paoding.methods.stairs import checked_multiple
 
 # What is removed between two refreshes where nobody says.
 STEP_SPARSITY = 0.025
@@ -48,6 +49,9 @@ class ProgressiveSparsity(PruningSchedule):
     step_sparsity: The fraction added by one step, in (0, 1].
     begin_step: The training step of the first pruning step, at least 0.
     frequency: Training steps from one pruning step to the next, at least 1.
+    multiple_of: What the widths that it comes to are multiples of, as
+      `prune_low_saliency` takes it: a number or an accelerator's name. Where
+      both say something, both hold.
 
   Raises:
     ValueError: an argument is outside its range.
@@ -59,7 +63,15 @@ class ProgressiveSparsity(PruningSchedule):
     step_sparsity: float = STEP_SPARSITY,
     begin_step: int = 0,
     frequency: int = 1,
+    multiple_of: int | str | None = None,
   ):
+    if isinstance(multiple_of, Mapping):
+      raise ValueError(
+        'The `multiple_of` of a schedule is one number or name, but got '
+        f'{multiple_of!r}. Pass a dict of layer name to number to '
+        'prune_low_saliency, or a dict of layer name to schedule.'
+      )
+    self.multiple_of = checked_multiple(multiple_of)
     self.final_sparsity = check_sparsity(final_sparsity, 'final_sparsity')
     if not is_number(step_sparsity) or not 0 < step_sparsity <= 1:
       raise ValueError(
@@ -99,6 +111,7 @@ class ProgressiveSparsity(PruningSchedule):
         'step_sparsity': self.step_sparsity,
         'begin_step': self.begin_step,
         'frequency': self.frequency,
+        'multiple_of': self.multiple_of,
       },
     }
 

@@ -19,11 +19,13 @@ class LayerShare:
     units: How many there were.
     asked: The fraction of them to be removed, in [0, 1).
     removed: How many are gone.
+    multiple_of: What the units that stay are a multiple of, if not all do.
   """
 
   units: int
   asked: float
   removed: int
+  multiple_of: int = 1
 
   @property
   def is_rounded_away(self) -> bool:
@@ -45,15 +47,20 @@ def warn_of_rounding(layers: Mapping[str, LayerShare]) -> None:
   if not lost:
     return
   named = ', '.join(
-    f'{name!r} {one.removed} of {one.units} (asked: {one.asked:.3g})'
+    f'{name!r} {one.removed} of {one.units} (asked: {one.asked:.3g}'
+    + (f', in multiples of {one.multiple_of})' if one.multiple_of > 1 else ')')
     for name, one in list(lost.items())[:_NAMED]
   )
+  in_stairs = any(one.multiple_of > 1 for one in lost.values())
+  why = 'only whole units go and none loses more than its share'
+  if in_stairs:
+    why = 'widths end at the nearest multiple of what `multiple_of` says'
   more = f' and {len(lost) - _NAMED} more' if len(lost) > _NAMED else ''
   warnings.warn(
     f'{len(lost)} of {len(layers)} groups of units lost less than half of what '
-    'was asked, since only whole units go and none loses more than its share: '
-    f"{named}{more}. Ask for more there, or pass scope='global', which spreads "
-    'one sparsity over all units.',
+    f'was asked, since {why}: {named}{more}. Ask for more there, '
+    + ('take a smaller `multiple_of`, ' if in_stairs else '')
+    + "or pass scope='global', which spreads one sparsity over all units.",
     RoundingWarning,
     stacklevel=callers.level(),
   )

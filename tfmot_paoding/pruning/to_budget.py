@@ -18,6 +18,7 @@ from tfmot_paoding.layers.base import VIEWS
 from tfmot_paoding.methods.allocation import Allocation
 from tfmot_paoding.methods.consumer_fits import FitSettings
 from tfmot_paoding.methods.named import DEFAULT_METHOD, MethodLike, get_method
+from tfmot_paoding.methods.stairs import MultipleOf, checked_multiple
 from tfmot_paoding.network.input_shapes import check_sizes
 from tfmot_paoding.network.nearness import Nearness
 from tfmot_paoding.network.network import Network
@@ -62,6 +63,7 @@ def prune_to_budget(
   verbose: int | str = 'auto',
   cost: str = 'parameters',
   floor: float = 0.1,
+  multiple_of: MultipleOf = None,
   data: Inputs = None,
   prior: PriorLike = None,
   distillation: bool | DistillSettings | None = None,
@@ -95,6 +97,9 @@ def prune_to_budget(
       anywhere, 0 nowhere.
     cost: What a fraction of all units is weighed against.
     floor: What it leaves of each layer.
+    multiple_of: What the width of every layer ends at a multiple of; see
+      `prune`. 'auto': what suits the device that the budget is for, CMSIS-NN
+      where an arena is limited and XNNPACK elsewhere.
     data: Unlabelled inputs, if you have some: an array, a list or dict of
       arrays for several inputs, or a batched `tf.data.Dataset`. Methods that
       fit (`'reconstruction'`) use them in place of their prior, and answers are
@@ -132,7 +137,9 @@ def prune_to_budget(
   _check_budget(budget)
   check_seed(seed)
   check_distillation(distillation)
-  manner = Manner(get_method(method), Allocation('global', cost, floor))
+  multiple_of = checked_multiple(budget.settled_multiple(multiple_of))
+  allocation = Allocation('global', cost, floor, multiple_of)
+  manner = Manner(get_method(method), allocation)
   source = InputSource.of(
     network,
     input_range,
@@ -156,7 +163,9 @@ def _within(
   ProgressiveSparsity(0.0, step_sparsity)  # raises for a bad step
   # Before inputs are recalled, which takes a while: bad settings show here.
   wrapped = wrap(network, ProgressiveSparsity(0.0), manner, source)
-  manner = dataclasses.replace(manner, allocation=Allocation())
+  multiple_of = manner.allocation.multiple_of
+  alone = Allocation(multiple_of=multiple_of)
+  manner = dataclasses.replace(manner, allocation=alone)
   fits = manner.method.needs_samples
   if fits:
     # Settled once, for all attempts; priors are drawn by each as it needs.
@@ -181,7 +190,9 @@ def _within(
     return polished(network, small, manner.method, distillation, source)[0]
 
   driver = Driver(Wrapped.of(wrapped), source.like(verbose=0), bounded=False)
-  ways = Ways(earnest, quick, polish, driver.allocated, nearness.gap_of)
+  ways = Ways(
+    earnest, quick, polish, driver.allocated, nearness.gap_of, multiple_of
+  )
   fitted = fit_budget(network, budget, ways, samples, source)
   whose = inputs_in_words(network, len(samples[0]), source)
   verdict = dataclasses.replace(fitted.verdict, inputs=whose)

@@ -22,12 +22,18 @@ from tfmot_paoding.methods.named import (
   MethodLike,
   get_method,
 )
+from tfmot_paoding.methods.stairs import MultipleOf
 from tfmot_paoding.network.cloning import clone_with, copy_weights, fresh_layer
 from tfmot_paoding.network.graph import Graph
 from tfmot_paoding.network.groups import Group
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.pruning.masked_weights import masked_names
-from tfmot_paoding.pruning.schedule import ProgressiveSparsity, check_schedule
+from tfmot_paoding.pruning.schedule import (
+  ProgressiveSparsity,
+  check_schedule,
+  final_sparsity,
+)
+from tfmot_paoding.pruning.widths import check_widths
 from tfmot_paoding.pruning.wrapper import (
   PruneLowSaliency,
   check_attention,
@@ -66,6 +72,7 @@ def prune_low_saliency(
   cost: str = 'parameters',
   floor: float = 0.1,
   attention: str = VIEWS[0],
+  multiple_of: MultipleOf = None,
   input_shape: Any = None,
   **blocks: Any,
 ) -> keras.Model:
@@ -112,6 +119,13 @@ def prune_low_saliency(
     attention: What of a `MultiHeadAttention` leaves: whole 'heads', or
       'channels' of all heads at once, those of values, and those of queries
       with the keys' that they meet. For both, prune one after the other.
+    multiple_of: What the width of every layer ends at a multiple of, since
+      hardware works in steps: a number, the name of an accelerator ('xnnpack',
+      'cmsis-nn', 'ethos-u55', ...), which stands for its number, or a dict of
+      layer name to either. Every group is cut to the multiple nearest to what
+      its schedule asks for in the end, to the larger of two as near; a width
+      of the original's own that is no multiple may stay. Layers narrower than
+      an accelerator's number stay as they are.
     input_shape: Of one sample, without the batch axis, such as (28, 28, 1),
       where a subclassed model was not built or called yet; the sizes that
       another one leaves open, such as (96, 96, 3), which the result then has.
@@ -136,7 +150,7 @@ def prune_low_saliency(
   check_unwrapped(network)
   manner = Manner(
     get_method(method),
-    checked_allocation(scope, cost, floor, pruning_schedule),
+    checked_allocation(scope, cost, floor, pruning_schedule, multiple_of),
     pruning_policy,
   )
   check_seed(seed)
@@ -170,6 +184,11 @@ def wrap(
     policy.ensure_model_supports_pruning(network.model)
   groups = _allowed_groups(network, policy)
   schedules = _schedule_by_group(graph, groups, schedule)
+  check_widths(
+    _asked_groups(groups, schedules, schedule),
+    schedules,
+    manner.allocation.multiple_of,
+  )
   wraps = {
     path: schedules[group.layer]
     for group in reversed(groups)
@@ -233,16 +252,20 @@ def check_unwrapped(network: Network) -> None:
 
 
 def checked_allocation(
-  scope: str, cost: str, floor: float, schedule: Any
+  scope: str,
+  cost: str,
+  floor: float,
+  schedule: Any,
+  multiple_of: MultipleOf = None,
 ) -> Allocation:
   """The allocation, if it goes with the schedule.
 
   Raises:
     ValueError: it does not, or a setting is not as described.
   """
-  allocation = Allocation(scope, cost, floor)
+  allocation = Allocation(scope, cost, floor, multiple_of)
   if scope != 'global':
-    if allocation != Allocation(scope):
+    if allocation != Allocation(scope, multiple_of=multiple_of):
       raise ValueError(
         f"`cost` ({cost!r}) and `floor` ({floor!r}) say how scope='global' "
         f'spreads a sparsity, but `scope` is {scope!r}: leave them out, or '
@@ -265,6 +288,17 @@ def checked_allocation(
       f'every group stays. Pass a `floor` of at most {1 - final:.3g}.'
     )
   return allocation
+
+
+def _asked_groups(
+  groups: Sequence[Group],
+  schedules: Mapping[Path, compat.PruningSchedule],
+  schedule: ScheduleLike,
+) -> list[Group]:
+  """The groups that a dict of schedules does not leave alone."""
+  if not isinstance(schedule, Mapping):
+    return list(groups)
+  return [group for group in groups if final_sparsity(schedules[group.layer])]
 
 
 def _allowed_groups(
