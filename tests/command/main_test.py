@@ -227,6 +227,14 @@ class TestBudget:
     assert 'left alone: ' in said
     assert not list(tmp_path.iterdir())
 
+  def test_widths_in_multiples(self, tmp_path, model_path, capsys):
+    given = [f'--model={model_path}', '--input_range=-1,1', '--sparsity=.4']
+    given += ['--multiple_of=4', '--method=l1']
+    assert run(['prune', *given, '--dry_run', '--output=x']) == 0
+    assert '16 -> 12 units' in capsys.readouterr().out
+    assert run(['prune', *given, f'--output={tmp_path / "x"}']) == 0
+    assert arrow(capsys.readouterr().out, 'units') == (24, 16)
+
   def test_it_is_met(self, tmp_path, model_path, capsys):
     limit = count_macs(paoding.load_model(model_path)) // 2
     output = tmp_path / 'out.tflite'
@@ -339,6 +347,7 @@ class TestBadFiles:
       (['--test_data={many}'], 'from 0 to 2'),
       (['--data={texts}'], 'real numbers'),
       (['--save={model}'], 'is what --model reads'),
+      (['--multiple_of=32'], "'hidden_0', which has 16"),
       (['--output={narrow}', '--data={narrow}'], 'is what --data reads'),
     ],
   )

@@ -78,6 +78,19 @@ def test_the_version(capsys):
     (['budget', *MODEL, '--flash_bytes=much'], 'flash_bytes'),
     (['budget', *MODEL, '--quantization=int2'], 'int8'),
     (['report', *MODEL], '--pruned'),
+    (['prune', *MODEL, '--multiple_of=0'], 'at least 1'),
+    (['prune', *MODEL, '--multiple_of=ethos-n78'], "'ethos-u55'"),
+    (['prune', *MODEL, '--multiple_of=auto'], 'name it here'),
+    (
+      ['prune', *MODEL, '--npu=ethos-u55-128', '--quantization=int8'],
+      '--report',
+    ),
+    (['budget', *MODEL, '--npu=ethos-n78'], 'ethos-u55-32'),
+    (['budget', *MODEL, '--npu_cycles=9'], '--npu'),
+    (
+      ['budget', *MODEL, '--npu=ethos-u55-128', '--quantization=none'],
+      'int8 or int16x8',
+    ),
   ],
 )
 def test_what_is_wrong_is_said_in_a_line(arguments, message, capsys):

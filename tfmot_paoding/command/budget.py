@@ -40,6 +40,8 @@ def run(given: flags.FlagValues) -> None:
     macs=given.macs,
     latency_ratio=given.latency_ratio,
     quantization=quantization_of(given),
+    npu_cycles=given.npu_cycles,
+    npu=given.npu,
   )
   budget.check_extras()
   if not given.dry_run:
@@ -65,6 +67,7 @@ def run(given: flags.FlagValues) -> None:
       before if timed else None,
       micro=given.arena_bytes is not None,
       latency=timed,
+      npu=given.npu,
     )
     _print_shares(budget, profile)
     return

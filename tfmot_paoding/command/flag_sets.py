@@ -15,6 +15,7 @@ from tfmot_paoding.accelerators import (
 )
 from tfmot_paoding.command.choices import ATTENTION, METHODS
 from tfmot_paoding.quantization import (
+  QUANTIZATIONS,
   quantization_flags,
   quantization_help,
   that_read,
@@ -68,7 +69,14 @@ def prune_flags(values: flags.FlagValues) -> None:
   _conversion_flag(values, 'none')
   _float_io_flag(values)
   _input_flags(values)
+  _npu_flag(values)
   _result_flags(values)
+  flags.register_multi_flags_validator(
+    ['npu', 'report'],
+    lambda given: given['report'] or not given['npu'],
+    message='--npu is measured in the report: give --report as well.',
+    flag_values=values,
+  )
   flags.register_validator(
     'sparsity',
     lambda value: value < 1,
@@ -133,8 +141,21 @@ def budget_flags(values: flags.FlagValues) -> None:
     'unpruned model, timed on this machine.',
     flag_values=values,
   )
+  flags.DEFINE_integer(
+    'npu_cycles',
+    None,
+    'The most cycles of one inference on --npu.',
+    flag_values=values,
+  )
   _pruning_flags(values)
   _conversion_flag(values, 'int8')
+  _npu_flag(values)
+  flags.register_multi_flags_validator(
+    ['npu_cycles', 'npu'],
+    lambda given: given['npu'] or given['npu_cycles'] is None,
+    message='--npu_cycles are of an NPU: give --npu as well.',
+    flag_values=values,
+  )
   _input_flags(values)
   _result_flags(values)
 
@@ -158,6 +179,7 @@ def report_flags(values: flags.FlagValues) -> None:
   _conversion_flag(values, 'none')
   _float_io_flag(values)
   _input_flags(values)
+  _npu_flag(values)
   flags.mark_flags_as_required(['pruned', 'output'], flag_values=values)
 
 
@@ -285,6 +307,24 @@ def _pruning_flags(values: flags.FlagValues) -> None:
     lambda text: text is None or _is_multiple(text),
     message=f'--multiple_of takes a number of at least 1, such as 8, or one of '
     f'{listed([*ACCELERATORS, *NPUS])}; of a budget, {AUTO!r} too.',
+    flag_values=values,
+  )
+
+
+def _npu_flag(values: flags.FlagValues) -> None:
+  flags.DEFINE_enum(
+    'npu',
+    None,
+    list(NPUS),
+    'The NPU of the device, whose cycles Vela counts (the extra [npu]).',
+    flag_values=values,
+  )
+  whole = [m.flag for m in QUANTIZATIONS.values() if m.is_calibrated]
+  flags.register_multi_flags_validator(
+    ['npu', 'quantization'],
+    lambda given: not given['npu'] or given['quantization'] in whole,
+    message='--npu takes integers throughout: give --quantization='
+    + ' or '.join(whole),
     flag_values=values,
   )
 

@@ -13,6 +13,7 @@ from tfmot_paoding.command.model_files import (
 from tfmot_paoding.command.prune import converted
 from tfmot_paoding.network.agreement import check_ends
 from tfmot_paoding.report.writing import report_paths
+from tfmot_paoding.tflite.npu import require_npu
 
 
 def run(given: flags.FlagValues) -> None:
@@ -26,6 +27,8 @@ def run(given: flags.FlagValues) -> None:
     ValueError: a flag or a model does not fit, or too few answers are alike.
   """
   check_paths(list(report_paths(given.output)), given)
+  if given.npu:
+    require_npu()
   model = read_model(given.model, given, needs_sizes=True)
   small = read_model(given.pruned, given, needs_sizes=True)
   check_ends(model, small, ('--model', '--pruned'))

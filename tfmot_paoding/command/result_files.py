@@ -22,6 +22,7 @@ from tfmot_paoding.report.writing import report_paths
 from tfmot_paoding.tflite import write_c_array
 from tfmot_paoding.tflite.c_array import array_name
 from tfmot_paoding.tflite.micro import check_micro, has_micro, require_micro
+from tfmot_paoding.tflite.npu import require_npu
 
 
 def check_results(given: flags.FlagValues) -> None:
@@ -39,6 +40,8 @@ def check_results(given: flags.FlagValues) -> None:
     paths += [f'{stem}.cc', f'{stem}.h']
   if given.report:
     paths += report_paths(given.report)
+  if given.npu:
+    require_npu()
   check_paths(paths, given)
 
 
@@ -147,6 +150,7 @@ def write_page(path: str, results: Results, given: flags.FlagValues) -> None:
     curve=results.curve,
     verdict=results.verdict,
     limits=results.limits,
+    npu=given.npu,
   )
   page, data = write_report(report, path)
   print(f'wrote {page} and {data}')

@@ -8,15 +8,33 @@ from typing import Any
 
 import numpy as np
 
-from tfmot_paoding.accelerators import AUTO
+from tfmot_paoding.accelerators import AUTO, check_npu
 from tfmot_paoding.compat import keras
 from tfmot_paoding.network.agreement import Verdict
-from tfmot_paoding.quantization import on_micro, quantization_of
+from tfmot_paoding.quantization import (
+  Quantization,
+  on_micro,
+  quantization_of,
+)
 from tfmot_paoding.registry import Configurable
 from tfmot_paoding.tflite.micro import require_micro
+from tfmot_paoding.tflite.npu import require_npu
 from tfmot_paoding.tflite.profile import TFLiteProfile
 
 Sparsities = dict[str, float]
+
+_LIMITS = ('flash_bytes', 'arena_bytes', 'macs', 'latency_ratio', 'npu_cycles')
+
+
+def used(profile: TFLiteProfile) -> dict[str, float | None]:
+  """What a file takes of all that can be limited; None if not measured."""
+  return {
+    'flash_bytes': profile.bytes,
+    'arena_bytes': profile.arena_bytes,
+    'macs': profile.macs,
+    'latency_ratio': profile.latency_ratio,
+    'npu_cycles': None if profile.npu is None else profile.npu.cycles,
+  }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +49,10 @@ class Budget(Configurable):
       converted likewise.
     quantization: What numbers the file holds: None for float32, or another
       name of `tflite.QUANTIZATIONS`.
+    npu_cycles: Of an inference on `npu`, as Vela counts them (the extra
+      `[npu]`); those of operators that the CPU has to run are none of them.
+    npu: The NPU of the device, such as 'ethos-u55-128'. Widths then end at the
+      multiples that it works in, unless `multiple_of` says otherwise.
   """
 
   flash_bytes: int | None = None
@@ -38,13 +60,14 @@ class Budget(Configurable):
   macs: int | None = None
   latency_ratio: float | None = None
   quantization: str | None = 'int8'
+  npu_cycles: int | None = None
+  npu: str | None = None
 
   def __post_init__(self):
     limits = self.limits
     if not limits:
       raise ValueError(
-        'A budget needs a limit: flash_bytes, arena_bytes, macs or '
-        'latency_ratio.'
+        f'A budget needs a limit: {", ".join(_LIMITS[:-1])} or {_LIMITS[-1]}.'
       )
     for name, value in limits.items():
       number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -57,22 +80,32 @@ class Budget(Configurable):
         f'{mode.text}: `quantization` must be {on_micro()}, but got '
         f'{mode.name!r}.'
       )
+    self._check_npu(mode)
+
+  def _check_npu(self, mode: Quantization) -> None:
+    """Raises where an NPU is not named, or would run nothing.
+
+    Raises:
+      ValueError: so it is.
+    """
+    if self.npu is None and self.npu_cycles is None:
+      return
+    check_npu(self.npu)
+    if not mode.is_calibrated:
+      raise ValueError(
+        f'`npu` is {self.npu!r}, which takes integers throughout: '
+        f"`quantization` must be 'int8' or 'int16x8', but got {mode.name!r}."
+      )
 
   @property
   def limits(self) -> dict[str, float]:
     """The limits that are set, by name."""
-    names = ('flash_bytes', 'arena_bytes', 'macs', 'latency_ratio')
-    found = {name: getattr(self, name) for name in names}
+    found = {name: getattr(self, name) for name in _LIMITS}
     return {name: value for name, value in found.items() if value is not None}
 
   def taken(self, profile: TFLiteProfile) -> dict[str, float]:
     """What a file takes of each limit, as fractions of it."""
-    found = {
-      'flash_bytes': profile.bytes,
-      'arena_bytes': profile.arena_bytes,
-      'macs': profile.macs,
-      'latency_ratio': profile.latency_ratio,
-    }
+    found = used(profile)
     return {
       name: float('inf') if found[name] is None else found[name] / limit
       for name, limit in self.limits.items()
@@ -82,17 +115,26 @@ class Budget(Configurable):
     """Raises where a limit cannot be measured here.
 
     Raises:
-      ImportError: an arena is limited, and tflite-micro is not installed.
+      ImportError: an arena is limited, and tflite-micro is not installed; or
+        there is an NPU, and Vela is not.
     """
     if self.arena_bytes is not None:
       require_micro()
+    if self.npu is not None:
+      require_npu()
 
   def settled_multiple(self, multiple_of: Any) -> Any:
-    """What 'auto' stands for on this device; anything else as it is."""
+    """What a `multiple_of` stands for on this device.
+
+    'auto' is what the device works in, and so is None where an NPU is named;
+    1, for any width, is then None. Anything else comes back as it is.
+    """
     if isinstance(multiple_of, Mapping):
       return {
         layer: self.settled_multiple(one) for layer, one in multiple_of.items()
       }
+    if self.npu is not None and multiple_of in (None, AUTO, 1):
+      return None if multiple_of == 1 else self.npu
     if multiple_of != AUTO:
       return multiple_of
     return 'xnnpack' if self.arena_bytes is None else 'cmsis-nn'

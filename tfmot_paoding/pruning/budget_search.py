@@ -29,6 +29,7 @@ from tfmot_paoding.pruning.budget import (
   BudgetError,
   Fitted,
   Sparsities,
+  used,
 )
 from tfmot_paoding.quantization import quantization_of
 from tfmot_paoding.tflite.comparison import clipped
@@ -232,6 +233,7 @@ class _Fitter:
       micro=self._budget.arena_bytes is not None,
       latency=timed,
       seconds=_SECONDS,
+      npu=self._budget.npu,
     )
     if self._searches:  # later, bars of pruning stand in between
       share = max(self._budget.taken(profile).values())
@@ -282,7 +284,11 @@ class _Fitter:
     are then met by one sparsity for all that lose less so far.
     """
     arena = dataclasses.replace(
-      self._budget, flash_bytes=None, macs=None, latency_ratio=None
+      self._budget,
+      flash_bytes=None,
+      macs=None,
+      latency_ratio=None,
+      npu_cycles=None,
     )
 
     def capped(part: float) -> Sparsities:
@@ -327,12 +333,7 @@ class _Fitter:
 
 def _shortfall(budget: Budget, nearest: TFLiteProfile) -> str:
   """What cannot be met, and how near pruning comes."""
-  units = {
-    'flash_bytes': nearest.bytes,
-    'arena_bytes': nearest.arena_bytes,
-    'macs': nearest.macs,
-    'latency_ratio': nearest.latency_ratio,
-  }
+  units = used(nearest)
   parts = [
     f'{name} of {budget.limits[name]:g} (nearest: '
     + (f'{units[name]:g})' if units[name] is not None else nearest.micro_error)

@@ -6,6 +6,7 @@ import dataclasses
 import warnings
 from typing import Any
 
+from tfmot_paoding import callers
 from tfmot_paoding.arguments import check_seed
 from tfmot_paoding.compat import keras
 from tfmot_paoding.deprecation import takes_old_calls
@@ -48,6 +49,7 @@ from tfmot_paoding.pruning.wrap import (
   wrap,
 )
 from tfmot_paoding.pruning.wrapped import Wrapped
+from tfmot_paoding.tflite.npu import NpuProfile
 from tfmot_paoding.training.distill_settings import DistillSettings
 
 
@@ -98,8 +100,9 @@ def prune_to_budget(
     cost: What a fraction of all units is weighed against.
     floor: What it leaves of each layer.
     multiple_of: What the width of every layer ends at a multiple of; see
-      `prune`. 'auto': what suits the device that the budget is for, CMSIS-NN
-      where an arena is limited and XNNPACK elsewhere.
+      `prune`. 'auto': what suits the device that the budget is for, its NPU,
+      CMSIS-NN where an arena is limited, and XNNPACK elsewhere. None: what
+      suits the budget's NPU, and any width where it has none; 1 for any width.
     data: Unlabelled inputs, if you have some: an array, a list or dict of
       arrays for several inputs, or a batched `tf.data.Dataset`. Methods that
       fit (`'reconstruction'`) use them in place of their prior, and answers are
@@ -124,7 +127,9 @@ def prune_to_budget(
 
   Raises:
     BudgetError: the budget cannot be met; the message says how near it came.
-    ImportError: an arena is limited, and tflite-micro is not installed.
+    ImportError: an arena is limited, and tflite-micro is not installed; or the
+      budget has an NPU, and Vela is not.
+    NpuError: the NPU runs no operator of the model.
     TypeError: `model` is not a Keras model.
     ValueError: as `prune_low_saliency`; or the model leaves sizes open.
   """
@@ -197,7 +202,24 @@ def _within(
   whose = inputs_in_words(network, len(samples[0]), source)
   verdict = dataclasses.replace(fitted.verdict, inputs=whose)
   warn_of_few_answers(verdict, distills, fits)
+  _warn_of_fallback(fitted.profile.npu)
   return dataclasses.replace(fitted, verdict=verdict)
+
+
+def _warn_of_fallback(profile: NpuProfile | None) -> None:
+  """Warns of operators whose time is not among the cycles of an NPU."""
+  if profile is None or not profile.on_cpu:
+    return
+  named = ', '.join(
+    f'{name} ({profile.reasons.get(name, "no reason is given")})'
+    for name in profile.on_cpu
+  )
+  warnings.warn(
+    f'{sum(profile.on_cpu.values())} of {profile.operators} operators fall '
+    f'back from {profile.npu} to the CPU, whose time is not among its cycles: '
+    f'{named}. Replace the layers that they come from.',
+    stacklevel=callers.level(),
+  )
 
 
 def _check_budget(budget: Any) -> None:

@@ -65,7 +65,7 @@ class Limit:
   """What a budget allows, and what the pruned file takes of it.
 
   Attributes:
-    name: As in `Budget`: flash_bytes, arena_bytes, macs or latency_ratio.
+    name: As in `Budget`, such as flash_bytes.
     most: What is allowed.
     taken: What the file takes; None where that was not measured.
   """

@@ -24,6 +24,7 @@ _NAMES = {
   'arena_bytes': 'bytes of tensor arena',
   'macs': 'multiply-accumulates',
   'latency_ratio': "of the original's latency",
+  'npu_cycles': 'cycles of the NPU',
 }
 
 

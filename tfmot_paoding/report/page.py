@@ -11,6 +11,7 @@ import numpy as np
 
 from tfmot_paoding.report import headline
 from tfmot_paoding.report.data import CurvePoint, LayerWidth, Report
+from tfmot_paoding.tflite.npu import NpuProfile
 
 _STYLE = """
 :root { color-scheme: light dark; --bar: #3b82c4; --rest: #9aa5b133; }
@@ -103,6 +104,7 @@ def _costs(report: Report) -> list[list[str]]:
       two.peak_activation_bytes,
     ),
     ('tensor arena of tflite-micro, bytes', one.arena_bytes, two.arena_bytes),
+    *_on_npu(one.npu, two.npu),
   ]
   rows = [
     [
@@ -131,11 +133,39 @@ def _costs(report: Report) -> list[list[str]]:
     ratio = '' if two.latency_ratio is None else f'{two.latency_ratio:.2f}'
     rows.append(['milliseconds on one thread here', *times, ratio])
   for name, profile in (('original', one), ('pruned', two)):
+    if profile.npu and profile.npu.on_cpu:
+      rows.append(_fallback(name, profile.npu))
     if profile.micro_error:
       missing = ', '.join(profile.missing_operators)
       why = f'{profile.micro_error} {missing and "Missing: " + missing}'
       rows.append([f'tflite-micro, {name}', html.escape(why), '', ''])
   return rows
+
+
+def _on_npu(
+  one: NpuProfile | None, two: NpuProfile | None
+) -> list[tuple[str, int, int]]:
+  """What both files take of an NPU, if one was asked for."""
+  if one is None or two is None:
+    return []
+  where = f'{html.escape(two.npu)} ({html.escape(two.system)})'
+  return [
+    (f'cycles of {where}', one.cycles, two.cycles),
+    ('SRAM there, bytes', one.sram_bytes, two.sram_bytes),
+    ('flash there, bytes', one.flash_bytes, two.flash_bytes),
+    ('DRAM there, bytes', one.dram_bytes, two.dram_bytes),
+  ]
+
+
+def _fallback(name: str, profile: NpuProfile) -> list[str]:
+  """Which operators a file leaves to the CPU, and why."""
+  whys = '; '.join(
+    f'{count} {operator}: {profile.reasons.get(operator, "no reason given")}'
+    for operator, count in profile.on_cpu.items()
+  )
+  share = f'{profile.cpu_share:.0%} of operators, whose time is not counted'
+  told = f'left to the CPU, {name}: {share}: {whys}'
+  return [html.escape(told), '', '', '']
 
 
 def _answers(report: Report) -> list[list[str]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tfmot_paoding.accelerators import check_npu
 from tfmot_paoding.bounds.deviation import largest_deviation
 from tfmot_paoding.compaction.left_whole import (
   check_unwrapped,
@@ -24,6 +25,7 @@ from tfmot_paoding.network.agreement import Verdict, all_outputs, judge
 from tfmot_paoding.network.graph import Graph, build_graph
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.network.outputs import heads_of
+from tfmot_paoding.pruning.budget import used
 from tfmot_paoding.pruning.few_answers import judged
 from tfmot_paoding.report.data import (
   CurvePoint,
@@ -36,6 +38,7 @@ from tfmot_paoding.report.page import report_page
 from tfmot_paoding.tflite.comparison import clipped, compare_tflite
 from tfmot_paoding.tflite.litert import run_tflite
 from tfmot_paoding.tflite.micro import require_micro
+from tfmot_paoding.tflite.npu import require_npu
 from tfmot_paoding.tflite.profile import TFLiteProfile, profile_tflite
 
 Array = np.ndarray
@@ -59,6 +62,7 @@ def make_report(
   curve: Sequence[CurvePoint] = (),
   verdict: Verdict | None = None,
   limits: Mapping[str, float] | None = None,
+  npu: str | None = None,
 ) -> Report:
   """Measures a pruned model beside its original.
 
@@ -79,9 +83,11 @@ def make_report(
       measured, as in `Fitted.verdict`; None to compare them on `data`.
     limits: What the file may take, as `Budget.limits`; the page begins with
       whether it does. None where there is no budget.
+    npu: An NPU to count cycles of, see `profile_tflite`.
 
   Raises:
-    ImportError: `micro` without tflite-micro.
+    ImportError: `micro` without tflite-micro, or `npu` without Vela.
+    NpuError: the NPU runs no operator of a file.
     ValueError: the models or the data do not fit each other, or a model is
       still wrapped for pruning.
 
@@ -89,6 +95,9 @@ def make_report(
   """
   if micro:
     require_micro()
+  if npu is not None:
+    check_npu(npu)
+    require_npu()
   check_unwrapped(original, 'original', 'the model as it was before wrapping')
   check_unwrapped(pruned, 'pruned', 'compact(strip_pruning(pruned))')
   network = Network.of(original)
@@ -101,7 +110,7 @@ def make_report(
     sum(layer.before for layer in widths), sum(layer.after for layer in widths)
   )
   reports = [
-    _file_report(model, file, other, samples, test_data, micro)
+    _file_report(model, file, other, samples, test_data, micro, npu)
     for model, file, other in (
       (original, files[0], None),
       (pruned, files[1], files[0]),
@@ -185,6 +194,7 @@ def _file_report(
   samples: Sequence[Array],
   test_data: tuple[Array, Array] | None,
   micro: bool,
+  npu: str | None,
 ) -> FileReport:
   inputs = {
     name: x[:_COMPARED]
@@ -192,7 +202,7 @@ def _file_report(
   }
   return FileReport(
     model.count_params(),
-    profile_tflite(data, reference, micro=micro),
+    profile_tflite(data, reference, micro=micro, npu=npu),
     compare_tflite(model, data, inputs=inputs),
     _accuracy(model, data, test_data),
   )
@@ -223,12 +233,7 @@ def _limits(
   Raises:
     ValueError: a limit has no such name.
   """
-  taken = {
-    'flash_bytes': profile.bytes,
-    'arena_bytes': profile.arena_bytes,
-    'macs': profile.macs,
-    'latency_ratio': profile.latency_ratio,
-  }
+  taken = used(profile)
   if not limits.keys() <= taken.keys():
     raise ValueError(
       f'`limits` are of {sorted(taken)}, but got {sorted(limits)}. Pass '

@@ -35,7 +35,11 @@ sequences.
 `pip install 'tfmot_paoding[micro]'` brings the interpreters that run on
 devices, LiteRT and tflite-micro (a pre-release). With it, `profile_tflite`
 measures the tensor arena, names the operators that tflite-micro lacks, and
-`write_c_array` recommends an arena. If you know what the device has rather than
+`write_c_array` recommends an arena. `pip install 'tfmot_paoding[npu]'` brings
+Vela, Arm's compiler for its NPUs: `profile_tflite(data, npu='ethos-u55-128')`
+then counts cycles, SRAM and flash there and names the operators that fall back
+to the CPU. Cycles go in steps of width, which `multiple_of=` of `prune` ends
+at. If you know what the device has rather than
 a sparsity, `paoding.prune_to_budget` finds the least pruning whose file fits.
 
 TFMOT's other tools work on the stripped or compact model, and removed units
@@ -54,6 +58,7 @@ from tfmot_paoding.tflite.comparison import Comparison, compare_tflite
 from tfmot_paoding.tflite.convert import convert_to_tflite
 from tfmot_paoding.tflite.litert import run_tflite
 from tfmot_paoding.tflite.micro import MicroError, run_micro
+from tfmot_paoding.tflite.npu import NpuError, NpuProfile
 from tfmot_paoding.tflite.profile import Latency, TFLiteProfile, profile_tflite
 
 __all__ = [
@@ -61,6 +66,8 @@ __all__ = [
   'Comparison',
   'Latency',
   'MicroError',
+  'NpuError',
+  'NpuProfile',
   'Quantization',
   'TFLiteProfile',
   'compare_tflite',

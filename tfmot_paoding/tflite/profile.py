@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tfmot_paoding.accelerators import check_npu
 from tfmot_paoding.arguments import warn_idle
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile
 from tfmot_paoding.tflite.litert import check_runs, load_interpreter
@@ -16,6 +17,7 @@ from tfmot_paoding.tflite.micro import (
   measure_arena,
   missing_operators,
 )
+from tfmot_paoding.tflite.npu import NpuProfile, profile_npu, require_npu
 from tfmot_paoding.tflite.refusals import refusals
 
 
@@ -54,6 +56,7 @@ class TFLiteProfile:
     latency: Of the interpreter on one thread; None if it was not measured.
     latency_ratio: Its median over that of the reference, from runs that took
       turns; None without a reference.
+    npu: What it costs on an NPU; None if it was not asked for.
   """
 
   bytes: int
@@ -67,6 +70,7 @@ class TFLiteProfile:
   missing_operators: tuple[str, ...] = ()
   latency: Latency | None = None
   latency_ratio: float | None = None
+  npu: NpuProfile | None = None
 
 
 def profile_tflite(
@@ -76,6 +80,7 @@ def profile_tflite(
   micro: bool = True,
   latency: bool = True,
   seconds: float = 0.5,
+  npu: str | None = None,
 ) -> TFLiteProfile:
   """Measures what a .tflite costs.
 
@@ -86,12 +91,18 @@ def profile_tflite(
     micro: Whether to run tflite-micro (the extra `[micro]`).
     latency: Whether to time the interpreter.
     seconds: For how long to time each file.
+    npu: An NPU to count cycles of, such as 'ethos-u55-128' (the extra `[npu]`,
+      Arm's compiler Vela). It takes files of integers throughout.
 
   Raises:
-    ImportError: `micro` without tflite-micro.
+    ImportError: `micro` without tflite-micro, or `npu` without Vela.
+    NpuError: the NPU runs no operator of the file.
     ValueError: a file is no .tflite, leaves sizes of its inputs open, or the
-      interpreter would not run it.
+      interpreter would not run it; or there is no such NPU.
   """
+  if npu is not None:
+    check_npu(npu)
+    require_npu()
   file = TFLiteFile(data)
   other = None if reference is None else TFLiteFile(reference, '`reference`')
   for one in (file, other):
@@ -104,8 +115,10 @@ def profile_tflite(
       'Leave one of the two out.',
     )
   found: dict[str, Any] = {}
+  if npu is not None:
+    found['npu'] = profile_npu(data, npu)
   if micro:
-    found = _on_micro(data)
+    found.update(_on_micro(data))
   if latency:
     for one in (file, other):
       if one is not None:
