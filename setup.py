@@ -43,10 +43,12 @@ setuptools.setup(
     'micro': ['ai-edge-litert>=1.2', 'tflite-micro>=0.dev20240101'],
     'npu': ['ethos-u-vela>=5.0'],
     'photos': ['scikit-image>=0.22', 'scikit-learn>=1.3'],
+    'quantize': ['ai-edge-quantizer>=0.10'],
     'report': ['matplotlib>=3.7'],
     'test': [
       'adversarial-robustness-toolbox>=1.17',
       'ai-edge-litert>=1.2',
+      'ai-edge-quantizer>=0.10',
       'build>=1.0',
       'ethos-u-vela>=5.0',
       'foolbox>=3.3.3',

@@ -15,6 +15,7 @@ _DISTRIBUTIONS = {
   'absl': 'absl_py',
   'art': 'adversarial_robustness_toolbox',
   'ai_edge_litert': 'ai_edge_litert',
+  'ai_edge_quantizer': 'ai_edge_quantizer',
   'ethosu': 'ethos_u_vela',
   'flatbuffers': 'flatbuffers',
   'foolbox': 'foolbox',

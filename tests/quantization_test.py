@@ -113,7 +113,8 @@ def test_what_a_mode_does_not_read_is_told_of_and_what_it_reads_is_not(name):
       text = str(warning.message)
       assert f'`{argument}` has no effect' in text
       assert f'`quantization` is {name!r}' in text
-      assert "'int8' or 'int16x8'" in text
+      assert f'or use {lib.listed(lib.that_read(argument))}.' in text
+      assert "'int8', 'int16x8' or 'int4x8'" in text
       assert warning.filename == __file__
 
 

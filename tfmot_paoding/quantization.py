@@ -19,15 +19,18 @@ class Quantization:
     name: What `quantization=` takes; None for what is not quantized.
     text: What it is, in a few words, for help texts.
     tolerance: How far a file may be from the Keras model, as a fraction of the
-      outputs' spread: its mean difference for integers throughout, of which
-      single answers may be a step off; its largest for others, where one wrong
-      operator shows at once.
+      outputs' spread: its mean difference for integers throughout and weights
+      of four bits, of which single answers may be off; its largest for others,
+      where one wrong operator shows at once.
     weights: The type of large weights in the file.
     activations: The type of what flows between operators. Integers make the
       mode a calibrated one: their ranges are taken from inputs.
     operators: Of `tf.lite.OpsSet`, which operators the file may use.
     quantizer: What writes integers: 'mlir', the converter's own pass, or
       'calibrator', the older one, alone in having 16 bits; '' for others.
+    recipe: The kind of recipe by which ai-edge-quantizer (the extra
+      `[quantize]`) makes the file of one of real numbers: 'dynamic',
+      'weight_only' or 'static'; '' where it does not.
     biases: The type of biases; only the calibrator leaves a choice.
     on_micro: Whether tflite-micro has kernels for such files; others are for
       phones alone.
@@ -42,6 +45,7 @@ class Quantization:
   activations: str = 'float32'
   operators: str = 'TFLITE_BUILTINS'
   quantizer: str = ''
+  recipe: str = ''
   biases: str = 'int32'
   on_micro: bool = True
   casts: bool = True
@@ -72,6 +76,18 @@ class Quantization:
   def has_narrow_weights(self) -> bool:
     """Whether real weights are stored in fewer bits than they have."""
     return self.weights.startswith('float') and self.weight_bits < 32
+
+  @property
+  def is_rough(self) -> bool:
+    """Whether single answers may be far off, so that their mean counts."""
+    return self.is_calibrated or self.weight_bits < 8
+
+  @property
+  def runs_in(self) -> str:
+    """The interpreters that run such files, in words."""
+    if self.on_micro:
+      return 'LiteRT (phones) and tflite-micro (microcontrollers)'
+    return 'LiteRT (phones), not in tflite-micro (microcontrollers)'
 
   @property
   def weight_bits(self) -> int:
@@ -133,6 +149,33 @@ QUANTIZATIONS: dict[str | None, Quantization] = {
       quantizer='calibrator',
       biases='int64',
       casts=False,
+    ),
+    Quantization(
+      'int4',
+      'int4 weights (int8 in depthwise convolutions), real activations, for '
+      'phones',
+      0.1,
+      weights='int4',
+      recipe='dynamic',
+      on_micro=False,
+    ),
+    Quantization(
+      'int4_weights',
+      'the same weights, made real again before they are used',
+      0.1,
+      weights='int4',
+      recipe='weight_only',
+      on_micro=False,
+    ),
+    Quantization(
+      'int4x8',
+      'int8 activations, int4 weights, for phones',
+      0.15,
+      weights='int4',
+      activations='int8',
+      operators='TFLITE_BUILTINS_INT8',
+      recipe='static',
+      on_micro=False,
     ),
   )
 }

@@ -235,7 +235,7 @@ def test_integers_for_loops_are_refused(kind):
   assert len(paoding.convert_to_tflite(made, 'int8'))
 
 
-@pytest.mark.parametrize('bad', ['int4', 'none', 8])
+@pytest.mark.parametrize('bad', ['int3', 'none', 8])
 def test_unknown_quantizations_are_named(bad):
   with pytest.raises(ValueError, match="`quantization`.*'dynamic'.*int16x8"):
     paoding.convert_to_tflite(model(), bad)

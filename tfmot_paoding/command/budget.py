@@ -15,6 +15,7 @@ from tfmot_paoding.command.model_files import (
   read_range,
 )
 from tfmot_paoding.pruning import Budget, prune_to_budget
+from tfmot_paoding.quantization import QUANTIZATIONS
 from tfmot_paoding.tflite import (
   TFLiteProfile,
   convert_to_tflite,
@@ -91,6 +92,7 @@ def run(given: flags.FlagValues) -> None:
   print(f'the cut is spread over layers by: {fitted.spread}')
   _print_shares(budget, fitted.profile)
   print(f'tflite bytes: {len(before)} -> {len(fitted.data)}')
+  print(f'runs in: {QUANTIZATIONS[budget.quantization].runs_in}')
   print(f'answers: {verdict}')
   answers.check_min_agreement(verdict, given)
   results = result_files.Results(

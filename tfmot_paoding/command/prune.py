@@ -19,6 +19,7 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.ranges import InputRange
 from tfmot_paoding.network.input_shapes import open_inputs
 from tfmot_paoding.pruning import prune
+from tfmot_paoding.quantization import QUANTIZATIONS
 from tfmot_paoding.report import CurvePoint, count_macs, curve_point
 from tfmot_paoding.report.page import require_matplotlib
 from tfmot_paoding.tflite import convert_to_tflite
@@ -52,6 +53,7 @@ def run(given: flags.FlagValues) -> None:
   small = pruned(model, given.sparsity, settled, given)
   after = converted(small, settled, given)
   _tell((model, small), (before, after), given.attention)
+  print(f'runs in:      {QUANTIZATIONS[quantization_of(given)].runs_in}')
   if open_inputs(model) and not (given.data or given.test_data):
     print(
       'answers:      not compared, since no inputs can be drawn of open sizes: '

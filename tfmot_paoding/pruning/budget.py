@@ -20,6 +20,7 @@ from tfmot_paoding.registry import Configurable
 from tfmot_paoding.tflite.micro import require_micro
 from tfmot_paoding.tflite.npu import require_npu
 from tfmot_paoding.tflite.profile import TFLiteProfile
+from tfmot_paoding.tflite.recipes import require_recipes
 
 Sparsities = dict[str, float]
 
@@ -116,12 +117,13 @@ class Budget(Configurable):
 
     Raises:
       ImportError: an arena is limited, and tflite-micro is not installed; or
-        there is an NPU, and Vela is not.
+        there is an NPU, and Vela is not; or the file takes ai-edge-quantizer.
     """
     if self.arena_bytes is not None:
       require_micro()
     if self.npu is not None:
       require_npu()
+    require_recipes(quantization_of(self.quantization))
 
   def settled_multiple(self, multiple_of: Any) -> Any:
     """What a `multiple_of` stands for on this device.

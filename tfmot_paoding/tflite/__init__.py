@@ -11,6 +11,8 @@ paoding.write_c_array(data, 'g_net', arena_bytes=16384)  # g_net.cc, g_net.h
 
 `quantization` is None or another name of `QUANTIZATIONS`, a table that says
 what each is; phones run files of all, microcontrollers those of `on_micro`.
+Weights of four bits (`pip install 'tfmot_paoding[quantize]'`) are for phones:
+LiteRT runs them, tflite-micro as it is today does not.
 Integers throughout ('int8', 'int16x8') need ranges of activations, and so
 inputs: these are recalled from the model or drawn from a prior, unless you have
 some (`representative_data=`). What takes the ranges and writes the integers,

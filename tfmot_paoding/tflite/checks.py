@@ -49,7 +49,7 @@ def check_answers(
     raise ValueError(
       f'The converted model does not run in the interpreter: {error}'
     ) from error
-  gap = found.mean if mode.is_calibrated else found.largest
+  gap = found.mean if mode.is_rough else found.largest
   if not gap <= mode.tolerance:
     raise ValueError(
       f'The converted model differs from the Keras model by {gap:.3g} of the '

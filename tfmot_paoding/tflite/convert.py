@@ -34,6 +34,7 @@ from tfmot_paoding.tflite.converter import flatbuffer_of
 from tfmot_paoding.tflite.litert import run_apart
 from tfmot_paoding.tflite.preparation import prepared
 from tfmot_paoding.tflite.real_heads import real_inputs
+from tfmot_paoding.tflite.recipes import require_recipes
 from tfmot_paoding.tflite.representative import MOST, a_few, representative
 
 Array = np.ndarray
@@ -69,7 +70,9 @@ def convert_to_tflite(
       model gives a smaller file. Mixed precision, float16, bfloat16 and float64
       become float32.
     quantization: What numbers the file holds: None for float32, or another
-      name of `tflite.QUANTIZATIONS`, such as 'int8', integers throughout.
+      name of `tflite.QUANTIZATIONS`, such as 'int8', integers throughout, or
+      'int4', weights of four bits; the latter run in LiteRT alone, and not in
+      tflite-micro as it is today.
     input_range: The range of the inputs that the model was trained on: a pair
       (low, high) of numbers or arrays, or a dict of input name to such a pair.
       None: what the first layers say, with a warning that names it, and (0, 1)
@@ -101,6 +104,8 @@ def convert_to_tflite(
     The flatbuffer.
 
   Raises:
+    ImportError: the mode takes ai-edge-quantizer (the extra `[quantize]`), and
+      that is not installed.
     TypeError: `model` is no Keras model.
     ValueError: an argument is not as described, TFLite has no operator for
       something in the model, or the converted model's outputs differ from the
@@ -109,6 +114,7 @@ def convert_to_tflite(
   Warns of arguments that the mode does not look at.
   """
   mode = quantization_of(quantization)
+  require_recipes(mode)
   _check_read(
     mode,
     sparse,

@@ -23,6 +23,7 @@ from tfmot_paoding.tflite.integers import (
 )
 from tfmot_paoding.tflite.processes import EndedError
 from tfmot_paoding.tflite.real_heads import real_heads
+from tfmot_paoding.tflite.recipes import recipe_file
 from tfmot_paoding.tflite.representative import Representative
 from tfmot_paoding.tflite.serving import (
   LOOPS,
@@ -57,6 +58,8 @@ def flatbuffer_of(
     with _explained(mode):
       converter = converter_of(model, function)
       data = _choose(converter, mode, sparse).convert()
+      if mode.recipe:
+        data = recipe_file(data, mode)
     if mode.has_narrow_weights:
       check_weights(data, mode)
     return data
@@ -67,6 +70,9 @@ def flatbuffer_of(
     ranged = ranged_file(plain, drawn.ranging)
   check_ranges(ranged)
   ranged = with_reach(ranged, drawn.reach)
+  if mode.recipe:
+    with _explained(mode):
+      return recipe_file(plain, mode, ranged=ranged, float_io=float_io)
   real = real_heads(ranged) if float_io and mode.keeps_real else ()
   with _explained(mode):
     return quantized_file(ranged, mode, float_io, real)
@@ -117,7 +123,7 @@ def _choose(
   sparse: bool,
 ) -> tf.lite.TFLiteConverter:
   """Sets what a file of real numbers shall be like."""
-  if mode.name is not None:
+  if mode.name is not None and not mode.recipe:
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
   if sparse:
     converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY]

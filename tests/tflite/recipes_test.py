@@ -1,0 +1,104 @@
+"""Files of four-bit weights: what they take, and where they run."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+
+import numpy as np
+import pytest
+
+import tfmot_paoding as paoding
+from tests import testing
+from tfmot_paoding import quantization as lib
+from tfmot_paoding.compat import keras
+from tfmot_paoding.tflite.flatbuffer import TFLiteFile
+
+FOUR_BITS = [name for name, mode in lib.QUANTIZATIONS.items() if mode.recipe]
+
+
+def net() -> keras.Model:
+  layers = keras.layers
+  return testing.fill(
+    keras.Sequential(
+      [
+        keras.Input((8, 8, 2)),
+        layers.Conv2D(16, 3, activation='relu'),
+        layers.DepthwiseConv2D(3, activation='relu'),
+        layers.Conv2D(128, 1, activation='relu'),
+        layers.Flatten(),
+        layers.Dense(24),
+      ]
+    )
+  )
+
+
+@pytest.mark.parametrize('name', FOUR_BITS)
+def test_they_run_in_litert_and_not_in_tflite_micro(name):
+  model, mode = net(), lib.QUANTIZATIONS[name]
+  data = paoding.convert_to_tflite(model, name, input_range=(0, 1))
+  x = {model.input_names[0]: testing.draw((8, 8, 2), 40).astype(np.float32)}
+  found = paoding.tflite.compare_tflite(model, data, inputs=x)
+  assert found.mean < 0.08
+  file = TFLiteFile(data)
+  kinds = {tensor.type for tensor in file.tensors if tensor.stored}
+  assert {'int4', 'int8'} <= kinds
+  with pytest.raises(paoding.tflite.MicroError):
+    paoding.tflite.run_micro(data, x, outputs=model.output_names)
+  assert not mode.on_micro
+  assert 'not in tflite-micro' in mode.runs_in
+  profile = paoding.profile_tflite(data, latency=False)
+  assert profile.micro_error
+  assert profile.bytes == len(data)
+
+
+def test_they_take_two_thirds_of_eight_bits():
+  model = testing.mlp((64, 256, 128, 10))
+  four = paoding.convert_to_tflite(model, 'int4')
+  eight = paoding.convert_to_tflite(model, 'int8', input_range=(0, 1))
+  assert len(eight) > 30000
+  assert len(four) < 0.65 * len(eight)
+
+
+@pytest.mark.parametrize('float_io', [False, True])
+def test_activations_are_of_eight_bits_or_real_at_the_ends(float_io):
+  data = paoding.convert_to_tflite(
+    net(), 'int4x8', input_range=(0, 1), float_io=float_io
+  )
+  file = TFLiteFile(data)
+  ends = {file.tensors[index].type for index in (*file.inputs, *file.outputs)}
+  assert ends == {'float32' if float_io else 'int8'}
+
+
+def test_integers_of_eight_bits_are_as_those_of_tensorflow(monkeypatch):
+  mode = dataclasses.replace(
+    lib.QUANTIZATIONS['int8'], name='eight', quantizer='', recipe='static'
+  )
+  monkeypatch.setitem(lib.QUANTIZATIONS, mode.name, mode)
+  model = net()
+  x = {model.input_names[0]: testing.draw((8, 8, 2), 40).astype(np.float32)}
+  ours, theirs = (
+    paoding.tflite.run_tflite(
+      paoding.convert_to_tflite(model, name, input_range=(0, 1)),
+      x,
+      outputs=model.output_names,
+    )[0]
+    for name in ('int8', 'eight')
+  )
+  assert np.abs(ours - theirs).mean() < 0.01 * np.ptp(ours)
+
+
+@pytest.mark.parametrize('name', FOUR_BITS)
+def test_a_missing_extra_is_named_before_any_work(name, monkeypatch):
+  kept = importlib.util.find_spec
+  monkeypatch.setattr(
+    importlib.util,
+    'find_spec',
+    lambda one, *rest: None if one == 'ai_edge_quantizer' else kept(one, *rest),
+  )
+  with pytest.raises(ImportError, match=r'tfmot_paoding\[quantize\]'):
+    paoding.convert_to_tflite('no model', name)
+  with pytest.raises(ImportError, match=r'tfmot_paoding\[quantize\]'):
+    paoding.prune_to_budget(
+      testing.mlp(), paoding.Budget(macs=9, quantization=name), verbose=0
+    )
