@@ -313,6 +313,56 @@ def test_compare_spreads_goes_on_and_compares_at_equal_size(
   assert [row['sparsity'] for row in rows] == [0.5, 0.25]
 
 
+def test_compare_stairs_ends_at_multiples(network_path, tmp_path):
+  pytest.importorskip('ethosu', reason='Vela is not installed')
+  _, data = network_path
+  model = keras.Sequential(
+    [
+      keras.layers.Conv2D(24, 3, activation='relu', input_shape=(6, 6, 1)),
+      keras.layers.Conv2D(32, 3, activation='relu'),
+      keras.layers.Flatten(),
+      keras.layers.Dense(3),
+    ]
+  )
+  model.save(tmp_path / 'wide.keras')
+  flags = (
+    f'--network={tmp_path / "wide.keras"},{data},0.00392,0,0,1',
+    '--inputs=64',
+    '--sparsities=0.4',
+    f'--output={tmp_path / "rows.json"}',
+  )
+  original, any_width, multiples = columns(
+    rerun('figures/compare_stairs.py', *flags)
+  )
+  assert original['form'] == 'original'
+  assert int(any_width['cycles']) < int(original['cycles'])
+  assert int(multiples['cycles']) <= 1.01 * int(any_width['cycles'])
+  whole = original['widths'].split()
+  for width, before in zip(multiples['widths'].split(), whole, strict=True):
+    assert int(width) % 8 == 0 or width == before
+
+
+def test_compare_devices_shows_every_target(network_path, tmp_path):
+  pytest.importorskip('ethosu', reason='Vela is not installed')
+  pytest.importorskip('tflite_micro', reason='tflite-micro is not installed')
+  pytest.importorskip('matplotlib')
+  model, data = network_path
+  picture = tmp_path / 'devices.png'
+  done = rerun(
+    'figures/compare_devices.py',
+    f'--network={model},{data},0.00392,0,0,1',
+    '--method=l1',
+    '--sparsities=0.5',
+    '--share=0.9',
+    '--npu=ethos-u55-128',
+    f'--plot={picture}',
+  )
+  original, half, *_ = columns(done)
+  assert int(half['cycles']) > 0
+  assert original['on the CPU'] == '0%'
+  assert picture.read_bytes()[1:4] == b'PNG'
+
+
 def test_judge_candidates_says_what_each_judge_loses(network_path, tmp_path):
   model, data = network_path
   done = rerun(

@@ -6,7 +6,9 @@
 Each `--network` is as in compare_networks.py. Every network is pruned without
 data, converted to integers throughout without data, and run by LiteRT (on test
 data, and timed on one thread beside the unpruned file) and by tflite-micro (its
-arena). Then it is pruned to half of its flash, and to half of its arena.
+arena). Then it is pruned to half of its flash, and to half of its arena; with
+`--npu`, whose cycles Vela counts, to half of these too. `--plot` draws what is
+kept over what each target takes: flash, arena, time here, and the NPU's cycles.
 """
 
 from __future__ import annotations
@@ -16,14 +18,17 @@ import time
 from collections.abc import Iterator
 
 import compare_networks
+import panels
 from absl import app, flags, logging
 from kept_rows import load_rows, save_rows
 
 import tfmot_paoding as paoding
+from tfmot_paoding.accelerators import NPUS
 from tfmot_paoding.command.one_line import in_one_line
 from tfmot_paoding.compat import keras
 from tfmot_paoding.files import check_writable
 from tfmot_paoding.tflite.micro import require_micro
+from tfmot_paoding.tflite.npu import require_npu
 
 _METHOD = flags.DEFINE_enum(
   'method',
@@ -33,6 +38,9 @@ _METHOD = flags.DEFINE_enum(
 )
 _SHARE = flags.DEFINE_float(
   'share', 0.5, 'The share of the original flash or arena that a budget is.'
+)
+_NPU = flags.DEFINE_enum(
+  'npu', None, list(NPUS), 'An NPU to count cycles of; takes the extra [npu].'
 )
 
 
@@ -51,6 +59,8 @@ class Row:
     score: The same of the .tflite.
     spread: How a budget's cut was spread over layers.
     seconds: Of pruning and converting.
+    cycles: Of --npu; None without one.
+    on_cpu: The fraction of operators that it leaves to the CPU.
   """
 
   network: str
@@ -63,6 +73,8 @@ class Row:
   score: float
   spread: str
   seconds: float
+  cycles: int | None = None
+  on_cpu: float | None = None
 
 
 def score(network: compare_networks.Network, data: bytes, model) -> float:
@@ -86,7 +98,7 @@ def row(
   spread: str = '',
 ) -> Row:
   """Measures one form."""
-  profile = paoding.profile_tflite(data, reference, seconds=2.0)
+  profile = paoding.profile_tflite(data, reference, seconds=2.0, npu=_NPU.value)
   return Row(
     network.name,
     form,
@@ -98,6 +110,8 @@ def row(
     score(network, data, model),
     spread,
     seconds,
+    profile.npu and profile.npu.cycles,
+    profile.npu and profile.npu.cpu_share,
   )
 
 
@@ -129,7 +143,7 @@ def rows_of(text: str, known: dict) -> Iterator[Row]:
     data = converted(small)
     seconds = time.perf_counter() - began
     yield row(network, form, small, data, reference, seconds)
-  for name, limit in (('flash', first.flash), ('arena', first.arena)):
+  for name, limit in limits_of(first):
     form = f'{_SHARE.value:.0%} of its {name}'
     if (network.name, form) in known:
       yield known[network.name, form]
@@ -138,7 +152,7 @@ def rows_of(text: str, known: dict) -> Iterator[Row]:
     try:
       fitted = paoding.prune_to_budget(
         network.model,
-        paoding.Budget(**{f'{name}_bytes': int(limit * _SHARE.value)}),
+        budget_of(name, int(limit * _SHARE.value)),
         method=_METHOD.value,
         input_range=network.input_range,
         verbose=0,
@@ -158,8 +172,22 @@ def rows_of(text: str, known: dict) -> Iterator[Row]:
     )
 
 
+def limits_of(first: Row) -> list[tuple[str, int]]:
+  """What budgets are a share of, by name."""
+  found = [('flash', first.flash), ('arena', first.arena)]
+  return found + ([('cycles', first.cycles)] if first.cycles else [])
+
+
+def budget_of(name: str, limit: int) -> paoding.Budget:
+  """A budget of one limit."""
+  if name == 'cycles':
+    return paoding.Budget(npu_cycles=limit, npu=_NPU.value)
+  return paoding.Budget(**{f'{name}_bytes': limit})
+
+
 def table(rows: list[Row]) -> str:
   """All rows as a Markdown table."""
+  has_cycles = all(one.cycles is not None for one in rows)
   heads = ['network', 'form', 'flash', 'arena', 'MACs', 'latency']
   lines = [
     [
@@ -172,11 +200,54 @@ def table(rows: list[Row]) -> str:
       f'{one.float_score:.3f}',
       f'{one.score:.3f}',
       f'{one.seconds:.0f}' if one.seconds else '',
+      *([str(one.cycles), f'{one.on_cpu:.0%}'] if has_cycles else []),
     ]
     for one in rows
   ]
   heads += ['float32', 'int8', 'seconds']
+  heads += ['cycles', 'on the CPU'] if has_cycles else []
   return compare_networks.table(heads, lines)
+
+
+# What a target takes, by what the picture calls it.
+_COSTS = {
+  'flash': 'flash',
+  'arena (Cortex-M)': 'arena',
+  'latency (CPU here)': 'latency',
+  'cycles (NPU)': 'cycles',
+}
+
+
+def panel(own: list[Row]) -> panels.Panel:
+  """One network: what is kept over what each target takes of the original's."""
+  first, lines = own[0], []
+  for label, name in _COSTS.items():
+    whole = getattr(first, name)
+    taken = [getattr(one, name) for one in own]
+    # tflite-micro may not run a model, and an NPU was perhaps not asked for.
+    if not whole or None in taken:
+      continue
+    points = sorted(
+      (cost / whole, one.score) for cost, one in zip(taken, own, strict=True)
+    )
+    lines.append(panels.Line(label, *zip(*points, strict=True)))
+  # An autoencoder's error begins at that of its int8 file, which is above 1.
+  is_error = first.score >= 1
+  label = 'error over original' if is_error else 'accuracy of int8'
+  return panels.Panel(first.network, lines, label)
+
+
+def plot(rows: list[Row], path: str) -> None:
+  """Draws what is kept over what each target takes, one panel a network.
+
+  Raises:
+    ImportError: matplotlib is missing.
+  """
+  found = [
+    panel([row for row in rows if row.network == network])
+    for network in dict.fromkeys(row.network for row in rows)
+  ]
+  panels.draw(found, path, 'of what the original takes', percent=True)
 
 
 def main(argv: list[str]) -> None:
@@ -185,10 +256,19 @@ def main(argv: list[str]) -> None:
     raise app.UsageError(f'Unexpected arguments: {argv[1:]}')
   logging.set_verbosity(logging.ERROR)
   output = flags.FLAGS.output
-  check_writable(filter(None, [output]))
+  check_writable(filter(None, [output, flags.FLAGS.plot]))
+  if flags.FLAGS.plot:
+    panels.load_pyplot()
   require_micro()
+  if _NPU.value:
+    require_npu()
   compare_networks.check_networks(flags.FLAGS.network)
-  known = {(one.network, one.form): one for one in load_rows(output, Row)}
+  known = {
+    (one.network, one.form): one
+    for one in load_rows(output, Row)
+    # Rows of an earlier run without the NPU are measured again.
+    if one.cycles is not None or not _NPU.value
+  }
   rows: list[Row] = []
   for text in flags.FLAGS.network:
     for one in rows_of(text, known):
@@ -198,6 +278,8 @@ def main(argv: list[str]) -> None:
       later = [other for key, other in known.items() if key not in seen]
       save_rows(output, [*rows, *later])
   print('\n' + table(rows))
+  if flags.FLAGS.plot:
+    plot(rows, flags.FLAGS.plot)
 
 
 if __name__ == '__main__':

@@ -205,6 +205,15 @@ def parts_of(text: str) -> tuple[str, str, list[float]]:
     ) from None
 
 
+def name_of(text: str) -> str:
+  """The model file's base name of a network.
+
+  Raises:
+    ValueError: the flag has not six parts.
+  """
+  return os.path.splitext(os.path.basename(parts_of(text)[0]))[0]
+
+
 def load_network(text: str) -> Network:
   """The network that a flag describes.
 
@@ -213,7 +222,7 @@ def load_network(text: str) -> Network:
   """
   path, data, (scale, offset, low, high) = parts_of(text)
   model = paoding.load_model(path)
-  name = os.path.splitext(os.path.basename(path))[0]
+  name = name_of(text)
   if data == 'batchnorm':
     return Network(
       name, model, inputs_like_batch_norm(model), None, (low, high)

@@ -1,0 +1,249 @@
+"""What widths in multiples keep at equal cycles of an NPU.
+
+  python examples/figures/compare_stairs.py --output=stairs.json \
+      --npus=ethos-u55-128,ethos-u85-256 --sparsities=.25,.35,.5 \
+      --network=kws.h5,kws.npz,0.5847029,-48.53034,-124,26
+
+Each `--network` is as in compare_networks.py. Every network is pruned by the
+same fraction of each layer, to whatever width that comes to; then to multiples
+of what the NPU works in, by the least fraction that takes no more cycles (but
+for `--slack`). Both are fitted on the same inputs, which are drawn once from
+what the model knows, and neither is distilled unless `--distilled`. Cycles are
+those that Vela counts for the int8 file, and so is the accuracy of that file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import compare_networks
+import numpy as np
+from absl import app, flags, logging
+from compare_devices import score
+from kept_rows import load_rows, save_rows
+
+import tfmot_paoding as paoding
+from tfmot_paoding.accelerators import check_npu
+from tfmot_paoding.command.one_line import in_one_line
+from tfmot_paoding.compat import keras
+from tfmot_paoding.files import check_writable
+from tfmot_paoding.network.graph import build_graph
+from tfmot_paoding.network.groups import find_groups
+from tfmot_paoding.tflite.npu import require_npu
+
+_NPUS = flags.DEFINE_list('npus', ['ethos-u55-128'], 'Which NPUs.')
+_SLACK = flags.DEFINE_float(
+  'slack', 0.01, 'By how much cycles may differ that count as equal.'
+)
+_INPUTS = flags.DEFINE_integer('inputs', 1024, 'Inputs that are fitted on.')
+_DISTILLED = flags.DEFINE_bool('distilled', False, 'Whether to distill.')
+
+_HALVINGS = 6
+_RANGING = 64  # inputs that ranges of integers are taken from
+_MOST = 0.95
+
+
+@dataclasses.dataclass
+class Row:
+  """One network in one form.
+
+  Attributes:
+    network: The model file's base name.
+    npu: What cycles are of.
+    asked: The fraction that any width was pruned by.
+    form: 'original', 'any width' or 'multiples'.
+    widths: The units of each group.
+    cycles: Of the NPU.
+    macs: Multiply-accumulates.
+    flash: Bytes of the .tflite.
+    score: Accuracy of the .tflite, or an autoencoder's error.
+  """
+
+  network: str
+  npu: str
+  asked: float
+  form: str
+  widths: list[int]
+  cycles: int
+  macs: int
+  flash: int
+  score: float
+
+
+class Bench:
+  """One network, the inputs that it is fitted on, and what was pruned."""
+
+  def __init__(self, text: str):
+    self.network = compare_networks.load_network(text)
+    model, self._range = self.network.model, self.network.input_range
+    samples = paoding.inputs.draw_samples(
+      model, self._range, _INPUTS.value, verbose=0
+    )
+    low, high = self._range
+    self._x = np.clip(samples[0], low, high).astype(np.float32)
+    self._files: dict[tuple[int, ...], bytes] = {}
+    self._quick: dict[tuple, int] = {}
+
+  def pruned(
+    self, sparsity: float, multiple_of: str | None, method: str
+  ) -> keras.Model:
+    """The model at a sparsity."""
+    careful = method == 'reconstruction'
+    return paoding.prune(
+      self.network.model,
+      sparsity,
+      method=method,
+      input_range=self._range,
+      data=self._x if careful else None,
+      step_sparsity=None if careful else 1.0,
+      distillation=_DISTILLED.value and careful,
+      multiple_of=multiple_of,
+      verbose=0,
+    )
+
+  def file(self, model: keras.Model) -> bytes:
+    """The model in integers."""
+    return paoding.convert_to_tflite(
+      model,
+      'int8',
+      input_range=self._range,
+      representative_data=self._x[:_RANGING],
+    )
+
+  def cycles_at(self, sparsity: float, npu: str) -> int:
+    """What multiples near a sparsity cost, by widths alone."""
+    small = self.pruned(sparsity, npu, 'l1')
+    key = (npu, *widths(small))
+    if key not in self._quick:
+      self._quick[key] = profile(self.file(small), npu).npu.cycles
+    return self._quick[key]
+
+  def least(self, cycles: int, npu: str) -> float | None:
+    """The least fraction at which multiples cost no more than that.
+
+    None where no fraction does.
+    """
+    low, high = 0.0, _MOST
+    if self.cycles_at(high, npu) > cycles * (1 + _SLACK.value):
+      return None
+    for _ in range(_HALVINGS):
+      middle = (low + high) / 2
+      if self.cycles_at(middle, npu) <= cycles * (1 + _SLACK.value):
+        high = middle
+      else:
+        low = middle
+    return high
+
+  def row(self, sparsity: float, npu: str, asked: float, form: str) -> Row:
+    """One form, measured; models of the same widths are pruned once."""
+    multiple_of = npu if form == 'multiples' else None
+    model = self.network.model
+    if form != 'original':
+      model = self.pruned(sparsity, multiple_of, 'l1')
+    key = tuple(widths(model))
+    if key not in self._files:
+      if form != 'original':
+        model = self.pruned(sparsity, multiple_of, 'reconstruction')
+      self._files[key] = self.file(model)
+    data = self._files[key]
+    found = profile(data, npu)
+    return Row(
+      self.network.name,
+      npu,
+      asked,
+      form,
+      list(key),
+      found.npu.cycles,
+      found.macs,
+      found.bytes,
+      score(self.network, data, model),
+    )
+
+
+def widths(model: keras.Model) -> list[int]:
+  """The units of each group."""
+  return [group.size for group in find_groups(build_graph(model)).groups]
+
+
+def profile(data: bytes, npu: str) -> paoding.tflite.TFLiteProfile:
+  """What a file costs."""
+  return paoding.profile_tflite(data, micro=False, latency=False, npu=npu)
+
+
+def rows_of(text: str, known: dict) -> Iterator[Row]:
+  """All rows of one network; known ones are not measured again."""
+  bench, name = None, compare_networks.name_of(text)
+  for npu in _NPUS.value:
+    for asked in (0.0, *map(float, flags.FLAGS.sparsities)):
+      forms = ('any width', 'multiples') if asked else ('original',)
+      cycles = 0
+      for form in forms:
+        row = known.get((name, npu, asked, form))
+        if row is None:
+          bench = bench or Bench(text)
+          sparsity = asked
+          if form == 'multiples':
+            sparsity = bench.least(cycles, npu)
+          if sparsity is None:
+            logging.warning(
+              '%s: no multiples take %d cycles of %s: left out.',
+              name,
+              cycles,
+              npu,
+            )
+            continue
+          row = bench.row(sparsity, npu, asked, form)
+        cycles = row.cycles
+        yield row
+
+
+def table(rows: list[Row]) -> str:
+  """All rows as a Markdown table."""
+  lines = [
+    [
+      row.network,
+      row.npu,
+      f'{row.asked:.0%}' if row.asked else '',
+      row.form,
+      ' '.join(map(str, row.widths)),
+      str(row.cycles),
+      str(row.macs),
+      str(row.flash),
+      f'{row.score:.3f}',
+    ]
+    for row in rows
+  ]
+  heads = ['network', 'NPU', 'asked', 'form', 'widths', 'cycles', 'MACs']
+  return compare_networks.table([*heads, 'flash', 'int8'], lines)
+
+
+def main(argv: list[str]) -> None:
+  """Prints the table."""
+  if len(argv) > 1:
+    raise app.UsageError(f'Unexpected arguments: {argv[1:]}')
+  logging.set_verbosity(logging.ERROR)
+  output = flags.FLAGS.output
+  check_writable(filter(None, [output]))
+  require_npu()
+  for npu in _NPUS.value:
+    check_npu(npu)
+  compare_networks.check_networks(flags.FLAGS.network)
+  known = {
+    (row.network, row.npu, row.asked, row.form): row
+    for row in load_rows(output, Row)
+  }
+  rows: list[Row] = []
+  for text in flags.FLAGS.network:
+    for row in rows_of(text, known):
+      rows.append(row)
+      print(row, flush=True)
+      seen = {(one.network, one.npu, one.asked, one.form) for one in rows}
+      later = [one for key, one in known.items() if key not in seen]
+      save_rows(output, [*rows, *later])
+  print('\n' + table(rows))
+
+
+if __name__ == '__main__':
+  flags.mark_flag_as_required('network')
+  app.run(in_one_line(main))
