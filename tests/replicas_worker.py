@@ -74,6 +74,16 @@ def distilled(model, count=101):
   ).get_weights()
 
 
+def distilled_with_hints(model):
+  small = paoding.prune(model, 0.5, method='l1', **BOX)
+  settings = paoding.training.DistillSettings(
+    steps=12, batch_size=33, hints=3.0
+  )
+  return paoding.training.distill(
+    model, small, data=rows(model, 101), settings=settings, **BOX
+  ).get_weights()
+
+
 def distilled_on_one_row(model):
   return distilled(model, 2)
 
@@ -106,6 +116,7 @@ CASES = {
     (testing.conv_net, fitted),
     (masked, answered),
     (testing.mlp, distilled),
+    (testing.conv_net, distilled_with_hints),
     (testing.mlp, distilled_on_one_row),
     (testing.with_batch_norm, pruned),
   ],

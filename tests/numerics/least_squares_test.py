@@ -8,7 +8,12 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfmot_paoding.numerics.least_squares import folds, non_negative, simplest
+from tfmot_paoding.numerics.least_squares import (
+  folds,
+  non_negative,
+  ridge,
+  simplest,
+)
 
 
 def slow_non_negative(matrix, target):
@@ -50,6 +55,27 @@ def test_nothing_is_better(seed):
   np.testing.assert_allclose(
     _error(matrix, x, target), _error(matrix, slow, target), rtol=1e-7
   )
+
+
+def test_a_map_is_found_again():
+  rng = np.random.default_rng(0)
+  source, matrix = rng.normal(3.0, 1.0, (500, 4)), rng.normal(size=(4, 2))
+  found, added = ridge(source, source @ matrix + [1.0, -2.0])
+  np.testing.assert_allclose(found, matrix, rtol=0.01)
+  means = source.mean(0)
+  np.testing.assert_allclose(
+    means @ found + added, means @ matrix + [1.0, -2.0], rtol=1e-9
+  )
+
+
+def test_columns_that_are_alike_or_idle_share_a_map():
+  x = np.arange(8.0)
+  source = np.stack([x, x, 0 * x], 1)
+  found, _ = ridge(source, 2 * x[:, None])
+  np.testing.assert_allclose(found[:, 0], [1, 1, 0], rtol=0.01)
+  found, added = ridge(0 * source, 2 * x[:, None])
+  assert not found.any()
+  assert added == 7.0
 
 
 def test_every_equation_is_left_out_once():

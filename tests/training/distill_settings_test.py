@@ -120,6 +120,19 @@ def test_inputs_of_small_networks_move_where_there_are_few_or_none():
   assert DistillSettings(adversarial=0.0).reach(10**5, None) == 0
 
 
+def test_hints_are_for_larger_networks():
+  assert AUTO.hint_weight(10**5) == 0
+  assert AUTO.hint_weight(VGG) == 3
+  assert DistillSettings(hints=0.5).hint_weight(10**5) == 0.5
+  assert DistillSettings(hints=0.0).hint_weight(VGG) == 0
+
+
+@pytest.mark.parametrize('bad', [-1.0, float('inf'), float('nan'), 'few', True])
+def test_hints_count_a_number(bad):
+  with pytest.raises(ValueError, match='`hints`'):
+    DistillSettings(hints=bad)
+
+
 @pytest.mark.parametrize('bad', [-0.1, float('inf'), float('nan'), 'far', True])
 def test_a_reach_is_a_number(bad):
   with pytest.raises(ValueError, match='`adversarial`'):

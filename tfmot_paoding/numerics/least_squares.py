@@ -11,6 +11,8 @@ Array = np.ndarray
 _TOLERANCE = 1e-9
 # Of the mean power, so that two columns may be alike.
 _RIDGE = 1e-11
+# Of the mean power, where samples are few for the columns.
+_SHARE = 1e-3
 
 
 def non_negative(matrix: Array, target: Array) -> Array:
@@ -48,6 +50,25 @@ def non_negative(matrix: Array, target: Array) -> Array:
       x[first] = 0.0
     x = step
   return x
+
+
+def ridge(source: Array, target: Array) -> tuple[Array, Array]:
+  """The map of least squares from rows to rows, kept small.
+
+  Args:
+    source: Shape (samples, columns).
+    target: Shape (samples, others).
+
+  Returns:
+    A matrix, shape (columns, others), and what is added, (others,).
+  """
+  means = source.mean(0), target.mean(0)
+  source, target = source - means[0], target - means[1]
+  gram = source.T @ source
+  power = max(np.trace(gram) / len(gram), np.finfo(float).tiny)
+  gram[np.diag_indices_from(gram)] += _SHARE * power
+  matrix = np.linalg.solve(gram, source.T @ target)
+  return matrix, means[1] - means[0] @ matrix
 
 
 def folds(count: int, most: int = 5) -> Iterator[Array]:

@@ -38,6 +38,8 @@ _SMALL = 1e6
 # .883; on 448 real images .895 becomes .917, on 7168 .978 becomes .970. A VGG
 # (.675), an LSTM (.858) and a small convolutional network (.969) gain nothing.
 _MOVED, _PLENTY = 0.15, 2048
+# What hints count beside the answers.
+_HINTS = 3.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +70,10 @@ class DistillSettings(Configurable):
       0 leaves them where they are. None: 0.15 for networks of less than 1e6
       multiply-accumulates, unless you have thousands of inputs, 0 for others,
       to which it brings nothing.
+    hints: What it counts beside the answers that linear maps of the student's
+      hidden values are to give the teacher's, where these have positions; 0
+      for the answers alone. None: 3 for networks of at least 1e6
+      multiply-accumulates, 0 for smaller ones.
     effort: How much of it, where `steps` or `samples` are None: 2.0 takes twice
       as many steps on twice as many inputs, as far as there are any and memory
       bears, and 0.25 a quarter of both, of inputs at least 128. Time goes
@@ -83,6 +89,7 @@ class DistillSettings(Configurable):
   loss: str = 'divergence'
   temperature: float | None = None
   adversarial: float | None = None
+  hints: float | None = None
   effort: float = 1.0
 
   def __post_init__(self):
@@ -114,6 +121,13 @@ class DistillSettings(Configurable):
       raise ValueError(
         '`adversarial` must be None or a number of standard deviations from 0, '
         f'such as 0.15, but got {self.adversarial!r}.'
+      )
+    if self.hints is not None and not (
+      is_number(self.hints) and 0 <= self.hints < np.inf
+    ):
+      raise ValueError(
+        '`hints` must be None or a number from 0, such as 3.0 for thrice what '
+        f'the answers count, but got {self.hints!r}.'
       )
     if not (is_number(self.effort) and 0 < self.effort < np.inf):
       raise ValueError(
@@ -176,6 +190,16 @@ class DistillSettings(Configurable):
       return self.adversarial
     scarce = given is None or given < _PLENTY
     return _MOVED if macs < _SMALL and scarce else 0.0
+
+  def hint_weight(self, macs: int) -> float:
+    """What hints count beside the answers.
+
+    Args:
+      macs: Multiply-accumulates of the network.
+    """
+    if self.hints is not None:
+      return self.hints
+    return 0.0 if macs < _SMALL else _HINTS
 
   def batch(self, entries: int) -> int:
     """How many inputs a step.

@@ -6,7 +6,8 @@ result, and on the way whether to go on; if it does not come nearer to the
 original on them, nothing changes.
 
 What is drawn without data says little of the borders between classes, so half
-of a small network's inputs are moved to where student and teacher differ more.
+of a small network's inputs are moved to where student and teacher differ more,
+and a larger one is told what stands behind its teacher's activations as well.
 
 Reference: Hinton et al. 2015, arXiv 1503.02531; on logits: Ba and Caruana 2014,
 arXiv 1312.6184.
@@ -15,6 +16,7 @@ arXiv 1312.6184.
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Sequence
 
@@ -22,7 +24,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_paoding import replicas
-from tfmot_paoding.arguments import check_seed
+from tfmot_paoding.arguments import check_seed, warn_idle
 from tfmot_paoding.compat import keras
 from tfmot_paoding.deprecation import takes_old_calls
 from tfmot_paoding.inputs.familiarity import families_for
@@ -48,6 +50,7 @@ from tfmot_paoding.training.adversarial_inputs import (
   renewals,
 )
 from tfmot_paoding.training.distill_settings import DistillSettings
+from tfmot_paoding.training.hints import Hints
 from tfmot_paoding.training.lesson import Lesson, learned_from
 from tfmot_paoding.training.watch import ALIKE, Watch, looks
 
@@ -165,7 +168,8 @@ def taught(
     if reach:
       rng = np.random.default_rng([source.seed, 6])
       moved = AdversarialInputs(lesson, teacher, student, reach, rng)
-    _train(student, lesson, rate, steps, source, watch, moved)
+    hints = _hints(lesson, teacher, student, settings, macs)
+    _train(student, lesson, rate, steps, source, watch, moved, hints)
   watch.settle()
   return _with_state(student, pruned)
 
@@ -187,6 +191,28 @@ def _best_rate(
     student.set_weights(start)
   # A rate that leads to no number is none.
   return rates[int(np.argmin(np.nan_to_num(gaps, nan=np.inf)))]
+
+
+def _hints(
+  lesson: Lesson,
+  teacher: keras.Model,
+  student: keras.Model,
+  settings: DistillSettings,
+  macs: int,
+) -> Hints | None:
+  """What the student is told of hidden values, if anything."""
+  weight = settings.hint_weight(macs)
+  if not weight:
+    return None
+  hints = Hints(lesson, teacher, student, weight)
+  if settings.hints and not hints:
+    warn_idle(
+      {'hints': settings.hints},
+      'since the two models have no activation at the same place, with '
+      'positions, that the outputs depend on',
+      'Leave it out.',
+    )
+  return hints
 
 
 def _drawn_entries(network: Network, source: InputSource) -> int:
@@ -213,10 +239,16 @@ def _train(
   source: InputSource,
   watch: Watch | None = None,
   moved: AdversarialInputs | None = None,
+  hints: Hints | None = None,
 ) -> None:
   """So many steps, or as many as a watch does not find too many."""
-  variables = student.trainable_variables
+  variables = list(student.trainable_variables)
   held = [_held(variable) for variable in variables]
+  measured = functools.partial(lesson.loss, student)
+  if hints:
+    measured = hints.loss
+    variables += hints.variables
+    held += [None] * len(hints.variables)
   optimizer = keras.optimizers.Adam(
     keras.optimizers.schedules.CosineDecay(learning_rate, steps),
     jit_compile=False,
@@ -226,8 +258,7 @@ def _train(
   def step(x: list[tf.Tensor], logits: list[tf.Tensor]) -> None:
     part = replicas.part_of(lesson.batch_rows)
     with tf.GradientTape() as tape:
-      loss = lesson.loss(student, part.take(x), part.take(logits))
-      loss = part.mean(loss)
+      loss = part.mean(measured(part.take(x), part.take(logits)))
     gradients = tape.gradient(loss, variables)
     pairs = [
       (gradient if mask is None else gradient * mask, variable)

@@ -109,7 +109,9 @@ class Lesson:
 
   def logits(self, model: keras.Model, x: list) -> list[tf.Tensor]:
     """A model's logits, an output each."""
-    outputs = outputs_of(model, x)
+    return self._logits_of(outputs_of(model, x))
+
+  def _logits_of(self, outputs: list) -> list[tf.Tensor]:
     return [
       head.logits(output)
       for head, output in zip(self._heads, outputs, strict=True)
@@ -117,7 +119,31 @@ class Lesson:
 
   def loss(self, model: keras.Model, x: list, logits: list) -> tf.Tensor:
     """How far a model's outputs are from the teacher's logits, a scalar."""
-    return self._gap(logits, self.logits(model, x))
+    return self.gap(logits, outputs_of(model, x))
+
+  def gap(self, logits: list, outputs: list) -> tf.Tensor:
+    """`loss` of outputs that are there already."""
+    return self._gap(logits, self._logits_of(outputs))
+
+  def signs(self, rows: slice, rng: np.random.Generator) -> list[Array]:
+    """Random signs for the logits of inputs, an output each."""
+    return [
+      rng.choice(np.float32([-1.0, 1.0]), z[rows].shape) for z in self._logits
+    ]
+
+  def added_up(self, outputs: list, signs: list[Array]) -> tf.Tensor:
+    """Logits with these signs in units of their deviation, a scalar.
+
+    In squares of its gradient, products of two logits drop out in the mean.
+    """
+    return tf.add_n(
+      [
+        tf.reduce_sum(z * sign / np.sqrt(scale))
+        for z, sign, scale in zip(
+          self._logits_of(outputs), signs, self._scale, strict=True
+        )
+      ]
+    )
 
   def distance(self, model: keras.Model) -> float:
     """The loss on the inputs kept apart."""
