@@ -154,7 +154,7 @@ QUANTIZATIONS: dict[str | None, Quantization] = {
       'int4',
       'int4 weights (int8 in depthwise convolutions), real activations, for '
       'phones',
-      0.1,
+      0.25,
       weights='int4',
       recipe='dynamic',
       on_micro=False,
@@ -162,7 +162,7 @@ QUANTIZATIONS: dict[str | None, Quantization] = {
     Quantization(
       'int4_weights',
       'the same weights, made real again before they are used',
-      0.1,
+      0.25,
       weights='int4',
       recipe='weight_only',
       on_micro=False,
@@ -170,7 +170,7 @@ QUANTIZATIONS: dict[str | None, Quantization] = {
     Quantization(
       'int4x8',
       'int8 activations, int4 weights, for phones',
-      0.15,
+      0.25,
       weights='int4',
       activations='int8',
       operators='TFLITE_BUILTINS_INT8',

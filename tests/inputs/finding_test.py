@@ -116,6 +116,28 @@ def test_ranges_take_none_where_statistics_explain(recalls, monkeypatch):
   assert not recalls
 
 
+def test_classifiers_of_pictures_are_shown_many_kinds(recalls, fits):
+  layers = keras.layers
+  model = testing.fill(
+    keras.Sequential(
+      [
+        keras.Input((16, 16, 1)),
+        layers.Conv2D(4, 3, strides=4),
+        layers.BatchNormalization(),
+        layers.Flatten(),
+        layers.Dense(3),
+      ]
+    )
+  )
+  data = paoding.convert_to_tflite(model, 'int8', input_range=(0, 1))
+  mixed = paoding.convert_to_tflite(
+    model, 'int8', input_range=(0, 1), prior='mixed'
+  )
+  assert data == mixed
+  assert not recalls
+  assert not fits
+
+
 @pytest.mark.parametrize('size', [1, 2, 5, 8])
 def test_halves_of_a_mirrored_matrix_give_the_whole(size):
   gap = np.subtract.outer(np.arange(size), np.arange(size))

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -73,13 +73,13 @@ def fit_mean(
     for axis, length in enumerate(shape)
   ]
   matrices = [
-    {reach: _level_and_smooth(length, reach) for reach in reaches}
+    [_level_and_smooth(length, reach) for reach in reaches]
     for length, reaches in zip(shape, choices, strict=True)
   ]
   candidates, errors, freedom = [], [], []
-  for reaches in itertools.product(*choices):
-    smooth = [own[reach] for own, reach in zip(matrices, reaches, strict=True)]
-    gram = _grams(rows, smooth)
+  for smooth, smoothed in _smoothed(rows, matrices):
+    smoothed = smoothed.reshape(len(rows), -1)
+    gram = smoothed @ smoothed.T
     powers = np.linalg.eigvalsh(gram)
     for ridge in _RIDGES:
       solve = functools.partial(_ridged, gram, target, ridge)
@@ -89,8 +89,9 @@ def fit_mean(
   chosen = simplest(np.array(errors), np.array(freedom), _MEAN_NOISE**2)
   smooth, solve = candidates[chosen]
   shares = solve(np.zeros(len(target), bool))
-  covariance = [root @ root.T for root in smooth]
-  mean = np.tensordot(shares, _along_axes(rows, covariance), 1)
+  for axis, root in enumerate(smooth):
+    rows = _along_axis(rows, axis, root @ root.T)
+  mean = np.tensordot(shares, rows, 1)
   return MeanFit(mean * size, errors[chosen])
 
 
@@ -127,16 +128,29 @@ def _level_and_smooth(length: int, reach: float) -> Array:
   return root
 
 
-def _grams(rows: Array, smooth: Sequence[Array]) -> Array:
-  made = _along_axes(rows, smooth).reshape(len(rows), -1)
-  return made @ made.T
+def _smoothed(
+  rows: Array, matrices: Sequence[Sequence[Array]], chosen: tuple = ()
+) -> Iterator[tuple[tuple[Array, ...], Array]]:
+  """Every choice of a matrix an axis, and rows times these.
+
+  Args:
+    rows: Shape (channels, *shape).
+    matrices: Of each axis, those to choose from.
+    chosen: Those of the first axes, which rows were multiplied by.
+  """
+  axis = len(chosen)
+  if axis == len(matrices):
+    yield chosen, rows
+    return
+  for matrix in matrices[axis]:
+    made = _along_axis(rows, axis, matrix)
+    yield from _smoothed(made, matrices, (*chosen, matrix))
 
 
-def _along_axes(rows: Array, matrices: Sequence[Array]) -> Array:
-  """Rows times a matrix along each of their axes."""
-  for axis, matrix in enumerate(matrices):
-    rows = np.moveaxis(np.tensordot(rows, matrix, (axis + 1, 0)), -1, axis + 1)
-  return rows
+def _along_axis(rows: Array, axis: int, matrix: Array) -> Array:
+  """Rows times a matrix along one of their axes."""
+  made = np.tensordot(rows, matrix, (axis + 1, 0))
+  return np.moveaxis(made, -1, axis + 1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from tfmot_paoding.inputs.familiarity import (
   families_for,
   knows_leaves,
   knows_rows,
+  tells_pictures,
 )
 from tfmot_paoding.inputs.prior import (
   CarriedInputs,
@@ -52,8 +53,7 @@ Array = np.ndarray
 
 # More recalled inputs than these take long and bring nothing beside leaves.
 _BESIDE_LEAVES = 256
-# Where an activation ends is told by an eighth of the steps: integer files of
-# networks for speech and photos have as many answers right as with real data.
+# Where activations end is told by an eighth of the steps.
 _FOR_RANGES = RecallSettings(steps=25, learning_rate=0.08)
 
 
@@ -213,8 +213,10 @@ class InputSource(CarriedInputs):
   def for_ranges(self, network: Network) -> InputSource:
     """The same source where nothing but ranges is taken from it, in less time.
 
-    Where nobody says and nothing was recalled yet: what the first statistics
-    tell, if that explains them, or else inputs after a short descent.
+    Where nobody says and nothing was recalled yet: many kinds of picture for a
+    classifier of these, which has as many answers right with them as with real
+    data; for others what the first statistics tell, if that explains them, or
+    else inputs after a short descent.
 
     Args:
       network: The network whose ranges are wanted.
@@ -222,6 +224,8 @@ class InputSource(CarriedInputs):
     is_open = self.prior is None and self.recollection is None
     if not is_open or not self.recalls(network):
       return self
+    if tells_pictures(network):
+      return self.like(prior=families_for(network))
     found = self.with_told(network)
     if mixes(found.told):
       return found.like(prior=STATISTICS)

@@ -93,8 +93,9 @@ def convert_to_tflite(
       'varied', 'recalled' (by `recall_inputs`), a `Prior` of your own, or a
       dict of input name to one, or what `inputs.find_inputs` returned. None:
       for models of up to 6e7 multiply-accumulates that have batch normalization
-      what the first of it tells of inputs, if it explains that well, or inputs
-      that are recalled in a few steps; 'varied' for others.
+      'mixed', if they are classifiers of pictures, or what the first of it
+      tells of inputs, if that explains it well, or inputs that are recalled in
+      a few steps; 'varied' for others.
     verbose: Whether to show a progress bar where inputs are recalled: 'auto'
       (on a terminal and in a notebook), 1 or 0.
     input_shape: The sizes that the model leaves open, without the batch axis,

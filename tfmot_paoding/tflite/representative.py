@@ -12,7 +12,12 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.first_layers import whole_entries
 from tfmot_paoding.inputs.ranges import input_boxes
 from tfmot_paoding.inputs.samples import with_answers
-from tfmot_paoding.inputs.source import draw_samples, loose_source
+from tfmot_paoding.inputs.source import (
+  InputSource,
+  draw_samples,
+  loose_source,
+)
+from tfmot_paoding.inputs.statistics_fit import STATISTICS
 from tfmot_paoding.inputs.user_data import calibration_samples
 from tfmot_paoding.network.agreement import outputs_of
 from tfmot_paoding.network.graph import build_graph
@@ -95,13 +100,13 @@ def representative(
   else:
     network = Network.of(model)
     source = loose_source(network, input_range, seed, None, prior, verbose)
-    drawn = source.for_ranges(network).samples(network, MOST, 'varied')
+    taken = source.for_ranges(network)
+    drawn = taken.samples(network, MOST, 'varied')
     apart = max(1, len(drawn[0]) * _CHECKED // MOST)
     ranging = [x[:-apart] for x in drawn]
     checked = [x[-apart:] for x in drawn]
     numbers = _number_outputs(model)
-    is_told = source.recollection is not None or source.recalls(network)
-    wide = bool(numbers) and not is_told
+    wide = bool(numbers) and not _stand_for_data(network, source, taken)
     if not wide:
       reach = dict.fromkeys(numbers, _REACH)
     if wide or not coarse:
@@ -119,6 +124,21 @@ def representative(
     _named(model, _within(checked, boxes)),
     reach,
   )
+
+
+def _stand_for_data(
+  network: Network, given: InputSource, ranging: InputSource
+) -> bool:
+  """Whether inputs are those that the network's statistics speak of.
+
+  Args:
+    network: The network.
+    given: Where the user has inputs from.
+    ranging: What ranges are taken from in its place.
+  """
+  is_told = ranging is not given and ranging.prior == STATISTICS
+  was_recalled = ranging.recollection is not None
+  return is_told or was_recalled or ranging.recalls(network)
 
 
 def a_few(
