@@ -70,6 +70,18 @@ BLOCKS = {
     ),
   ),
   'pools': (_IMAGE, 8, lambda x: ops.max_pool(x, 2)),
+  'variance': (_STEPS, 8, lambda x: ops.sqrt(ops.var(x, axis=1) + 1e-3)),
+  'choices': (_ROW, 8, lambda x: ops.where(x > 0.1, x, -0.1 * x)),
+  'attention': (
+    _STEPS,
+    8,
+    lambda x: ops.matmul(ops.softmax(L.Dot((2, 2))([x, x])), x),
+  ),
+  'Dot': (
+    _STEPS,
+    8,
+    lambda x: L.Dot((2, 1))([ops.softmax(L.Dot((2, 2))([x, x])), x]),
+  ),
 }
 
 

@@ -61,7 +61,8 @@ def test_unknown_layers_leave_what_they_touch_alone():
   inputs = keras.Input((5,))
   a = _layers.Dense(4, name='a')(inputs)
   b = _layers.Dense(4, name='b')(inputs)
-  x = _layers.Dense(3, name='c')(_layers.Dot(axes=1, name='dot')([a, b]))
+  dot = _layers.Dot(axes=1, normalize=True, name='dot')
+  x = _layers.Dense(3, name='c')(dot([a, b]))
   model = keras.Model(inputs, _layers.Dense(2, name='d')(x))
   sizes, reasons = groups_of(model)
   assert sizes == {'c': 3}

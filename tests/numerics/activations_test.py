@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from tests.testing import ACTIVATIONS
 from tfmot_paoding.compat import keras
-from tfmot_paoding.numerics import activations
+from tfmot_paoding.numerics import activations, tangents
+from tfmot_paoding.numerics.intervals import Interval
+from tfmot_paoding.ops import Elementwise
 
 _VARIANTS = {
   **{name: activations.by_name(name) for name in activations.names()},
@@ -108,3 +110,20 @@ def test_extremes_of_large_arguments_are_finite():
 
 def test_unknown_name_is_none():
   assert activations.by_name('mystery') is None
+
+
+def test_a_square_root_says_nothing_below_zero():
+  root = activations.square_root()
+  x = Interval(np.array([-1.0, 0.0, 1.0]), np.array([4.0, 4.0, 4.0]))
+  bounds = Elementwise(root).bounds({}, x)
+  assert (bounds.low[0], bounds.high[0]) == (-np.inf, np.inf)
+  np.testing.assert_allclose(bounds.low[1:], [0, 1], atol=1e-12)
+  np.testing.assert_allclose(bounds.high[1:], [2, 2])
+  slopes = Elementwise(root).slopes(x)
+  np.testing.assert_allclose(slopes.low[1:], 0.25)
+  np.testing.assert_allclose(slopes.high, [np.inf, np.inf, 0.5])
+  at = np.linspace(np.maximum(x.low, 0.0), x.high, 11)
+  low, high, _ = tangents.of_activation(root, x)
+  for line, sign in ((low, -1), (high, 1)):
+    gap = sign * (line.slopes[0] * at + line.shift - np.sqrt(at))
+    assert np.all(gap >= -1e-12)

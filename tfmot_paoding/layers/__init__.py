@@ -8,15 +8,17 @@ outputs, are made of these:
   EinsumDense that is a product of the last axes, along the first that it makes;
   LSTM, GRU, SimpleRNN, Bidirectional and RNN of their cells, stacked ones too:
   a unit is a column in each gate, and what it feeds back goes with it;
-  MultiHeadAttention: a unit is a head;
+  MultiHeadAttention: a unit is a head, or with `attention='channels'` a channel
+  of all heads at once;
 * these carry units, exactly: DepthwiseConv1D/2D, BatchNormalization, PReLU,
   activations, all pooling, ZeroPadding, Cropping, UpSampling, Resizing,
   Rescaling, Flatten, Reshape, Permute, Dropout and its kin; Attention and
   AdditiveAttention, the channels of their values; slices and steps, `tf.split`,
   `concat`, `stack`, `reshape`, `transpose`, `gather` by known numbers, `tile`,
   `repeat`, `reverse`, `roll`, `pad` of positions, `reduce_mean` and its kin
-  over positions, pools, `depth_to_space`, functions of each entry; those of
-  `keras.ops` likewise;
+  and variances over positions, pools, `depth_to_space`, functions of each
+  entry, comparisons and `where`, the columns or rows that a product of two
+  tensors (`matmul`, Dot) does not sum over; those of `keras.ops` likewise;
 * so do RMSNormalization (`paoding.layers.RMSNormalization`: tf_keras has none)
   and UnitNormalization, over channels that are zero where their weights are;
 * these tie units, which live or die together: Add, Subtract, Average, Maximum,
@@ -27,7 +29,8 @@ outputs, are made of these:
 * Concatenate sets units side by side: they keep their offsets;
 * units in front of these stay: a softmax, LayerNormalization (the mean over
   all channels moves with each of them), GroupNormalization in a single group,
-  a mean or an extreme over channels;
+  a mean or an extreme over channels, a standard deviation (its slope at zero is
+  infinite), channels of two tensors whose product nobody else reads;
 * units of and behind these stay: Lambda, convolutional recurrent layers and
   those with their steps in front of their samples, layers nobody taught it, the
   model's outputs.

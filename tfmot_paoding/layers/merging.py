@@ -14,6 +14,8 @@ from tfmot_paoding.ops import (
   Shape,
   WeightedSum,
 )
+from tfmot_paoding.ops.reductions import Reduce
+from tfmot_paoding.ops.tensor_products import TensorProduct
 
 _layers = keras.layers
 
@@ -90,6 +92,37 @@ class MinimumHandler(_JoinHandler):
   def join(self, count: int) -> Op:
     """One operation."""
     return Extreme(False)
+
+
+@base.register_handler(_layers.Dot)
+class DotHandler(base.LayerHandler):
+  """Products of two tensors, summed over one axis of each."""
+
+  def lower(
+    self,
+    layer: Any,
+    path: base.Path,
+    in_shapes: list[Shape],
+    out_shape: Shape,
+  ) -> list[Op]:
+    """Of vectors an inner product, of sequences a product of matrices."""
+    if layer.normalize:
+      return base.opaque(layer, 'normalizes what it multiplies (normalize)')
+    ranks = [len(shape) for shape in in_shapes]
+    if ranks == [1, 1]:
+      return [Multiply(), Reduce('sum', 0, in_shapes[0])]
+    if ranks != [2, 2]:
+      return base.opaque(layer, 'multiplies tensors of several axes')
+    axes = (
+      layer.axes
+      if isinstance(layer.axes, (list, tuple))
+      else (layer.axes, layer.axes)
+    )
+    one, other = (axis % 3 for axis in axes)
+    if 0 in (one, other):
+      return base.opaque(layer, 'sums over the batch')
+    terms, columns = in_shapes[0][one - 1], out_shape[-1]
+    return [TensorProduct(one == 1, other == 2, terms, columns)]
 
 
 @base.register_handler(_layers.Concatenate)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfmot_paoding.ops import Array, Op, Shape
 
@@ -76,3 +77,12 @@ def axis_of(value: Any, rank: int) -> int | None:
     return None
   value = int(value) + (rank + 1 if value < 0 else 0)
   return value - 1 if 1 <= value <= rank else None
+
+
+def number_of(value: Any) -> float | None:
+  """A number that is known beforehand."""
+  if isinstance(value, (tf.Tensor, np.ndarray, np.generic)):
+    value = np.asarray(value)
+    value = value.item() if value.size == 1 else None
+  known = isinstance(value, (int, float)) and not isinstance(value, bool)
+  return float(value) if known and np.isfinite(value) else None

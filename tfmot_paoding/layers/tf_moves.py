@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from tfmot_paoding import compat
 from tfmot_paoding.layers.tf_arguments import Move, axis_of, is_whole
+from tfmot_paoding.layers.tf_choices import CHOICES
 from tfmot_paoding.layers.tf_reductions import REDUCTIONS
 from tfmot_paoding.layers.tf_scalars import SCALARS
 from tfmot_paoding.layers.tf_takes import TAKES
@@ -164,6 +165,7 @@ MOVES: Mapping[str, Move] = {
   **TAKES,
   **REDUCTIONS,
   **SCALARS,
+  **CHOICES,
   '__operators__.getitem': _GetItem(),
   'split': _Split(),
   'concat': _Concat(),

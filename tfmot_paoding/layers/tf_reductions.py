@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from tfmot_paoding.layers.tf_arguments import Move, axis_of, whole
+from tfmot_paoding import compat
+from tfmot_paoding.layers.tf_arguments import Arguments, Move, axis_of, whole
 from tfmot_paoding.ops import (
   Line,
   Op,
@@ -18,6 +19,8 @@ from tfmot_paoding.ops import (
 )
 from tfmot_paoding.ops.normalizations import LEAST_SQUARE
 from tfmot_paoding.ops.reductions import Reduce
+from tfmot_paoding.ops.tensor_products import TensorProduct
+from tfmot_paoding.ops.variances import Variance
 from tfmot_paoding.ops.windows import (
   AveragePool,
   GlobalAverage,
@@ -27,6 +30,14 @@ from tfmot_paoding.ops.windows import (
 )
 
 _TURNED = Line((-1.0,), (0.0,))
+# Settings of products that are not known.
+_OF_PRODUCTS = (
+  'adjoint_a',
+  'adjoint_b',
+  'a_is_sparse',
+  'b_is_sparse',
+  'output_type',
+)
 
 
 class _Reduction(Move):
@@ -90,6 +101,57 @@ class _Reduction(Move):
     if self._kind == 'sum':
       return [*ops, Line((float(count),), (0.0,))]
     return [_TURNED, *ops, _TURNED] if self._kind == 'min' else ops
+
+
+class _Variance(Move):
+  """How far apart positions are, along some of their axes.
+
+  Args:
+    kind: 'variance' or 'std'.
+  """
+
+  def __init__(self, kind: str):
+    self._kind = kind
+
+  def lower(self, given, in_shapes, out_shapes):
+    (shape,) = in_shapes
+    axes = _reduced(given.get('axis'), len(shape))
+    if not axes or len(shape) - 1 in axes:
+      return None
+    from_end = tuple(axis - len(shape) for axis in axes)
+    return [[Variance(self._kind, from_end, bool(given.get('keepdims')))]]
+
+
+class _Product(Move):
+  """The product of two tensors."""
+
+  def lower(self, given, in_shapes, out_shapes):
+    turns = [_turn(given, name) for name in ('a', 'b')]
+    plain = not any(given.get(name) for name in _OF_PRODUCTS)
+    tensors = all(compat.is_keras_tensor(given.get(name)) for name in 'ab')
+    if not (plain and tensors) or None in turns:
+      return None
+    return product_of(in_shapes, *turns)
+
+
+def product_of(
+  in_shapes: list[Shape], turn_a: bool, turn_b: bool
+) -> list[list[Op]] | None:
+  """The product of two tensors over their last two axes.
+
+  Args:
+    in_shapes: Without the batch axis.
+    turn_a: Whether the first one's are turned.
+    turn_b: Whether the second one's are.
+
+  Returns:
+    As `Move.lower`: None where tensors are not of that kind.
+  """
+  a, b = in_shapes
+  if len(a) != len(b) or len(a) < 2 or a[:-2] != b[:-2]:
+    return None
+  terms, columns = a[-2 if turn_a else -1], b[-2 if turn_b else -1]
+  return [[TensorProduct(turn_a, turn_b, terms, columns)]]
 
 
 class _Pool(Move):
@@ -182,10 +244,19 @@ REDUCTIONS: Mapping[str, Move] = {
     for kind in ('avg', 'max')
     for rank in ('', '1d', '2d', '3d')
   },
+  'math.reduce_variance': _Variance('variance'),
+  'math.reduce_std': _Variance('std'),
+  'linalg.matmul': _Product(),
   'math.l2_normalize': _Length(),
   'nn.l2_normalize': _Length(),
   'image.resize': _Resize(),
 }
+
+
+def _turn(given: Arguments, name: str) -> bool | None:
+  """Whether a factor is turned; None where nobody can tell."""
+  value = given.get(f'transpose_{name}', False)
+  return value if isinstance(value, bool) else None
 
 
 def _reduced(value: Any, rank: int) -> list[int] | None:

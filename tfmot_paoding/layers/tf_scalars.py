@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from tfmot_paoding import compat
-from tfmot_paoding.layers.tf_arguments import Arguments, Move
-from tfmot_paoding.numerics.activations import by_name, elu, rectifier
+from tfmot_paoding.layers.tf_arguments import Arguments, Move, number_of
+from tfmot_paoding.numerics.activations import (
+  by_name,
+  elu,
+  rectifier,
+  square_root,
+)
 from tfmot_paoding.ops import Elementwise, Line, Op, WeightedSum
 
 Build = Callable[[Arguments], list[Op] | None]
@@ -66,7 +69,7 @@ def _between_shifts(before: float, op: Op, after: float) -> list[Op]:
 
 def _clip(given: Arguments) -> list[Op] | None:
   low, high = (
-    _number(given.get(key)) for key in ('clip_value_min', 'clip_value_max')
+    number_of(given.get(key)) for key in ('clip_value_min', 'clip_value_max')
   )
   if low is None or high is None or not low < high:
     return None
@@ -74,7 +77,7 @@ def _clip(given: Arguments) -> list[Op] | None:
 
 
 def _power(given: Arguments) -> list[Op] | None:
-  exponent = _number(given.get('y'))
+  exponent = number_of(given.get('y'))
   if compat.is_keras_tensor(given.get('y')) or exponent not in (1.0, 2.0):
     return None
   return [] if exponent == 1 else [Elementwise(by_name('square'))]
@@ -82,12 +85,15 @@ def _power(given: Arguments) -> list[Op] | None:
 
 def _same_type(given: Arguments) -> list[Op] | None:
   kind = given.get('dtype')
-  same = kind is not None and tf.as_dtype(kind) == given['x'].dtype
-  return [] if same else None
+  if kind is None:
+    return None
+  kind, was = tf.as_dtype(kind), given['x'].dtype
+  # Conditions are 1 and 0.
+  return [] if kind == was or (was == tf.bool and kind.is_floating) else None
 
 
 def _leaky(given: Arguments) -> list[Op] | None:
-  slope = _number(given.get('alpha', 0.2))
+  slope = number_of(given.get('alpha', 0.2))
   return None if slope is None else [Elementwise(rectifier(slope))]
 
 
@@ -97,7 +103,7 @@ def _gelu(given: Arguments) -> list[Op]:
 
 
 def _silu(given: Arguments) -> list[Op] | None:
-  known = _number(given.get('beta', 1.0)) == 1
+  known = number_of(given.get('beta', 1.0)) == 1
   return [Elementwise(by_name('silu'))] if known else None
 
 
@@ -105,20 +111,12 @@ def _named(name: str) -> _Scalar:
   return _Scalar(lambda given: [Elementwise(by_name(name))])
 
 
-def _number(value: Any) -> float | None:
-  """A number that is known beforehand."""
-  if isinstance(value, (tf.Tensor, np.ndarray, np.generic)):
-    value = np.asarray(value)
-    value = value.item() if value.size == 1 else None
-  known = isinstance(value, (int, float)) and not isinstance(value, bool)
-  return float(value) if known and np.isfinite(value) else None
-
-
 SCALARS: Mapping[str, Move] = {
   'clip_by_value': _Scalar(_clip),
   'math.abs': _Scalar(lambda given: [Elementwise(rectifier(-1.0))]),
   'math.negative': _Scalar(lambda given: [Line((-1.0,), (0.0,))]),
   'math.square': _named('square'),
+  'math.sqrt': _Scalar(lambda given: [Elementwise(square_root())]),
   'math.exp': _named('exponential'),
   'math.pow': _Scalar(_power),
   'nn.gelu': _Scalar(_gelu),

@@ -131,6 +131,22 @@ def rectifier(
   )
 
 
+@np.errstate(invalid='ignore')
+def _sqrt(z: Array) -> Array:
+  return np.sqrt(z)  # NaN below zero, as TensorFlow has it
+
+
+@np.errstate(divide='ignore')
+def _sqrt_slope(z: Array) -> Array:
+  return 0.5 / _sqrt(z)
+
+
+@functools.cache
+def square_root() -> Activation:
+  """sqrt(z), which says nothing below zero."""
+  return Activation('sqrt', _sqrt, _sqrt_slope)
+
+
 @functools.cache
 def elu(alpha: float = 1.0, scale: float = 1.0) -> Activation:
   """ELU: z above zero, alpha (e^z - 1) below; SELU is a scaled one."""

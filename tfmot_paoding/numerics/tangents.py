@@ -70,7 +70,8 @@ def of_activation(activation: Activation, x: Interval) -> Lines:
     return of_rectifier(x, np.asarray(activation.below))
   low = _least(activation, x, -1.0)
   high = _least(activation, x, 1.0)
-  return Lines(low, high)
+  ends = activation.value(x.low), activation.value(x.high)
+  return _opened(Lines(low, high), ~np.isnan(ends).any(0))
 
 
 def of_rectifier(x: Interval, below: Array) -> Lines:
