@@ -10,6 +10,11 @@ of what the NPU works in, by the least fraction that takes no more cycles (but
 for `--slack`). Both are fitted on the same inputs, which are drawn once from
 what the model knows, and neither is distilled unless `--distilled`. Cycles are
 those that Vela counts for the int8 file, and so is the accuracy of that file.
+
+  python examples/figures/compare_stairs.py --widths=8,12,16,20,24,28,32
+
+shows the stairs themselves: the cycles of a network of separable convolutions,
+like that for keywords, of so many channels.
 """
 
 from __future__ import annotations
@@ -39,7 +44,9 @@ _SLACK = flags.DEFINE_float(
 _INPUTS = flags.DEFINE_integer('inputs', 1024, 'Inputs that are fitted on.')
 _DISTILLED = flags.DEFINE_bool('distilled', False, 'Whether to distill.')
 
-_HALVINGS = 6
+_WIDTHS = flags.DEFINE_list('widths', [], 'Show cycles by width instead.')
+
+_HALVINGS = 7
 _RANGING = 64  # inputs that ranges of integers are taken from
 _MOST = 0.95
 
@@ -111,25 +118,32 @@ class Bench:
       representative_data=self._x[:_RANGING],
     )
 
-  def cycles_at(self, sparsity: float, npu: str) -> int:
-    """What multiples near a sparsity cost, by widths alone."""
-    small = self.pruned(sparsity, npu, 'l1')
+  def cycles_at(
+    self, sparsity: float, npu: str, multiple_of: str | None
+  ) -> int:
+    """What a sparsity costs, by its widths; weights may stream otherwise."""
+    small = self.pruned(sparsity, multiple_of, 'l1')
     key = (npu, *widths(small))
     if key not in self._quick:
       self._quick[key] = profile(self.file(small), npu).npu.cycles
     return self._quick[key]
 
-  def least(self, cycles: int, npu: str) -> float | None:
-    """The least fraction at which multiples cost no more than that.
+  def least(self, sparsity: float, npu: str) -> float | None:
+    """The least fraction at which multiples cost no more than any width.
 
     None where no fraction does.
+
+    Args:
+      sparsity: What any width is pruned by.
+      npu: What cycles are of.
     """
+    most = self.cycles_at(sparsity, npu, None) * (1 + _SLACK.value)
     low, high = 0.0, _MOST
-    if self.cycles_at(high, npu) > cycles * (1 + _SLACK.value):
+    if self.cycles_at(high, npu, npu) > most:
       return None
     for _ in range(_HALVINGS):
       middle = (low + high) / 2
-      if self.cycles_at(middle, npu) <= cycles * (1 + _SLACK.value):
+      if self.cycles_at(middle, npu, npu) <= most:
         high = middle
       else:
         low = middle
@@ -177,24 +191,22 @@ def rows_of(text: str, known: dict) -> Iterator[Row]:
   for npu in _NPUS.value:
     for asked in (0.0, *map(float, flags.FLAGS.sparsities)):
       forms = ('any width', 'multiples') if asked else ('original',)
-      cycles = 0
       for form in forms:
         row = known.get((name, npu, asked, form))
         if row is None:
           bench = bench or Bench(text)
           sparsity = asked
           if form == 'multiples':
-            sparsity = bench.least(cycles, npu)
+            sparsity = bench.least(asked, npu)
           if sparsity is None:
             logging.warning(
-              '%s: no multiples take %d cycles of %s: left out.',
+              '%s: no multiples are as fast on %s as %s less: left out.',
               name,
-              cycles,
               npu,
+              asked,
             )
             continue
           row = bench.row(sparsity, npu, asked, form)
-        cycles = row.cycles
         yield row
 
 
@@ -218,6 +230,33 @@ def table(rows: list[Row]) -> str:
   return compare_networks.table([*heads, 'flash', 'int8'], lines)
 
 
+def separable(width: int) -> keras.Model:
+  """A network of separable convolutions of so many channels."""
+  layers = keras.layers
+  same = {'padding': 'same', 'activation': 'relu'}
+  x = inputs = keras.Input((25, 5, 1))
+  x = layers.Conv2D(width, (5, 4), **same)(x)
+  for _ in range(3):
+    x = layers.DepthwiseConv2D(3, **same)(x)
+    x = layers.Conv2D(width, 1, activation='relu')(x)
+  x = layers.Flatten()(layers.AveragePooling2D((25, 5))(x))
+  return keras.Model(inputs, layers.Dense(12)(x))
+
+
+def by_width() -> str:
+  """Cycles by width and NPU, as a Markdown table."""
+  keras.utils.set_random_seed(0)
+  x = np.random.default_rng(0).random((8, 25, 5, 1)).astype(np.float32)
+  lines = []
+  for width in map(int, _WIDTHS.value):
+    data = paoding.convert_to_tflite(
+      separable(width), 'int8', input_range=(0, 1), representative_data=x
+    )
+    cycles = [profile(data, npu).npu.cycles for npu in _NPUS.value]
+    lines.append([str(width), *map(str, cycles)])
+  return compare_networks.table(['channels', *_NPUS.value], lines)
+
+
 def main(argv: list[str]) -> None:
   """Prints the table."""
   if len(argv) > 1:
@@ -228,6 +267,9 @@ def main(argv: list[str]) -> None:
   require_npu()
   for npu in _NPUS.value:
     check_npu(npu)
+  if _WIDTHS.value:
+    print(by_width())
+    return
   compare_networks.check_networks(flags.FLAGS.network)
   known = {
     (row.network, row.npu, row.asked, row.form): row
@@ -245,5 +287,9 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-  flags.mark_flag_as_required('network')
+  flags.register_multi_flags_validator(
+    ['network', 'widths'],
+    lambda given: bool(given['network']) != bool(given['widths']),
+    message='Give either --network or --widths.',
+  )
   app.run(in_one_line(main))

@@ -14,8 +14,8 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs import source
 from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.network.nearness import Nearness
+from tfmot_paoding.pruning import budget_search, to_budget
 from tfmot_paoding.pruning import pruned as pruned_lib
-from tfmot_paoding.pruning import to_budget
 
 _layers = keras.layers
 needs_micro = pytest.mark.skipif(
@@ -215,7 +215,7 @@ def test_same_seed_same_model():
     ({'macs': float('nan')}, '`macs` must be positive'),
     ({'latency_ratio': True}, '`latency_ratio` must be positive'),
     ({'flash_bytes': '64k'}, '`flash_bytes` must be positive'),
-    ({'macs': 5, 'quantization': 'int4'}, '`quantization` must be None, .dyn'),
+    ({'macs': 5, 'quantization': 'int2'}, '`quantization` must be None, .dyn'),
   ],
 )
 def test_nonsense_is_refused(limits, message):
@@ -310,3 +310,19 @@ def test_auto_is_what_the_device_works_in():
   }
   assert arena.settled_multiple(7) == 7
   assert arena.settled_multiple(None) is None
+
+
+def test_a_search_takes_few_conversions(monkeypatch):
+  asked = []
+  convert = budget_search.convert_unchecked
+
+  def counted(*args, **kwargs):
+    asked.append(args)
+    return convert(*args, **kwargs)
+
+  monkeypatch.setattr(budget_search, 'convert_unchecked', counted)
+  model = wide()
+  limit = len(paoding.convert_to_tflite(model)) // 2
+  found = fitted(model, flash_bytes=limit)
+  assert 0.97 * limit < len(found.data) <= limit
+  assert len(asked) <= 13  # halving took 17

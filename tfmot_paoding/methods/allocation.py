@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import warnings
 from collections.abc import Mapping, Sequence
 
@@ -134,26 +135,40 @@ class _Steps:
     self._alive = {name: int(units.sum()) for name, units in alive.items()}
     self._multiples = multiples
 
-  def count(
-    self, name: Path, found: int, left: int, portions: int | None = None
-  ) -> int:
+  def counts(self, name: Path) -> list[int]:
+    """How many units go at a time, to the end; single ones of any width."""
+    multiple, room = self._multiples.get(name, 1), self.rooms[name]
+    if multiple == 1:
+      return [1] * room
+    counts, kept = [], self._alive[name]
+    while (stair := next_stair(multiple, kept)) and kept - stair <= room:
+      counts.append(kept - stair)
+      room, kept = room - counts[-1], stair
+    return counts
+
+  def next(self, name: Path, found: int, left: int) -> int:
     """How many units go next; 0 where none can.
 
     Args:
       name: Of the group.
       found: How many shall go already.
       left: How many are asked for of all groups, at least 1.
-      portions: Into how many a group falls that may have any width; None for
-        single units.
     """
     multiple, room = self._multiples.get(name, 1), self.rooms[name] - found
     if multiple == 1:
-      size = self._sizes[name]
-      return min(max(1, size // (portions or size)), room, left)
+      return min(max(1, self._sizes[name] // _PORTIONS), room, left)
     kept = self._alive[name] - found
-    count = kept - next_stair(multiple, kept)
-    # Of two sums as near to what is asked for, the one that keeps more.
-    return count if count <= room and count < 2 * left else 0
+    stair = next_stair(multiple, kept)
+    count = kept - stair
+    return count if stair and count <= room and _fits(count, left) else 0
+
+
+def _fits(count: int, left: int) -> bool:
+  """Whether a sum is nearer to what is asked for with so many more.
+
+  Of two as near, the one that keeps more is.
+  """
+  return count < 2 * left
 
 
 def _by_scores(
@@ -169,24 +184,23 @@ def _by_scores(
     network.graph, list(groups), network.params, alive, allocation.cost
   )
   views = [view_group(network, group, alive[group.name]) for group in groups]
-  prices = {
-    group.name: np.sort(scores[alive[group.name]])
-    / max(costs[group.name], 1e-300)
-    for group, scores in zip(groups, _scores(views), strict=True)
-  }
+  waiting = []
+  for group, scores in zip(groups, _scores(views), strict=True):
+    ranked = np.sort(scores[alive[group.name]]) / max(costs[group.name], 1e-300)
+    ends = np.cumsum([0, *steps.counts(group.name)])
+    waiting += [
+      (float(ranked[start:end].mean()), group.name, int(end - start))
+      for start, end in itertools.pairwise(ends)
+    ]
+  waiting.sort(key=lambda offer: offer[0])  # stable: earlier groups first
   found, left = dict.fromkeys(steps.rooms, 0), wanted
-  while left > 0:
-    offers = {}
-    for name, start in found.items():
-      count = steps.count(name, start, left)
-      if count:
-        offers[name] = float(prices[name][start : start + count].mean()), count
-    if not offers:
-      break
-    # The first of equals: earlier groups.
-    name = min(offers, key=lambda name: offers[name][0])
-    found[name] += offers[name][1]
-    left -= offers[name][1]
+  closed: set[Path] = set()
+  for _, name, count in waiting:
+    if name in closed or not _fits(count, left):
+      closed.add(name)  # nor would the stairs behind this one
+      continue
+    found[name] += count
+    left -= count
   return found
 
 
@@ -215,7 +229,7 @@ def _by_answers(
     )
     prices = {}
     for name, start in found.items():
-      count = steps.count(name, start, left, _PORTIONS)
+      count = steps.next(name, start, left)
       if count:
         rise = curves[name][start + count] - curves[name][start]
         prices[name] = rise / (count * max(costs[name], 1e-300)), count

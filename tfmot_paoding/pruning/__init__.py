@@ -53,6 +53,19 @@ If you know what the device has rather than a sparsity, `prune_to_budget` finds
 the least pruning whose converted file meets every limit, spread over the layers
 in the way that keeps the answers best, or says how near it came
 (`prune(model, budget=...)` gives the model alone).
+
+Hardware works in steps of width: on an Ethos-U55 49 channels take what 56 do.
+`multiple_of=8`, or the name of an accelerator (`'xnnpack'` and each Ethos-U55
+and U65: 8, `'cmsis-nn'`: 4, `'ethos-u85'`: 16), or a dict of layer name to
+either, ends every width at a multiple: the one nearest to what the sparsity
+asks for, and the larger of two as near. A width of the original's own that is
+no multiple may stay. Where the device has an NPU, say what it may take there:
+
+```python
+budget = paoding.Budget(npu_cycles=60_000, npu='ethos-u55-128')  # needs [npu]
+```
+
+Its widths are then multiples of 8; `multiple_of=1` allows any.
 """
 
 from tfmot_paoding.compaction.standing import UnfinishedWarning

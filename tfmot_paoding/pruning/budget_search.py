@@ -23,6 +23,7 @@ from tfmot_paoding.methods.stairs import (
 from tfmot_paoding.network.agreement import judge
 from tfmot_paoding.network.memory_peaks import activation_peaks
 from tfmot_paoding.network.network import Network
+from tfmot_paoding.numerics.roots import least_root
 from tfmot_paoding.progress import finish, progress_bar
 from tfmot_paoding.pruning.budget import (
   Budget,
@@ -266,16 +267,13 @@ class _Fitter:
     self, spread: Callable[[float], Sparsities], halvings: int = _HALVINGS
   ) -> Sparsities | None:
     """The least of a family of cuts, by a number in [0, 1], that does."""
-    low, high = 0.0, 1.0
-    if not self._budget.is_met(self.profile_of(spread(high))):
-      return None
-    for _ in range(halvings):
-      middle = (low + high) / 2
-      if self._budget.is_met(self.profile_of(spread(middle))):
-        high = middle
-      else:
-        low = middle
-    return spread(high)
+    found = least_root(lambda part: self._excess(spread(part)), 0.5**halvings)
+    return None if found is None else spread(found)
+
+  def _excess(self, sparsity: Sparsities) -> float:
+    """By how much a cut misses the budget, as a share; none of it above 0."""
+    profile = self.profile_of(sparsity)
+    return max(self._budget.taken(profile).values()) - 1
 
   def least_with_caps(self) -> Sparsities | None:
     """Cuts that only layers at the peaks of memory must bear, and the rest.
