@@ -38,7 +38,8 @@ def lesson_of(model, count=64):
 
 def parts(hints, lesson, rows=16):
   x, logits = lesson.batch(np.arange(rows))
-  return float(hints.loss([tf.constant(a) for a in x], logits))
+  chosen = hints.batch(np.arange(rows))
+  return float(hints.loss([tf.constant(a) for a in x], logits, chosen))
 
 
 def test_values_with_positions_behind_activations():
@@ -58,14 +59,14 @@ def test_none_of_outputs_and_vectors():
 def test_positions_are_spread_by_hand():
   x = np.arange(100.0).reshape(1, 100, 1)
   np.testing.assert_array_equal(
-    spread(tf.constant(x))[0, :, 0], np.arange(1, 100, 2)
+    spread(tf.constant(x), 50)[0, :, 0], np.arange(1, 100, 2)
   )
   image = np.arange(16 * 24.0).reshape(1, 16, 24, 1)
-  found = spread(tf.constant(image))
+  found = spread(tf.constant(image), 64)
   np.testing.assert_array_equal(found[0, :, 0], image[0, 1::3, 1::3, 0].ravel())
   assert found.dtype == tf.float32
   few = tf.constant(np.zeros((2, 1, 3, 5)))
-  assert spread(few).shape == (2, 3, 5)
+  assert spread(few, 16).shape == (2, 3, 5)
 
 
 def test_the_teacher_itself_tells_nearly_all():
@@ -123,6 +124,29 @@ def test_a_lesson_with_hints_makes_hidden_values_more_alike():
 def _shaken(weights):
   rng = np.random.default_rng(weights.size)
   return weights + 0.5 * weights.std() * rng.normal(size=weights.shape)
+
+
+def test_the_teacher_is_asked_again_of_inputs_that_moved():
+  model = plain()
+  lesson = lesson_of(model)
+  hints = Hints(lesson, model, model, 3.0)
+  rows, before = np.arange(5, 9), hints.batch(np.arange(lesson.size))
+  x = [0.5 * part for part in lesson.inputs(rows)]
+  lesson.show(rows, x, lesson.logits(model, x))
+  hints.renew()
+  assert parts(hints, lesson) < 0.01
+  for old, new in zip(before, hints.batch(np.arange(lesson.size)), strict=True):
+    assert set(np.flatnonzero((old != new).any((1, 2)))) == {5, 6, 7, 8}
+
+
+def test_a_lesson_may_move_inputs_and_give_hints():
+  model = plain((12, 12))
+  small = paoding.prune(model, 0.5, method='l1', **BOX)
+  settings = DistillSettings(steps=24, samples=64, hints=3.0, adversarial=0.1)
+  better = paoding.training.distill(model, small, settings=settings, **BOX)
+  lesson = lesson_of(model)
+  batch = lesson.batch(np.arange(56))
+  assert lesson.loss(better, *batch) < lesson.loss(small, *batch)
 
 
 def test_hints_that_cannot_be_given_are_said_to_have_no_effect():

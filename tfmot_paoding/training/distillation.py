@@ -61,7 +61,7 @@ _TRIAL = 8
 # Steps that are carried out in one call: a call takes a millisecond of Python,
 # which is more than a step of a small network.
 _STEPS = 50
-_BYTES = 1 << 22  # of inputs, that these may take
+_BYTES = 1 << 22  # of inputs and what is told of them, that these may take
 
 
 @takes_old_calls()
@@ -244,9 +244,9 @@ def _train(
   """So many steps, or as many as a watch does not find too many."""
   variables = list(student.trainable_variables)
   held = [_held(variable) for variable in variables]
-  measured = functools.partial(lesson.loss, student)
+  measured, told = functools.partial(lesson.loss, student), lambda chosen: []
   if hints:
-    measured = hints.loss
+    measured, told = hints.loss, hints.batch
     variables += hints.variables
     held += [None] * len(hints.variables)
   optimizer = keras.optimizers.Adam(
@@ -255,10 +255,10 @@ def _train(
   )
   optimizer.build(variables)
 
-  def step(x: list[tf.Tensor], logits: list[tf.Tensor]) -> None:
+  def step(*parts: list[tf.Tensor]) -> None:
     part = replicas.part_of(lesson.batch_rows)
     with tf.GradientTape() as tape:
-      loss = part.mean(measured(part.take(x), part.take(logits)))
+      loss = part.mean(measured(*(part.take(arrays) for arrays in parts)))
     gradients = tape.gradient(loss, variables)
     pairs = [
       (gradient if mask is None else gradient * mask, variable)
@@ -270,13 +270,18 @@ def _train(
     optimizer.apply_gradients(pairs)
 
   @tf.function
-  def walk(x: list[tf.Tensor], logits: list[tf.Tensor]) -> None:
-    for k in tf.range(tf.shape(logits[0])[0]):
-      replicas.run(step, [a[k] for a in x], [z[k] for z in logits])
+  def walk(*parts: list[tf.Tensor]) -> None:
+    for k in tf.range(tf.shape(parts[0][0])[0]):
+      replicas.run(step, *([a[k] for a in arrays] for arrays in parts))
+
+  def batch(chosen: Array) -> list[list[Array]]:
+    arrays = [*lesson.batch(chosen), told(chosen)]
+    return [part for part in arrays if part]
 
   batches = list(lesson.batches(steps, np.random.default_rng([source.seed, 2])))
-  one = lesson.batch(batches[0])
-  together = min(_STEPS, max(1, _BYTES // sum(a.nbytes for a in one[0])))
+  one = batch(batches[0])
+  heavy = sum(a.nbytes for part in one for a in part)
+  together = min(_STEPS, max(1, _BYTES // heavy))
   walk = walk.get_concrete_function(
     *([tf.TensorSpec((None, *a.shape), a.dtype) for a in part] for part in one)
   )
@@ -286,10 +291,12 @@ def _train(
   renewed = renewals(steps) if moved else ()
   if moved:
     moved.renew()
+    if hints:
+      hints.renew()
   for until in sorted({*looked, *renewed, steps}):
     for start in range(done, until, together):
       chosen = np.stack(batches[start : min(start + together, until)])
-      walk(*([tf.constant(a) for a in part] for part in lesson.batch(chosen)))
+      walk(*([tf.constant(a) for a in part] for part in batch(chosen)))
       bar.add(len(chosen))
     done = until
     if done in looked and watch.look():
@@ -297,6 +304,8 @@ def _train(
       break
     if done in renewed:
       moved.renew()
+      if hints:
+        hints.renew()
 
 
 def _held(variable: tf.Variable) -> tf.Tensor | None:
