@@ -36,6 +36,17 @@ ACTIVATIONS = [name for name in activations.names() if _keras_knows(name)]
 TAME = [name for name in ACTIVATIONS if not activations.by_name(name).overflows]
 
 
+def on_steps(model: keras.Model, steps: int = 7) -> keras.Model:
+  """The model with kernels that so many steps to either side hold exactly."""
+  for weight in model.weights:
+    value = weight.numpy()
+    if value.ndim > 1:
+      axes = tuple(range(value.ndim - 1))
+      step = np.abs(value).max(axes, keepdims=True) / steps
+      weight.assign(np.rint(value / step) * step)
+  return model
+
+
 def fill(model: keras.Model, seed: int = 0, scale: float = 1.0) -> keras.Model:
   """Sets every weight at random; variances positive."""
   rng = np.random.default_rng(seed)

@@ -63,8 +63,9 @@ class Quantization:
   @property
   def reads(self) -> tuple[str, ...]:
     """The arguments of a conversion that not every mode looks at."""
-    if self.is_calibrated:
-      return ('representative_data', 'prior', 'float_io')
+    if self.takes_inputs:
+      ends = ('float_io',) if self.is_calibrated else ()
+      return ('representative_data', 'prior', *ends)
     return ('sparse',) if self.weight_bits == 32 else ()
 
   @property
@@ -76,6 +77,11 @@ class Quantization:
   def has_narrow_weights(self) -> bool:
     """Whether real weights are stored in fewer bits than they have."""
     return self.weights.startswith('float') and self.weight_bits < 32
+
+  @property
+  def takes_inputs(self) -> bool:
+    """Whether inputs tell ranges, or which layers bear four bits."""
+    return self.is_calibrated or self.weight_bits < 8
 
   @property
   def is_rough(self) -> bool:
@@ -152,9 +158,9 @@ QUANTIZATIONS: dict[str | None, Quantization] = {
     ),
     Quantization(
       'int4',
-      'int4 weights (int8 in depthwise convolutions), real activations, for '
-      'phones',
-      0.25,
+      'int4 weights (int8 where a layer does not bear it), real activations, '
+      'for phones',
+      0.1,
       weights='int4',
       recipe='dynamic',
       on_micro=False,
@@ -162,15 +168,15 @@ QUANTIZATIONS: dict[str | None, Quantization] = {
     Quantization(
       'int4_weights',
       'the same weights, made real again before they are used',
-      0.25,
+      0.1,
       weights='int4',
       recipe='weight_only',
       on_micro=False,
     ),
     Quantization(
       'int4x8',
-      'int8 activations, int4 weights, for phones',
-      0.25,
+      'int8 activations, weights as int4 has them, for phones',
+      0.1,
       weights='int4',
       activations='int8',
       operators='TFLITE_BUILTINS_INT8',

@@ -19,7 +19,7 @@ FOUR_BITS = [name for name, mode in lib.QUANTIZATIONS.items() if mode.recipe]
 
 def net() -> keras.Model:
   layers = keras.layers
-  return testing.fill(
+  model = testing.fill(
     keras.Sequential(
       [
         keras.Input((8, 8, 2)),
@@ -31,6 +31,7 @@ def net() -> keras.Model:
       ]
     )
   )
+  return testing.on_steps(model)
 
 
 @pytest.mark.parametrize('name', FOUR_BITS)
@@ -53,7 +54,7 @@ def test_they_run_in_litert_and_not_in_tflite_micro(name):
 
 
 def test_they_take_two_thirds_of_eight_bits():
-  model = testing.mlp((64, 256, 128, 10))
+  model = testing.on_steps(testing.mlp((64, 256, 128, 10)))
   four = paoding.convert_to_tflite(model, 'int4')
   eight = paoding.convert_to_tflite(model, 'int8', input_range=(0, 1))
   assert len(eight) > 30000
@@ -68,6 +69,33 @@ def test_activations_are_of_eight_bits_or_real_at_the_ends(float_io):
   file = TFLiteFile(data)
   ends = {file.tensors[index].type for index in (*file.inputs, *file.outputs)}
   assert ends == {'float32' if float_io else 'int8'}
+
+
+def with_far_ends(layer: keras.layers.Dense) -> None:
+  """Makes most weights small beside the largest of their unit."""
+  kernel, bias = layer.get_weights()
+  made = kernel**3
+  made *= np.linalg.norm(kernel) / np.linalg.norm(made)
+  layer.set_weights([made, bias])
+
+
+def test_layers_that_do_not_bear_four_bits_keep_eight():
+  """The first moves the outputs far, as it is rounded; the second does not."""
+  model = testing.on_steps(testing.mlp((64, 128, 96, 10)))
+  with_far_ends(model.layers[0])
+  file = TFLiteFile(paoding.convert_to_tflite(model, 'int4'))
+  kinds = {t.size: t.type for t in file.tensors if t.stored}
+  assert kinds[64 * 128] == 'int8'
+  assert kinds[128 * 96] == 'int4'
+
+
+def test_none_that_bears_them_is_told_of():
+  model = testing.mlp((16, 40, 4))
+  for layer in model.layers:
+    with_far_ends(layer)
+  with pytest.warns(UserWarning, match='bears weights of 4 bits'):
+    data = paoding.convert_to_tflite(model, 'int4')
+  assert 'int4' not in {tensor.type for tensor in TFLiteFile(data).tensors}
 
 
 def test_integers_of_eight_bits_are_as_those_of_tensorflow(monkeypatch):

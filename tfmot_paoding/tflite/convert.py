@@ -31,6 +31,7 @@ from tfmot_paoding.quantization import (
 from tfmot_paoding.tflite.checks import check_answers, few_inputs
 from tfmot_paoding.tflite.comparison import compare_tflite
 from tfmot_paoding.tflite.converter import flatbuffer_of
+from tfmot_paoding.tflite.flatbuffer import TFLiteFile
 from tfmot_paoding.tflite.litert import run_apart
 from tfmot_paoding.tflite.preparation import prepared
 from tfmot_paoding.tflite.real_heads import real_inputs
@@ -71,8 +72,9 @@ def convert_to_tflite(
       become float32.
     quantization: What numbers the file holds: None for float32, or another
       name of `tflite.QUANTIZATIONS`, such as 'int8', integers throughout, or
-      'int4', weights of four bits; the latter run in LiteRT alone, and not in
-      tflite-micro as it is today.
+      'int4', weights of four bits where the outputs hardly move for it and of
+      eight elsewhere; the latter run in LiteRT alone, and not in tflite-micro
+      as it is today.
     input_range: The range of the inputs that the model was trained on: a pair
       (low, high) of numbers or arrays, or a dict of input name to such a pair.
       None: what the first layers say, with a warning that names it, and (0, 1)
@@ -138,7 +140,7 @@ def convert_to_tflite(
     input_range = prior.range
   said = _SAID.setdefault(original, set())
   input_range = resolve_range(model, input_range, given, said=said)
-  if mode.is_calibrated:
+  if mode.takes_inputs:
     drawn = representative(
       model,
       input_range,
@@ -149,7 +151,9 @@ def convert_to_tflite(
       coarse=mode.is_coarse,
     )
     data = flatbuffer_of(model, mode, drawn=drawn, float_io=float_io)
-    _warn_if_coarse(model, data, mode, input_range, float_io)
+    if mode.is_calibrated:
+      _warn_if_coarse(model, data, mode, input_range, float_io)
+    _warn_if_eight(model, data, mode)
     checked = drawn.checked
   else:
     data = flatbuffer_of(model, mode)
@@ -208,6 +212,18 @@ def _warn_if_coarse(
   )
 
 
+def _warn_if_eight(model: keras.Model, data: bytes, mode: Quantization) -> None:
+  """Warns where four bits were asked for, and no layer bears them."""
+  kinds = {tensor.type for tensor in TFLiteFile(data).tensors}
+  if mode.weight_bits < 8 and mode.weights not in kinds:
+    warnings.warn(
+      f'No layer of {model.name!r} bears weights of {mode.weight_bits} bits: '
+      'the outputs would move too far, so that all have 8. Take as '
+      "`quantization` 'int8', which more devices run.",
+      stacklevel=callers.level(),
+    )
+
+
 def _warn_if_larger(
   model: keras.Model, data: bytes, mode: Quantization
 ) -> None:
@@ -245,7 +261,7 @@ def convert_unchecked(
   """
   mode, drawn = quantization_of(quantization), None
   model = prepared(model, mode, False)
-  if mode.is_calibrated:
+  if mode.takes_inputs:
     drawn = a_few(model, resolve_range(model, input_range), seed=seed, count=8)
   return flatbuffer_of(model, mode, drawn=drawn)
 

@@ -10,7 +10,10 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from tfmot_paoding.compat import keras
+from tfmot_paoding.network.graph import build_graph
+from tfmot_paoding.network.outputs import Head, heads_of
 from tfmot_paoding.quantization import Quantization, uncalibrated
+from tfmot_paoding.tflite.equal_forms import with_equal_forms
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile
 from tfmot_paoding.tflite.integers import (
   PlainConverter,
@@ -46,20 +49,23 @@ def flatbuffer_of(
   Args:
     model: The model, as `prepared` gives it.
     mode: What numbers it shall hold.
-    drawn: Where the ranges of a calibrated mode come from.
+    drawn: Where the ranges of a calibrated mode come from, and what layers
+      are tried on.
     float_io: Whether integers throughout take and give real numbers.
     sparse: Whether to store zeros sparsely.
 
   Raises:
     ValueError: TFLite cannot express the model, or not in such numbers.
   """
+  heads = _heads(model)
+  model = with_equal_forms(model)
   function = serving(model)
   if not mode.is_calibrated:
     with _explained(mode):
       converter = converter_of(model, function)
       data = _choose(converter, mode, sparse).convert()
       if mode.recipe:
-        data = recipe_file(data, mode)
+        data = recipe_file(data, mode, drawn.ranging, heads)
     if mode.has_narrow_weights:
       check_weights(data, mode)
     return data
@@ -72,10 +78,23 @@ def flatbuffer_of(
   ranged = with_reach(ranged, drawn.reach)
   if mode.recipe:
     with _explained(mode):
-      return recipe_file(plain, mode, ranged=ranged, float_io=float_io)
+      return recipe_file(
+        plain,
+        mode,
+        drawn.ranging,
+        heads,
+        ranged=ranged,
+        float_io=float_io,
+      )
   real = real_heads(ranged) if float_io and mode.keeps_real else ()
   with _explained(mode):
     return quantized_file(ranged, mode, float_io, real)
+
+
+def _heads(model: keras.Model) -> dict[str, Head]:
+  """What the outputs mean, by name."""
+  heads = heads_of(build_graph(model))
+  return dict(zip(model.output_names, heads, strict=True))
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
 """Files of four-bit weights, by the recipes of ai-edge-quantizer.
 
 It quantizes files, not models: a file of real numbers goes in, with the ranges
-that were taken of its activations where a recipe asks for them.
+that were taken of its activations where a recipe asks for them. Layers that do
+not bear four bits keep eight.
 """
 
 from __future__ import annotations
@@ -10,12 +11,20 @@ import importlib.util
 import json
 import os
 import tempfile
+from collections.abc import Mapping, Sequence
 
+import numpy as np
+
+from tfmot_paoding.network.outputs import Head
 from tfmot_paoding.quantization import Quantization
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile
 from tfmot_paoding.tflite.integers import ends_of
 from tfmot_paoding.tflite.processes import checked_script
 
+Array = np.ndarray
+
+_FOUR_BITS = ('CONV_2D', 'FULLY_CONNECTED')
+_TRIED = 64  # inputs that layers are tried on
 _WORKER = os.path.join(os.path.dirname(__file__), 'recipe_worker.py')
 
 
@@ -35,6 +44,8 @@ def require_recipes(mode: Quantization) -> None:
 def recipe_file(
   plain: bytes,
   mode: Quantization,
+  drawn: Mapping[str, Array],
+  heads: Mapping[str, Head],
   *,
   ranged: bytes | None = None,
   float_io: bool = False,
@@ -44,6 +55,8 @@ def recipe_file(
   Args:
     plain: The file of real numbers.
     mode: What it shall hold.
+    drawn: Inputs to try layers on, by input name.
+    heads: What the outputs mean, by output name.
     ranged: The same with ranges, for modes that are calibrated.
     float_io: Whether integers throughout take and give real numbers.
 
@@ -51,23 +64,46 @@ def recipe_file(
     EndedError: the quantizer ended with its process.
     RuntimeError: it refuses the file.
   """
+  file = TFLiteFile(plain)
+  places, outputs = (file.signature(of_inputs=x) for x in (True, False))
+  kinds = {outputs[name]: head.kind for name, head in heads.items()}
   job = {
     'kind': mode.recipe,
     'bits': (mode.weight_bits, mode.activation_bits),
     'float_io': float_io,
     'ranges': {} if ranged is None else _ranges(ranged),
+    'layers': _layers(file) if mode.weight_bits < 8 else [],
+    'likely': [kinds.get(k) == 'softmax' for k in range(len(file.outputs))],
   }
+  batches = {str(places[name]): x[:_TRIED] for name, x in drawn.items()}
   with tempfile.TemporaryDirectory() as folder:
-    model, given, output = (
-      os.path.join(folder, name) for name in ('in', 'job.json', 'out')
+    model, given, inputs, output = (
+      os.path.join(folder, name) for name in ('in', 'job.json', 'in.npz', 'out')
     )
-    with open(model, 'wb') as file:
-      file.write(plain)
-    with open(given, 'w', encoding='utf-8') as file:
-      json.dump(job, file)
-    checked_script(_WORKER, [model, given, output])
-    with open(output, 'rb') as file:
-      return file.read()
+    with open(model, 'wb') as opened:
+      opened.write(plain)
+    with open(given, 'w', encoding='utf-8') as opened:
+      json.dump(job, opened)
+    np.savez(inputs, **batches)
+    checked_script(_WORKER, [model, given, inputs, output])
+    with open(output, 'rb') as opened:
+      return opened.read()
+
+
+def _layers(file: TFLiteFile) -> list[tuple[str, str, int]]:
+  """What takes four bits: operators, what they make, and their weights."""
+  return [
+    (op.name, file.tensors[op.outputs[0]].name, size)
+    for op in file.operators
+    if op.name in _FOUR_BITS
+    and (size := max(_stored(file, op.inputs), default=0)) > 0
+  ]
+
+
+def _stored(file: TFLiteFile, indices: Sequence[int]) -> list[int]:
+  """The sizes of those tensors that are stored, with more than one axis."""
+  tensors = [file.tensors[index] for index in indices if index >= 0]
+  return [t.size for t in tensors if t.stored and len(t.shape) > 1]
 
 
 def _ranges(ranged: bytes) -> dict[str, tuple[float, float]]:

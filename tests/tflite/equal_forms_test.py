@@ -1,0 +1,73 @@
+"""Layers that the converter blows up come as what devices have kernels for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tfmot_paoding as paoding
+from tests import testing
+from tfmot_paoding.compat import keras
+from tfmot_paoding.tflite.equal_forms import with_equal_forms
+from tfmot_paoding.tflite.flatbuffer import TFLiteFile
+from tfmot_paoding.tflite.micro import check_micro
+
+L = keras.layers
+CASES = {
+  'upsampling 1': ((12, 4), lambda: L.UpSampling1D(3)),
+  'upsampling 3': ((12, 3, 2, 2), lambda: L.UpSampling3D((2, 1, 3))),
+  'repeat': ((5,), lambda: L.RepeatVector(12)),
+  'cropping': ((5, 4, 6, 2), lambda: L.Cropping3D(((1, 2), (0, 1), (2, 1)))),
+  'largest': ((5, 4, 6, 2), lambda: L.MaxPooling3D((2, 2, 3))),
+  'mean': ((4, 4, 4, 2), lambda: L.AveragePooling3D(2)),
+}
+
+
+def net(shape, layer) -> keras.Model:
+  x = inputs = keras.Input(shape)
+  x = L.Flatten()(layer()(x))
+  return testing.fill(keras.Model(inputs, L.Dense(3)(x)))
+
+
+@pytest.mark.parametrize('name', CASES)
+@pytest.mark.parametrize('quantization', [None, 'int8'])
+def test_they_run_in_tflite_micro_in_no_more_than_they_need(name, quantization):
+  model = net(*CASES[name])
+  data = paoding.convert_to_tflite(model, quantization, input_range=(-1, 1))
+  operators = TFLiteFile(data).operator_counts
+  assert not {'SPLIT', 'CONCATENATION', 'TILE'} & set(operators)
+  # Weights, and about 300 bytes an operator.
+  least = (1 if quantization else 4) * model.count_params()
+  assert len(data) < least + 450 * sum(operators.values()) + 1200
+  pytest.importorskip('tflite_micro')
+  check_micro(data)
+
+
+@pytest.mark.parametrize('name', CASES)
+def test_they_are_the_same_function(name):
+  model = net(*CASES[name])
+  other = with_equal_forms(model)
+  assert other is not model
+  x = testing.draw(model.input_shape[1:], 7).astype(np.float32)
+  np.testing.assert_allclose(other(x), model(x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('times', [3, 7, 41, 49, 100])
+def test_no_entry_is_rounded_into_its_neighbour(times):
+  x = inputs = keras.Input((9, 1))
+  model = keras.Model(inputs, L.UpSampling1D(times)(x))
+  x = np.arange(9, dtype=np.float32).reshape(1, 9, 1)
+  for made in (model, with_equal_forms(model)):
+    np.testing.assert_array_equal(made(x), np.repeat(x, times, 1))
+
+
+def test_what_has_no_equal_form_is_left():
+  plain = testing.mlp()
+  assert with_equal_forms(plain) is plain
+  inputs = keras.Input((None, 2))
+  x = L.GlobalAveragePooling1D()(L.UpSampling1D(2)(inputs))
+  model = keras.Model(inputs, x)
+  x = np.ones((1, 5, 2), np.float32)
+  np.testing.assert_array_equal(with_equal_forms(model)(x), model(x))
+  overlapping = net((5, 5, 5, 1), lambda: L.MaxPooling3D(3, strides=1))
+  assert with_equal_forms(overlapping) is overlapping

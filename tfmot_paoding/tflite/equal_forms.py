@@ -1,0 +1,166 @@
+"""Layers as what devices have kernels for, where that is the same function.
+
+TensorFlow's converter turns repeated entries into one tensor each and puts them
+together again, or into tiles, which tflite-micro lacks; of slices it takes four
+axes at most, and of pooling two. The nearest neighbour of an enlarged grid is a
+repeated entry as well, and axes that lie side by side can be read as one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from tfmot_paoding.compat import keras
+from tfmot_paoding.network.cloning import clone_with, copy_weights, fresh_layer
+
+Form = Callable[[Any, tf.Tensor], tf.Tensor]
+
+
+def with_equal_forms(model: keras.Model) -> keras.Model:
+  """The model with such layers replaced; itself where it has none.
+
+  Args:
+    model: A plain tf_keras model, not changed.
+  """
+  if not any(_form_of(layer) for layer in model.submodules):
+    return model
+
+  def make_layer(layer: Any, _: Any) -> Any:
+    form, made = _form_of(layer), fresh_layer(layer)
+    return made if form is None else _Replaced(made, form)
+
+  made = clone_with(model, make_layer)
+  copy_weights(model, made)
+  return made
+
+
+class _Replaced(keras.layers.Layer):
+  """A layer without weights, computed in another way.
+
+  Args:
+    layer: The layer.
+    form: The other way, for inputs of known sizes.
+  """
+
+  def __init__(self, layer: keras.layers.Layer, form: Form):
+    super().__init__(name=layer.name, dtype=layer.dtype_policy)
+    self._layer, self._form = layer, form
+
+  def call(self, inputs: tf.Tensor) -> tf.Tensor:
+    """The same as the layer gives."""
+    if None in inputs.shape[1:]:
+      return self._layer(inputs)
+    return self._form(self._layer, inputs)
+
+
+def _repeated(x: tf.Tensor, axis: int, times: int) -> tf.Tensor:
+  """Every entry of an axis so many times in a row.
+
+  Args:
+    x: Shape (samples, *sizes), of known sizes.
+    axis: Of the sizes.
+    times: How often.
+  """
+  sizes = x.shape[1:]
+  rows, rest = math.prod(sizes[: axis + 1]), math.prod(sizes[axis + 1 :])
+  # Halves of a pixel keep rounding away from the edges.
+  y = tf.raw_ops.ResizeNearestNeighbor(
+    images=tf.reshape(x, (-1, rows, 1, rest)),
+    size=(rows * times, 1),
+    half_pixel_centers=True,
+  )
+  made = (*sizes[:axis], sizes[axis] * times, *sizes[axis + 1 :])
+  return tf.reshape(y, (-1, *made))
+
+
+def _upsampled(layer: Any, x: tf.Tensor) -> tf.Tensor:
+  """`UpSampling1D` and `UpSampling3D`."""
+  times = layer.size if isinstance(layer.size, tuple) else (layer.size,)
+  for axis, count in enumerate(times):
+    if count > 1:
+      x = _repeated(x, axis, count)
+  return x
+
+
+def _vector_repeated(layer: keras.layers.RepeatVector, x: tf.Tensor):
+  """`RepeatVector`."""
+  return _repeated(tf.reshape(x, (-1, 1, *x.shape[1:])), 0, layer.n)
+
+
+def _cropped(x: tf.Tensor, ends: tuple[tuple[int, int], ...]) -> tf.Tensor:
+  """A volume without what lies outside of these ends.
+
+  Args:
+    x: Shape (samples, depth, height, width, channels).
+    ends: Where each axis begins and ends.
+  """
+  depth, height, width, channels = x.shape[1:]
+  (front, back), (top, bottom), (left, right) = ends
+  x = tf.reshape(x, (-1, depth, height * width * channels))[:, front:back]
+  x = tf.reshape(x, (-1, back - front, height, width * channels))
+  x = x[:, :, top:bottom, left * channels : right * channels]
+  made = (back - front, bottom - top, right - left, channels)
+  return tf.reshape(x, (-1, *made))
+
+
+def _cropped_volume(layer: keras.layers.Cropping3D, x: tf.Tensor) -> tf.Tensor:
+  """`Cropping3D`."""
+  ends = tuple(
+    (before, size - after)
+    for (before, after), size in zip(layer.cropping, x.shape[1:], strict=False)
+  )
+  return _cropped(x, ends)
+
+
+def _pooled(layer: Any, x: tf.Tensor) -> tf.Tensor:
+  """Pooling of volumes by windows that lie side by side."""
+  sizes = layer.pool_size
+  counts = [
+    size // window for size, window in zip(x.shape[1:], sizes, strict=False)
+  ]
+  ends = tuple(
+    (0, count * window) for count, window in zip(counts, sizes, strict=True)
+  )
+  if any(end < size for (_, end), size in zip(ends, x.shape[1:], strict=False)):
+    x = _cropped(x, ends)
+  depth, height, width, channels = x.shape[1:]
+  pool = _POOLS[type(layer)]
+  # Windows of rows end where the next depth begins.
+  x = tf.reshape(x, (-1, depth * height, width, channels))
+  x = pool(x, sizes[1:], sizes[1:], 'VALID')
+  x = tf.reshape(x, (-1, depth, counts[1] * counts[2], channels))
+  x = pool(x, (sizes[0], 1), (sizes[0], 1), 'VALID')
+  return tf.reshape(x, (-1, *counts, channels))
+
+
+_POOLS = {
+  keras.layers.AveragePooling3D: tf.nn.avg_pool2d,
+  keras.layers.MaxPooling3D: tf.nn.max_pool2d,
+}
+_FORMS: dict[type, Form] = {
+  keras.layers.AveragePooling3D: _pooled,
+  keras.layers.Cropping3D: _cropped_volume,
+  keras.layers.MaxPooling3D: _pooled,
+  keras.layers.RepeatVector: _vector_repeated,
+  keras.layers.UpSampling1D: _upsampled,
+  keras.layers.UpSampling3D: _upsampled,
+}
+
+
+def _form_of(layer: Any) -> Form | None:
+  """How else a layer can be computed; None for others.
+
+  Not by subclasses, which may compute anything.
+  """
+  form = _FORMS.get(type(layer))
+  if getattr(layer, 'data_format', None) == 'channels_first':
+    return None
+  if form is _pooled and not (
+    layer.padding == 'valid' and layer.strides == layer.pool_size
+  ):
+    return None
+  return form
