@@ -11,6 +11,7 @@ from tests import testing
 from tests.layers.attention_test import CALLS, heads, model, transformer
 from tests.layers.recurrent_test import check_forms, groups
 from tfmot_paoding.compat import keras
+from tfmot_paoding.network.matching import pair_models
 
 L = keras.layers
 strip_pruning = tfmot.sparsity.keras.strip_pruning
@@ -93,17 +94,21 @@ def test_a_layer_that_is_called_twice_loses_the_same_channels():
 
 def test_heads_leave_first_and_channels_then():
   net = transformer()
+  original = small = net
   for attention in ('heads', 'channels'):
     small = paoding.prune(
-      net,
+      small,
       0.5,
       method='saliency',
       input_range=(-1.0, 1.0),
       verbose=0,
       attention=attention,
     )
-    net = small
   assert sizes_of(small) == (2, 2, 2)
+  bound = paoding.deviation_bound(original, small, (-1.0, 1.0))
+  x = testing.samples((5, 4), 30).astype(np.float32)
+  assert np.isfinite(bound).all()
+  assert np.all(np.abs(original(x) - small(x)).max(0) <= bound + 1e-5)
 
 
 def emptied(net, columns, entries):
@@ -136,6 +141,11 @@ def test_dead_heads_and_dead_channels_leave_together():
   small = paoding.compact(net)
   assert sizes_of(small) == (3, 2, 2)
   x = testing.samples((5, 4), 30).astype(np.float32)
+  np.testing.assert_allclose(small(x), net(x), atol=1e-5)
+  pair = pair_models(net, small)
+  layers = {path[-1]: layer for path, layer in pair.graph.layers.items()}
+  for ref, value in pair.after.items():
+    ref.of(layers[ref.layer[-1]]).assign(value)
   np.testing.assert_allclose(small(x), net(x), atol=1e-5)
 
 

@@ -11,12 +11,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfmot_paoding.compat import keras
 from tfmot_paoding.layers import base
 from tfmot_paoding.layers.inside import OUTPUT, Emit, Tensor
+from tfmot_paoding.numerics.ordered_match import ordered_match
 from tfmot_paoding.ops import (
+  Array,
   Attend,
   KeyProjection,
   Opaque,
@@ -30,6 +33,21 @@ from tfmot_paoding.ops import (
 # What the tensor is called that all heads give, side by side: where they are
 # units, and where channels are. And the queries of the latter.
 _HEADS, _CHANNELS, _PAIRS = 'heads', 'channels', 'pairs'
+# By the kernel that makes them, the axes of channels in all weights.
+_KEYS = '_key_dense.kernel'
+_CHANNEL_AXES = {
+  '_query_dense.kernel': {
+    '_query_dense.kernel': 2,
+    '_query_dense.bias': 1,
+    _KEYS: 2,
+    '_key_dense.bias': 1,
+  },
+  '_value_dense.kernel': {
+    '_value_dense.kernel': 2,
+    '_value_dense.bias': 1,
+    '_output_dense.kernel': 1,
+  },
+}
 # The inputs, as the layer's config and its parameters call them.
 _INPUTS = ('query', 'value', 'key')
 
@@ -53,6 +71,35 @@ class MultiHeadAttentionHandler(base.LayerHandler):
       return _HEADS
     sizes = [(x._key_dim, x._value_dim) for x in (layer, smaller)]
     return None if sizes[0] == sizes[1] else _CHANNELS
+
+  def with_all_units(
+    self, view: str, before: Mapping[str, Array], after: Mapping[str, Array]
+  ) -> dict[str, Array]:
+    """With all channels, where heads are gone as well.
+
+    Which are which is a guess by their sizes: whatever it is, zeros stand in
+    for the others.
+    """
+    found = dict(after)
+    if view != _HEADS:
+      return found
+    for first, axes in _CHANNEL_AXES.items():
+      old, new = before[first], after[first]
+      count, left = old.shape[2], new.shape[2]
+      if left >= count:
+        continue
+      place = ordered_match(_unlikeness(old, new))
+      for name in set(axes) & set(found):
+        shape = list(found[name].shape)
+        shape[axes[name]] = count
+        wide = np.zeros(shape)
+        at = [slice(None)] * len(shape)
+        at[axes[name]] = place
+        wide[tuple(at)] = found[name]
+        found[name] = wide
+      if _KEYS in axes:  # scores are divided by sqrt(count) then
+        found[_KEYS] *= np.sqrt(count / left)
+    return found
 
   def build(self, layer: Any, input_shape: Any) -> None:
     """Its projections, which it leaves to its first call.
@@ -170,6 +217,21 @@ def _scores(layer: Any, emit: Emit) -> dict[str, Any]:
   outside = emit.weight('concat_score_weight')
   additive = layer.score_mode == 'concat'
   return {'inside': scale, 'outside': outside, 'additive': additive}
+
+
+def _unlikeness(old: Array, new: Array) -> Array:
+  """How unlike channels are, by their sizes in the heads that are most alike.
+
+  Args:
+    old: A kernel (inputs, heads, channels).
+    new: The same with fewer of each.
+
+  Returns:
+    Of shape (new channels, old channels).
+  """
+  sizes, others = (np.linalg.norm(kernel, axis=0) for kernel in (new, old))
+  gap = sizes[:, None, :, None] - others[None, :, None]
+  return np.square(gap).min(1).sum(0)
 
 
 def _tensors(layer: Any, emit: Emit) -> tuple[Tensor, Tensor, Tensor]:

@@ -54,6 +54,22 @@ class LayerHandler:
       layer.build(input_shape)
       layer.built = True
 
+  def with_all_units(
+    self, view: str, before: Mapping[str, Array], after: Mapping[str, Array]
+  ) -> dict[str, Array]:
+    """Weights of a layer that has lost units of several views.
+
+    Args:
+      view: The one whose units stay gone.
+      before: The original's weights by name.
+      after: Those of what pruning made of it.
+
+    Returns:
+      The latter, with all units of other views, which compute the same.
+    """
+    del view, before
+    return dict(after)
+
   def has_inside(self, layer: Any) -> bool:
     """Whether `lower_into` is asked of a layer."""
     del layer
@@ -309,6 +325,16 @@ def resizes_inside(layer: Any) -> bool:
 def views_of(layer: Any) -> tuple[str, ...]:
   """What may be chosen to be a layer's units; none where nothing may."""
   return handler_of(layer).views
+
+
+def with_all_units(
+  layer: Any,
+  view: str,
+  before: Mapping[str, Array],
+  after: Mapping[str, Array],
+) -> dict[str, Array]:
+  """See `LayerHandler.with_all_units`."""
+  return handler_of(layer).with_all_units(view, before, after)
 
 
 def view_between(layer: Any, smaller: Any) -> str | None:

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from tfmot_paoding.compat import keras
-from tfmot_paoding.layers.base import Path, view_between
+from tfmot_paoding.layers.base import Path, view_between, with_all_units
 from tfmot_paoding.network.graph import Graph, build_graph, read_params
 from tfmot_paoding.network.groups import Grouping, Member, find_groups
 from tfmot_paoding.network.network import Network
+from tfmot_paoding.numerics.ordered_match import ordered_match
 from tfmot_paoding.ops import Params, Product, WeightAxes, WeightRef, last_axis
 
 Array = np.ndarray
@@ -58,6 +59,7 @@ def pair_models(original: keras.Model, pruned: keras.Model) -> Pair:
   if any(views != one.views for one in (graph, other)):
     graph, other = (build_graph(one.model, views) for one in networks)
   before, after = read_params(graph), read_params(other)
+  after = _with_all_channels(graph, before, after)
   check_twins(graph, other)
   grouping = find_groups(graph)
   after = scatter(graph, grouping, before, after)
@@ -77,6 +79,22 @@ def _views(graph: Graph, other: Graph) -> dict[Path, str]:
 
 def _between(graph: Graph, other: Graph, path: Path) -> str | None:
   return view_between(graph.layers[path], other.layers[path])
+
+
+def _with_all_channels(graph: Graph, before: Params, after: Params) -> Params:
+  """A pruned model's weights, where layers have lost units of several views.
+
+  Those of other views than the graph's are put back, with zeros for weights.
+  """
+  found = dict(after)
+  for path in graph.views:
+    refs = [ref for ref in before if ref.layer == path and ref in after]
+    one, two = (
+      {ref.name: params[ref] for ref in refs} for params in (before, after)
+    )
+    wide = with_all_units(graph.layers[path], graph.views[path], one, two)
+    found |= {ref: wide[ref.name] for ref in refs}
+  return found
 
 
 def check_twins(graph: Graph, other: Graph) -> None:
@@ -303,22 +321,7 @@ def match_units(
   cost = squares + np.square(pruned).sum(0)[:, None]
   if must is not None and must.any():
     cost -= must * (1 + (cost.max(initial=0) - cost.min(initial=0)) * left)
-  # best[j]: the least cost of matching the units so far within the first j.
-  best = np.zeros(count + 1)
-  taken = np.zeros((left, count + 1), bool)
-  for unit in range(left):
-    here = np.full(count + 1, np.inf)
-    here[1:] = best[:-1] + cost[unit]
-    lowest = np.minimum.accumulate(here)
-    taken[unit] = here <= lowest
-    best = lowest
-  kept, j = np.empty(left, int), count
-  for unit in reversed(range(left)):
-    while not taken[unit, j]:
-      j -= 1
-    j -= 1
-    kept[unit] = j
-  return numbers[kept]
+  return numbers[ordered_match(cost)]
 
 
 def recover_merges(
