@@ -106,6 +106,11 @@ class Quantization:
     return _bits(self.activations)
 
   @property
+  def on_npu(self) -> bool:
+    """Whether Arm's NPUs, which tflite-micro drives, run such files."""
+    return self.is_calibrated and self.on_micro
+
+  @property
   def keeps_real(self) -> bool:
     """Whether some operators of an integer file can stay in real numbers."""
     return self.quantizer == 'mlir'
@@ -216,6 +221,11 @@ def quantization_help() -> str:
   return '; '.join(
     f'{mode.flag}: {mode.text}' for mode in QUANTIZATIONS.values()
   )
+
+
+def on_npu() -> str:
+  """The modes that an NPU runs, as a sentence names them."""
+  return listed([m for m in QUANTIZATIONS.values() if m.on_npu])
 
 
 def on_micro() -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pathlib
+import signal
+import subprocess
 import sys
 
 import numpy as np
@@ -91,6 +93,15 @@ class TestWithVela:
     with pytest.raises(paoding.tflite.NpuError, match="quantization='int8'"):
       profile(data)
 
+  def test_a_compiler_that_breaks_down_is_named(self, monkeypatch):
+    def broken(*_):
+      return subprocess.CompletedProcess([], -signal.SIGFPE, 'noise', '')
+
+    data = converted(network(8))
+    monkeypatch.setattr(lib, 'run_script', broken)
+    with pytest.raises(paoding.tflite.NpuError, match='SIGFPE. Files of .int8'):
+      profile(data)
+
   def test_a_budget_of_cycles(self):
     model = network(48)
     before = profile(converted(model)).cycles
@@ -151,6 +162,8 @@ def test_budgets_that_make_no_sense():
     paoding.Budget(npu_cycles=9)
   with pytest.raises(ValueError, match='integers throughout'):
     paoding.Budget(npu_cycles=9, npu='ethos-u55-128', quantization='dynamic')
+  with pytest.raises(ValueError, match="'int8' or 'int16x8', but got 'int4x8'"):
+    paoding.Budget(npu_cycles=9, npu='ethos-u55-128', quantization='int4x8')
 
 
 def test_a_missing_extra_is_named_before_any_work(bare, monkeypatch):

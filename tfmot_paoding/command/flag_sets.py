@@ -319,7 +319,7 @@ def _npu_flag(values: flags.FlagValues) -> None:
     'The NPU of the device, whose cycles Vela counts (the extra [npu]).',
     flag_values=values,
   )
-  whole = [m.flag for m in QUANTIZATIONS.values() if m.is_calibrated]
+  whole = [m.flag for m in QUANTIZATIONS.values() if m.on_npu]
   flags.register_multi_flags_validator(
     ['npu', 'quantization'],
     lambda given: not given['npu'] or given['quantization'] in whole,

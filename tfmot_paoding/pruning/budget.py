@@ -14,6 +14,7 @@ from tfmot_paoding.network.agreement import Verdict
 from tfmot_paoding.quantization import (
   Quantization,
   on_micro,
+  on_npu,
   quantization_of,
 )
 from tfmot_paoding.registry import Configurable
@@ -92,10 +93,10 @@ class Budget(Configurable):
     if self.npu is None and self.npu_cycles is None:
       return
     check_npu(self.npu)
-    if not mode.is_calibrated:
+    if not mode.on_npu:
       raise ValueError(
         f'`npu` is {self.npu!r}, which takes integers throughout: '
-        f"`quantization` must be 'int8' or 'int16x8', but got {mode.name!r}."
+        f'`quantization` must be {on_npu()}, but got {mode.name!r}.'
       )
 
   @property

@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 
 from tfmot_paoding.accelerators import check_npu
+from tfmot_paoding.quantization import on_npu
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile
 from tfmot_paoding.tflite.processes import last_error, run_script, signal_name
 
@@ -153,10 +154,14 @@ def _compile(path: str, npu: str, folder: str) -> str:
       f'Vela was not through with the model after {_SECONDS} seconds.'
     ) from None
   if done.returncode:
-    why = last_error(done.stderr) or done.stdout.strip()[-300:]
     if done.returncode < 0:
-      why = f'its process ended with {signal_name(done.returncode)}. {why}'
-    raise NpuError(f'Vela does not compile the model for {npu}: {why}')
+      why = f'its process ended with {signal_name(done.returncode)}.'
+    else:
+      why = last_error(done.stderr) or done.stdout.strip()[-300:]
+    raise NpuError(
+      f'Vela does not compile the model for {npu}: {why} Files of {on_npu()} '
+      'are what it takes.'
+    )
   return done.stdout + done.stderr
 
 
@@ -166,6 +171,6 @@ def _nothing(file: TFLiteFile, npu: str, reasons: dict[str, str]) -> str:
   named = ', '.join(file.operator_counts)
   return (
     f'No operator of the file ({named}) runs on {npu}, which takes integers '
-    "throughout: convert with quantization='int8' or 'int16x8'."
+    f'throughout: convert with quantization={on_npu()}.'
     + (f' Vela says: {said}.' if said else '')
   )
