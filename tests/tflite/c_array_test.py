@@ -196,3 +196,52 @@ def test_files_of_two_models_do_not_compile(data, mixed, tmp_path):
   done = subprocess.run(command, capture_output=True, text=True, check=False)
   assert done.returncode
   assert 'is of another model' in done.stderr
+
+
+@pytest.mark.skipif(not _COMPILER, reason='no C++ compiler is installed')
+def test_several_models_stand_in_one_file(data, tmp_path):
+  small = testing.mlp((5, 8, 2))
+  other = paoding.convert_to_tflite(small, 'int8')
+  models = {'g_first': data, 'g_second': other}
+  source, header = paoding.write_c_array(
+    models,
+    str(tmp_path / 'nets'),
+    arena_bytes={'g_first': 4096, 'g_second': 2048},
+    model={'g_second': small},
+  )
+  assert sorted(os.listdir(tmp_path)) == ['nets.cc', 'nets.h']
+  main = tmp_path / 'main.cc'
+  main.write_text(f"""
+#include "{os.path.basename(header)}"
+#include <cstdio>
+static_assert(g_first_arena_size == 4096, "arena");
+static_assert(g_second_arena_size == 2048, "arena");
+int main() {{
+  std::fwrite(g_first, 1, g_first_len, stdout);
+  std::fwrite(g_second, 1, g_second_len, stdout);
+}}
+""")
+  program = tmp_path / 'program'
+  flags = [_COMPILER, '-std=c++14', '-Wall', '-Wextra', '-Werror', '-pedantic']
+  subprocess.run([*flags, str(main), source, '-o', str(program)], check=True)
+  done = subprocess.run([program], capture_output=True, check=True)
+  assert done.stdout == data + other
+
+
+@pytest.mark.parametrize(
+  ('given', 'message'),
+  [
+    ({'name': 'g_net'}, 'without `name`'),
+    ({'arena_bytes': 4096}, "`arena_bytes` of several .* \\['g_first'\\]"),
+    ({'arena_bytes': {'g_other': 1}}, '`arena_bytes` of several'),
+  ],
+)
+def test_what_is_said_of_several_is_said_by_name(
+  data, tmp_path, given, message
+):
+  with pytest.raises(ValueError, match=message):
+    paoding.write_c_array({'g_first': data}, str(tmp_path / 'nets'), **given)
+  for models in ({}, {'no name': data}):
+    with pytest.raises(ValueError, match='C identifier|at least one'):
+      paoding.write_c_array(models, str(tmp_path / 'nets'))
+  assert not os.listdir(tmp_path)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tfmot_paoding.compat import keras
 from tfmot_paoding.files import write_files
@@ -96,14 +99,14 @@ _MEASURED = """, measured in tflite-micro on a 64-bit host; with
 
 
 def write_c_array(
-  data: bytes,
+  data: bytes | Mapping[str, bytes],
   path: str,
   *,
   name: str | None = None,
-  arena_bytes: int | None = None,
-  model: keras.Model | None = None,
+  arena_bytes: int | Mapping[str, int] | None = None,
+  model: keras.Model | Mapping[str, keras.Model] | None = None,
 ) -> tuple[str, str]:
-  """Writes a model as a .cc and a .h that a tflite-micro project compiles in.
+  """Writes models as a .cc and a .h that a tflite-micro project compiles in.
 
   They define `NAME`, `NAME_len` and `NAME_arena_size`; the array is const, so
   that it stays in flash, and aligned to 16 bytes. Of each input and output, by
@@ -112,10 +115,11 @@ def write_c_array(
   integers. A .cc does not compile with the .h of another model.
 
   Args:
-    data: The flatbuffer.
+    data: The flatbuffer; or several by the names of their arrays. What else is
+      given of several is a dict by these names too.
     path: Of the two files without an extension; '.cc' or '.h' at its end is
       left out.
-    name: The array's name; None for that of the file.
+    name: The array's name; None for that of the file. Several have theirs.
     arena_bytes: The arena to recommend; None to measure it in tflite-micro
       (the extra `[micro]`).
     model: The Keras model that was converted, to say in which order it has its
@@ -128,10 +132,110 @@ def write_c_array(
     ImportError: the arena shall be measured without tflite-micro.
     OSError: the folder cannot be written to; neither file is then.
     ValueError: `name` is no C identifier, `data` no .tflite or not that of
-      `model`, or tflite-micro does not run it.
+      `model`, tflite-micro does not run it, or what is given of several is no
+      dict by their names.
+  """
+  if isinstance(data, Mapping):
+    stem, guard = _guard(path, name, data)
+    arenas, models = (
+      _by_name(argument, given, data)
+      for argument, given in (('arena_bytes', arena_bytes), ('model', model))
+    )
+    arrays = [
+      _Array.of(data[one], one, arenas.get(one), models.get(one))
+      for one in data
+    ]
+  else:
+    stem, name = array_name(path, name)
+    guard, arrays = name, [_Array.of(data, name, arena_bytes, model)]
+  header = os.path.basename(stem) + '.h'
+  source, declarations = stem + '.cc', stem + '.h'
+  write_files(
+    {
+      source: _source(arrays, header).encode(),
+      declarations: _header(arrays, guard).encode(),
+    }
+  )
+  return source, declarations
+
+
+@dataclasses.dataclass(frozen=True)
+class _Array:
+  """A model as it is declared.
+
+  Attributes:
+    name: Of the array.
+    data: The flatbuffer.
+    arena_bytes: To recommend.
+    arena_source: Whose figure that is.
+    lines: Of its inputs and outputs.
+  """
+
+  name: str
+  data: bytes
+  arena_bytes: int
+  arena_source: str
+  lines: list[str]
+
+  @classmethod
+  def of(
+    cls,
+    data: bytes,
+    name: str,
+    arena_bytes: int | None,
+    model: keras.Model | None,
+  ) -> _Array:
+    """The array of a file; see `write_c_array`."""
+    return cls(name, data, *_declared(data, name, arena_bytes, model))
+
+
+def _guard(
+  path: str, name: str | None, arrays: Mapping[str, bytes]
+) -> tuple[str, str]:
+  """Where several arrays go, and what guards their header.
+
+  Raises:
+    ValueError: there is none, one's name is no C identifier, or a `name` is
+      given beside theirs.
+  """
+  if name is not None or not arrays:
+    raise ValueError(
+      'Several models in one file come as a dict of array name to bytes, of at '
+      f'least one, and without `name`, but got name={name!r} and '
+      f'{len(arrays)} models.'
+    )
+  for one in arrays:
+    array_name(path, one)
+  return array_name(path)
+
+
+def _by_name(
+  argument: str, given: Any, arrays: Mapping[str, bytes]
+) -> Mapping[str, Any]:
+  """What is given of several arrays, by their names.
+
+  Raises:
+    ValueError: it is no dict of some of these names.
+  """
+  if given is None:
+    return {}
+  if not isinstance(given, Mapping) or not given.keys() <= arrays.keys():
+    raise ValueError(
+      f'`{argument}` of several models must be a dict by their names '
+      f'{sorted(arrays)}, but got {given!r}.'
+    )
+  return given
+
+
+def _declared(
+  data: bytes, name: str, arena_bytes: int | None, model: keras.Model | None
+) -> tuple[int, str, list[str]]:
+  """The arena, whose figure it is, and the lines of inputs and outputs.
+
+  Raises:
+    ValueError: as `write_c_array`.
   """
   file = TFLiteFile(data)
-  stem, name = array_name(path, name)
   arena_source = ', as they were asked for'
   if arena_bytes is None:
     arena_bytes, arena_source = measure_arena(data), _MEASURED
@@ -145,17 +249,7 @@ def write_c_array(
     for order, is_input in zip(names, (True, False), strict=True)
     for line in tensor_lines(file, name, is_input, order)
   ]
-  header = os.path.basename(stem) + '.h'
-  source, declarations = stem + '.cc', stem + '.h'
-  write_files(
-    {
-      source: _source(data, name, header).encode(),
-      declarations: _header(
-        data, name, arena_bytes, arena_source, lines
-      ).encode(),
-    }
-  )
-  return source, declarations
+  return arena_bytes, arena_source, lines
 
 
 def array_name(path: str, name: str | None = None) -> tuple[str, str]:
@@ -178,22 +272,27 @@ def array_name(path: str, name: str | None = None) -> tuple[str, str]:
   return stem, name
 
 
-def _header(
-  data: bytes, name: str, arena_bytes: int, arena_source: str, lines: list[str]
-) -> str:
-  guard = f'{name.upper()}_H_'
-  tensors = '\n'.join(lines)
+def _header(arrays: Sequence[_Array], guard: str) -> str:
+  guard = f'{guard.upper()}_H_'
+  body = '\n'.join(map(_declarations, arrays))
   return f"""#ifndef {guard}
 #define {guard}
 
 #include <cstddef>
 
-// A TensorFlow Lite model of {len(data)} bytes.
+{body}
+#endif  // {guard}
+"""
+
+
+def _declarations(array: _Array) -> str:
+  name, data, tensors = array.name, array.data, '\n'.join(array.lines)
+  return f"""// A TensorFlow Lite model of {len(data)} bytes.
 extern const unsigned char {name}[];
 extern const unsigned int {name}_len;
 
-// Bytes of tensor arena{arena_source}.
-constexpr std::size_t {name}_arena_size = {arena_bytes};
+// Bytes of tensor arena{array.arena_source}.
+constexpr std::size_t {name}_arena_size = {array.arena_bytes};
 
 // Inputs and outputs, by their place in the interpreter. Where there is a
 // scale, the integer round(x / scale) + zero_point stands for the number x.
@@ -201,20 +300,22 @@ constexpr std::size_t {name}_arena_size = {arena_bytes};
 
 // Of the model's bytes: that of the .cc must be the same.
 constexpr unsigned int {name}_crc32 = 0x{zlib.crc32(data):08x};
-
-#endif  // {guard}
 """
 
 
-def _source(data: bytes, name: str, header: str) -> str:
+def _source(arrays: Sequence[_Array], header: str) -> str:
+  body = '\n'.join(_definition(array, header) for array in arrays)
+  return f'#include "{header}"\n\n{body}'
+
+
+def _definition(array: _Array, header: str) -> str:
+  name, data = array.name, array.data
   lines = [
     '  ' + ' '.join(f'0x{byte:02x},' for byte in data[start : start + 12])
     for start in range(0, len(data), 12)
   ]
   body = '\n'.join(lines)
-  return f"""#include "{header}"
-
-static_assert({name}_crc32 == 0x{zlib.crc32(data):08x},
+  return f"""static_assert({name}_crc32 == 0x{zlib.crc32(data):08x},
               "{header} is of another model: write both files again");
 
 alignas(16) const unsigned char {name}[] = {{

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-# The most that outputs may move in all, as a share of their variance. Of seven
+# The most that outputs may move in all, as a share of their variance. Of five
 # networks all lose at most a point of accuracy at .02; one loses two at .05.
 _MOST = 0.02
 _LEAST_LIKELY = 1e-6
