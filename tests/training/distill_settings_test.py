@@ -120,11 +120,12 @@ def test_inputs_of_small_networks_move_where_there_are_few_or_none():
   assert DistillSettings(adversarial=0.0).reach(10**5, None) == 0
 
 
-def test_hints_are_for_larger_networks():
-  assert AUTO.hint_weight(10**5) == 0
-  assert AUTO.hint_weight(VGG) == 3
-  assert DistillSettings(hints=0.5).hint_weight(10**5) == 0.5
-  assert DistillSettings(hints=0.0).hint_weight(VGG) == 0
+def test_hints_are_for_larger_networks_that_tell_pictures_apart():
+  assert AUTO.hint_weight(10**5, True) == 0
+  assert AUTO.hint_weight(VGG, False) == 0
+  assert AUTO.hint_weight(VGG, True) == 3
+  assert DistillSettings(hints=0.5).hint_weight(10**5, False) == 0.5
+  assert DistillSettings(hints=0.0).hint_weight(VGG, True) == 0
 
 
 @pytest.mark.parametrize('bad', [-1.0, float('inf'), float('nan'), 'few', True])

@@ -27,7 +27,7 @@ from tfmot_paoding import replicas
 from tfmot_paoding.arguments import check_seed, warn_idle
 from tfmot_paoding.compat import keras
 from tfmot_paoding.deprecation import takes_old_calls
-from tfmot_paoding.inputs.familiarity import families_for
+from tfmot_paoding.inputs.familiarity import families_for, tells_pictures
 from tfmot_paoding.inputs.prior import PriorLike
 from tfmot_paoding.inputs.ranges import RangeLike
 from tfmot_paoding.inputs.recall import has_statistics
@@ -168,7 +168,7 @@ def taught(
     if reach:
       rng = np.random.default_rng([source.seed, 6])
       moved = AdversarialInputs(lesson, teacher, student, reach, rng)
-    hints = _hints(lesson, teacher, student, settings, macs)
+    hints = _hints(network, lesson, teacher, student, settings)
     _train(student, lesson, rate, steps, source, watch, moved, hints)
   watch.settle()
   return _with_state(student, pruned)
@@ -194,14 +194,14 @@ def _best_rate(
 
 
 def _hints(
+  network: Network,
   lesson: Lesson,
   teacher: keras.Model,
   student: keras.Model,
   settings: DistillSettings,
-  macs: int,
 ) -> Hints | None:
   """What the student is told of hidden values, if anything."""
-  weight = settings.hint_weight(macs)
+  weight = settings.hint_weight(network.macs, tells_pictures(network))
   if not weight:
     return None
   hints = Hints(lesson, teacher, student, weight)
