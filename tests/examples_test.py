@@ -363,6 +363,25 @@ def test_compare_devices_shows_every_target(network_path, tmp_path):
   assert picture.read_bytes()[1:4] == b'PNG'
 
 
+def test_compare_files_goes_on_and_compares_with_eight_bits(
+  network_path, tmp_path
+):
+  pytest.importorskip('tflite_micro')
+  pytest.importorskip('ai_edge_quantizer')
+  model, data = network_path
+  done = rerun(
+    'figures/compare_files.py',
+    f'--network={model},{data},0.00392,0,0,1',
+    f'--output={tmp_path / "rows.json"}',
+  )
+  rows = {row['form']: row for row in columns(done)}
+  assert {'none', 'int8', 'int4', 'int8, real data'} <= set(rows)
+  assert rows['int8']['of int8'] == '100%'
+  assert rows['int8, real data']['of real data'] == '1.0'
+  assert rows['int8']['tflite-micro'] == 'yes'
+  assert all(0 <= float(row['score']) <= 1 for row in rows.values())
+
+
 def test_judge_candidates_says_what_each_judge_loses(network_path, tmp_path):
   model, data = network_path
   done = rerun(

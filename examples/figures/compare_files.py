@@ -83,7 +83,9 @@ def row(network: compare_networks.Network, form: str) -> Row:
     mode = form
   if form == _DATA:
     order = np.random.default_rng(0).permutation(len(network.x))
-    given = {'representative_data': network.x[order[:_GIVEN]]}
+    # Those that are made up for an autoencoder reach beyond its range.
+    x = np.clip(network.x[order[:_GIVEN]], *network.input_range)
+    given = {'representative_data': x}
   began = processor_seconds()
   with warnings.catch_warnings():
     warnings.simplefilter('ignore')
