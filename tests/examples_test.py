@@ -295,6 +295,30 @@ def test_compare_networks_prints_both_tables_and_draws(network_path, tmp_path):
   assert after < before
 
 
+def test_compare_networks_trains_one_of_the_same_widths(network_path, tmp_path):
+  model, data = network_path
+  with np.load(data) as file:
+    test = dict(file)
+  whole = str(tmp_path / 'whole.npz')
+  np.savez(whole, **test, x_train=test['x_test'], y_train=test['y_test'])
+  call = ('figures/compare_networks.py', '--methods=scratch', '--epochs=2')
+  rows = tmp_path / 'rows.json'
+  done = run(
+    *call,
+    f'--network={model},{whole},0.00392,0,0,1',
+    '--sparsities=0.5',
+    f'--output={rows}',
+  )
+  assert done.returncode == 0, done.stderr
+  original, scratch = json.loads(rows.read_text())
+  assert scratch['method'] == 'scratch'
+  assert scratch['parameters'] < original['parameters']
+  assert 0 <= scratch['score'] <= 1
+  done = run(*call, f'--network={model},{data},0.00392,0,0,1')
+  assert done.returncode != 0
+  assert 'hold no x_train and y_train' in done.stderr
+
+
 def test_compare_spreads_goes_on_and_compares_at_equal_size(
   network_path, tmp_path
 ):

@@ -12,14 +12,15 @@ normalization sees just the means and variances that it has stored, and what is
 shown is the reconstruction error as a multiple of the original's.
 
 Every figure is measured on test data that no method sees; no label and no
-training sample is used but by the method `ceiling`: that is `reconstruction`
-fitted and distilled on real inputs (x_train of the .npz), to see what the lack
-of data costs. Methods that draw at random run once for each of `--seeds`, and
-the mean and the standard deviation are shown; the ceiling runs once. Rivals
-prune in one step, as they were published. With `--output` the rows are
-written as JSON after every measurement; called again with the same file, an
-interrupted run goes on from there. `--plot` draws accuracy over
-sparsity, of the methods of `--plotted`.
+training sample is used but by two methods, to see what the lack of data costs:
+`ceiling` is `reconstruction` fitted and distilled on real inputs (x_train of
+the .npz), `scratch` a network of the same widths, trained anew for `--epochs`
+on all of x_train and y_train. Methods that draw at random run once for each of
+`--seeds`, and the mean and the standard deviation are shown; these two run
+once. Rivals prune in one step, as they were published. With `--output` the rows
+are written as JSON after every measurement; called again with the same file, an
+interrupted run goes on from there. `--plot` draws accuracy over sparsity, of
+the methods of `--plotted`.
 """
 
 from __future__ import annotations
@@ -56,6 +57,9 @@ _METHODS = flags.DEFINE_list(
 _SEEDS = flags.DEFINE_integer(
   'seeds', 1, 'Seeds to average over where a method draws at random.'
 )
+_EPOCHS = flags.DEFINE_integer(
+  'epochs', 5, 'How often `scratch` sees the training data.'
+)
 _ATTACKED = flags.DEFINE_integer(
   'attacked', 0, 'Test inputs to attack with FGSM; 0 for none.'
 )
@@ -91,7 +95,8 @@ class Network:
     x: Inputs as the model takes them.
     y: Labels; None for an autoencoder.
     input_range: The range of the inputs.
-    train: Real inputs for the ceiling, if there are any.
+    train: Real inputs for the ceiling and `scratch`, if there are any.
+    labels: Theirs.
   """
 
   name: str
@@ -100,6 +105,7 @@ class Network:
   y: np.ndarray | None
   input_range: tuple[float, float]
   train: np.ndarray | None = None
+  labels: np.ndarray | None = None
 
   def agreement(self, model: keras.Model) -> float:
     """The fraction of test inputs with the original's answer."""
@@ -232,11 +238,14 @@ def load_network(text: str) -> Network:
     test = 'x_test' in file
     x = file['x_test' if test else 'x'].astype(np.float32) * scale + offset
     y = file['y_test' if test else 'y'].ravel()
-    train = None
+    train = labels = None
     if 'x_train' in file:
-      train = file['x_train'][:_REAL].astype(np.float32) * scale + offset
+      train = file['x_train'].astype(np.float32) * scale + offset
       train = train.reshape(shape)
-  return Network(name, model, x.reshape(shape), y, (low, high), train)
+    if 'y_train' in file:
+      labels = file['y_train'].ravel()
+  x = x.reshape(shape)
+  return Network(name, model, x, y, (low, high), train, labels)
 
 
 def inputs_like_batch_norm(model: keras.Model, count: int = 1000) -> np.ndarray:
@@ -289,6 +298,43 @@ def measure(
   )
 
 
+def from_scratch(network: Network, sparsity: float) -> Row:
+  """The row of a network of the pruned one's widths, trained anew.
+
+  Raises:
+    ValueError: the data hold no training images with labels.
+  """
+  if network.train is None or network.labels is None:
+    raise ValueError(
+      f'The data of {network.name} hold no x_train and y_train: leave '
+      '"scratch" out.'
+    )
+  began = time.perf_counter()
+  small = network.model
+  if sparsity:
+    small = paoding.prune(
+      small, sparsity, method='l1', input_range=network.input_range, verbose=0
+    )
+  keras.utils.set_random_seed(0)
+  model = keras.models.clone_model(small)
+  last = getattr(model.layers[-1], 'activation', None)
+  model.compile(
+    'adam',
+    keras.losses.SparseCategoricalCrossentropy(
+      from_logits=last is not keras.activations.softmax
+    ),
+  )
+  model.fit(
+    network.train,
+    network.labels,
+    batch_size=128,
+    epochs=_EPOCHS.value,
+    verbose=0,
+  )
+  seconds = time.perf_counter() - began
+  return measure(network, 'scratch', sparsity, [model], seconds)
+
+
 def pruned(network: Network, setting: str, sparsity: float) -> Row:
   """The row of one method at one sparsity."""
   setting_, *plain = setting.split('+')
@@ -301,7 +347,7 @@ def pruned(network: Network, setting: str, sparsity: float) -> Row:
       raise ValueError(
         f'The data of {network.name} hold no x_train: leave "ceiling" out.'
       )
-    method, options['data'] = 'reconstruction', network.train
+    method, options['data'] = 'reconstruction', network.train[:_REAL]
   step = 1.0 if method in RIVALS else _STEP.value
   draws = method in _DRAWING and 'data' not in options
   models, seconds = [], 0.0
@@ -334,6 +380,8 @@ def all_rows(known: list[Row]) -> Iterator[Row]:
     for method in _METHODS.value:
       for sparsity in map(float, _SPARSITIES.value):
         row = found.get((network.name, method, sparsity))
+        if row is None and method == 'scratch':
+          row = from_scratch(network, sparsity)
         yield row or pruned(network, method, sparsity)
 
 
