@@ -14,7 +14,12 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.network.graph import build_graph
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.training import DistillSettings
-from tfmot_paoding.training.hints import Hints, hinted_values, spread
+from tfmot_paoding.training.hints import (
+  Hints,
+  _Moments,
+  hinted_values,
+  spread,
+)
 from tfmot_paoding.training.lesson import Lesson
 
 BOX = {'input_range': (-1.0, 1.0), 'verbose': 0}
@@ -67,6 +72,29 @@ def test_positions_are_spread_by_hand():
   assert found.dtype == tf.float32
   few = tf.constant(np.zeros((2, 1, 3, 5)))
   assert spread(few, 16).shape == (2, 3, 5)
+
+
+def test_directions_by_hand():
+  """As long as outputs move by them; what hardly moves these is left out."""
+  moments = _Moments()
+  moments.add(np.diag([3.0, 0.0, 0.1]), np.array([[1.0, 2.0, 3.0]] * 3))
+  np.testing.assert_allclose(moments.mean, [1, 2, 3])
+  found = moments.directions()
+  np.testing.assert_allclose(np.abs(found), [[3**0.5], [0], [0]], atol=1e-12)
+  assert _Moments().directions() is None
+  moments = _Moments()
+  moments.add(np.zeros((5, 3)), np.ones((5, 3)))
+  assert moments.directions() is None
+  moments.add(np.full((1, 3), np.inf), np.ones((1, 3)))
+  assert moments.directions() is None
+
+
+def test_there_are_not_too_many_directions():
+  moments = _Moments()
+  moments.add(np.eye(100) * np.arange(1.0, 101), np.ones((100, 100)))
+  found = moments.directions()
+  assert found.shape == (100, 64)
+  assert not found[:36].any()
 
 
 def test_the_teacher_itself_tells_nearly_all():

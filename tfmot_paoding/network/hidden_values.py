@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfmot_paoding import compat
-from tfmot_paoding.network.graph import Graph
+from tfmot_paoding.network.graph import Call, Graph
 
 
 def hidden_values(
@@ -29,7 +29,8 @@ def hidden_values(
   """
   wanted = set(wanted)
   values: dict[int, Any] = dict(zip(graph.inputs, x, strict=True))
-  for call in graph.layer_calls:
+  done = read_last(graph.layer_calls)
+  for number, call in enumerate(graph.layer_calls):
     if wanted <= values.keys():
       break
     if not call.nodes:
@@ -37,4 +38,18 @@ def hidden_values(
     sources = [values[value] for value in call.inputs]
     made = compat.call_again(call.keras_node, sources, False)
     values.update(zip(call.outputs, tf.nest.flatten(made), strict=True))
+    for value in done[number] - wanted:
+      values.pop(value, None)  # wide networks have large ones
   return {value: values[value] for value in wanted}
+
+
+def read_last(calls: list[Call]) -> list[set[int]]:
+  """The values that each call is the last to read."""
+  last: dict[int, int] = {}
+  for number, call in enumerate(calls):
+    if call.nodes:
+      last.update(dict.fromkeys(call.inputs, number))
+  found: list[set[int]] = [set() for _ in calls]
+  for value, number in last.items():
+    found[number].add(value)
+  return found

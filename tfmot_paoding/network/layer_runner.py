@@ -20,6 +20,7 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.layers import inner_layer
 from tfmot_paoding.layers.base import Path
 from tfmot_paoding.network.graph import Call, Graph
+from tfmot_paoding.network.hidden_values import read_last
 from tfmot_paoding.network.inner_runner import run_operations, with_mask
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.network.outputs import Head
@@ -79,7 +80,7 @@ class Simulation:
       tf.cast(x, tensor.dtype)
       for x, tensor in zip(samples, plain.model.inputs, strict=True)
     ]
-    self._read_last = _read_last(self.graph.layer_calls)
+    self._read_last = read_last(self.graph.layer_calls)
     self._first_moments: dict[int, Moments] = {}
     self._standing: _Standing | None = None
     self._activations = _taken_off(self.graph)
@@ -355,18 +356,6 @@ def _taken_off(graph: Graph) -> dict[Path, Callable]:
     ):
       found[call.path] = core.activation
       core.activation = keras.activations.linear
-  return found
-
-
-def _read_last(calls: list[Call]) -> list[set[int]]:
-  """The values that each call is the last to read."""
-  last: dict[int, int] = {}
-  for number, call in enumerate(calls):
-    if call.nodes:
-      last.update(dict.fromkeys(call.inputs, number))
-  found: list[set[int]] = [set() for _ in calls]
-  for value, number in last.items():
-    found[number].add(value)
   return found
 
 

@@ -31,14 +31,16 @@ from tfmot_paoding.training.lesson import Lesson
 
 Array = np.ndarray
 
-# How many inputs tell directions and first maps.
-_ASKED = 128
+# How many inputs tell directions and first maps, and the multiply-accumulates
+# of all of them; of a batch, a part at a time, as gradients of all values stay.
+_ASKED, _FEWEST, _MULTIPLY_ACCUMULATES = 128, 16, 4e9
+_PARTS = 4
 # Of all positions of a value, evenly spread: neighbours say the same. With 64 a
 # residual network keeps .455, with these .456.
 _POSITIONS = 16
 # Directions that move the answers less than this, all together, are left out:
-# of the answers' squared movement by a value.
-_LEFT_OUT = 0.05
+# of the answers' squared movement by a value. No more than these in any case.
+_LEFT_OUT, _DIRECTIONS = 0.05, 64
 _NUMBERS = 1 << 26  # of 4 bytes, that all which is told may take
 
 
@@ -124,7 +126,8 @@ class Hints:
     weight: float,
   ):
     self._lesson, self._weight = lesson, weight
-    self._graphs = [Network.of(model).graph for model in (teacher, student)]
+    networks = [Network.of(model) for model in (teacher, student)]
+    self._graphs, self._macs = [n.graph for n in networks], networks[0].macs
     self._hints = self._made() if weight and are_twins(*self._graphs) else []
     self._told: list[Array] = []
     self.renew()
@@ -237,9 +240,10 @@ class Hints:
   def _batches(self) -> Iterator[tuple[list[tf.Tensor], list[Array]]]:
     """Some of the lesson's inputs, with signs to add up their answers by."""
     lesson, rng = self._lesson, np.random.default_rng(0)
-    count = min(_ASKED, lesson.size)
-    for start in range(0, count, lesson.batch_rows):
-      rows = slice(start, min(start + lesson.batch_rows, count))
+    asked = np.clip(_MULTIPLY_ACCUMULATES / max(self._macs, 1), _FEWEST, _ASKED)
+    count, step = min(int(asked), lesson.size), -(-lesson.batch_rows // _PARTS)
+    for start in range(0, count, step):
+      rows = slice(start, min(start + step, count))
       x = [tf.constant(a) for a in lesson.inputs(rows)]
       yield x, lesson.signs(rows, rng)
 
@@ -273,10 +277,11 @@ class _Moments:
       return None
     powers, vectors = np.linalg.eigh(self._slopes / self._count)
     powers = np.maximum(powers, 0.0)
-    small = np.cumsum(powers) <= _LEFT_OUT * powers.sum()
     if not powers.any():
       return None
-    return (vectors * np.sqrt(powers))[:, ~small]
+    few = np.count_nonzero(np.cumsum(powers) <= _LEFT_OUT * powers.sum())
+    first = max(few, len(powers) - _DIRECTIONS)
+    return (vectors * np.sqrt(powers))[:, first:]
 
 
 def spread(value: tf.Tensor, most: int) -> tf.Tensor:
