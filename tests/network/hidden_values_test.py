@@ -46,6 +46,21 @@ def test_those_on_the_way_are_what_layers_give_also_in_a_function():
     np.testing.assert_allclose(found[wanted[name]], goal, atol=1e-6)
 
 
+def test_a_layer_that_is_called_as_in_training_is():
+  """Whatever the model does; so it is where the model itself is called."""
+  inputs = keras.Input((6, 6, 2))
+  x = keras.layers.Conv2D(4, 3, activation='relu')(inputs)
+  x = keras.layers.BatchNormalization()(x, training=True)
+  x = keras.layers.GlobalAveragePooling2D()(x)
+  model = testing.fill(keras.Model(inputs, keras.layers.Dense(3)(x)))
+  graph = build_graph(model)
+  x = testing.draw((6, 6, 2)).astype(np.float32)
+  found = hidden_values(graph, [tf.constant(x)], graph.outputs)
+  np.testing.assert_allclose(
+    found[graph.outputs[0]], testing.answers(model, x), atol=1e-6
+  )
+
+
 def test_gradients_come_through():
   model = testing.conv_net()
   graph = build_graph(model)

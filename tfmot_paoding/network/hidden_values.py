@@ -17,7 +17,7 @@ from tfmot_paoding.network.graph import Call, Graph
 def hidden_values(
   graph: Graph, x: Sequence[tf.Tensor], wanted: Iterable[int]
 ) -> dict[int, Any]:
-  """Some of a network's values, computed in inference.
+  """Some of a network's values, as the model computes them at inference.
 
   Args:
     graph: The network's.
@@ -36,11 +36,17 @@ def hidden_values(
     if not call.nodes:
       continue
     sources = [values[value] for value in call.inputs]
-    made = compat.call_again(call.keras_node, sources, False)
+    training = None if in_training(call) else False
+    made = compat.call_again(call.keras_node, sources, training)
     values.update(zip(call.outputs, tf.nest.flatten(made), strict=True))
     for value in done[number] - wanted:
       values.pop(value, None)  # wide networks have large ones
   return {value: values[value] for value in wanted}
+
+
+def in_training(call: Call) -> bool:
+  """Whether a layer is called as in training, whatever the model does."""
+  return compat.training_of(call.keras_node) not in (None, False)
 
 
 def read_last(calls: list[Call]) -> list[set[int]]:
