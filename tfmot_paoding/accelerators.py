@@ -114,12 +114,9 @@ def check_npu(name: object) -> str:
 
 def multiples_help() -> str:
   """The named multiples, for a help text."""
-  return ', '.join(f'{one.name}: {one.multiple}' for one in named())
-
-
-def named() -> Iterable[Accelerator]:
-  """All accelerators."""
-  return ACCELERATORS.values()
+  return ', '.join(
+    f'{one.name}: {one.multiple}' for one in ACCELERATORS.values()
+  )
 
 
 def listed(names: Iterable[str]) -> str:

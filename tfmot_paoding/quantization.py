@@ -81,7 +81,7 @@ class Quantization:
   @property
   def takes_inputs(self) -> bool:
     """Whether inputs tell ranges, or which layers bear four bits."""
-    return self.is_calibrated or self.weight_bits < 8
+    return self.is_rough
 
   @property
   def is_rough(self) -> bool:

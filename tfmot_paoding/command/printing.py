@@ -5,8 +5,7 @@ from __future__ import annotations
 from tfmot_paoding.compat import keras
 from tfmot_paoding.methods.stairs import group_multiples, units_to_stair
 from tfmot_paoding.network.graph import build_graph
-from tfmot_paoding.network.groups import find_groups
-from tfmot_paoding.pruning.wrap import network_of
+from tfmot_paoding.network.groups import Grouping, find_groups
 
 
 def print_plan(
@@ -24,7 +23,7 @@ def print_plan(
     attention: What of attention's heads would go.
     multiple_of: What widths shall end at a multiple of.
   """
-  grouping = network_of(model, None, attention).groups
+  grouping = _grouping(model, attention)
   multiples = group_multiples(grouping.groups, multiple_of)
   for group in grouping.groups:
     names = ['/'.join(member.node.path) for member in group.producers]
@@ -39,12 +38,14 @@ def print_plan(
 
 def print_left_alone(model: keras.Model, attention: str) -> None:
   """Prints each layer whose units stay, and why."""
-  grouping = find_groups(build_graph(model, attention))
-  for path, reason in grouping.left_alone.items():
+  for path, reason in _grouping(model, attention).left_alone.items():
     print(f'left alone: {"/".join(path)}: {reason}')
 
 
 def count_units(model: keras.Model, attention: str) -> int:
   """The units of a model that can be pruned."""
-  grouping = find_groups(build_graph(model, attention))
-  return sum(group.size for group in grouping.groups)
+  return sum(group.size for group in _grouping(model, attention).groups)
+
+
+def _grouping(model: keras.Model, attention: str) -> Grouping:
+  return find_groups(build_graph(model, attention))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -83,11 +82,11 @@ def dead_units(model: keras.Model) -> int:
   Where a layer leaves a choice of what its units are, by the best one.
   """
   network = Network.of(model)
-  found = [
-    _fold_dead_units(one, _masked_params(one.graph))
-    for one in (network, *_otherwise(network.graph, network.model))
-  ]
-  return max(map(_count_dead, found))
+  others = [Network.of(network.model, v) for v in _other_views(network.graph)]
+  return max(
+    _count_dead(_fold_dead_units(one, _masked_params(one.graph)))
+    for one in (network, *others)
+  )
 
 
 def _count_dead(kept: list[Array]) -> int:
@@ -106,20 +105,19 @@ def without_dead_units(network: Network) -> tuple[keras.Model, int]:
   params = _masked_params(network.graph)
   kept = _fold_dead_units(network, params)
   small, removed = _without(network, params, kept), _count_dead(kept)
-  for other in _otherwise(network.graph, small):
+  for view in _other_views(network.graph):
+    other = Network.of(small, view)
     params = other.params()
     kept = _fold_dead_units(other, params)
     if _count_dead(kept):
       removed += _count_dead(kept)
-      small = _without(Network.of(small, other.graph.asked), params, kept)
+      small = _without(other, params, kept)
   return small, removed
 
 
-def _otherwise(graph: Graph, model: keras.Model) -> Iterator[Network]:
-  """A model with other units where its layers leave a choice."""
-  for view in VIEWS:
-    if any(view != one for one in graph.views.values()):
-      yield Network.of(model, view)
+def _other_views(graph: Graph) -> list[str]:
+  """What the units of some layer might be, and are not."""
+  return [view for view in VIEWS if {*graph.views.values()} - {view}]
 
 
 def _without(

@@ -49,13 +49,11 @@ class InputPrior(Configurable):
     raise NotImplementedError
 
 
-# What a user may pass for where inputs come from; None to tell by the model.
-
-
 class CarriedInputs:
   """Inputs that were found before, and go from one function to the next."""
 
 
+# What a user may pass for where inputs come from; None to tell by the model.
 PriorLike = (
   str
   | InputPrior

@@ -32,7 +32,8 @@ from tfmot_paoding.ops import (
 
 # What the tensor is called that all heads give, side by side: where they are
 # units, and where channels are. And the queries of the latter.
-_HEADS, _CHANNELS, _PAIRS = 'heads', 'channels', 'pairs'
+_HEADS, _CHANNELS = base.VIEWS
+_PAIRS = 'pairs'
 # By the kernel that makes them, the axes of channels in all weights.
 _KEYS = '_key_dense.kernel'
 _CHANNEL_AXES = {

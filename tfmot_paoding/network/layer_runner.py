@@ -20,10 +20,10 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.layers import inner_layer
 from tfmot_paoding.layers.base import Path
 from tfmot_paoding.network.graph import Call, Graph
-from tfmot_paoding.network.hidden_values import read_last
+from tfmot_paoding.network.hidden_values import in_training, read_last
 from tfmot_paoding.network.inner_runner import run_operations, with_mask
 from tfmot_paoding.network.network import Network
-from tfmot_paoding.network.outputs import Head
+from tfmot_paoding.network.outputs import Head, signed_sum
 from tfmot_paoding.network.own_moments import (
   Moments,
   normalized,
@@ -183,15 +183,8 @@ class Simulation:
       values = self._run(
         params, {*self.graph.outputs}, count=count, watched=(tape, value)
       )
-      total = tf.zeros([])
-      rng = np.random.default_rng(0)
-      for head, scale, output in zip(
-        heads, scales, self.graph.outputs, strict=True
-      ):
-        logits = head.logits(values[output])
-        # Random signs: in the mean over samples, products of two drop out.
-        signs = rng.choice([-1.0, 1.0], logits.shape) / scale
-        total += tf.reduce_sum(logits * signs.astype(np.float32))
+      outputs = [values[output] for output in self.graph.outputs]
+      total = signed_sum(heads, outputs, scales, np.random.default_rng(0))
     found = tape.gradient(total, values.get(value))
     if found is None:
       return np.zeros(columns)
@@ -312,13 +305,13 @@ class Simulation:
         seen.setdefault(op.statistics[0], []).append(
           tuple(part.numpy().astype(np.float64).ravel() for part in moments)
         )
-      elif not _in_training(call):
+      elif not in_training(call):
         moments = self._first_moments.setdefault(number, moments)
         made = normalized(norm, sources[0], moments)
       if op.statistics is None or self.graph.calls[call.path] == 1:
         return [made]
     training = False
-    if _in_training(call) and not compat.is_random(layer):
+    if in_training(call) and not compat.is_random(layer):
       training = None
     return tf.nest.flatten(
       compat.call_again(call.keras_node, sources, training)
@@ -357,11 +350,6 @@ def _taken_off(graph: Graph) -> dict[Path, Callable]:
       found[call.path] = core.activation
       core.activation = keras.activations.linear
   return found
-
-
-def _in_training(call: Call) -> bool:
-  """Whether a layer is called as in training, whatever the model does."""
-  return compat.training_of(call.keras_node) not in (None, False)
 
 
 def _inside(

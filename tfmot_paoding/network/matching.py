@@ -103,14 +103,15 @@ def check_twins(graph: Graph, other: Graph) -> None:
   Raises:
     ValueError: they differ in structure; the first place is named.
   """
-  ours, theirs = _structure(graph), _structure(other)
-  if not are_twins(graph, other):
-    gap = next((a for a, b in zip(ours, theirs, strict=False) if a != b), None)
-    where = f', first at {"/".join(gap[0])!r}' if gap else ''
-    raise ValueError(
-      f'`original` and `pruned` differ in structure{where}. Pass a model and '
-      'what pruning made of it.'
-    )
+  if are_twins(graph, other):
+    return
+  both = zip(_structure(graph), _structure(other), strict=False)
+  gap = next((a for a, b in both if a != b), None)
+  where = f', first at {"/".join(gap[0])!r}' if gap else ''
+  raise ValueError(
+    f'`original` and `pruned` differ in structure{where}. Pass a model and '
+    'what pruning made of it.'
+  )
 
 
 def are_twins(graph: Graph, other: Graph) -> bool:

@@ -234,7 +234,7 @@ class BySize(Normalization):
 
   def needs(self, x: Sequence[Array]) -> tuple[Array]:
     """All but zeros."""
-    return (~_zeros(x[0]),)
+    return (~zero_channels(x[0]),)
 
   def hold(self, book: UnitBook, numbers: Array) -> None:
     """Marks units that stay whatever they are."""
@@ -342,7 +342,7 @@ class GroupNorm(Normalization):
     return tf.reshape(x, (-1, *x.shape[1:-2], x.shape[-2] * x.shape[-1]))
 
 
-def _zeros(x: Array) -> Array:
+def zero_channels(x: Array) -> Array:
   """Which channels are zero at every position, (channels,)."""
   return np.all(x.reshape(-1, x.shape[-1]) == 0, axis=0)
 

@@ -27,6 +27,7 @@ from tfmot_paoding.ops.base import (
   WeightRef,
 )
 from tfmot_paoding.ops.joins import tie_all
+from tfmot_paoding.ops.normalizations import zero_channels
 from tfmot_paoding.ops.numbering import channel_row, core
 
 Intervals = Sequence[Interval]
@@ -114,7 +115,7 @@ class TensorProduct(Op):
     if not self._meets_last:
       return None, None
     a, b = x
-    met = ~(_zeros(a) | _zeros(b))
+    met = ~(zero_channels(a) | zero_channels(b))
     return met, met
 
   def run(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
@@ -224,8 +225,3 @@ def _varying(numbers: Array) -> set[int]:
     if np.any(seen != np.take(seen, [0], axis))
   }
   return found or ({0} if np.any(seen >= 0) else set())
-
-
-def _zeros(x: Array) -> Array:
-  """Which channels are zero at all positions, (channels,)."""
-  return np.all(x == 0, axis=tuple(range(x.ndim - 1)))

@@ -92,7 +92,7 @@ def compared(
   if nobody_said and source.recollection is None:
     first = source.like(prior=_smooth(original, source))
   found = judged(original, pruned, first.samples(original, count), first)
-  if source.data is not None or source.prior is not None or not found.is_blind:
+  if not (nobody_said and found.is_blind):
     return found
   if macs > _MOST_MACS or not source.recalls(original):
     return found

@@ -57,7 +57,7 @@ def flatbuffer_of(
   Raises:
     ValueError: TFLite cannot express the model, or not in such numbers.
   """
-  heads = _heads(model)
+  heads = _heads(model) if mode.recipe else {}
   model = with_equal_forms(model)
   function = serving(model)
   if not mode.is_calibrated:

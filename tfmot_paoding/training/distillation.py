@@ -289,10 +289,14 @@ def _train(
   done = 0
   looked = looks(steps) if watch else ()
   renewed = renewals(steps) if moved else ()
-  if moved:
+
+  def renew() -> None:
     moved.renew()
     if hints:
       hints.renew()
+
+  if moved:
+    renew()
   for until in sorted({*looked, *renewed, steps}):
     for start in range(done, until, together):
       chosen = np.stack(batches[start : min(start + together, until)])
@@ -303,9 +307,7 @@ def _train(
       finish(bar, done)
       break
     if done in renewed:
-      moved.renew()
-      if hints:
-        hints.renew()
+      renew()
 
 
 def _held(variable: tf.Variable) -> tf.Tensor | None:

@@ -182,15 +182,17 @@ class Hints:
     return bool(self._hints)
 
   def _made(self) -> list[_Hint]:
+    """Hints of what moves the teacher's answers."""
     ours = self._graphs[0]
     values = hinted_values(ours)
     moments = {value: _Moments() for value in values}
-    for x, signs in self._batches():
+    rng = np.random.default_rng(0)
+    for x in self._batches():
       with tf.GradientTape() as tape:
         tape.watch([a for a in x if a.dtype.is_floating])
         found = hidden_values(ours, x, [*values, *ours.outputs])
         outputs = [found[value] for value in ours.outputs]
-        total = self._lesson.added_up(outputs, signs)
+        total = self._lesson.signed_sum(outputs, rng)
       slopes = tape.gradient(total, [found[value] for value in values])
       for value, slope in zip(values, slopes, strict=True):
         if slope is not None:
@@ -211,7 +213,7 @@ class Hints:
     most = int(np.clip(_NUMBERS // max(numbers, 1), 1, _POSITIONS))
     sources: dict[int, list[Array]] = {value: [] for value in basis}
     goals: dict[int, list[Array]] = {value: [] for value in basis}
-    for x, _ in self._batches():
+    for x in self._batches():
       told = hidden_values(ours, x, [*basis])
       found = hidden_values(theirs, x, [*basis])
       for value, directions in basis.items():
@@ -237,15 +239,14 @@ class Hints:
       )
     return [hint for hint in made if hint.power > 0]
 
-  def _batches(self) -> Iterator[tuple[list[tf.Tensor], list[Array]]]:
-    """Some of the lesson's inputs, with signs to add up their answers by."""
-    lesson, rng = self._lesson, np.random.default_rng(0)
+  def _batches(self) -> Iterator[list[tf.Tensor]]:
+    """Some of the lesson's inputs."""
+    lesson = self._lesson
     asked = np.clip(_MULTIPLY_ACCUMULATES / max(self._macs, 1), _FEWEST, _ASKED)
     count, step = min(int(asked), lesson.size), -(-lesson.batch_rows // _PARTS)
     for start in range(0, count, step):
       rows = slice(start, min(start + step, count))
-      x = [tf.constant(a) for a in lesson.inputs(rows)]
-      yield x, lesson.signs(rows, rng)
+      yield [tf.constant(a) for a in lesson.inputs(rows)]
 
 
 class _Moments:

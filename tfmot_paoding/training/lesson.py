@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfmot_paoding import replicas
 from tfmot_paoding.compat import keras
 from tfmot_paoding.network.agreement import outputs_of
-from tfmot_paoding.network.outputs import Head
+from tfmot_paoding.network.outputs import Head, signed_sum
 from tfmot_paoding.training.distill_settings import DistillSettings
 
 Array = np.ndarray
@@ -125,25 +125,10 @@ class Lesson:
     """`loss` of outputs that are there already."""
     return self._gap(logits, self._logits_of(outputs))
 
-  def signs(self, rows: slice, rng: np.random.Generator) -> list[Array]:
-    """Random signs for the logits of inputs, an output each."""
-    return [
-      rng.choice(np.float32([-1.0, 1.0]), z[rows].shape) for z in self._logits
-    ]
-
-  def added_up(self, outputs: list, signs: list[Array]) -> tf.Tensor:
-    """Logits with these signs in units of their deviation, a scalar.
-
-    In squares of its gradient, products of two logits drop out in the mean.
-    """
-    return tf.add_n(
-      [
-        tf.reduce_sum(z * sign / np.sqrt(scale))
-        for z, sign, scale in zip(
-          self._logits_of(outputs), signs, self._scale, strict=True
-        )
-      ]
-    )
+  def signed_sum(self, outputs: list, rng: np.random.Generator) -> tf.Tensor:
+    """Logits with random signs, in units of their deviation, a scalar."""
+    scales = [np.sqrt(scale) for scale in self._scale]
+    return signed_sum(self._heads, outputs, scales, rng)
 
   def distance(self, model: keras.Model) -> float:
     """The loss on the inputs kept apart."""
