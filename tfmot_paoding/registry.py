@@ -90,11 +90,19 @@ class Registry(Generic[T]):
     """The member that a name, a config or the member itself stands for.
 
     Raises:
-      ValueError: the name is unknown, or `identifier` is none of the three.
+      ValueError: the name is unknown, its class has settings without a default,
+        or `identifier` is none of the three.
     """
     if isinstance(identifier, self._base):
       return identifier
     if isinstance(identifier, str):
+      settings = needed_settings(self._class(identifier))
+      if settings:
+        raise ValueError(
+          f'The {self._kind} {identifier!r} has settings that were not given '
+          f'({", ".join(settings)}): pass an object of it, or a config with '
+          'them.'
+        )
       identifier = {'class_name': identifier, 'config': {}}
     if isinstance(identifier, Mapping) and 'class_name' in identifier:
       return self._class(identifier['class_name']).from_config(
@@ -105,12 +113,31 @@ class Registry(Generic[T]):
       f'a {self._base.__name__}, but got {identifier!r}.'
     )
 
+  def names_alone(self) -> list[str]:
+    """The names that stand for a member by themselves, without settings."""
+    return [
+      name for name in self.names() if not needed_settings(self._classes[name])
+    ]
+
   def _class(self, name: str) -> type[T]:
     if name not in self._classes:
       raise ValueError(
         f'Unknown {self._kind} {name!r}. Known: {", ".join(self.names())}.'
       )
     return self._classes[name]
+
+
+def needed_settings(cls: type) -> list[str]:
+  """The fields of a dataclass that have no default."""
+  if not dataclasses.is_dataclass(cls):
+    return []
+  return [
+    field.name
+    for field in dataclasses.fields(cls)
+    if field.init
+    and field.default is dataclasses.MISSING
+    and field.default_factory is dataclasses.MISSING
+  ]
 
 
 def _definition(cls: type) -> tuple[str, str]:

@@ -16,7 +16,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-__all__ = ['WHOLE', 'Part', 'gathered', 'on_each', 'part_of', 'run', 'sharing']
+__all__ = [
+  'WHOLE',
+  'Part',
+  'assign',
+  'gathered',
+  'on_each',
+  'part_of',
+  'run',
+  'sharing',
+]
 
 Array = np.ndarray
 
@@ -178,6 +187,25 @@ def on_each(make: Callable[[], Any]) -> dict[int, Any]:
 
   run(own)
   return found
+
+
+def assign(variables: Sequence[Any], values: Sequence[tf.Tensor]) -> None:
+  """Sets variables to what each replica has alike, in training or outside."""
+  replica = tf.distribute.get_replica_context()
+  if replica is None or not tf.distribute.has_strategy():
+    for variable, value in zip(variables, values, strict=True):
+      variable.assign(value)
+    return
+
+  def on_all(strategy: Any, variables: Any, values: Any) -> None:
+    for variable, value in zip(variables, values, strict=True):
+      strategy.extended.update(variable, _assign, args=(value,))
+
+  replica.merge_call(on_all, args=(list(variables), list(values)))
+
+
+def _assign(variable: Any, value: tf.Tensor) -> Any:
+  return variable.assign(value)
 
 
 def gathered(

@@ -23,7 +23,7 @@ from tfmot_paoding.network.groups import find_groups
 from tfmot_paoding.numerics.intervals import Interval
 
 ALL = {
-  **{name: lib.criteria.get(name) for name in lib.criteria.names()},
+  **{name: lib.criteria.get(name) for name in lib.criteria.names_alone()},
   'norm 2': lib.Norm(order=2),
   'saliency without bias': lib.PairSaliency(bias_aware=False),
   'impact, entropy': lib.IntervalImpact(alpha=0.75, beta=0.25),

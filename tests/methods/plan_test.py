@@ -202,7 +202,7 @@ PARTS = {
   f'{criterion}, {selection}, {compensation}': Method(
     criterion, selection, compensation
   )
-  for criterion in criteria.names()
+  for criterion in criteria.names_alone()
   for selection in selections.names()
   for compensation in compensations.names()
 }

@@ -87,7 +87,9 @@ def test_layers_that_are_not_masked_are_named():
 def test_magnitude_masks_by_hand():
   wrapped = training.with_fixed_masks(testing.mlp((2, 2, 2)))
   values = [np.array([[1.0, -5], [2, 0.5]]), np.array([[-4.0, 3], [0.1, 6]])]
-  for (weight, _), value in zip(lib._pairs(wrapped), values, strict=True):
+  for (weight, _), value in zip(
+    lib.masked_weights(wrapped), values, strict=True
+  ):
     keras.backend.set_value(weight, value)
   first, second = training.magnitude_masks(wrapped, 0.5)
   np.testing.assert_array_equal(first, [[False, True], [False, False]])
@@ -102,7 +104,7 @@ def test_snip_is_gradient_times_weight():
   wrapped = compiled(training.with_fixed_masks(model()))
   x, y = data()
   scores = []
-  pairs = lib._pairs(wrapped)
+  pairs = lib.masked_weights(wrapped)
   for weight, _ in pairs:
     value = keras.backend.get_value(weight)
     score = np.zeros_like(value)
@@ -151,7 +153,9 @@ def test_tickets_thin_out_and_rewind():
 
 
 def _kernels(wrapped):
-  return [keras.backend.get_value(weight) for weight, _ in lib._pairs(wrapped)]
+  return [
+    keras.backend.get_value(weight) for weight, _ in lib.masked_weights(wrapped)
+  ]
 
 
 def test_tickets_are_kept_when_the_rest_is_broken_off():

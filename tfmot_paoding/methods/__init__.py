@@ -58,12 +58,14 @@ method = paoding.Method(
 small = paoding.prune(model, 0.5, method=method)
 ```
 
-Your own criterion is one hook. What it may look at is a `GroupView`, which
-cannot be written to: `incoming` and `outgoing` weights, `pair_distances`,
-`difference` and `output_gain` (bounds over the input range, where there are
-any: `has_bounds`), `masses`, `silent`, and `fits` on samples for a class that
-says `needs_samples`. A compensation is given a `GroupEdit`: it changes the
-group by `absorb`, `fold`, `eliminate` or `refit`, and reads `edit.view`.
+Scores of units that were learned or measured elsewhere are a criterion too,
+`GivenScores`. Your own criterion is one hook. What it may look at is a
+`GroupView`, which cannot be written to: `name`, `incoming` and `outgoing`
+weights, `pair_distances`, `difference` and `output_gain` (bounds over the input
+range, where there are any: `has_bounds`), `masses`, `silent`, and `fits` on
+samples for a class that says `needs_samples`. A compensation is given a
+`GroupEdit`: it changes the group by `absorb`, `fold`, `eliminate` or `refit`,
+and reads `edit.view`.
 
 ```python
 import dataclasses
@@ -101,6 +103,7 @@ from tfmot_paoding.methods.criteria import (
   PairSaliency,
   register_criterion,
 )
+from tfmot_paoding.methods.given_scores import GivenScores
 from tfmot_paoding.methods.named import (
   Method,
   get_method,
@@ -118,6 +121,7 @@ __all__ = [
   'Annealing',
   'Compensation',
   'Criterion',
+  'GivenScores',
   'Greedy',
   'IntervalImpact',
   'Merge',

@@ -69,6 +69,7 @@ class GroupView:
     state: What changes as units go.
 
   Attributes:
+    name: Of the group: its first layer's path, joined by '/'.
     size: n.
   """
 
@@ -78,6 +79,7 @@ class GroupView:
     self._state = state
     self._outgoing = Outgoing(group)
     self._bounds = GroupBounds(network, group, self._outgoing)
+    self.name = '/'.join(group.name)
     self.size = group.size
 
   # What is there now.

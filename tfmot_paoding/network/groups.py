@@ -122,6 +122,10 @@ class Group:
       zeroes its entries, the unit of each entry along that axis or -1).
     """
     yield from self.own_weights()
+    yield from self.read_weights()
+
+  def read_weights(self) -> Iterator[tuple[WeightRef, int, bool, Array]]:
+    """`weights` of consumers alone: what reads the units."""
     for member in self.consumers:
       yield from _along(member, True, member.units)
 

@@ -42,7 +42,10 @@ ReLUs linear around the data, which is what certificates gain from.
 
 `find_tickets` is iterative magnitude pruning with rewinding (with `directory=`
 a killed search goes on from its last round); `with_fixed_masks`,
-`magnitude_masks` and `snip_masks` are its parts.
+`magnitude_masks` and `snip_masks` are its parts. `learned_masks` trains a score
+for every weight under the objective, the weights fixed (HYDRA);
+`learned_scores` one for every unit, which the criterion
+`methods.GivenScores` takes.
 
 From the command line, on digits in one or two minutes when nothing else is
 named, with checkpoints that a killed run goes on from, and TensorBoard logs:
@@ -56,6 +59,10 @@ python examples/figures/certified_pruning.py --directory=run
 
 from tfmot_paoding.training.distill_settings import DistillSettings
 from tfmot_paoding.training.distillation import distill
+from tfmot_paoding.training.learned_scores import (
+  learned_masks,
+  learned_scores,
+)
 from tfmot_paoding.training.objectives import (
   Adversarial,
   Natural,
@@ -90,6 +97,8 @@ __all__ = [
   'Verifiable',
   'distill',
   'find_tickets',
+  'learned_masks',
+  'learned_scores',
   'magnitude_masks',
   'masks_of',
   'register_objective',

@@ -20,14 +20,21 @@ class TicketFiles:
   Args:
     directory: Where; made if need be.
     start: The weights that every round begins with.
-    rate: The fraction removed each round.
+    rate: The fraction removed each round, or those of several groups.
+    kind: What the directory holds, for error messages.
 
   Raises:
     ValueError: the directory was begun with other weights or another rate, or
       a file in it cannot be read.
   """
 
-  def __init__(self, directory: str, start: Sequence[Array], rate: float):
+  def __init__(
+    self,
+    directory: str,
+    start: Sequence[Array],
+    rate: float | Sequence[float],
+    kind: str = 'tickets',
+  ):
     self._directory = directory
     os.makedirs(directory, exist_ok=True)
     mine = [*start, np.asarray(rate)]
@@ -36,7 +43,7 @@ class TicketFiles:
       self._write('start.npz', mine)
     elif not _alike(mine, theirs):
       raise ValueError(
-        f'{directory!r} holds tickets of another model, of other initial '
+        f'{directory!r} holds {kind} of another model, of other initial '
         f'weights or of another rate than {rate}. Pass what it was begun with, '
         'or another directory.'
       )

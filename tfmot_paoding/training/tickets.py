@@ -67,6 +67,19 @@ def with_fixed_masks(model: keras.Model) -> keras.Model:
     TypeError: `model` is no tf_keras model.
     ValueError: it is subclassed or not built.
   """
+  wrapped, left = wrap_weights(model)
+  if left:
+    warnings.warn(
+      f'No weight of these layers is masked, since TFMOT knows none to mask: '
+      f'{", ".join(map(repr, left))}. Give their classes a '
+      '`get_prunable_weights` that names them.',
+      stacklevel=callers.level(),
+    )
+  return wrapped
+
+
+def wrap_weights(model: keras.Model) -> tuple[keras.Model, list[str]]:
+  """`with_fixed_masks`, and the names of layers that it would warn of."""
   model = as_tf_keras(model)
   check_model(model)
   schedule = compat.ConstantSparsity(0.5, compat.NEVER - 1, compat.NEVER)
@@ -81,20 +94,15 @@ def with_fixed_masks(model: keras.Model) -> keras.Model:
     return fresh
 
   wrapped = clone_with(model, make_layer)
-  if left:
-    warnings.warn(
-      f'No weight of these layers is masked, since TFMOT knows none to mask: '
-      f'{", ".join(map(repr, left))}. Give their classes a '
-      '`get_prunable_weights` that names them.',
-      stacklevel=callers.level(),
-    )
   copy_weights(model, wrapped)
-  return wrapped
+  return wrapped, left
 
 
 def masks_of(wrapped: keras.Model) -> list[Array]:
   """What is left of every prunable weight, arrays of bool."""
-  return [keras.backend.get_value(mask) != 0 for _, mask in _pairs(wrapped)]
+  return [
+    keras.backend.get_value(mask) != 0 for _, mask in masked_weights(wrapped)
+  ]
 
 
 def set_masks(wrapped: keras.Model, masks: Sequence[Array]) -> None:
@@ -107,7 +115,7 @@ def set_masks(wrapped: keras.Model, masks: Sequence[Array]) -> None:
   Raises:
     ValueError: their number or shapes do not fit.
   """
-  pairs = _pairs(wrapped)
+  pairs = masked_weights(wrapped)
   shapes = [tuple(weight.shape) for weight, _ in pairs]
   if [np.shape(mask) for mask in masks] != shapes:
     raise ValueError(
@@ -127,7 +135,9 @@ def magnitude_masks(wrapped: keras.Model, sparsity: float) -> list[Array]:
     wrapped: From `with_fixed_masks`; weights that are gone stay so.
     sparsity: The fraction of prunable weights to be gone, in [0, 1).
   """
-  scores = [np.abs(keras.backend.get_value(w)) for w, _ in _pairs(wrapped)]
+  scores = [
+    np.abs(keras.backend.get_value(w)) for w, _ in masked_weights(wrapped)
+  ]
   return _largest(scores, masks_of(wrapped), sparsity)
 
 
@@ -148,7 +158,7 @@ def snip_masks(
     y: Its labels.
     sparsity: The fraction of prunable weights to be gone, in [0, 1).
   """
-  weights = [weight for weight, _ in _pairs(wrapped)]
+  weights = [weight for weight, _ in masked_weights(wrapped)]
   with tf.GradientTape() as tape:
     outputs = wrapped(tf.convert_to_tensor(x), training=False)
     loss = wrapped.compiled_loss(tf.convert_to_tensor(y), outputs)
@@ -208,7 +218,7 @@ def find_tickets(
       if files:
         files.save(number, wrapped.get_weights())
     masks = masks_of(wrapped)
-    yield Ticket(number, 1.0 - _left(masks), _stripped(wrapped), masks)
+    yield Ticket(number, 1.0 - _left(masks), copy_of(wrapped), masks)
 
 
 def _thin(wrapped: keras.Model, start: Sequence[Array], rate: float) -> None:
@@ -231,18 +241,15 @@ def _left(masks: Sequence[Array]) -> float:
   return float(np.mean(np.concatenate([mask.ravel() for mask in masks])))
 
 
-def _stripped(wrapped: keras.Model) -> keras.Model:
+def copy_of(wrapped: keras.Model) -> keras.Model:
   """A stripped copy that further training does not touch."""
-  return _copy(compat.strip_pruning(wrapped))
-
-
-def _copy(model: keras.Model) -> keras.Model:
+  model = compat.strip_pruning(wrapped)
   copy = clone_with(model, lambda layer, _: fresh_layer(layer))
   copy_weights(model, copy)
   return copy
 
 
-def _pairs(wrapped: keras.Model) -> list[tuple[Any, Any]]:
+def masked_weights(wrapped: keras.Model) -> list[tuple[Any, Any]]:
   """Every prunable weight and its mask."""
   pairs = [
     (weight, mask)
@@ -251,7 +258,8 @@ def _pairs(wrapped: keras.Model) -> list[tuple[Any, Any]]:
   ]
   if not pairs:
     raise ValueError(
-      'Expected a model from with_fixed_masks: nothing in it is wrapped.'
+      'Expected a model from with_fixed_masks, but nothing in it is wrapped. '
+      'Wrap it first: training.with_fixed_masks(model).'
     )
   return pairs
 

@@ -34,6 +34,7 @@ class RobustModel(keras.Model):
     stability: StabilityRegularizer | None,
   ) -> None:
     """Sets what to train for; called by `robust_model`."""
+    self.learner = getattr(model, 'learner', None)
     self._objective = objective
     self._stability = stability
     self._ends = None
@@ -61,7 +62,12 @@ class RobustModel(keras.Model):
         loss += tf.cast(self._stability(self, x), loss.dtype)
       if self.losses:
         loss += tf.cast(tf.add_n(self.losses), loss.dtype)
-    self.optimizer.minimize(loss, self.trainable_variables, tape=tape)
+      # Optimizers add gradients up over replicas; all terms are means.
+      own = loss / tf.cast(_replicas(), loss.dtype)
+    if self.learner is None:
+      self.optimizer.minimize(own, self.trainable_variables, tape=tape)
+    else:
+      self.learner.descend(self, own, tape)
     return {**self.compute_metrics(x, y, outputs, None), 'loss': loss}
 
   # What objectives ask for.
@@ -73,7 +79,9 @@ class RobustModel(keras.Model):
 
   def loss_of(self, y: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
     """The compiled loss, float32, without regularizers."""
-    return tf.cast(self.compiled_loss(y, outputs), tf.float32)
+    # Keras gives each replica its part of the mean over all.
+    loss = tf.cast(self.compiled_loss(y, outputs), tf.float32)
+    return loss * tf.cast(_replicas(), tf.float32)
 
   def run(self, x: tf.Tensor, training: bool) -> tf.Tensor:
     """The model's outputs."""
@@ -103,6 +111,10 @@ class RobustModel(keras.Model):
     params = self._live.params()
     box = Box(*(tf.cast(end, tf.float32) for end in box))
     return self._live, params, self._live.forward(params, [box])
+
+
+def _replicas() -> int:
+  return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def robust_model(
@@ -141,15 +153,7 @@ def robust_model(
       layer is named), or `objective` is unknown or outlasts the training.
   """
   check_model(model)
-  try:
-    objective = objectives.get(objective)
-  except TypeError:
-    if not isinstance(objective, str):
-      raise
-    raise ValueError(
-      f'The objective {objective!r} has settings that were not given: pass an '
-      'object of it, or a config with them.'
-    ) from None
+  objective = objectives.get(objective)
   if len(model.inputs) != 1 and not isinstance(objective, Natural):
     raise ValueError(
       f'Expected a model with one input, but {model.name!r} has '
