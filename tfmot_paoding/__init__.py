@@ -23,6 +23,7 @@ what is asked of a folder is its first sentence:
 * `bounds`: what is proved of activations, and of the change of outputs.
 * `methods`: which units go, and how the kept ones make up for them. A new
   criterion, selection or compensation is one class here, or in yours.
+* `factorization`: layers as chains of thinner ones: low rank.
 * `compaction`: the same function in smaller layers.
 * `robustness`, `training`: attacks and proofs, and objectives that train.
 * `tflite`: files for devices, what they take and what they answer.
@@ -81,6 +82,7 @@ from tfmot_paoding.pruning import (
   ProgressiveSparsity,
   PruneLowSaliency,
   UpdatePruningStep,
+  factorize,
   prune,
   prune_low_saliency,
   prune_scope,
@@ -104,6 +106,7 @@ __all__ = [
   'compact',
   'convert_to_tflite',
   'deviation_bound',
+  'factorize',
   'files',
   'from_keras3',
   'from_subclassed',

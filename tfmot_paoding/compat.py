@@ -299,10 +299,7 @@ def call_again(node: Any, tensors: list[Any], training: bool | None) -> Any:
     tensors: What stands for each of its Keras tensors, in their order.
     training: What to pass as `training`; None to leave it as it was.
   """
-  waiting: dict[str, list[Any]] = {}
-  for tensor, value in zip(node.keras_inputs, tensors, strict=True):
-    waiting.setdefault(str(id(tensor)), []).insert(0, value)  # popped at ends
-  args, kwargs = node.map_arguments(waiting)
+  args, kwargs = arguments_again(node, tensors)
   layer = node.layer
   if training is not None and layer._expects_training_arg:
     spec = layer._call_spec
@@ -310,6 +307,21 @@ def call_again(node: Any, tensors: list[Any], training: bool | None) -> Any:
       'training', training, args, kwargs, inputs_in_args=True
     )
   return layer(*args, **kwargs)
+
+
+def arguments_again(
+  node: Any, tensors: list[Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+  """What a layer was called with for `node`, with other tensors.
+
+  Args:
+    node: The call in the graph, whose constants and settings are used again.
+    tensors: What stands for each of its Keras tensors, in their order.
+  """
+  waiting: dict[str, list[Any]] = {}
+  for tensor, value in zip(node.keras_inputs, tensors, strict=True):
+    waiting.setdefault(str(id(tensor)), []).insert(0, value)  # popped at ends
+  return node.map_arguments(waiting)
 
 
 def training_of(node: Any) -> Any:

@@ -53,6 +53,9 @@ Array = np.ndarray
 
 # More recalled inputs than these take long and bring nothing beside leaves.
 _BESIDE_LEAVES = 256
+# Of inputs that fits are chosen on, and of their numbers: drawing four times as
+# many large ones takes longer than running them.
+_JUDGED, _JUDGED_ENTRIES = 512, 1e7
 # Where activations end is told by an eighth of the steps.
 _FOR_RANGES = RecallSettings(steps=25, learning_rate=0.08)
 
@@ -257,6 +260,17 @@ class InputSource(CarriedInputs):
     if self.prior == families:
       families = 'smooth' if families == 'varied' else 'varied'
     return fresh.like(prior=families, recollection=None)
+
+  def apart(self, network: Network, count: int) -> list[Array]:
+    """Samples of `another`, so many at most, to choose among fits on.
+
+    Args:
+      network: The network before pruning.
+      count: How many are fitted on.
+    """
+    few = int(_JUDGED_ENTRIES / max(network.input_entries, 1))
+    count = min(count, _JUDGED, max(16, few))
+    return self.another(network).samples(network, count)
 
   def samples(
     self, network: Network, count: int, otherwise: str = 'smooth'

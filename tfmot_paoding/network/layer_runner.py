@@ -33,8 +33,8 @@ from tfmot_paoding.ops import Params, WeightRef
 
 Array = np.ndarray
 
-# How many samples gradients are taken on.
-_PROBED = 128
+# How many samples gradients are taken on; of their products there are more.
+_PROBED, _MIXED = 128, 256
 _SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
 
 
@@ -177,7 +177,53 @@ class Simulation:
       Shape (columns,), positions and outputs summed up; zeros where nothing
       leads to the outputs.
     """
-    count = min(_PROBED, len(self._inputs[0]))
+    found = self._gradients(params, value, heads, scales, columns, _PROBED)
+    if found is None:
+      return np.zeros(columns)
+    rows, count = found
+    return np.square(rows).sum(0) / count
+
+  def gradient_moments(
+    self,
+    params: Params,
+    value: int,
+    heads: list[Head],
+    scales: list[Array],
+    columns: int,
+  ) -> Array | None:
+    """Mean second moments of the gradient of the outputs at a value.
+
+    What a small error of the value moves the outputs by, in squares, is the
+    sum of its products by these.
+
+    Args:
+      params: The weights.
+      value: The value.
+      heads: What the outputs mean.
+      scales: The unit that each output's logits count in.
+      columns: The length of the value's last axis.
+
+    Returns:
+      Shape (columns, columns), positions and outputs summed up; None where
+      no gradient leads to the outputs, or it is no number.
+    """
+    found = self._gradients(params, value, heads, scales, columns, _MIXED)
+    if found is None or not np.isfinite(found[0]).all():
+      return None
+    rows, count = found
+    return rows.T @ rows / count
+
+  def _gradients(
+    self,
+    params: Params,
+    value: int,
+    heads: list[Head],
+    scales: list[Array],
+    columns: int,
+    most: int,
+  ) -> tuple[Array, int] | None:
+    """Gradients of the outputs at every position, and of how many samples."""
+    count = min(most, len(self._inputs[0]))
     self._assign(params)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
       values = self._run(
@@ -187,9 +233,8 @@ class Simulation:
       total = signed_sum(heads, outputs, scales, np.random.default_rng(0))
     found = tape.gradient(total, values.get(value))
     if found is None:
-      return np.zeros(columns)
-    squares = np.square(np.asarray(found, np.float64))
-    return squares.reshape(-1, columns).sum(0) / count
+      return None
+    return np.asarray(found, np.float64).reshape(-1, columns), count
 
   def statistics(self, params: Params) -> dict[WeightRef, tuple[Array, Array]]:
     """Mean and variance that each batch normalization sees, by its mean.

@@ -49,6 +49,13 @@ and m-by-n sparsity come after units:
 `prune_low_magnitude(small, schedule, sparsity_m_by_n=(2, 4))`. Stripped models
 have zeros in tensors of the old shape: only `compact` makes files smaller.
 
+Units are not all that can leave. `factorize` makes single layers of thinner
+ones, a Dense layer of two and a convolution of up to three, and keeps every
+unit: `factorize(model, 0.5)` saves half of the parameters where it moves the
+outputs least, `factorize(model, ranks={'hidden_0': 2})` says where.
+`factorizable(model)` lists the layers that can be, and why others cannot. What
+`prune` leaves can be factorized, and the other way round.
+
 If you know what the device has rather than a sparsity, `prune_to_budget` finds
 the least pruning whose converted file meets every limit, spread over the layers
 in the way that keeps the answers best, or says how near it came
@@ -73,7 +80,9 @@ from tfmot_paoding.pruning.budget import Budget, BudgetError, Fitted
 from tfmot_paoding.pruning.callbacks import UpdatePruningStep
 from tfmot_paoding.pruning.few_answers import FewAnswersWarning, compare_answers
 from tfmot_paoding.pruning.history import History
+from tfmot_paoding.pruning.low_rank import factorize
 from tfmot_paoding.pruning.one_call import prune
+from tfmot_paoding.pruning.rank_choice import Factorizable, factorizable
 from tfmot_paoding.pruning.running import run_schedule
 from tfmot_paoding.pruning.schedule import ProgressiveSparsity
 from tfmot_paoding.pruning.shares import LayerShare, RoundingWarning
@@ -84,6 +93,7 @@ from tfmot_paoding.pruning.wrapper import PruneLowSaliency, prune_scope
 __all__ = [
   'Budget',
   'BudgetError',
+  'Factorizable',
   'FewAnswersWarning',
   'Fitted',
   'History',
@@ -94,6 +104,8 @@ __all__ = [
   'UnfinishedWarning',
   'UpdatePruningStep',
   'compare_answers',
+  'factorizable',
+  'factorize',
   'prune',
   'prune_low_saliency',
   'prune_scope',

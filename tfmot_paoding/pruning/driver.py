@@ -37,10 +37,6 @@ from tfmot_paoding.pruning.wrapped import Wrapped
 
 Array = np.ndarray
 
-# Of the inputs that tell what layers are worth, and of their numbers: drawing
-# four times as many large ones takes longer than running them.
-_JUDGED, _ENTRIES = 512, 1e7
-
 
 class Driver:
   """Plans and carries out pruning steps on one wrapped model.
@@ -128,16 +124,10 @@ class Driver:
     self.samples = self.source.samples(before, fit.count(before.macs))
     judged_on = None
     if self._allocation.scope == 'global':
-      judged_on = self._others(before, fit.count(before.macs))
+      judged_on = self.source.apart(before, fit.count(before.macs))
     self._fitting = Fitting(
       before, before.params(), self.samples, fit, judged_on
     )
-
-  def _others(self, network: Network, count: int) -> list[Array]:
-    """Inputs that no fit is made on, so many at most."""
-    few = int(_ENTRIES / max(network.input_entries, 1))
-    count = min(count, _JUDGED, max(16, few))
-    return self.source.another(network).samples(network, count)
 
   @property
   def original(self) -> Network | None:

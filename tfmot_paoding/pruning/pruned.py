@@ -11,7 +11,6 @@ from tfmot_paoding import callers, compat
 from tfmot_paoding.compaction.dead_units import without_dead_units
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.source import InputSource
-from tfmot_paoding.methods.named import Method
 from tfmot_paoding.network.agreement import Verdict
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.pruning.driver import Driver
@@ -59,30 +58,38 @@ def pruned(
   """Prunes a network to a sparsity; see `prune`."""
   schedule = schedule_of(sparsity, step_sparsity)
   wrapped = wrap(network, schedule, manner, source)
-  distills = is_distilled(network, manner.method, distillation)
+  fits = manner.method.needs_samples
+  distills = is_distilled(network, fits, distillation)
   # Settled once, for the fits, for distillation and for the verdict.
   drawn = source.settled(wrapped) if distills else source
   driver = Driver(Wrapped.of(wrapped), drawn, resumes=True)
   run(driver, wrapped.model)
   stripped = wrapped.like(compat.strip_pruning(wrapped.model))
   small, _ = without_dead_units(stripped)
-  small, taught_ = polished(network, small, manner.method, distillation, drawn)
+  small, taught_ = polished(network, small, fits, distillation, drawn)
   return Pruned(small, taught_, network, driver, source)
 
 
 def polished(
   original: Network,
   small: keras.Model,
-  method: Method,
+  fits: bool,
   distillation: Distillation,
   source: InputSource,
 ) -> tuple[keras.Model, bool]:
   """The pruned model, distilled if that is wanted, and whether it was.
 
+  Args:
+    original: What was before.
+    small: The pruned model.
+    fits: Whether what is left was fitted on inputs.
+    distillation: What the user said.
+    source: Where inputs come from.
+
   Raises:
     RowsError: it was asked for, and cannot be done.
   """
-  if not is_distilled(original, method, distillation):
+  if not is_distilled(original, fits, distillation):
     return small, False
   settings = distillation if isinstance(distillation, DistillSettings) else None
   try:
@@ -126,15 +133,18 @@ def check_distillation(wanted: Any) -> None:
     )
 
 
-def is_distilled(
-  network: Network, method: Method, wanted: Distillation
-) -> bool:
+def is_distilled(network: Network, fits: bool, wanted: Distillation) -> bool:
   """Whether to distill.
 
   Where nobody says, autoencoders and regressors are not: they come out better
   without.
+
+  Args:
+    network: The original.
+    fits: Whether what is left is fitted on inputs.
+    wanted: What the user said.
   """
   if wanted is not None:
     return bool(wanted)
   heads = network.heads()
-  return method.needs_samples and any(head.is_classes for head in heads)
+  return fits and any(head.is_classes for head in heads)

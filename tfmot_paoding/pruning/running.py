@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from tfmot_paoding import callers, compat
 from tfmot_paoding.compat import keras
@@ -28,6 +31,8 @@ from tfmot_paoding.pruning.origin import checked_original
 from tfmot_paoding.pruning.schedule import pruning_steps
 from tfmot_paoding.pruning.shares import warn_of_rounding
 from tfmot_paoding.pruning.wrapped import Wrapped
+
+Array = np.ndarray
 
 # Recalled inputs that answers are compared on.
 _JUDGED = 256
@@ -139,8 +144,27 @@ def verdict_of(
       stacklevel=callers.level(),
     )
     return None
-  if driver.samples is not None and driver.source.recalls(original):
-    samples = [x[:_JUDGED] for x in driver.samples]
-    return judged(original, pruned, samples, driver.source)
-  source = source.like(seed=source.seed + 1, told=driver.source.told)
+  return verdict_on(original, pruned, driver.samples, driver.source, source)
+
+
+def verdict_on(
+  original: Network,
+  pruned: keras.Model,
+  samples: Sequence[Array] | None,
+  drawn: InputSource,
+  source: InputSource,
+) -> Verdict:
+  """How the pruned model answers, on inputs that are there or drawn anew.
+
+  Args:
+    original: What was before.
+    pruned: What is left.
+    samples: What was fitted on, if anything was.
+    drawn: Where these come from.
+    source: Where inputs come from, as the user said.
+  """
+  if samples is not None and drawn.recalls(original):
+    few = [x[:_JUDGED] for x in samples]
+    return judged(original, pruned, few, drawn)
+  source = source.like(seed=source.seed + 1, told=drawn.told)
   return compared(original, pruned, source)

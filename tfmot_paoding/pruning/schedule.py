@@ -116,8 +116,15 @@ class ProgressiveSparsity(PruningSchedule):
     }
 
 
-def check_sparsity(value: Any, name: str) -> float:
+def check_sparsity(
+  value: Any, name: str, meaning: str = 'the fraction of units to remove'
+) -> float:
   """The value as a float.
+
+  Args:
+    value: What it is.
+    name: Of the argument.
+    meaning: What it is a fraction of.
 
   Raises:
     ValueError: it is not a number in [0, 1).
@@ -126,8 +133,8 @@ def check_sparsity(value: Any, name: str) -> float:
     raise ValueError(f'`{name}` must be a number in [0, 1), but got {value!r}.')
   if not 0 <= value < 1:
     raise ValueError(
-      f'`{name}` must lie in [0, 1), the fraction of units to remove, but got '
-      f'{value}. For 50 % pass 0.5.'
+      f'`{name}` must lie in [0, 1), {meaning}, but got {value}. For 50 % pass '
+      '0.5.'
     )
   return float(value)
 

@@ -181,7 +181,7 @@ def _within(
   )
   apart = source.another(network).samples(network, len(samples[0]))
   nearness = Nearness(network, network.params(), apart)
-  distills = is_distilled(network, manner.method, distillation)
+  distills = is_distilled(network, fits, distillation)
 
   def earnest(sparsity: Sparsities) -> keras.Model:
     return _tried(network, sparsity, manner, step_sparsity, source)
@@ -192,7 +192,7 @@ def _within(
     return _tried(network, sparsity, by_norm, 1.0, silent)
 
   def polish(small: keras.Model) -> keras.Model:
-    return polished(network, small, manner.method, distillation, source)[0]
+    return polished(network, small, fits, distillation, source)[0]
 
   driver = Driver(Wrapped.of(wrapped), source.like(verbose=0), bounded=False)
   ways = Ways(
