@@ -211,7 +211,12 @@ def measured(
   if _VERIFIED.value:
     right = robustness.answered_right(model, x[some], y[some])
     answers = robustness.verify(
-      model, x[some], y[some], radius, seconds=_SECONDS.value
+      model,
+      x[some],
+      y[some],
+      radius,
+      method='marabou',
+      seconds=_SECONDS.value,
     )
     verdicts = collections.Counter(
       answer.verdict if fine else 'broken'

@@ -26,12 +26,12 @@ PACKAGE = pathlib.Path(paoding.__file__).parent
 # replace it, since the rule is about something that operations know nothing of:
 # the lines between two networks (twins), differences of two units that are
 # followed through several operations (joint_difference), a solver's constraints
-# (verification), bounds that gradients pass, of floats that are not rounded
+# (marabou), bounds that gradients pass, of floats that are not rounded
 # outwards (live). A kind that is not in such a table has no such bound.
 RULES_BY_KIND = {
   'bounds/twins.py',
   'bounds/joint_difference.py',
-  'robustness/verification.py',
+  'robustness/marabou.py',
   'training/live.py',
 }
 

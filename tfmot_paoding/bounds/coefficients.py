@@ -40,7 +40,11 @@ def block_of(rows: Array, part: slice, some: slice) -> Array:
 
 def transposed(step: AffineStep, coefficients: tf.Tensor) -> list[tf.Tensor]:
   """A step's transpose of coefficients (samples, rows, *shape)."""
-  samples, rows = coefficients.shape[:2]
+  # Known where they are while a function is traced, for shapes to be told.
+  samples, rows = (
+    tf.shape(coefficients)[axis] if size is None else size
+    for axis, size in enumerate(coefficients.shape[:2])
+  )
   flat = tf.reshape(coefficients, (samples * rows, *step.out_shape))
   return [
     tf.reshape(part, (samples, rows, *shape))

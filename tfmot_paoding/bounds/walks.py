@@ -43,10 +43,13 @@ class AlphaSettings:
   Attributes:
     steps: Gradient steps.
     learning_rate: Of Adam; slopes lie in a range of width 1 for ReLU.
+    intermediate: Whether they are optimised for what goes into activations
+      too, each neuron's own: tighter, and as much work a neuron as an output.
   """
 
   steps: int = 20
   learning_rate: float = 0.1
+  intermediate: bool = False
 
 
 class Walk:
@@ -87,6 +90,10 @@ class Walk:
   def bounds(self, value: int) -> Interval:
     """The best bounds of a value that are known, (batch, *shape)."""
     return self._bounds[value]
+
+  def size(self, output: int) -> Array:
+    """The absolute terms of a step's entries, (batch, *shape); not of 'ibp'."""
+    return self._sizes[output]
 
   def other(self, gap: int) -> int | None:
     """The pruned model's value of a difference; None where there is none."""
@@ -247,7 +254,8 @@ class Walk:
   def _solve(
     self, terms: list[tuple[int, Array]], part: slice, final: bool
   ) -> Array:
-    if self._method != 'alpha-crown' or not final:
+    optimised = final or self._alpha.intermediate
+    if self._method != 'alpha-crown' or not optimised:
       return self._backward(terms, part, {}).numpy()
     return self._optimised(terms, part)
 

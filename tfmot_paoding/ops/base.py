@@ -191,7 +191,7 @@ class Op:
   before it treats an operation in some way: a new kind is taught here and
   nowhere else. One that says nothing is left alone. (What has a rule of its
   own for some kinds keeps a table of them: relaxations in `bounds`, exact
-  encodings in `robustness.verification`, surrogates in `training.live`.)
+  encodings in `robustness.marabou`, surrogates in `training.live`.)
 
   Attributes:
     channelwise: Whether an output unit is a function of one input unit alone.
@@ -221,6 +221,7 @@ class Op:
     activates: Whether it is what a Keras layer calls its activation, a
       function without weights.
     kinks: Where its slope jumps, of an elementwise one.
+    rectifies: Whether each entry is one line above zero and another below.
     looks_up: Whether its inputs are indices into a table.
     moves_positions: Whether it takes, averages or repeats positions.
     needs_sizes: Whether, inside a layer, it must know how many entries there
@@ -249,6 +250,7 @@ class Op:
   statistics: tuple[WeightRef, WeightRef] | None = None
   activates = False
   kinks: tuple[float, ...] = ()
+  rectifies = False
   looks_up = False
   moves_positions = False
   needs_sizes = False

@@ -39,6 +39,11 @@ class Elementwise(Channelwise):
     return tuple(point for point, _, _ in self.activation.kinks)
 
   @property
+  def rectifies(self) -> bool:
+    """Whether its slope below zero is all that is to know of it."""
+    return self.activation.below is not None
+
+  @property
   def answers(self) -> str:
     """Probabilities, if it is the logistic function."""
     return 'sigmoid' if self.activation == by_name('sigmoid') else 'values'
@@ -126,6 +131,7 @@ class LearnedSlope(Channelwise):
   shared: bool = False
 
   kinks = (0.0,)
+  rectifies = True
 
   def weights(self) -> dict[WeightRef, WeightAxes]:
     """Alpha, its last axis by unit."""

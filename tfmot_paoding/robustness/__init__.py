@@ -12,6 +12,8 @@ from tfmot_paoding import robustness
 adversarial = robustness.pgd(model, x, y, epsilon=0.05, restarts=2)
 proved = robustness.certified(model, x, y, epsilon=0.05, method='crown')
 low, high = robustness.output_bounds(model, x, epsilon=0.05)
+for answer in robustness.verify(model, x[:10], y[:10], epsilon=0.05):
+  print(answer.verdict, answer.subdomains, answer.gap)
 
 kept = robustness.preserved_robustness(model, small, x, y, epsilon=0.05)
 print(f'{kept.kept} of {kept.before} robust instances are still robust')
@@ -34,10 +36,12 @@ through convolutions, batch normalization, pooling, sums, products and all
 activations that the package knows; a layer without a sound relaxation is named
 and refused.
 
-Complete answers for small networks: `verify` asks Marabou, with a time limit;
-`export_properties` writes ONNX, VNN-LIB and `instances.csv` for
-alpha-beta-CROWN and others: `pip install 'tfmot_paoding[verify]'` (Marabou has
-wheels for Python up to 3.11).
+Complete answers, within a time limit a sample: `verify` splits neurons until
+every part of the ball is proved or a point of it breaks the network (branch and
+bound over beta-CROWN), and tells how many parts that took; `method='marabou'`
+asks Marabou. `export_properties` writes ONNX, VNN-LIB and `instances.csv` for
+alpha-beta-CROWN and others. Both of these: `pip install
+'tfmot_paoding[verify]'` (Marabou has wheels for Python up to 3.11).
 
 Pruning: `deviation_bound(..., x=x, epsilon=e)` bounds the change near samples
 by the difference of the two networks; `certified_agreement` says whose answer
@@ -56,9 +60,12 @@ python examples/figures/paoding_tables.py --data=mnist.npz
 """
 
 from tfmot_paoding.bounds import AlphaSettings, NoRelaxationError
+from tfmot_paoding.bounds.domains import Ascent
 from tfmot_paoding.robustness.adapters import as_art, as_foolbox
 from tfmot_paoding.robustness.agreement import Agreement, certified_agreement
+from tfmot_paoding.robustness.answer import Answer
 from tfmot_paoding.robustness.attacks import fgsm, pgd
+from tfmot_paoding.robustness.branching import BranchSettings
 from tfmot_paoding.robustness.certification import (
   certified,
   margins,
@@ -74,12 +81,14 @@ from tfmot_paoding.robustness.protocol import (
 )
 from tfmot_paoding.robustness.scores import scores_model
 from tfmot_paoding.robustness.smoothing import Smoothed, smoothed
-from tfmot_paoding.robustness.verification import Answer, verify
+from tfmot_paoding.robustness.verification import verify
 
 __all__ = [
   'Agreement',
   'AlphaSettings',
   'Answer',
+  'Ascent',
+  'BranchSettings',
   'LayerStability',
   'NoRelaxationError',
   'Preserved',

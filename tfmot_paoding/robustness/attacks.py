@@ -138,7 +138,7 @@ class _Target:
     shapes = [graph.shapes[value] for value in graph.inputs]
     self.epsilon = check_epsilon(epsilon)
     boxes = balls(model, x, self.epsilon, input_range, shapes)
-    self.boxes = [_inward(box) for box in boxes]
+    self.boxes = [inward(box) for box in boxes]
     self.x = [
       np.clip(part.astype(np.float32), box.low, box.high)
       for part, box in zip(as_inputs(x, shapes), self.boxes, strict=True)
@@ -243,7 +243,7 @@ def _descend(
   return best
 
 
-def _inward(box: Interval) -> Interval:
+def inward(box: Interval) -> Interval:
   """The box in float32, rounded inwards."""
   low, high = box.low.astype(np.float32), box.high.astype(np.float32)
   low = np.where(low < box.low, np.nextafter(low, np.float32(np.inf)), low)

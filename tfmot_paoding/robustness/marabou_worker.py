@@ -1,6 +1,6 @@
 """Solves one query with Marabou, in a process of its own.
 
-Started by `verification` as a script: it imports nothing of the package and
+Started by `marabou` as a script: it imports nothing of the package and
 nothing of maraboupy but the solver, whose readers would turn TensorFlow's
 eager execution off. Arguments: an .npz with the query, seconds, and where to
 write the answer's .npz.

@@ -1,51 +1,32 @@
-"""Definite answers from Marabou, a complete verifier (extra `verify`)."""
+"""Complete verification: every sample robust, or broken, or out of time."""
 
 from __future__ import annotations
 
-import dataclasses
-import importlib.util
-import os
-import subprocess
-import sys
-import tempfile
 import time
 from typing import Any
 
 import numpy as np
 
-from tfmot_paoding.bounds import Program, Walk, build_program
-from tfmot_paoding.bounds.balls import balls, check_labels
-from tfmot_paoding.bounds.steps import AffineStep, CurvedStep
+from tfmot_paoding.bounds import build_program
+from tfmot_paoding.bounds.balls import as_inputs, balls, check_labels
+from tfmot_paoding.bounds.domains import Goals
 from tfmot_paoding.compat import keras
-from tfmot_paoding.inputs.ranges import RangeLike
+from tfmot_paoding.inputs.ranges import RangeLike, resolve_range
 from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.network.graph import read_params
 from tfmot_paoding.numerics.intervals import Interval
-from tfmot_paoding.ops import Elementwise, Largest
-from tfmot_paoding.ops.base import Op
-from tfmot_paoding.robustness.scores import Scores, scores_of
+from tfmot_paoding.progress import progress_bar
+from tfmot_paoding.robustness import marabou
+from tfmot_paoding.robustness.answer import Answer
+from tfmot_paoding.robustness.attacks import inward, pgd
+from tfmot_paoding.robustness.branch_and_bound import BranchAndBound
+from tfmot_paoding.robustness.branching import BranchSettings
+from tfmot_paoding.robustness.judging import Case, Judge
+from tfmot_paoding.robustness.scores import Scores, scores_model, scores_of
+from tfmot_paoding.robustness.subdomain_search import Watcher
 
 Array = np.ndarray
-
-_WORKER = os.path.join(os.path.dirname(__file__), 'marabou_worker.py')
-_NONE = np.zeros((0, 2), np.int64)
-
-
-@dataclasses.dataclass(frozen=True)
-class Answer:
-  """What is known of one sample's ball.
-
-  Attributes:
-    verdict: 'robust', proved; 'broken', with an example; 'unknown' where time
-      ran out or the solver gave up.
-    example: The adversarial example, of the sample's shape; None if there is
-      none. It is checked on the network itself.
-    seconds: What it took.
-  """
-
-  verdict: str
-  example: Array | None
-  seconds: float
+METHODS = ('bab', 'marabou')
 
 
 def verify(
@@ -54,237 +35,158 @@ def verify(
   y: Any,
   epsilon: float,
   input_range: RangeLike = None,
+  method: str = 'bab',
   *,
   seconds: float = 60.0,
-  helped: bool = True,
+  settings: BranchSettings | None = None,
+  helped: bool | None = None,
+  verbose: int | str = 'auto',
 ) -> list[Answer]:
-  """Decides by Marabou whether each sample is answered right in its ball.
+  """Decides whether each sample is answered right in its ball.
 
-  Complete for ReLU networks that are small (hundreds of neurons, small
-  balls); sigmoids are handled, but may end in 'unknown'. Every other class is
-  one query: is there a point of the ball where it scores at least as high as
-  the label?
+  That is: no point of the ball has another class that scores at least as high
+  as the label. 'bab' proves it of the network as a function of real numbers,
+  as `certified` does; what breaks it is a point where the network really
+  answers so, in its own arithmetic. Complete for ReLU networks given time:
+  hundreds of neurons and small balls are a matter of seconds.
 
   Args:
-    model: A classifier with one input and one output, of Dense, Conv, pooling,
-      Add and other layers that are affine, with ReLU, leaky ReLU, sigmoid or
-      max pooling between them.
+    model: A classifier with one input and one output.
     x: Samples, (batch, *input shape).
     y: Labels, integers of shape (batch,).
     epsilon: The balls' radius in the L-infinity norm, in units of the inputs.
     input_range: The range of the inputs: a pair (low, high), a dict of input
       name to such a pair, or None for what the first layers say.
+    method: 'bab', branch and bound over beta-CROWN (Wang et al. 2021, arXiv
+      2103.06624), for any network that is affine between ReLU, leaky ReLU and
+      PReLU; 'marabou', the solver of that name (extra `verify`), which knows
+      ReLU, leaky ReLU, sigmoid and max pooling.
     seconds: How long to work on one sample.
-    helped: Whether classes that CROWN rules out are left out and its bounds of
-      neurons are given; without, the answer owes nothing to this package's
-      bounds.
+    settings: Of 'bab'.
+    helped: Of 'marabou': whether classes that CROWN rules out are left out and
+      its bounds of neurons are given (True where nothing is said); without, the
+      answer owes nothing to this package's bounds.
+    verbose: Of 'bab': 'auto' shows a progress bar on a terminal and in a
+      notebook, 1 anywhere, 0 nowhere.
 
   Returns:
     One answer a sample.
 
   Raises:
-    ImportError: maraboupy is missing; the extra to install is named.
+    ImportError: maraboupy is asked for and missing; the extra is named.
     TypeError: `model` is no tf_keras model.
-    ValueError: an argument is bad, or a layer is not one of these; it is named.
+    NoRelaxationError: an operation has no sound relaxation.
+    ValueError: an argument is bad, or the method does not know an activation;
+      it is named, and what to do.
   """
-  if importlib.util.find_spec('maraboupy') is None:
-    raise ImportError(
-      'maraboupy is not installed. Install it with: pip install '
-      "'tfmot_paoding[verify]' (there are wheels for Python up to 3.11)."
-    )
-  if not (np.isfinite(seconds) and seconds > 0):
-    raise ValueError(f'`seconds` must be positive, but got {seconds!r}.')
+  _check(method, seconds, settings, helped)
   model = as_tf_keras(model)
   scores = scores_of(model)
   graph = scores.graph
+  parts = as_inputs(x, [scores.only_input])
+  input_range = resolve_range(model, input_range, parts)
   boxes = balls(model, x, epsilon, input_range, [scores.only_input])
   labels = check_labels(y, len(boxes[0].low), scores.classes)
   program = build_program(graph, read_params(graph), (scores.value,))
-  encoding = _Encoding(program, scores)
-  found = []
-  for k, label in enumerate(labels):
-    box = Interval(boxes[0].low[k : k + 1], boxes[0].high[k : k + 1])
-    found.append(encoding.decide(box, int(label), seconds, helped))
-  return found
-
-
-class _Encoding:
-  """A program as equations and constraints over numbered variables."""
-
-  def __init__(self, program: Program, scores: Scores):
-    self._program = program
-    self._scores = scores
-    (source,) = program.inputs
-    self._first: dict[int, int] = {source: 0}
-    self._count = self._inputs = int(np.prod(program.shapes[source]))
-    self._columns: list[Array] = []
-    self._factors: list[Array] = []
-    self._constants: list[float] = []
-    self._pairs: dict[str, list[Array]] = {
-      'relus': [],
-      'leaky': [],
-      'sigmoids': [],
-    }
-    self._slopes: list[float] = []
-    self._maxima: list[Array] = []
-    self._tops: list[int] = []
-    for step in program.steps:
-      self._first[step.output] = self._count
-      self._count += int(np.prod(step.out_shape))
-      if isinstance(step, AffineStep):
-        self._affine(step)
-      else:
-        self._curved(step)
-
-  def _numbers(self, value: int) -> Array:
-    """The variables of a value's entries, in order."""
-    size = int(np.prod(self._program.shapes[value]))
-    return self._first[value] + np.arange(size)
-
-  def _affine(self, step: AffineStep) -> None:
-    """sum a x - z = -b, a row for each entry of the output."""
-    outputs = self._numbers(step.output)
-    shift = step.shift.ravel()
-    some = max(1, (1 << 22) // max(1, len(outputs)))
-    for start in range(0, len(outputs), some):
-      rows = np.eye(len(outputs))[start : start + some]
-      back = step.transpose(rows.reshape(-1, *step.out_shape))
-      for k in range(len(rows)):
-        columns, factors = [outputs[start + k : start + k + 1]], [[-1.0]]
-        for source, part in zip(step.inputs, back, strict=True):
-          row = part[k].numpy().ravel()
-          used = np.flatnonzero(row)
-          columns.append(self._numbers(source)[used])
-          factors.append(row[used])
-        self._columns.append(np.concatenate(columns))
-        self._factors.append(np.concatenate(factors))
-        self._constants.append(-float(shift[start + k]))
-
-  def _curved(self, step: CurvedStep) -> None:
-    op, outputs = step.op, self._numbers(step.output)
-    if isinstance(op, Largest):
-      number = self._numbers(step.inputs[0]).reshape(step.in_shapes[0])
-      windows = np.moveaxis(number, -2, -1).reshape(len(outputs), -1)
-      self._maxima += list(windows)
-      self._tops += outputs.tolist()
-      return
-    kind, slope = _kind(op)
-    pairs = np.stack([self._numbers(step.inputs[0]), outputs], 1)
-    self._pairs[kind].append(pairs)
-    if kind == 'leaky':
-      self._slopes += [slope] * len(outputs)
-
-  def decide(
-    self,
-    box: Interval,
-    label: int,
-    seconds: float,
-    helped: bool,
-  ) -> Answer:
-    """One query for each other class, until one is answered with sat."""
-    began = time.monotonic()
-    walk = Walk(self._program, [box], 'crown' if helped else 'ibp')
-    rows = self._scores.margins(np.array([label]))
-    lead = walk.lower(self._scores.value, rows)[0]
-    open_ = np.arange(len(lead)) if not helped else np.flatnonzero(lead <= 0)
-    verdict = 'robust'
-    for k in open_[np.argsort(lead[open_])]:
-      left = seconds - (time.monotonic() - began)
-      query = self._query(box, walk if helped else None, -rows[0, k])
-      code, example = _solve(query, left)
-      if code == 'sat':
-        example = self._checked(box, label, example)
-        if example is not None:
-          return Answer('broken', example, time.monotonic() - began)
-        verdict = 'unknown'
-      elif code != 'unsat':
-        verdict = 'unknown'
-    return Answer(verdict, None, time.monotonic() - began)
-
-  def _query(
-    self, box: Interval, walk: Walk | None, goal: Array
-  ) -> dict[str, Array]:
-    low, high = np.full((2, self._count), np.inf) * [[-1], [1]]
-    low[: self._inputs] = box.low.ravel()
-    high[: self._inputs] = box.high.ravel()
-    if walk is not None:
-      for step in self._program.steps:
-        at, bounds = self._numbers(step.output), walk.bounds(step.output)
-        low[at], high[at] = bounds.low.ravel(), bounds.high.ravel()
-    sizes = [len(part) for part in self._columns]
-    tops = [len(part) for part in self._maxima]
-    used = np.flatnonzero(goal)
-    return {
-      'inputs': np.array(self._inputs),
-      'low': low,
-      'high': high,
-      'columns': np.concatenate(self._columns),
-      'factors': np.concatenate(self._factors),
-      'starts': np.cumsum([0, *sizes]),
-      'constants': np.array(self._constants),
-      'goal_columns': self._numbers(self._scores.value)[used],
-      'goal_factors': goal[used],
-      'goal_bound': np.array(0.0),
-      'slopes': np.array(self._slopes),
-      'maxima': np.concatenate([np.zeros(0, int), *self._maxima]),
-      'max_starts': np.cumsum([0, *tops]),
-      'tops': np.array(self._tops, int),
-      **{
-        name: np.concatenate([_NONE, *pairs])
-        for name, pairs in self._pairs.items()
-      },
-    }
-
-  def _checked(self, box: Interval, label: int, example: Array) -> Array | None:
-    """The example, if the network really answers something else there."""
-    example = np.clip(example.reshape(box.low.shape), box.low, box.high)
-    walk = Walk(self._program, [Interval(example, example)], 'ibp')
-    rows = self._scores.margins(np.array([label]))
-    lead = (-walk.lower(self._scores.value, -rows)[0]).min()
-    # The solver works to a tolerance of its own.
-    return example[0].astype(np.float32) if lead <= 1e-6 else None
-
-
-def _kind(op: Op) -> tuple[str, float]:
-  """The constraint of an activation, and its slope below zero.
-
-  Raises:
-    ValueError: the solver does not know it.
-  """
-  if isinstance(op, Elementwise):
-    activation = op.activation
-    if activation.below is not None:
-      below = activation.below
-      if below == 0:
-        return 'relus', 0.0
-      if 0 < below < 1:
-        return 'leaky', below
-    if activation.name == 'sigmoid':
-      return 'sigmoids', 0.0
-  name = getattr(getattr(op, 'activation', None), 'name', type(op).__name__)
-  raise ValueError(
-    f'Marabou knows ReLU, leaky ReLU, sigmoid and max pooling, but the network '
-    f'has {name}. Use robustness.certified, or export it for another verifier.'
+  if method == 'marabou':
+    helped = helped is None or helped
+    return marabou.solve_all(scores, program, boxes[0], labels, seconds, helped)
+  settings = settings or BranchSettings()
+  solver = BranchAndBound(graph, program, scores.value, settings)
+  attacked = pgd(
+    model,
+    x,
+    labels,
+    epsilon,
+    input_range,
+    settings.attack_steps,
+    settings.attack_restarts,
+    settings.seed,
+  )
+  return _Run(model, scores, solver, seconds).answers(
+    boxes[0], labels, attacked, verbose
   )
 
 
-def _solve(query: dict[str, Array], seconds: float) -> tuple[str, Array]:
-  """Marabou's answer and the input it names, in a process of its own."""
-  if seconds <= 0:
-    return 'unknown', np.zeros(0)
-  with tempfile.TemporaryDirectory() as folder:
-    asked, told = (os.path.join(folder, name) for name in ('q.npz', 'a.npz'))
-    np.savez(asked, **query)
-    try:
-      done = subprocess.run(
-        [sys.executable, _WORKER, asked, str(seconds), told],
-        capture_output=True,
-        timeout=seconds + 10,
-        check=False,
-      )
-    except subprocess.TimeoutExpired:
-      return 'unknown', np.zeros(0)
-    if done.returncode or not os.path.exists(told):
-      return 'unknown', np.zeros(0)
-    with np.load(told) as file:
-      return str(file['code']), file['inputs']
+def _check(
+  method: str,
+  seconds: float,
+  settings: BranchSettings | None,
+  helped: bool | None,
+) -> None:
+  if method not in METHODS:
+    raise ValueError(
+      f'`method` must be one of {", ".join(map(repr, METHODS))}, but got '
+      f'{method!r}.'
+    )
+  if not (np.isfinite(seconds) and seconds > 0):
+    raise ValueError(f'`seconds` must be positive, but got {seconds!r}.')
+  if helped is not None and method != 'marabou':
+    raise ValueError(
+      "`helped` is of method='marabou' alone: branch and bound stands on this "
+      "package's bounds. Leave it out."
+    )
+  if settings is not None and method != 'bab':
+    raise ValueError(
+      f"`settings` are of method='bab', but got method={method!r}. Leave them "
+      'out.'
+    )
+
+
+class _Run:
+  """One classifier and its samples."""
+
+  def __init__(
+    self,
+    model: keras.Model,
+    scores: Scores,
+    solver: BranchAndBound,
+    seconds: float,
+  ):
+    self._model = model
+    self._scores = scores
+    self._solver = solver
+    self._seconds = seconds
+    self._judge = Judge(scores_model(model))
+
+  def answers(
+    self, box: Interval, labels: Array, attacked: Array, verbose: int | str
+  ) -> list[Answer]:
+    """One sample after another, and a bar that tells of the one at work."""
+    bar = progress_bar(len(labels), verbose, 'sample', ('subdomains', 'open'))
+    found = []
+    for k, label in enumerate(labels):
+      ball = Interval(box.low[k : k + 1], box.high[k : k + 1])
+
+      def watch(visited: int, left: int, k: int = k) -> None:
+        bar.update(k, [('subdomains', visited), ('open', left)])
+
+      found.append(self._answer(ball, int(label), attacked[k : k + 1], watch))
+      bar.update(k + 1)
+    return found
+
+  def _answer(
+    self, ball: Interval, label: int, attacked: Array, watch: Watcher
+  ) -> Answer:
+    began = time.monotonic()
+    rows = self._scores.margins(np.array([label]))[0][:, None]
+    goals = Goals(rows, np.zeros(rows.shape[:2]))
+    case = Case(
+      self._judge,
+      goals,
+      inward(ball),
+      lambda point: self._falls(point, label),
+    )
+    count = len(rows)
+    if case.look(np.repeat(attacked, count, 0), np.arange(count), 0):
+      seconds = time.monotonic() - began
+      return Answer('broken', case.example, seconds, 0, high=case.least)
+    return self._solver.decide(ball, goals, case, self._seconds, watch)
+
+  def _falls(self, point: Array, label: int) -> bool:
+    """Whether the model itself has another class at least as high."""
+    found = self._model(point[None], training=False).numpy()[0]
+    found = found.astype(np.float64)
+    if self._scores.is_binary:
+      return bool(found[0] <= 0.5 if label else found[0] >= 0.5)
+    return bool(np.delete(found, label).max() >= found[label])

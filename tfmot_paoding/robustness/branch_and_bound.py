@@ -1,0 +1,129 @@
+"""Decides goals about a network on boxes: bounds, attacks, then splits."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from tfmot_paoding.bounds import Program, Walk
+from tfmot_paoding.bounds.domains import (
+  Goals,
+  Root,
+)
+from tfmot_paoding.bounds.subdomains import SubdomainBounds
+from tfmot_paoding.network.graph import Graph
+from tfmot_paoding.numerics.intervals import Interval
+from tfmot_paoding.robustness.answer import Answer
+from tfmot_paoding.robustness.branching import BranchSettings
+from tfmot_paoding.robustness.judging import Case
+from tfmot_paoding.robustness.subdomain_search import Outcome, Search, Watcher
+
+Array = np.ndarray
+
+
+class BranchAndBound:
+  """A complete verifier of one network.
+
+  Args:
+    graph: The network, for the names of its layers.
+    program: Steps that lead to a value.
+    value: The value that goals are about, of shape (outputs,).
+    settings: How to work.
+
+  Raises:
+    ValueError: an activation cannot be split, and `relax_the_rest` is not set;
+      its layer is named.
+  """
+
+  def __init__(
+    self, graph: Graph, program: Program, value: int, settings: BranchSettings
+  ):
+    self._program = program
+    self._settings = settings
+    self._bounds = SubdomainBounds(program, value)
+    if self._bounds.whole and not settings.relax_the_rest:
+      names = ', '.join(
+        dict.fromkeys(
+          _name(graph, program, step.output) for step in self._bounds.whole
+        )
+      )
+      raise ValueError(
+        'Branch and bound splits ReLU, leaky ReLU and PReLU, but the network '
+        f"has other functions that are no lines: {names}. Use method='marabou' "
+        '(max pooling and sigmoid too), robustness.certified (an incomplete '
+        'method), or BranchSettings(relax_the_rest=True): these are then '
+        "relaxed alone, and answers may stay 'unknown'."
+      )
+
+  def decide(
+    self,
+    box: Interval,
+    goals: Goals,
+    case: Case,
+    seconds: float,
+    watch: Watcher,
+  ) -> Answer:
+    """Whether every goal is impossible in a box.
+
+    Args:
+      box: Of the one input, (1, *shape).
+      goals: What to show impossible.
+      case: Where counterexamples are looked for.
+      seconds: How long to work.
+      watch: Told of progress.
+    """
+    began = time.monotonic()
+    search = Search(
+      self._bounds, goals, case, self._settings, began + seconds, watch
+    )
+    root, outcome = self._worked_on(box, goals, case, search)
+    verdict = 'robust' if outcome.proved else 'unknown'
+    return Answer(
+      verdict if case.example is None else 'broken',
+      case.example,
+      time.monotonic() - began,
+      outcome.subdomains,
+      int(root.unstable.sum()),
+      outcome.low,
+      case.least,
+    )
+
+  def _worked_on(
+    self, box: Interval, goals: Goals, case: Case, search: Search
+  ) -> tuple[Root, Outcome]:
+    count = len(goals.offsets)
+    root = self._bounds.root(Walk(self._program, [box], 'crown'))
+    domains = self._bounds.start(root, goals)
+    low = np.full(count, -np.inf)
+    for tighter in (False, True):
+      if tighter:
+        if not self._settings.intermediate:
+          break
+        walk = Walk(
+          self._program, [box], 'alpha-crown', self._settings.intermediate
+        )
+        root = self._bounds.root(walk)
+      found = self._bounds.bound(root, goals, domains, self._settings.root)
+      low[domains.goals] = np.maximum(low[domains.goals], found.low)
+      left = low[domains.goals] <= 0
+      domains = found.domains[left]
+      over = case.look(found.points[0], found.domains.goals, 0)
+      if over or not left.any() or search.out_of_time():
+        break
+    if not len(domains):
+      return root, Outcome(True, float(low.min()), count)
+    if case.example is not None:
+      return root, Outcome(False, float(low.min()), count)
+    outcome = search.run(root, domains, low[domains.goals])
+    return root, outcome
+
+
+def _name(graph: Graph, program: Program, value: int) -> str:
+  """The layer that a value is made in, or on the way to."""
+  writer = graph.writer()
+  outputs = [step.output for step in program.steps]
+  for output in outputs[outputs.index(value) :]:
+    if output in writer:
+      return repr('/'.join(writer[output].path))
+  return 'one without a name'
