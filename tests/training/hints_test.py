@@ -209,3 +209,39 @@ def test_models_of_other_structure_learn_without():
   model, other = plain(seed=1), plain(filters=(4,))
   lesson = lesson_of(model)
   assert not Hints(lesson, model, other, 3.0)
+
+
+def test_layers_that_became_chains_are_told_as_well():
+  model = plain()
+  small = paoding.factorize(
+    model, ranks={'c1': (3, 4), 'd': 2}, distillation=False, **BOX
+  )
+  lesson = lesson_of(model)
+  hints = Hints(lesson, model, small, 1.0)
+  ours, theirs = build_graph(model), build_graph(small)
+  assert [hint.value for hint in hints._hints] == hinted_values(ours)
+  assert [hint.own for hint in hints._hints] == [
+    theirs.layer_outputs[(name,)][0] for name in ('c0', 'c1')
+  ]
+  assert np.isfinite(parts(hints, lesson))
+  # Nothing is lost in front of the first chain.
+  whole = Hints(lesson, model, model, 1.0)
+  x = [tf.constant(a) for a in lesson.batch(np.arange(8))[0]]
+  first, own = hints._hints[0], whole._hints[0]
+  np.testing.assert_allclose(first.kernel, own.kernel, atol=1e-4)
+  assert len(x) == 1
+
+
+def test_networks_without_the_same_layers_give_none():
+  model = plain()
+  other = testing.fill(
+    keras.Sequential(
+      [
+        keras.Input((8, 8, 2)),
+        keras.layers.Conv2D(4, 3, activation='relu', name='else'),
+        keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dense(3, name='e'),
+      ]
+    )
+  )
+  assert not Hints(lesson_of(model), model, other, 1.0)

@@ -120,6 +120,39 @@ def are_twins(graph: Graph, other: Graph) -> bool:
   return same and graph.outputs == other.outputs
 
 
+def counterparts(graph: Graph, other: Graph) -> dict[int, int]:
+  """Which value of another graph stands where each of a graph's does.
+
+  Of twins all; where the other has more layers, what layers of the same paths
+  give, call by call, at the same positions; none where some are missing.
+
+  Args:
+    graph: The original's.
+    other: That of what was made of it.
+  """
+  if are_twins(graph, other):
+    return {value: value for value in range(len(graph.shapes))}
+  ours, theirs = (_given(one) for one in (graph, other))
+  if not ours.keys() <= theirs.keys():
+    return {}
+  return {
+    value: theirs[place]
+    for place, value in ours.items()
+    if graph.shapes[value][:-1] == other.shapes[theirs[place]][:-1]
+  }
+
+
+def _given(graph: Graph) -> dict[tuple[Path, int, int], int]:
+  """What layers give, by path, number of the call and of the output."""
+  found: dict[tuple[Path, int, int], int] = {}
+  counts: dict[Path, int] = {}
+  for call in graph.layer_calls:
+    number = counts[call.path] = counts.get(call.path, -1) + 1
+    for k, value in enumerate(call.outputs):
+      found[call.path, number, k] = value
+  return found
+
+
 def _structure(graph: Graph) -> list[tuple]:
   """What each node computes of what, its weights and sizes aside."""
   return [

@@ -23,7 +23,7 @@ import tensorflow as tf
 from tfmot_paoding.compat import keras
 from tfmot_paoding.network.graph import Graph
 from tfmot_paoding.network.hidden_values import hidden_values
-from tfmot_paoding.network.matching import are_twins
+from tfmot_paoding.network.matching import counterparts
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.numerics.least_squares import ridge
 from tfmot_paoding.ops import Shape
@@ -76,7 +76,8 @@ class _Hint:
   """What is told of one value.
 
   Attributes:
-    value: Its number in the graphs.
+    value: Its number in the teacher's graph.
+    own: Its number in the student's.
     positions: How many of it are looked at, at most.
     directions: That the teacher's is told in, shape (channels, directions).
     middle: The teacher's mean in these, (directions,).
@@ -86,6 +87,7 @@ class _Hint:
   """
 
   value: int
+  own: int
   positions: int
   directions: tf.Tensor
   middle: tf.Tensor
@@ -106,12 +108,13 @@ class _Hint:
 
 
 class Hints:
-  """The hints that one network gives another of the same structure.
+  """The hints that one network gives another of the same layers.
 
   Args:
     lesson: What is learned from.
     teacher: The original.
-    student: What pruning made of it, compact or with zeros.
+    student: What pruning made of it, compact or with zeros, or one in which
+      chains of layers stand for some.
     weight: What they count beside the answers.
 
   Attributes:
@@ -128,7 +131,8 @@ class Hints:
     self._lesson, self._weight = lesson, weight
     networks = [Network.of(model) for model in (teacher, student)]
     self._graphs, self._macs = [n.graph for n in networks], networks[0].macs
-    self._hints = self._made() if weight and are_twins(*self._graphs) else []
+    self._places = counterparts(*self._graphs) if weight else {}
+    self._hints = self._made() if self._places else []
     self._told: list[Array] = []
     self.renew()
     self.variables = [
@@ -166,11 +170,11 @@ class Hints:
       told: What else it tells of these, as in `batch`.
     """
     graph = self._graphs[1]
-    values = [hint.value for hint in self._hints]
+    values = [hint.own for hint in self._hints]
     found = hidden_values(graph, x, [*values, *graph.outputs])
     outputs = [found[value] for value in graph.outputs]
     gaps = [
-      hint.gap(goal, found[hint.value])
+      hint.gap(goal, found[hint.own])
       for hint, goal in zip(self._hints, told, strict=True)
     ]
     return self._lesson.gap(logits, outputs) + (
@@ -184,7 +188,7 @@ class Hints:
   def _made(self) -> list[_Hint]:
     """Hints of what moves the teacher's answers."""
     ours = self._graphs[0]
-    values = hinted_values(ours)
+    values = [v for v in hinted_values(ours) if v in self._places]
     moments = {value: _Moments() for value in values}
     rng = np.random.default_rng(0)
     for x in self._batches():
@@ -215,12 +219,13 @@ class Hints:
     goals: dict[int, list[Array]] = {value: [] for value in basis}
     for x in self._batches():
       told = hidden_values(ours, x, [*basis])
-      found = hidden_values(theirs, x, [*basis])
+      found = hidden_values(theirs, x, [self._places[v] for v in basis])
       for value, directions in basis.items():
         mean = moments[value].mean
         goal = _rows(spread(told[value], most)) - mean
         goals[value].append(goal @ directions)
-        sources[value].append(_rows(spread(found[value], most)))
+        own = found[self._places[value]]
+        sources[value].append(_rows(spread(own, most)))
     made = []
     for value, directions in basis.items():
       goal, source = (np.concatenate(part[value]) for part in (goals, sources))
@@ -229,6 +234,7 @@ class Hints:
       made.append(
         _Hint(
           value,
+          self._places[value],
           most,
           tf.constant(directions, tf.float32),
           tf.constant(moments[value].mean @ directions, tf.float32),
