@@ -119,3 +119,22 @@ def test_layers_without_such_bounds_are_named(activation, linear):
   graph = build_graph(model)
   with pytest.raises(NoRelaxationError, match=f"'hidden_0'.*{activation}"):
     LiveBounds(graph, graph.outputs[0], linear)
+
+
+@pytest.mark.parametrize('name', ['batch norm', 'rectified conv'])
+def test_batch_norm_takes_its_batchs_statistics_while_it_trains(name):
+  model = MODELS[name]()
+  graph = build_graph(model)
+  live = LiveBounds(graph, graph.outputs[0])
+  x = tf.constant(draw(model.input_shape[1:], 16), tf.float32)
+  params = live.params()
+  trained = live.in_training(params, [x])
+  low, high = live.forward(trained, [Box(x, x)])[graph.outputs[0]]
+  answer = model(x, training=True)
+  np.testing.assert_allclose(low, answer, atol=1e-4)
+  np.testing.assert_allclose(high, answer, atol=1e-4)
+  # A layer that does not train keeps its moving ones, as Keras has it.
+  model.trainable = False
+  frozen = live.in_training(live.params(), [x])
+  low, _ = live.forward(frozen, [Box(x, x)])[graph.outputs[0]]
+  np.testing.assert_allclose(low, model(x, training=True), atol=1e-4)

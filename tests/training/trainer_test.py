@@ -107,6 +107,28 @@ def test_objectives_do_what_they_are_for():
   assert proved['verifiable'] > proved['natural'] + 0.2
 
 
+def normalized():
+  """Batch normalization whose moving statistics are far from its batches'."""
+  keras.utils.set_random_seed(0)
+  layers = [keras.Input((5,))]
+  for width in (24, 16):
+    layers += [L.Dense(width), L.BatchNormalization(), L.ReLU()]
+  return keras.Sequential([*layers, L.Dense(3)])
+
+
+@pytest.mark.parametrize('linear', [0.0, 1.0])
+def test_bounds_are_of_the_network_that_trains(linear):
+  """In a ball of no size, the worst scores are those of the data."""
+  model = normalized()
+  objective = training.Verifiable(0.0, 0.0, linear)
+  trainee = training.robust_model(model, objective)
+  trainee.compile('sgd', keras.losses.SparseCategoricalCrossentropy(True))
+  x, y = (tf.constant(a[:64]) for a in blobs())
+  loss, outputs = objective.loss(trainee, x, y)
+  wanted = keras.losses.sparse_categorical_crossentropy(y, outputs, True)
+  np.testing.assert_allclose(loss, tf.reduce_mean(wanted), rtol=1e-4)
+
+
 def test_the_regularizer_makes_neurons_stable():
   counts = []
   for stability in (None, training.StabilityRegularizer(EPSILON, 0.1)):
@@ -127,6 +149,7 @@ def test_the_regularizer_by_hand():
   model.get_layer('norm').set_weights(
     [np.array([2.0]), np.array([0.0]), np.array([0.0]), np.array([4.0])]
   )
+  model.get_layer('norm').trainable = False  # by its moving statistics
   regularizer = training.StabilityRegularizer(1.0, weight=1.0)
   trainee = training.robust_model(
     model, 'natural', (-1.0, 2.0), stability=regularizer

@@ -35,6 +35,11 @@ trainee.fit(
 robust = paoding.compact(paoding.compat.strip_pruning(wrapped))
 ```
 
+Under `Verifiable`, begin with `initialized_for_bounds(model)`, of a model with
+batch normalization in front of its activations: intervals that keep their width
+from layer to layer are learned from soonest. Let epsilon grow from 0 under
+`Adversarial` as well.
+
 Objectives: `Natural`, `Adversarial` (PGD; `trades=6.` for TRADES), `Verifiable`
 (IBP with ramps of epsilon and kappa; `linear=` for CROWN-IBP), `Smoothing`
 (certified by `robustness.smoothed`), and your own. The stability term makes
@@ -57,6 +62,7 @@ python examples/figures/certified_pruning.py --directory=run
 ```
 """
 
+from tfmot_paoding.training.bound_starts import initialized_for_bounds
 from tfmot_paoding.training.distill_settings import DistillSettings
 from tfmot_paoding.training.distillation import distill
 from tfmot_paoding.training.learned_scores import (
@@ -97,6 +103,7 @@ __all__ = [
   'Verifiable',
   'distill',
   'find_tickets',
+  'initialized_for_bounds',
   'learned_masks',
   'learned_scores',
   'magnitude_masks',

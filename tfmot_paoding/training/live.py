@@ -19,6 +19,7 @@ from tfmot_paoding.bounds.program import (
   Program,
   pieces,
 )
+from tfmot_paoding.compat import keras
 from tfmot_paoding.network.graph import Graph
 from tfmot_paoding.numerics.activations import Activation
 from tfmot_paoding.ops import (
@@ -102,6 +103,43 @@ class LiveBounds:
       ref: tf.cast(tf.convert_to_tensor(self._graph.weight(ref)), tf.float32)
       for ref in self._graph.weight_refs()
     }
+
+  def in_training(
+    self, params: LiveParams, inputs: Sequence[tf.Tensor]
+  ) -> LiveParams:
+    """The variables as batch normalization that trains takes them.
+
+    It normalizes by the statistics of its batch, with their gradients. Bounds
+    by its moving ones would be those of another network, which nothing that the
+    loss on the data trains holds fast (Shi et al. 2021, arXiv 2103.17268).
+
+    Args:
+      params: The variables as they are.
+      inputs: A batch, one tensor an input.
+    """
+    last = max(
+      (k for k, piece in enumerate(self._pieces) if self._trains(piece.op)),
+      default=-1,
+    )
+    params = dict(params)
+    found = dict(zip(self._graph.inputs, inputs, strict=True))
+    for piece in self._pieces[: last + 1]:
+      x = [found[value] for value in piece.inputs]
+      if self._trains(piece.op):
+        axes = list(range(len(x[0].shape) - 1))
+        moments = tf.nn.moments(x[0], axes)
+        params.update(zip(piece.op.statistics, moments, strict=True))
+      boxes = [Box(value, value) for value in x]
+      found[piece.output] = _bounds(piece.op, params, boxes).low
+    return params
+
+  def _trains(self, op: Op) -> bool:
+    """Whether an operation takes its batch's statistics in training."""
+    if op.statistics is None:
+      return False
+    layer = self._graph.layers[op.statistics[0].layer]
+    norms = isinstance(layer, keras.layers.BatchNormalization)
+    return norms and layer.trainable
 
   def forward(self, params: LiveParams, boxes: Sequence[Box]) -> dict[int, Box]:
     """Bounds of every value for a batch of boxes, one an input."""

@@ -41,8 +41,14 @@ class Trainee(Protocol):
   def ball(self, x: tf.Tensor, epsilon: tf.Tensor) -> Box:
     """The part of the ball around x that lies in the input range."""
 
-  def bounds(self, box: Box) -> tuple[LiveBounds, Any, Any]:
-    """The live bounds, the weights, and the bounds of every value."""
+  def bounds(
+    self, box: Box, x: tf.Tensor | None = None
+  ) -> tuple[LiveBounds, Any, Any]:
+    """The live bounds, the weights, and the bounds of every value.
+
+    With a batch `x`, batch normalization takes its statistics, as in `run` in
+    training; else its moving ones.
+    """
 
   @property
   def step(self) -> tf.Tensor:
@@ -203,7 +209,7 @@ class Verifiable(Objective):
   worst scores in the ball, by intervals (IBP, Gowal et al. 2018, arXiv
   1810.12715). `linear` is the share of CROWN-IBP's bounds in the worst scores
   (Zhang et al. 2020, arXiv 1906.06316), as a rule a ramp from 1 to 0. Batch
-  normalization takes its moving statistics in the bounds.
+  normalization takes the statistics of the data in the bounds as well.
 
   Attributes:
     epsilon: The balls' radius, in units of the inputs; as a rule a ramp from 0.
@@ -236,7 +242,7 @@ class Verifiable(Objective):
     outputs = trainee.run(x, True)
     labels = trainee.labels(y)
     box = trainee.ball(x, value_at(self.epsilon, step))
-    live, params, bounds = trainee.bounds(box)
+    live, params, bounds = trainee.bounds(box, x)
     classes = trainee.scores(outputs).shape[-1]
     unit = tf.eye(classes)
     rows = tf.gather(unit, labels)[:, None] - unit[None]
@@ -299,7 +305,7 @@ class StabilityRegularizer:
   def __call__(self, trainee: Trainee, x: tf.Tensor) -> tf.Tensor:
     """The weighted term of a batch, a scalar."""
     box = trainee.ball(x, value_at(self.epsilon, trainee.step))
-    live, params, bounds = trainee.bounds(box)
+    live, params, bounds = trainee.bounds(box, x)
     total, count = tf.constant(0.0), 0.0
     for value, _, gamma in live.activations():
       low, high = bounds[value]

@@ -106,9 +106,19 @@ class RobustModel(keras.Model):
     epsilon = tf.cast(epsilon, x.dtype)
     return Box(tf.maximum(x - epsilon, low), tf.minimum(x + epsilon, high))
 
-  def bounds(self, box: Box) -> tuple[LiveBounds, Any, Any]:
-    """The live bounds, the weights, and the bounds of every value."""
+  def bounds(
+    self, box: Box, x: tf.Tensor | None = None
+  ) -> tuple[LiveBounds, Any, Any]:
+    """The live bounds, the weights, and the bounds of every value.
+
+    Args:
+      box: The inputs' bounds.
+      x: A batch whose statistics batch normalization takes; None for its moving
+        ones.
+    """
     params = self._live.params()
+    if x is not None:
+      params = self._live.in_training(params, [tf.cast(x, tf.float32)])
     box = Box(*(tf.cast(end, tf.float32) for end in box))
     return self._live, params, self._live.forward(params, [box])
 
