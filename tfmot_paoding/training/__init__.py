@@ -50,7 +50,8 @@ a killed search goes on from its last round); `with_fixed_masks`,
 `magnitude_masks` and `snip_masks` are its parts. `learned_masks` trains a score
 for every weight under the objective, the weights fixed (HYDRA);
 `learned_scores` one for every unit, which the criterion
-`methods.GivenScores` takes.
+`methods.GivenScores` takes, as it takes `stability_scores` (NRS), which say how
+stable a unit's activations are around samples.
 
 From the command line, on digits in one or two minutes when nothing else is
 named, with checkpoints that a killed run goes on from, and TensorBoard logs:
@@ -79,6 +80,7 @@ from tfmot_paoding.training.objectives import (
   register_objective,
 )
 from tfmot_paoding.training.ramps import Ramp
+from tfmot_paoding.training.stability_scores import stability_scores
 from tfmot_paoding.training.tickets import (
   Ticket,
   find_tickets,
@@ -112,5 +114,6 @@ __all__ = [
   'robust_model',
   'set_masks',
   'snip_masks',
+  'stability_scores',
   'with_fixed_masks',
 ]
