@@ -19,7 +19,7 @@ from tfmot_paoding.network.graph import build_graph, read_params
 from tfmot_paoding.numerics.intervals import Interval
 
 L = keras.layers
-LONG = Ascent(steps=300, multiplier_rate=1.0)
+LONG = Ascent(steps=300)
 
 
 class Ball:

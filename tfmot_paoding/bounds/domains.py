@@ -39,7 +39,7 @@ class Ascent:
 
   steps: int = 20
   slope_rate: float = 0.1
-  multiplier_rate: float = 0.2
+  multiplier_rate: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)

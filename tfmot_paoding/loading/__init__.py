@@ -19,9 +19,14 @@ loaded = paoding.load_model('in.keras')
 
 Of Lambda layers you say what they compute:
 `load_model(path, functions={'lambda_1': lambda x: x / 127.5})`.
+
+`read_onnx` reads the networks that verification benchmarks are made of, and
+what `robustness.export_onnx` writes: `pip install 'tfmot_paoding[verify]'`.
 """
 
+from tfmot_paoding.loading.errors import ModelFileError
+from tfmot_paoding.loading.onnx_models import read_onnx
 from tfmot_paoding.loading.rebuilding import load_model
 from tfmot_paoding.loading.safety import check_config
 
-__all__ = ['check_config', 'load_model']
+__all__ = ['ModelFileError', 'check_config', 'load_model', 'read_onnx']

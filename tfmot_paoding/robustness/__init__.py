@@ -40,8 +40,10 @@ Complete answers, within a time limit a sample: `verify` splits neurons until
 every part of the ball is proved or a point of it breaks the network (branch and
 bound over beta-CROWN), and tells how many parts that took; `method='marabou'`
 asks Marabou. `export_properties` writes ONNX, VNN-LIB and `instances.csv` for
-alpha-beta-CROWN and others. Both of these: `pip install
-'tfmot_paoding[verify]'` (Marabou has wheels for Python up to 3.11).
+alpha-beta-CROWN and others; `verify_property(model, read_property(path))`
+decides such a property, of a network read by `tfmot_paoding.loading.read_onnx`
+too. For files and Marabou: `pip install 'tfmot_paoding[verify]'` (Marabou has
+wheels for Python up to 3.11).
 
 Pruning: `deviation_bound(..., x=x, epsilon=e)` bounds the change near samples
 by the difference of the two networks; `certified_agreement` says whose answer
@@ -73,6 +75,7 @@ from tfmot_paoding.robustness.certification import (
 )
 from tfmot_paoding.robustness.neurons import LayerStability, neuron_stability
 from tfmot_paoding.robustness.properties import export_onnx, export_properties
+from tfmot_paoding.robustness.property_answers import verify_property
 from tfmot_paoding.robustness.protocol import (
   Preserved,
   answered_right,
@@ -82,6 +85,11 @@ from tfmot_paoding.robustness.protocol import (
 from tfmot_paoding.robustness.scores import scores_model
 from tfmot_paoding.robustness.smoothing import Smoothed, smoothed
 from tfmot_paoding.robustness.verification import verify
+from tfmot_paoding.robustness.vnnlib import (
+  Property,
+  PropertyFileError,
+  read_property,
+)
 
 __all__ = [
   'Agreement',
@@ -92,6 +100,8 @@ __all__ = [
   'LayerStability',
   'NoRelaxationError',
   'Preserved',
+  'Property',
+  'PropertyFileError',
   'Smoothed',
   'answered_right',
   'as_art',
@@ -106,8 +116,10 @@ __all__ = [
   'output_bounds',
   'pgd',
   'preserved_robustness',
+  'read_property',
   'robust_instances',
   'scores_model',
   'smoothed',
   'verify',
+  'verify_property',
 ]

@@ -50,10 +50,11 @@ class BranchAndBound:
       )
       raise ValueError(
         'Branch and bound splits ReLU, leaky ReLU and PReLU, but the network '
-        f"has other functions that are no lines: {names}. Use method='marabou' "
-        '(max pooling and sigmoid too), robustness.certified (an incomplete '
-        'method), or BranchSettings(relax_the_rest=True): these are then '
-        "relaxed alone, and answers may stay 'unknown'."
+        f'has other functions that are no lines: {names}. Use '
+        "verify(..., method='marabou') (max pooling and sigmoid too), "
+        'robustness.certified (an incomplete method), or '
+        'BranchSettings(relax_the_rest=True): these are then relaxed alone, '
+        "and answers may stay 'unknown'."
       )
 
   def decide(
@@ -63,6 +64,7 @@ class BranchAndBound:
     case: Case,
     seconds: float,
     watch: Watcher,
+    rng: np.random.Generator | None = None,
   ) -> Answer:
     """Whether every goal is impossible in a box.
 
@@ -72,8 +74,13 @@ class BranchAndBound:
       case: Where counterexamples are looked for.
       seconds: How long to work.
       watch: Told of progress.
+      rng: For an attack that comes first; None where there was one.
     """
     began = time.monotonic()
+    starts, steps = self._settings.attack_restarts, self._settings.attack_steps
+    if rng is not None and case.start_anywhere(rng, starts, steps):
+      took = time.monotonic() - began
+      return Answer('broken', case.example, took, 0, high=case.least)
     search = Search(
       self._bounds, goals, case, self._settings, began + seconds, watch
     )

@@ -26,7 +26,13 @@ class Judge:
 
   def __init__(self, outputs: keras.Model):
     self._outputs = outputs
-    self._gradient = tf.function(self._slope, reduce_retracing=True)
+    shape = outputs.input_shape[1:]
+    classes = outputs.output_shape[-1]
+    self._gradient = tf.function(self._slope).get_concrete_function(
+      tf.TensorSpec((None, *shape), tf.float32),
+      tf.TensorSpec((None, None, classes), tf.float32),
+      tf.TensorSpec((None, None), tf.float32),
+    )
 
   def gradient(
     self, points: Array, rows: Array, offsets: Array

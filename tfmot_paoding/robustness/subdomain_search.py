@@ -137,22 +137,23 @@ class Search:
     self._keep(root, found, np.maximum(found.low, np.repeat(lows, 2)))
 
   def _chosen(self, root: Root, parents: Domains, choices: Array) -> Array:
-    """The neuron to split of each: the one whose worse half is best."""
+    """The neuron to split of each: the one whose halves lack least."""
     if choices.shape[1] == 1:
       return choices[:, 0]
     known = choices >= 0
     # The first is always there; what is not stands for it.
     filled = np.where(known, choices, choices[:, :1])
     tried = parents.repeated(choices.shape[1])
-    worse = np.empty(len(tried))
+    gained = np.empty(len(tried))
     split = filled.ravel()
     for start in range(0, len(tried), self._settings.batch_size // 2):
       part = slice(start, start + self._settings.batch_size // 2)
       low = self._bounds.bound(
         root, self._goals, halves(tried[part], split[part])
       ).low
-      worse[part] = low.reshape(-1, 2).min(1)
-    best = worse.reshape(choices.shape).argmax(1)
+      # A half that is proved is no better for a bound that is higher.
+      gained[part] = np.minimum(low, 0.0).reshape(-1, 2).sum(1)
+    best = gained.reshape(choices.shape).argmax(1)
     return np.take_along_axis(filled, best[:, None], 1)[:, 0]
 
   def _keep(self, root: Root, found: Bounded, low: Array) -> None:

@@ -108,6 +108,16 @@ def verify(
   )
 
 
+def check_seconds(seconds: float) -> None:
+  """Raises unless a time limit is one.
+
+  Raises:
+    ValueError: it is no positive, finite number.
+  """
+  if not (np.isfinite(seconds) and seconds > 0):
+    raise ValueError(f'`seconds` must be positive, but got {seconds!r}.')
+
+
 def _check(
   method: str,
   seconds: float,
@@ -119,8 +129,7 @@ def _check(
       f'`method` must be one of {", ".join(map(repr, METHODS))}, but got '
       f'{method!r}.'
     )
-  if not (np.isfinite(seconds) and seconds > 0):
-    raise ValueError(f'`seconds` must be positive, but got {seconds!r}.')
+  check_seconds(seconds)
   if helped is not None and method != 'marabou':
     raise ValueError(
       "`helped` is of method='marabou' alone: branch and bound stands on this "
