@@ -35,6 +35,11 @@ class Window:
   dilations: Sizes
   pads: tuple[tuple[int, int], ...]
 
+  @property
+  def steps(self) -> tuple[slice, ...]:
+    """Where windows begin, along each axis of positions."""
+    return tuple(slice(None, None, stride) for stride in self.strides)
+
   def padded(self, x: tf.Tensor) -> tf.Tensor:
     """The tensor with zeros around its positions."""
     if not np.any(self.pads):
@@ -209,9 +214,12 @@ def convolve(
     seen: The window.
     blocks: Groups of channels that are convolved apart.
   """
-  kernel, x = seen.spread_out(kernel), seen.padded(x)
+  kernel, x, strides = seen.spread_out(kernel), seen.padded(x), seen.strides
+  if set(seen.size) == {1}:
+    # The gradient of strided kernels of one tap ends some programs.
+    x, strides = x[(..., *seen.steps, slice(None))], 1
   parts = [
-    tf.nn.convolution(one, part, seen.strides, 'VALID')
+    tf.nn.convolution(one, part, strides, 'VALID')
     for one, part in zip(
       tf.split(x, blocks, -1), tf.split(kernel, blocks, -1), strict=True
     )
@@ -240,8 +248,7 @@ def convolve_depthwise(
     x, kernel = x[:, None], kernel[None]
   y = tf.nn.depthwise_conv2d(x, kernel, (1, 1, 1, 1), 'VALID')
   y = y[:, 0] if rank == 1 else y
-  steps = [slice(None), *(slice(None, None, s) for s in seen.strides)]
-  return y[tuple(steps)]
+  return y[(..., *seen.steps, slice(None))]
 
 
 class Move:

@@ -44,6 +44,7 @@ from tfmot_paoding.network.cloning import (
 )
 from tfmot_paoding.network.graph import check_model, layers_of, unwrapped
 from tfmot_paoding.network.network import Network
+from tfmot_paoding.network.strided_kernels import sound_kernel_gradients
 from tfmot_paoding.progress import finish, progress_bar
 from tfmot_paoding.training.adversarial_inputs import (
   AdversarialInputs,
@@ -282,9 +283,11 @@ def _train(
   one = batch(batches[0])
   heavy = sum(a.nbytes for part in one for a in part)
   together = min(_STEPS, max(1, _BYTES // heavy))
-  walk = walk.get_concrete_function(
-    *([tf.TensorSpec((None, *a.shape), a.dtype) for a in part] for part in one)
-  )
+  specs = [
+    [tf.TensorSpec((None, *a.shape), a.dtype) for a in part] for part in one
+  ]
+  with sound_kernel_gradients(student):
+    walk = walk.get_concrete_function(*specs)
   bar = progress_bar(steps, source.verbose, 'step')
   done = 0
   looked = looks(steps) if watch else ()

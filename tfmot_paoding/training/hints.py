@@ -25,6 +25,7 @@ from tfmot_paoding.network.graph import Graph
 from tfmot_paoding.network.hidden_values import hidden_values
 from tfmot_paoding.network.matching import counterparts
 from tfmot_paoding.network.network import Network
+from tfmot_paoding.network.strided_kernels import sound_kernel_gradients
 from tfmot_paoding.numerics.least_squares import ridge
 from tfmot_paoding.ops import Shape
 from tfmot_paoding.training.lesson import Lesson
@@ -132,7 +133,10 @@ class Hints:
     networks = [Network.of(model) for model in (teacher, student)]
     self._graphs, self._macs = [n.graph for n in networks], networks[0].macs
     self._places = counterparts(*self._graphs) if weight else {}
-    self._hints = self._made() if self._places else []
+    self._hints: list[_Hint] = []
+    if self._places:
+      with sound_kernel_gradients(teacher):
+        self._hints = self._made()
     self._told: list[Array] = []
     self.renew()
     self.variables = [
