@@ -10,6 +10,9 @@ import dataclasses
 import string
 from collections.abc import Iterable
 
+# What a file's ends can be beside its own integers.
+REAL, UNSIGNED = 'float32', 'uint8'
+
 
 @dataclasses.dataclass(frozen=True)
 class Quantization:
@@ -104,6 +107,14 @@ class Quantization:
   def activation_bits(self) -> int:
     """What a number between operators takes."""
     return _bits(self.activations)
+
+  @property
+  def end_types(self) -> tuple[str, ...]:
+    """What a file's inputs and outputs can be, by name."""
+    if not self.is_calibrated:
+      return (REAL,)
+    unsigned = (UNSIGNED,) if self.activation_bits == 8 else ()
+    return (REAL, self.activations, *unsigned)
 
   @property
   def on_npu(self) -> bool:

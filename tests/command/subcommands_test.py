@@ -70,6 +70,8 @@ def test_the_version(capsys):
     (['prune', *MODEL, '--min_agreement=80'], 'min_agreement'),
     (['prune', *MODEL, '--min_agreement=nan'], 'min_agreement'),
     (['prune', *MODEL, '--float_io'], '--quantization=int8'),
+    (['prune', *MODEL, '--inference_input_type=uint8'], 'int8: float32, int8'),
+    (['prune', *MODEL, '--inference_output_type=byte'], 'uint8'),
     (['prune', *MODEL, '--floor=.3'], '--scope=global'),
     (['prune', *MODEL, '--nonsense'], 'nonsense'),
     (['prune', *MODEL, 'more'], 'more'),

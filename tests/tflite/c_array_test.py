@@ -59,7 +59,11 @@ def test_the_arena_is_measured_if_none_is_given(data, tmp_path):
   paoding.write_c_array(data, str(tmp_path / 'net.cc'))
   text = (tmp_path / 'net.h').read_text()
   arena = paoding.profile_tflite(data, latency=False).arena_bytes
-  assert f'constexpr std::size_t net_arena_size = {arena};' in text
+  margin = paoding.tflite.arena_margin(data)
+  assert margin > 0
+  assert f'constexpr std::size_t net_arena_size = {arena + margin};' in text
+  assert f'{arena} measured in tflite-micro' in text
+  assert f'margin of {margin} for' in text
   assert f'A TensorFlow Lite model of {len(data)} bytes.' in text
   assert 'extern const unsigned char net[];' in text
 

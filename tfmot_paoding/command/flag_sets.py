@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 from absl import flags
@@ -408,6 +409,31 @@ def _float_io_flag(values: flags.FlagValues) -> None:
     lambda given: given['quantization'] in modes or not given['float_io'],
     message=f'--float_io is for --quantization={" or ".join(modes)}: other '
     'files have real inputs and outputs.',
+    flag_values=values,
+  )
+  for end in ('input', 'output'):
+    _end_type_flag(values, end)
+
+
+def _end_type_flag(values: flags.FlagValues, end: str) -> None:
+  types = {mode.flag: mode.end_types for mode in QUANTIZATIONS.values()}
+  known = dict.fromkeys(itertools.chain(*types.values()))
+  name = f'inference_{end}_type'
+  flags.DEFINE_enum(
+    name,
+    None,
+    list(known),
+    f'What integers throughout have as {end}; their own integers if not given.',
+    flag_values=values,
+  )
+  flags.register_multi_flags_validator(
+    [name, 'quantization'],
+    lambda given: (
+      given[name] is None or given[name] in types[given['quantization']]
+    ),
+    message=f'--{name} must be one that --quantization has: '
+    + '; '.join(f'{flag}: {", ".join(kinds)}' for flag, kinds in types.items())
+    + '.',
     flag_values=values,
   )
 

@@ -110,6 +110,8 @@ def converted(
     seed=given.seed,
     representative_data=ranging_data(given),
     float_io=given.float_io,
+    inference_input_type=given.inference_input_type,
+    inference_output_type=given.inference_output_type,
     verbose='auto',
   )
 

@@ -55,6 +55,7 @@ a stripped model lets zeros grow back; take the compact one, which has none.
 from __future__ import annotations
 
 from tfmot_paoding.quantization import QUANTIZATIONS, Quantization
+from tfmot_paoding.tflite.arena_margin import arena_margin
 from tfmot_paoding.tflite.c_array import write_c_array
 from tfmot_paoding.tflite.comparison import Comparison, compare_tflite
 from tfmot_paoding.tflite.convert import convert_to_tflite
@@ -72,6 +73,7 @@ __all__ = [
   'NpuProfile',
   'Quantization',
   'TFLiteProfile',
+  'arena_margin',
   'compare_tflite',
   'convert_to_tflite',
   'profile_tflite',

@@ -11,6 +11,7 @@ from typing import Any
 
 from tfmot_paoding.compat import keras
 from tfmot_paoding.files import write_files
+from tfmot_paoding.tflite.arena_margin import arena_margin
 from tfmot_paoding.tflite.c_tensors import tensor_lines
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile
 from tfmot_paoding.tflite.micro import measure_arena
@@ -93,9 +94,10 @@ _KEYWORDS = frozenset(
     'xor',
   ]
 )
-# Of the arena's size, across two lines of a comment.
-_MEASURED = """, measured in tflite-micro on a 64-bit host; with
-// 32-bit pointers a little less will do"""
+# Of the arena's size, across lines of a comment.
+_MEASURED = """: {measured} measured in tflite-micro with its own
+// kernels on a 64-bit host, of which 32-bit pointers take a little less, and a
+// margin of {margin} for the buffers of CMSIS-NN's kernels"""
 
 
 def write_c_array(
@@ -121,7 +123,7 @@ def write_c_array(
       left out.
     name: The array's name; None for that of the file. Several have theirs.
     arena_bytes: The arena to recommend; None to measure it in tflite-micro
-      (the extra `[micro]`).
+      (the extra `[micro]`) and add `arena_margin`.
     model: The Keras model that was converted, to say in which order it has its
       inputs and outputs: files have them in another. None to leave that out.
 
@@ -238,7 +240,9 @@ def _declared(
   file = TFLiteFile(data)
   arena_source = ', as they were asked for'
   if arena_bytes is None:
-    arena_bytes, arena_source = measure_arena(data), _MEASURED
+    measured, margin = measure_arena(data), arena_margin(data)
+    arena_bytes = measured + margin
+    arena_source = _MEASURED.format(measured=measured, margin=margin)
   if isinstance(arena_bytes, bool) or arena_bytes < 1:
     raise ValueError(f'`arena_bytes` must be positive, got {arena_bytes!r}.')
   names = (None, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -71,7 +71,7 @@ def compare_tflite(
   model: keras.Model,
   data: bytes,
   *,
-  inputs: dict[str, Array],
+  inputs: Array | Mapping[str, Array],
   run: Callable[..., list[Array]] = run_tflite,
 ) -> Comparison:
   """Runs a .tflite beside its Keras model.
@@ -79,16 +79,18 @@ def compare_tflite(
   Args:
     model: The Keras model.
     data: The flatbuffer.
-    inputs: One array with a batch axis by input name, in real numbers.
+    inputs: One array with a batch axis by input name, in real numbers; of a
+      model with one input the array alone will do.
     run: What runs it: `run_tflite`, or another of its signature.
 
   Returns:
     How far apart their answers are.
 
   Raises:
-    ValueError: the outputs have other shapes, or the model's are NaN or
-      infinite.
+    ValueError: the inputs are not the model's, the outputs have other shapes,
+      or the model's are NaN or infinite.
   """
+  inputs = _by_name(model, inputs)
   expected = _answers(model, inputs)
   found = run(data, inputs, outputs=model.output_names)
   graph = build_graph(model)
@@ -117,6 +119,26 @@ def compare_tflite(
       apart = max(apart, (*worst, is_number))
   agreement = float(np.mean(alike)) if alike else float('nan')
   return Comparison(largest, mean, agreement, len(expected[0]), *apart, cut)
+
+
+def _by_name(
+  model: keras.Model, inputs: Array | Mapping[str, Array]
+) -> Mapping[str, Array]:
+  """Inputs by name, of what a user passed.
+
+  Raises:
+    ValueError: they are not the model's.
+  """
+  names = list(model.input_names)
+  if not isinstance(inputs, Mapping) and len(names) == 1:
+    return {names[0]: np.asarray(inputs)}
+  if not isinstance(inputs, Mapping) or set(inputs) != set(names):
+    found = list(inputs) if isinstance(inputs, Mapping) else type(inputs)
+    raise ValueError(
+      f'`inputs` must be a dict of an array for each of the inputs {names}, '
+      f'but got {found}.'
+    )
+  return inputs
 
 
 def _check_output(name: str, want: Array, got: Array) -> None:

@@ -31,6 +31,7 @@ from tfmot_paoding.quantization import (
 from tfmot_paoding.tflite.checks import check_answers, few_inputs
 from tfmot_paoding.tflite.comparison import compare_tflite
 from tfmot_paoding.tflite.converter import flatbuffer_of
+from tfmot_paoding.tflite.end_types import end_types
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile
 from tfmot_paoding.tflite.litert import run_apart
 from tfmot_paoding.tflite.preparation import prepared
@@ -57,6 +58,8 @@ def convert_to_tflite(
   prior: Any = None,
   verbose: int | str = 'auto',
   input_shape: Any = None,
+  inference_input_type: Any = None,
+  inference_output_type: Any = None,
 ) -> bytes:
   """Converts a model to TFLite and checks the result by running it.
 
@@ -102,6 +105,10 @@ def convert_to_tflite(
       (on a terminal and in a notebook), 1 or 0.
     input_shape: The sizes that the model leaves open, without the batch axis,
       such as (224, 224, 3), or a dict of input name to sizes.
+    inference_input_type: What integer modes take, by name or as a `tf.DType`:
+      their own integers (None), 'float32', or, where these are 'int8', 'uint8',
+      as cameras give. One operator more; the same scale.
+    inference_output_type: What they give, likewise.
 
   Returns:
     The flatbuffer.
@@ -118,6 +125,7 @@ def convert_to_tflite(
   """
   mode = quantization_of(quantization)
   require_recipes(mode)
+  ends = end_types(mode, float_io, inference_input_type, inference_output_type)
   _check_read(
     mode,
     sparse,
@@ -132,7 +140,7 @@ def convert_to_tflite(
     warn_if_short(model.name, standings(model))
   if compat.collect_prunable_layers(model):
     model = compat.strip_pruning(model)
-  model = prepared(with_input_shape(model, input_shape), mode, float_io)
+  model = prepared(with_input_shape(model, input_shape), mode, ends.takes_real)
   given = representative_data
   if given is not None:
     given = calibration_samples(model, given, MOST)
@@ -150,9 +158,10 @@ def convert_to_tflite(
       verbose=verbose,
       coarse=mode.is_coarse,
     )
-    data = flatbuffer_of(model, mode, drawn=drawn, float_io=float_io)
+    data = flatbuffer_of(model, mode, drawn=drawn, ends=ends)
     if mode.is_calibrated:
-      _warn_if_coarse(model, data, mode, input_range, float_io)
+      _warn_if_coarse(model, data, mode, input_range, ends.takes_real)
+      ends.warn_if_without(data)
     _warn_if_eight(model, data, mode)
     checked = drawn.checked
   else:
@@ -198,11 +207,11 @@ def _warn_if_coarse(
   data: bytes,
   mode: Quantization,
   input_range: InputRange,
-  float_io: bool,
+  takes_real: bool,
 ) -> None:
   """Warns where an input's entries share too few steps in the file."""
   advice = f'take as `quantization` {finer(mode)}'
-  if mode.keeps_real and not float_io:
+  if mode.keeps_real and not takes_real:
     advice += (
       ', or pass `float_io=True`: a Normalization layer that reads them first '
       'then stays in real numbers'

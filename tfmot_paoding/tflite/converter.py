@@ -13,6 +13,7 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.network.graph import build_graph
 from tfmot_paoding.network.outputs import Head, heads_of
 from tfmot_paoding.quantization import Quantization, uncalibrated
+from tfmot_paoding.tflite.end_types import EndTypes, end_types
 from tfmot_paoding.tflite.equal_forms import with_equal_forms
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile
 from tfmot_paoding.tflite.integers import (
@@ -41,7 +42,7 @@ def flatbuffer_of(
   mode: Quantization,
   *,
   drawn: Representative | None = None,
-  float_io: bool = False,
+  ends: EndTypes | None = None,
   sparse: bool = False,
 ) -> bytes:
   """The flatbuffer.
@@ -51,7 +52,7 @@ def flatbuffer_of(
     mode: What numbers it shall hold.
     drawn: Where the ranges of a calibrated mode come from, and what layers
       are tried on.
-    float_io: Whether integers throughout take and give real numbers.
+    ends: The types of inputs and outputs, of a calibrated mode.
     sparse: Whether to store zeros sparsely.
 
   Raises:
@@ -76,19 +77,16 @@ def flatbuffer_of(
     ranged = ranged_file(plain, drawn.ranging)
   check_ranges(ranged)
   ranged = with_reach(ranged, drawn.reach)
+  ends = ends or end_types(mode, False, None, None)
   if mode.recipe:
     with _explained(mode):
-      return recipe_file(
-        plain,
-        mode,
-        drawn.ranging,
-        heads,
-        ranged=ranged,
-        float_io=float_io,
+      found = recipe_file(
+        plain, mode, drawn.ranging, heads, ranged=ranged, ends=ends.before
       )
-  real = real_heads(ranged) if float_io and mode.keeps_real else ()
+      return ends.put(found)
+  real = real_heads(ranged) if ends.takes_real and mode.keeps_real else ()
   with _explained(mode):
-    return quantized_file(ranged, mode, float_io, real)
+    return ends.put(quantized_file(ranged, mode, ends.before, real))
 
 
 def _heads(model: keras.Model) -> dict[str, Head]:

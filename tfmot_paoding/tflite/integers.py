@@ -23,6 +23,7 @@ from tensorflow.lite.python import convert as lite
 from tensorflow.lite.python import schema_py_generated as schema
 
 from tfmot_paoding.quantization import Quantization
+from tfmot_paoding.tflite.end_types import EndTypes
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile
 from tfmot_paoding.tflite.processes import checked_script
 
@@ -75,14 +76,14 @@ def ranged_file(plain: bytes, drawn: Mapping[str, Array]) -> bytes:
 
 
 def quantized_file(
-  ranged: bytes, mode: Quantization, float_io: bool, real: Sequence[str] = ()
+  ranged: bytes, mode: Quantization, ends: EndTypes, real: Sequence[str] = ()
 ) -> bytes:
   """The file of integers for ranges that are known.
 
   Args:
     ranged: What `ranged_file` gave.
     mode: What integers.
-    float_io: Whether it takes and gives real numbers all the same.
+    ends: What it takes and gives.
     real: The nodes that stay in real numbers, by the names of what they make;
       for modes that `keeps_real` alone.
 
@@ -90,10 +91,10 @@ def quantized_file(
     EndedError: the quantizer ended with its process.
     RuntimeError: it refuses the file.
   """
-  kind = tf.float32 if float_io else tf.dtypes.as_dtype(mode.activations)
+  kinds = [tf.dtypes.as_dtype(end) for end in (ends.input, ends.output)]
   job = {
     'quantizer': mode.quantizer,
-    'arguments': _ARGUMENTS[mode.quantizer](mode, kind, real),
+    'arguments': _ARGUMENTS[mode.quantizer](mode, kinds, real),
   }
   with tempfile.TemporaryDirectory() as folder:
     given = os.path.join(folder, 'job.json')
@@ -104,26 +105,24 @@ def quantized_file(
 
 
 def _of_mlir(
-  mode: Quantization, kind: tf.DType, real: Sequence[str]
+  mode: Quantization, ends: Sequence[tf.DType], real: Sequence[str]
 ) -> list[Any]:
   """Arguments of the converter's own pass, as `lite.mlir_quantize` gives."""
   number = lite.convert_tensor_tf_type_to_tflite_type
   steps = number(tf.dtypes.as_dtype(mode.activations))
-  kinds = [steps, number(kind), number(kind)]
+  kinds = [steps, *map(number, ends)]
   nodes = list(real) or None
   return [False, False, *kinds, False, False, None, nodes, False, False, '']
 
 
 def _of_calibrator(
-  mode: Quantization, kind: tf.DType, real: Sequence[str]
+  mode: Quantization, ends: Sequence[tf.DType], real: Sequence[str]
 ) -> list[Any]:
   """Arguments of the older quantizer: types by NumPy's numbers."""
   del real  # it knows no such nodes
-  io, steps, biases = (
-    np.dtype(name).num
-    for name in (kind.as_numpy_dtype, mode.activations, mode.biases)
-  )
-  return [io, io, False, steps, biases, False, False]
+  kinds = *(end.as_numpy_dtype for end in ends), mode.activations, mode.biases
+  taken, given, steps, biases = (np.dtype(kind).num for kind in kinds)
+  return [taken, given, False, steps, biases, False, False]
 
 
 _ARGUMENTS = {'mlir': _of_mlir, 'calibrator': _of_calibrator}

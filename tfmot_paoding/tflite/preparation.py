@@ -11,14 +11,14 @@ from tfmot_paoding.quantization import Quantization, with_casts
 
 
 def prepared(
-  model: keras.Model, mode: Quantization, float_io: bool
+  model: keras.Model, mode: Quantization, takes_real: bool
 ) -> keras.Model:
   """The model that is converted in a model's place: the same answers.
 
   Args:
     model: A plain tf_keras model, not changed.
     mode: What numbers the file shall hold.
-    float_io: Whether integers throughout take and give real numbers.
+    takes_real: Whether integers throughout take real numbers.
 
   Raises:
     ValueError: a layer keeps states, or its weights or inputs are such that
@@ -27,7 +27,7 @@ def prepared(
   _check_states(model)
   model = in_float32(model)
   if mode.is_calibrated:
-    model = _with_indices(model, mode, float_io)
+    model = _with_indices(model, mode, takes_real)
   return model
 
 
@@ -45,7 +45,7 @@ def _check_states(model: keras.Model) -> None:
 
 
 def _with_indices(
-  model: keras.Model, mode: Quantization, float_io: bool
+  model: keras.Model, mode: Quantization, takes_real: bool
 ) -> keras.Model:
   """The model with whole numbers where it looks them up in tables.
 
@@ -54,7 +54,7 @@ def _with_indices(
   Raises:
     ValueError: an input is looked up, and is a number as well.
   """
-  if float_io and mode.casts:
+  if takes_real and mode.casts:
     return model
   graph, names = build_graph(model), []
   for tensor, name, whole, use in zip(

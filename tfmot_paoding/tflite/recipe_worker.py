@@ -38,7 +38,7 @@ class Job:
   Attributes:
     kind: Of recipe: 'dynamic', 'weight_only' or 'static'.
     bits: Of weights, where a layer bears so few, and of activations.
-    float_io: Whether 'static' takes and gives real numbers all the same.
+    real: Whether 'static' takes, and gives, real numbers all the same.
     ranges: The lowest and highest value of each activation, by tensor.
     layers: What takes four bits: (operator, tensor that it makes, entries of
       its weights).
@@ -47,7 +47,7 @@ class Job:
 
   kind: str
   bits: tuple[int, int]
-  float_io: bool
+  real: Sequence[bool]
   ranges: Mapping[str, Sequence[float]]
   layers: Sequence[tuple[str, str, int]]
   likely: Sequence[bool]
@@ -71,8 +71,8 @@ class Job:
         self.bits[0],
         algorithm_key=algorithms[algorithm],
       )
-    if is_static and self.float_io:
-      for name in (names.INPUT, names.OUTPUT):
+    for name, real in zip((names.INPUT, names.OUTPUT), self.real, strict=False):
+      if real:
         recipe.add_quantization_config(
           '.*', name, algorithm_key=algorithms.NO_QUANTIZE
         )

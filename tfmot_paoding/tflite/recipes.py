@@ -17,6 +17,7 @@ import numpy as np
 
 from tfmot_paoding.network.outputs import Head
 from tfmot_paoding.quantization import Quantization
+from tfmot_paoding.tflite.end_types import EndTypes
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile
 from tfmot_paoding.tflite.integers import ends_of
 from tfmot_paoding.tflite.processes import checked_script
@@ -48,7 +49,7 @@ def recipe_file(
   heads: Mapping[str, Head],
   *,
   ranged: bytes | None = None,
-  float_io: bool = False,
+  ends: EndTypes | None = None,
 ) -> bytes:
   """A file by a mode's recipe.
 
@@ -58,7 +59,7 @@ def recipe_file(
     drawn: Inputs to try layers on, by input name.
     heads: What the outputs mean, by output name.
     ranged: The same with ranges, for modes that are calibrated.
-    float_io: Whether integers throughout take and give real numbers.
+    ends: What a calibrated mode takes and gives.
 
   Raises:
     EndedError: the quantizer ended with its process.
@@ -70,7 +71,7 @@ def recipe_file(
   job = {
     'kind': mode.recipe,
     'bits': (mode.weight_bits, mode.activation_bits),
-    'float_io': float_io,
+    'real': [ends.takes_real, ends.gives_real] if ends else [],
     'ranges': {} if ranged is None else _ranges(ranged),
     'layers': _layers(file) if mode.weight_bits < 8 else [],
     'likely': [kinds.get(k) == 'softmax' for k in range(len(file.outputs))],
