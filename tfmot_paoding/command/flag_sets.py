@@ -70,7 +70,7 @@ def prune_flags(values: flags.FlagValues) -> None:
   _conversion_flag(values, 'none')
   _float_io_flag(values)
   _input_flags(values)
-  _npu_flag(values)
+  _npus_flag(values)
   _result_flags(values)
   flags.register_multi_flags_validator(
     ['npu', 'report'],
@@ -180,7 +180,7 @@ def report_flags(values: flags.FlagValues) -> None:
   _conversion_flag(values, 'none')
   _float_io_flag(values)
   _input_flags(values)
-  _npu_flag(values)
+  _npus_flag(values)
   flags.mark_flags_as_required(['pruned', 'output'], flag_values=values)
 
 
@@ -320,6 +320,27 @@ def _npu_flag(values: flags.FlagValues) -> None:
     'The NPU of the device, whose cycles Vela counts (the extra [npu]).',
     flag_values=values,
   )
+  _takes_integers(values)
+
+
+def _npus_flag(values: flags.FlagValues) -> None:
+  flags.DEFINE_list(
+    'npu',
+    None,
+    'NPUs whose cycles Vela counts for the report (the extra [npu]), such as '
+    'ethos-u55-128,ethos-u85-256.',
+    flag_values=values,
+  )
+  flags.register_validator(
+    'npu',
+    lambda names: set(names or ()) <= NPUS.keys(),
+    message=f'--npu takes {listed(NPUS)}, with commas in between.',
+    flag_values=values,
+  )
+  _takes_integers(values)
+
+
+def _takes_integers(values: flags.FlagValues) -> None:
   whole = [m.flag for m in QUANTIZATIONS.values() if m.on_npu]
   flags.register_multi_flags_validator(
     ['npu', 'quantization'],

@@ -21,8 +21,9 @@ from tfmot_paoding.network.input_shapes import open_inputs
 from tfmot_paoding.pruning import prune
 from tfmot_paoding.quantization import QUANTIZATIONS
 from tfmot_paoding.report import CurvePoint, count_macs, curve_point
-from tfmot_paoding.report.page import require_matplotlib
+from tfmot_paoding.report.targets import require_matplotlib
 from tfmot_paoding.tflite import convert_to_tflite
+from tfmot_paoding.tflite.micro import has_micro
 
 
 def run(given: flags.FlagValues) -> None:
@@ -132,7 +133,15 @@ def curve(
     data = converted(small, settled, given)
     found.append(
       curve_point(
-        model, small, data, sparsity=sparsity, data=samples, test_data=test
+        model,
+        small,
+        data,
+        sparsity=sparsity,
+        data=samples,
+        test_data=test,
+        micro=has_micro(),
+        latency=True,
+        npu=given.npu,
       )
     )
   return found

@@ -6,6 +6,7 @@ import dataclasses
 
 from tfmot_paoding.network.agreement import Verdict
 from tfmot_paoding.tflite.comparison import Comparison
+from tfmot_paoding.tflite.npu import NpuProfile
 from tfmot_paoding.tflite.profile import TFLiteProfile
 
 
@@ -33,12 +34,14 @@ class FileReport:
     profile: What the file takes.
     conversion: How the file answers beside its Keras model.
     accuracy: Of the file on labelled test data; None without any.
+    npus: What it costs on NPUs, one after the other.
   """
 
   parameters: int
   profile: TFLiteProfile
   conversion: Comparison
   accuracy: float | None
+  npus: tuple[NpuProfile, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +54,9 @@ class CurvePoint:
     macs: Multiply-accumulates.
     agreement: The fraction of inputs with the original's answers.
     accuracy: On labelled test data; None without any.
+    arena_bytes: Of tflite-micro; None where it was not measured.
+    milliseconds: Of one inference on one thread here; None likewise.
+    npu_cycles: Of one inference, by the NPU's name.
   """
 
   sparsity: float
@@ -58,6 +64,9 @@ class CurvePoint:
   macs: int
   agreement: float
   accuracy: float | None
+  arena_bytes: int | None = None
+  milliseconds: float | None = None
+  npu_cycles: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

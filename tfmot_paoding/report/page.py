@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import html
-import io
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from tfmot_paoding.report import headline
+from tfmot_paoding.report import headline, targets
 from tfmot_paoding.report.data import CurvePoint, LayerWidth, Report
-from tfmot_paoding.tflite.npu import NpuProfile
 
 _STYLE = """
 :root { color-scheme: light dark; --bar: #3b82c4; --rest: #9aa5b133; }
@@ -28,9 +27,6 @@ td.wide { width: 45%; }
 svg { height: auto; max-width: 100%; background: #fff; }
 """
 
-# Colour, marker and style of lines that the colour-blind tell apart.
-_LOOKS = (('#0072B2', 'o', '-'), ('#D55E00', 's', '--'), ('#009E73', '^', ':'))
-
 
 def report_page(report: Report) -> str:
   """One HTML page that needs no other file.
@@ -42,6 +38,8 @@ def report_page(report: Report) -> str:
     f'<h1>{html.escape(report.title)}: pruned</h1>',
     headline.headline(report),
     _summary(report),
+    '<h2>On each target</h2>',
+    _table(targets.HEADS, targets.target_rows(report)),
     '<h2>What the files take</h2>',
     _table(['', 'original', 'pruned', 'ratio'], _costs(report)),
     '<h2>What the answers kept</h2>',
@@ -63,8 +61,8 @@ def report_page(report: Report) -> str:
     parts += ['<h2>Left alone</h2>', _table(['layer', 'why'], rows, 'text')]
   if report.curve:
     parts += ['<h2>Trade-off</h2>', _drawing(report.curve)]
-    heads = ['removed', 'bytes', 'MACs', 'agreement', 'accuracy']
-    parts.append(_table(heads, [_curve_row(point) for point in report.curve]))
+    parts += ['<h3>Answers for what they cost</h3>']
+    parts += [targets.targets_drawing(report.curve), _curve(report.curve)]
   body = '\n'.join(parts)
   return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">
@@ -95,7 +93,6 @@ def _costs(report: Report) -> list[list[str]]:
   one, two = report.original.profile, report.pruned.profile
   pairs = [
     ('parameters', report.original.parameters, report.pruned.parameters),
-    ('file, bytes', one.bytes, two.bytes),
     ('weights, bytes', one.weight_bytes, two.weight_bytes),
     ('multiply-accumulates', one.macs, two.macs),
     (
@@ -103,8 +100,6 @@ def _costs(report: Report) -> list[list[str]]:
       one.peak_activation_bytes,
       two.peak_activation_bytes,
     ),
-    ('tensor arena of tflite-micro, bytes', one.arena_bytes, two.arena_bytes),
-    *_on_npu(one.npu, two.npu),
   ]
   rows = [
     [
@@ -125,47 +120,7 @@ def _costs(report: Report) -> list[list[str]]:
         f'{after / before:.2f}' if before else '',
       ]
     )
-  if one.latency and two.latency:
-    times = [
-      f'{1e3 * p.latency.median:.3f} &plusmn; {1e3 * p.latency.spread / 2:.3f}'
-      for p in (one, two)
-    ]
-    ratio = '' if two.latency_ratio is None else f'{two.latency_ratio:.2f}'
-    rows.append(['milliseconds on one thread here', *times, ratio])
-  for name, profile in (('original', one), ('pruned', two)):
-    if profile.npu and profile.npu.on_cpu:
-      rows.append(_fallback(name, profile.npu))
-    if profile.micro_error:
-      missing = ', '.join(profile.missing_operators)
-      why = f'{profile.micro_error} {missing and "Missing: " + missing}'
-      rows.append([f'tflite-micro, {name}', html.escape(why), '', ''])
   return rows
-
-
-def _on_npu(
-  one: NpuProfile | None, two: NpuProfile | None
-) -> list[tuple[str, int, int]]:
-  """What both files take of an NPU, if one was asked for."""
-  if one is None or two is None:
-    return []
-  where = f'{html.escape(two.npu)} ({html.escape(two.system)})'
-  return [
-    (f'cycles of {where}', one.cycles, two.cycles),
-    ('SRAM there, bytes', one.sram_bytes, two.sram_bytes),
-    ('flash there, bytes', one.flash_bytes, two.flash_bytes),
-    ('DRAM there, bytes', one.dram_bytes, two.dram_bytes),
-  ]
-
-
-def _fallback(name: str, profile: NpuProfile) -> list[str]:
-  """Which operators a file leaves to the CPU, and why."""
-  whys = '; '.join(
-    f'{count} {operator}: {profile.reasons.get(operator, "no reason given")}'
-    for operator, count in profile.on_cpu.items()
-  )
-  share = f'{profile.cpu_share:.0%} of operators, whose time is not counted'
-  told = f'left to the CPU, {name}: {share}: {whys}'
-  return [html.escape(told), '', '', '']
 
 
 def _answers(report: Report) -> list[list[str]]:
@@ -209,15 +164,28 @@ def _bound(report: Report) -> list[str]:
   return [f'{told}: nothing, since {why}', '', '']
 
 
-def _curve_row(point: CurvePoint) -> list[str]:
-  accuracy = '' if point.accuracy is None else f'{point.accuracy:.4f}'
-  return [
-    f'{point.sparsity:.0%}',
-    f'{point.bytes:,}',
-    f'{point.macs:,}',
-    _share(point.agreement),
-    accuracy,
-  ]
+def _curve(curve: Sequence[CurvePoint]) -> str:
+  """A row a point, with every cost that was measured."""
+  costs = targets.curve_costs(curve)
+  rows = []
+  for number, point in enumerate(curve):
+    taken = [values[number] for values in costs.values()]
+    accuracy = '' if point.accuracy is None else f'{point.accuracy:.4f}'
+    rows.append(
+      [
+        f'{point.sparsity:.0%}',
+        *map(_cost, taken),
+        _share(point.agreement),
+        accuracy,
+      ]
+    )
+  return _table(['removed', *costs, 'agreement', 'accuracy'], rows)
+
+
+def _cost(value: float | None) -> str:
+  if value is None:
+    return ''
+  return f'{value:.3f}' if isinstance(value, float) else f'{value:,}'
 
 
 def _share(value: float) -> str:
@@ -252,34 +220,12 @@ def _bars(layers: Sequence[LayerWidth]) -> str:
   return f'<table>{head}\n' + '\n'.join(rows) + '\n</table>'
 
 
-def require_matplotlib() -> None:
-  """Raises where a report's curve cannot be drawn.
-
-  Raises:
-    ImportError: matplotlib is missing; the extra to install is named.
-  """
-  try:
-    import matplotlib  # noqa: F401
-  except ImportError:
-    raise ImportError(
-      "The report's curve needs matplotlib: "
-      "pip install 'tfmot_paoding[report]'."
-    ) from None
-
-
 def _drawing(curve: Sequence[CurvePoint]) -> str:
-  """The curve as SVG.
+  """Answers and bytes over what is removed, as SVG.
 
   Raises:
     ImportError: matplotlib is missing.
   """
-  require_matplotlib()
-  import matplotlib
-  from matplotlib.backends.backend_svg import FigureCanvasSVG
-  from matplotlib.figure import Figure
-
-  figure = Figure(figsize=(8, 4), layout='constrained')
-  axis = figure.add_subplot()
   points = sorted(curve, key=lambda point: point.sparsity)
   x = [point.sparsity for point in points]
   series = {
@@ -289,18 +235,18 @@ def _drawing(curve: Sequence[CurvePoint]) -> str:
       point.bytes / max(p.bytes for p in points) for point in points
     ],
   }
-  looks = zip(series.items(), _LOOKS, strict=True)
-  for (name, values), (colour, marker, style) in looks:
-    known = [v is not None and math.isfinite(v) for v in values]
-    if any(known):
-      shown = [v if ok else np.nan for v, ok in zip(values, known, strict=True)]
-      axis.plot(
-        x, shown, color=colour, marker=marker, linestyle=style, label=name
-      )
-  axis.set(xlabel='fraction of units removed', ylim=(0, 1.02))
-  axis.grid(alpha=0.3)
-  figure.legend(loc='outside upper center', ncols=len(series), frameon=False)
-  text = io.StringIO()
-  with matplotlib.rc_context({'svg.hashsalt': 'report'}):
-    FigureCanvasSVG(figure).print_svg(text, metadata={'Date': None})
-  return text.getvalue()[text.getvalue().index('<svg') :]
+
+  def draw(axis: Any) -> None:
+    looks = zip(series.items(), targets.LOOKS, strict=False)
+    for (name, values), (colour, marker, style) in looks:
+      known = [v is not None and math.isfinite(v) for v in values]
+      if any(known):
+        shown = [
+          v if ok else np.nan for v, ok in zip(values, known, strict=True)
+        ]
+        axis.plot(
+          x, shown, color=colour, marker=marker, linestyle=style, label=name
+        )
+    axis.set(xlabel='fraction of units removed', ylim=(0, 1.02))
+
+  return targets.drawing(draw)

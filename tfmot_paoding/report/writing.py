@@ -38,7 +38,7 @@ from tfmot_paoding.report.page import report_page
 from tfmot_paoding.tflite.comparison import clipped, compare_tflite
 from tfmot_paoding.tflite.litert import run_tflite
 from tfmot_paoding.tflite.micro import require_micro
-from tfmot_paoding.tflite.npu import require_npu
+from tfmot_paoding.tflite.npu import profile_npu, require_npu
 from tfmot_paoding.tflite.profile import TFLiteProfile, profile_tflite
 
 Array = np.ndarray
@@ -62,7 +62,7 @@ def make_report(
   curve: Sequence[CurvePoint] = (),
   verdict: Verdict | None = None,
   limits: Mapping[str, float] | None = None,
-  npu: str | None = None,
+  npu: str | Sequence[str] | None = None,
 ) -> Report:
   """Measures a pruned model beside its original.
 
@@ -83,7 +83,7 @@ def make_report(
       measured, as in `Fitted.verdict`; None to compare them on `data`.
     limits: What the file may take, as `Budget.limits`; the page begins with
       whether it does. None where there is no budget.
-    npu: An NPU to count cycles of, see `profile_tflite`.
+    npu: An NPU to count cycles of, or several, see `profile_tflite`.
 
   Raises:
     ImportError: `micro` without tflite-micro, or `npu` without Vela.
@@ -95,9 +95,7 @@ def make_report(
   """
   if micro:
     require_micro()
-  if npu is not None:
-    check_npu(npu)
-    require_npu()
+  npus = _checked_npus(npu)
   check_unwrapped(original, 'original', 'the model as it was before wrapping')
   check_unwrapped(pruned, 'pruned', 'compact(strip_pruning(pruned))')
   network = Network.of(original)
@@ -110,7 +108,7 @@ def make_report(
     sum(layer.before for layer in widths), sum(layer.after for layer in widths)
   )
   reports = [
-    _file_report(model, file, other, samples, test_data, micro, npu)
+    _file_report(model, file, other, samples, test_data, micro, npus)
     for model, file, other in (
       (original, files[0], None),
       (pruned, files[1], files[0]),
@@ -139,6 +137,9 @@ def curve_point(
   sparsity: float,
   data: Sequence[Array],
   test_data: tuple[Array, Array] | None = None,
+  micro: bool = False,
+  latency: bool = False,
+  npu: str | Sequence[str] | None = None,
 ) -> CurvePoint:
   """One point of a trade-off curve.
 
@@ -150,15 +151,41 @@ def curve_point(
     data: Unlabelled inputs to compare answers on, one array an input of the
       model.
     test_data: Inputs and classes, if there are any.
+    micro: Whether to measure the arena in tflite-micro (the extra `[micro]`).
+    latency: Whether to time the interpreter.
+    npu: NPUs to count cycles of (the extra `[npu]`).
+
+  Raises:
+    ImportError: `micro` without tflite-micro, or `npu` without Vela.
+    NpuError: an NPU runs no operator of the file.
+    ValueError: the models, the file or the data do not fit each other.
   """
-  profile = profile_tflite(file, micro=False, latency=False)
+  npus = _checked_npus(npu)
+  profile = profile_tflite(file, micro=micro, latency=latency)
   return CurvePoint(
     sparsity,
     profile.bytes,
     profile.macs,
     judge(original, pruned, data).agreement,
     _accuracy(pruned, file, test_data),
+    profile.arena_bytes,
+    profile.latency and 1e3 * profile.latency.median,
+    {name: profile_npu(file, name).cycles for name in npus},
   )
+
+
+def _checked_npus(npu: str | Sequence[str] | None) -> tuple[str, ...]:
+  """The NPUs that a user names, each once.
+
+  Raises:
+    ImportError: there are some, and Vela is not installed.
+    ValueError: there is none of such a name.
+  """
+  given = () if npu is None else (npu,) if isinstance(npu, str) else tuple(npu)
+  found = tuple(dict.fromkeys(map(check_npu, given)))
+  if found:
+    require_npu()
+  return found
 
 
 def write_report(report: Report, path: str) -> tuple[str, str]:
@@ -194,17 +221,23 @@ def _file_report(
   samples: Sequence[Array],
   test_data: tuple[Array, Array] | None,
   micro: bool,
-  npu: str | None,
+  npus: Sequence[str],
 ) -> FileReport:
   inputs = {
     name: x[:_COMPARED]
     for name, x in zip(model.input_names, samples, strict=True)
   }
+  # A budget's NPU is the first.
+  first, others = (npus[0] if npus else None), npus[1:]
+  profile = profile_tflite(data, reference, micro=micro, npu=first)
+  found = [profile.npu] if first else []
+  found += [profile_npu(data, other) for other in others]
   return FileReport(
     model.count_params(),
-    profile_tflite(data, reference, micro=micro, npu=npu),
+    profile,
     compare_tflite(model, data, inputs=inputs),
     _accuracy(model, data, test_data),
+    tuple(found),
   )
 
 
