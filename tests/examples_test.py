@@ -14,7 +14,9 @@ import pytest
 import tensorflow as tf
 
 import tfmot_paoding as paoding
+from tests import testing
 from tests.processes import warm_script
+from tfmot_paoding import robustness
 from tfmot_paoding.compat import keras
 from tfmot_paoding.tflite import run_tflite
 
@@ -554,6 +556,36 @@ class TestRobustness:
     for row in rows:
       assert float(row['found']) <= float(row['joint'])
       assert float(row['joint']) <= float(row['apart']) * 1.001
+
+  def test_verification(self, tmp_path):
+    pytest.importorskip('sklearn')
+    flags = '--epsilons=.02', '--samples=6', '--seconds=20'
+    proved, *found = columns(run('figures/verify_networks.py', *flags))
+    for row in found:
+      assert row['verifier'] == 'bab'
+      counts = [int(row[name]) for name in ('robust', 'broken', 'unknown')]
+      assert sum(counts) == 6
+      assert counts[0] >= int(proved['robust'])
+
+  def test_instances(self, tmp_path):
+    pytest.importorskip('tf2onnx')
+    model = testing.mlp((5, 12, 12, 3), seed=3)
+    x = testing.draw((5,), 3, seed=1)
+    y = model(x.astype(np.float32)).numpy().argmax(-1)
+    robustness.export_properties(
+      model, x, y, 0.3, str(tmp_path), (-1, 1), seconds=20
+    )
+    rows = columns(
+      rerun('figures/verify_networks.py', f'--instances={tmp_path}')
+    )
+    assert [row['property'] for row in rows] == [
+      f'property_{k}.vnnlib' for k in range(3)
+    ]
+    assert all(row['answer'] in ('sat', 'unsat') for row in rows)
+    (tmp_path / 'instances.csv').write_text('model.onnx,property_0.vnnlib\n')
+    done = rerun('figures/verify_networks.py', f'--instances={tmp_path}')
+    assert done.returncode == 1
+    assert 'line 1' in done.stderr
 
 
 class TestTraining:

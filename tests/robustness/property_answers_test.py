@@ -97,3 +97,29 @@ def test_a_property_of_another_model_and_time():
     )
   with pytest.raises(ValueError, match='`seconds`'):
     robustness.verify_property(tent(), about('(assert (<= Y_0 1))'), seconds=-1)
+
+
+def test_what_is_proved_of_all_goals_is_the_least_of_any():
+  """One goal is ruled out at once, by little; another by splits, by more."""
+  inputs = keras.Input((3,))
+  x = L.Dense(6, 'relu')(inputs)
+  x = L.Dense(1)(L.Dense(6, 'relu')(x))
+  outputs = L.Concatenate()([x, inputs])
+  model = testing.fill(keras.Model(inputs, outputs), 5)
+  low, high = robustness.output_bounds(
+    model, np.zeros((1, 3)), 1.0, (-1, 1), 'alpha-crown'
+  )
+  seen = (
+    model(testing.samples((3,), 5000).astype(np.float32)).numpy()[:, 0].min()
+  )
+  assert low[0, 0] < seen < high[0, 0]
+  property = robustness.Property(
+    -np.ones(3),
+    np.ones(3),
+    np.array([[[0, 1.0, 0, 0]], [[1.0, 0, 0, 0]]]),
+    np.array([[-1.0 - 1e-9], [0.5 * low[0, 0] + 0.5 * seen]]),
+  )
+  found = robustness.verify_property(model, property)
+  assert found.subdomains > 2
+  assert found.verdict == 'robust'
+  assert 0 < found.low <= 1e-9

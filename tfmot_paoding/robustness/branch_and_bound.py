@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 
 import numpy as np
@@ -123,7 +124,9 @@ class BranchAndBound:
     if case.example is not None:
       return root, Outcome(False, float(low.min()), count)
     outcome = search.run(root, domains, low[domains.goals])
-    return root, outcome
+    # What the search was not asked to show counts as well.
+    least = low[low > 0].min(initial=outcome.low)
+    return root, dataclasses.replace(outcome, low=float(least))
 
 
 def _name(graph: Graph, program: Program, value: int) -> str:

@@ -16,6 +16,7 @@ from tfmot_paoding.bounds.steps import AffineStep, CurvedStep
 from tfmot_paoding.numerics.intervals import Interval
 from tfmot_paoding.ops import Elementwise, Largest
 from tfmot_paoding.ops.base import Op
+from tfmot_paoding.progress import progress_bar
 from tfmot_paoding.robustness.answer import Answer
 from tfmot_paoding.robustness.scores import Scores
 
@@ -32,6 +33,7 @@ def solve_all(
   labels: Array,
   seconds: float,
   helped: bool,
+  verbose: int | str,
 ) -> list[Answer]:
   """Decides by Marabou whether each sample is answered right in its ball.
 
@@ -46,6 +48,7 @@ def solve_all(
     seconds: How long to work on one sample.
     helped: Whether classes that CROWN rules out are left out and its bounds of
       neurons are given.
+    verbose: 'auto', 1 or 0: whether a bar is shown.
 
   Raises:
     ImportError: maraboupy is missing; the extra to install is named.
@@ -58,15 +61,13 @@ def solve_all(
       "let this package's own method='bab' decide."
     )
   encoding = _Encoding(program, scores)
-  return [
-    encoding.decide(
-      Interval(box.low[k : k + 1], box.high[k : k + 1]),
-      int(label),
-      seconds,
-      helped,
-    )
-    for k, label in enumerate(labels)
-  ]
+  bar = progress_bar(len(labels), verbose, 'sample')
+  answers = []
+  for k, label in enumerate(labels):
+    ball = Interval(box.low[k : k + 1], box.high[k : k + 1])
+    answers.append(encoding.decide(ball, int(label), seconds, helped))
+    bar.update(k + 1)
+  return answers
 
 
 class _Encoding:

@@ -66,8 +66,8 @@ def verify(
     helped: Of 'marabou': whether classes that CROWN rules out are left out and
       its bounds of neurons are given (True where nothing is said); without, the
       answer owes nothing to this package's bounds.
-    verbose: Of 'bab': 'auto' shows a progress bar on a terminal and in a
-      notebook, 1 anywhere, 0 nowhere.
+    verbose: 'auto' shows a progress bar on a terminal and in a notebook, 1
+      anywhere, 0 nowhere.
 
   Returns:
     One answer a sample.
@@ -90,7 +90,9 @@ def verify(
   program = build_program(graph, read_params(graph), (scores.value,))
   if method == 'marabou':
     helped = helped is None or helped
-    return marabou.solve_all(scores, program, boxes[0], labels, seconds, helped)
+    return marabou.solve_all(
+      scores, program, boxes[0], labels, seconds, helped, verbose
+    )
   settings = settings or BranchSettings()
   solver = BranchAndBound(graph, program, scores.value, settings)
   attacked = pgd(
