@@ -140,21 +140,19 @@ class Search:
     """The neuron to split of each: the one whose halves lack least."""
     if choices.shape[1] == 1:
       return choices[:, 0]
-    known = choices >= 0
-    # The first is always there; what is not stands for it.
-    filled = np.where(known, choices, choices[:, :1])
-    tried = parents.repeated(choices.shape[1])
-    gained = np.empty(len(tried))
-    split = filled.ravel()
-    for start in range(0, len(tried), self._settings.batch_size // 2):
-      part = slice(start, start + self._settings.batch_size // 2)
+    rows, columns = np.nonzero(is_first(choices) & (choices >= 0))
+    split = choices[rows, columns]
+    lacking = np.full(choices.shape, -np.inf)
+    some = self._settings.batch_size // 2
+    for start in range(0, len(rows), some):
+      part = slice(start, start + some)
       low = self._bounds.bound(
-        root, self._goals, halves(tried[part], split[part])
+        root, self._goals, halves(parents[rows[part]], split[part])
       ).low
       # A half that is proved is no better for a bound that is higher.
-      gained[part] = np.minimum(low, 0.0).reshape(-1, 2).sum(1)
-    best = gained.reshape(choices.shape).argmax(1)
-    return np.take_along_axis(filled, best[:, None], 1)[:, 0]
+      gap = np.minimum(low, 0.0).reshape(-1, 2).sum(1)
+      lacking[rows[part], columns[part]] = gap
+    return choices[np.arange(len(choices)), lacking.argmax(1)]
 
   def _keep(self, root: Root, found: Bounded, low: Array) -> None:
     """Closes what is proved, and puts the rest where it waits."""
@@ -215,3 +213,11 @@ def halves(parents: Domains, neurons: Array) -> Domains:
   rows = np.arange(len(children))
   children.signs[rows, np.repeat(neurons, 2)] = np.tile([1, -1], len(parents))
   return children
+
+
+def is_first(choices: Array) -> Array:
+  """Which entries of each row do not stand further left as well."""
+  found = np.ones(choices.shape, bool)
+  for k in range(1, choices.shape[1]):
+    found[:, k] = np.all(choices[:, :k] != choices[:, k : k + 1], 1)
+  return found
