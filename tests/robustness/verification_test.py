@@ -233,6 +233,20 @@ def test_convolutions_sums_norms_and_leaky_relu_are_split():
   assert 'unknown' not in verdicts
 
 
+@needs_marabou
+def test_max_pooling_is_split_by_its_comparisons():
+  inputs = keras.Input((4, 4, 1))
+  x = L.Conv2D(2, 2, activation='relu')(inputs)
+  x = L.MaxPooling2D(2, padding='same')(x)
+  model = testing.fill(keras.Model(inputs, L.Dense(2)(L.Flatten()(x))), 4)
+  x = draw((4, 4, 1), 6)
+  first = check(model, x, 0.4)
+  assert 'unknown' not in first
+  second = check(model, x, 0.4, 'marabou')
+  for one, other in zip(first, second, strict=True):
+    assert other in (one, 'unknown')
+
+
 @pytest.mark.parametrize('label', [0, 1])
 def test_one_sigmoid_for_two_classes(label):
   model = testing.mlp((4, 8, 1), activation='sigmoid', seed=2)

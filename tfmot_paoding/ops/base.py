@@ -222,6 +222,7 @@ class Op:
       function without weights.
     kinks: Where its slope jumps, of an elementwise one.
     rectifies: Whether each entry is one line above zero and another below.
+    takes_largest: Whether it is the largest along the axis before the channels.
     looks_up: Whether its inputs are indices into a table.
     moves_positions: Whether it takes, averages or repeats positions.
     needs_sizes: Whether, inside a layer, it must know how many entries there
@@ -251,6 +252,7 @@ class Op:
   activates = False
   kinks: tuple[float, ...] = ()
   rectifies = False
+  takes_largest = False
   looks_up = False
   moves_positions = False
   needs_sizes = False

@@ -187,6 +187,8 @@ class Windows(Op):
 class Largest(Op):
   """The largest along the axis before the channels, which goes."""
 
+  takes_largest = True
+
   def out_shape(self, in_shape: Shape, out_shape: Shape) -> Shape:
     """Without the axis."""
     del out_shape

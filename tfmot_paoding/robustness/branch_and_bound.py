@@ -12,6 +12,7 @@ from tfmot_paoding.bounds.domains import (
   Goals,
   Root,
 )
+from tfmot_paoding.bounds.maxima import without_maxima
 from tfmot_paoding.bounds.subdomains import SubdomainBounds
 from tfmot_paoding.network.graph import Graph
 from tfmot_paoding.numerics.intervals import Interval
@@ -40,19 +41,20 @@ class BranchAndBound:
   def __init__(
     self, graph: Graph, program: Program, value: int, settings: BranchSettings
   ):
-    self._program = program
+    self._program = without_maxima(program)
     self._settings = settings
-    self._bounds = SubdomainBounds(program, value)
+    self._bounds = SubdomainBounds(self._program, value)
     if self._bounds.whole and not settings.relax_the_rest:
       names = ', '.join(
         dict.fromkeys(
-          _name(graph, program, step.output) for step in self._bounds.whole
+          _name(graph, self._program, step.output)
+          for step in self._bounds.whole
         )
       )
       raise ValueError(
-        'Branch and bound splits ReLU, leaky ReLU and PReLU, but the network '
-        f'has other functions that are no lines: {names}. Use '
-        "verify(..., method='marabou') (max pooling and sigmoid too), "
+        'Branch and bound splits ReLU, leaky ReLU, PReLU and max pooling, but '
+        f'the network has other functions that are no lines: {names}. Use '
+        "verify(..., method='marabou') (sigmoid too), "
         'robustness.certified (an incomplete method), or '
         'BranchSettings(relax_the_rest=True): these are then relaxed alone, '
         "and answers may stay 'unknown'."
