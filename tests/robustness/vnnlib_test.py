@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -43,6 +44,13 @@ def test_assertions_hold_together():
     found.rows, [[[1, 0, 0], [0, 1, 0]], [[1, 0, 0], [0, 0, -1]]]
   )
   np.testing.assert_array_equal(found.offsets, [[1, 2], [1, -3]])
+
+
+def test_bounds_that_are_divided_are_rounded_outwards():
+  third = HEAD.replace('(<= -1 (* 2 X_1))', '(<= -1 (* 3 X_1))')
+  found = parse_property(f'{third}(assert (<= Y_0 1))')
+  assert Fraction(found.low[1]) * 3 <= -1
+  assert found.low[1] > -1 / 3 - 1e-15
 
 
 def test_linear_forms():

@@ -50,13 +50,14 @@ by the difference of the two networks; `certified_agreement` says whose answer
 provably is the same. `method='stability'` prefers units whose activation is
 unstable over the input range.
 
-From the command line (the first three train on digits when no network is
+From the command line (the first four train on digits when no network is
 given):
 
 ```sh
 python examples/figures/evaluate_robustness.py --methods=impact --epsilons=.01
 python examples/figures/robustness_schedule.py --sparsity=.5 --step=.1
 python examples/figures/certify_deviation.py --epsilons=.001,.01
+python examples/figures/verify_networks.py --epsilons=.02,.05
 python examples/figures/paoding_tables.py --data=mnist.npz
 ```
 """

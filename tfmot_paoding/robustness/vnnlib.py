@@ -14,6 +14,7 @@ import itertools
 import math
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -246,6 +247,9 @@ class _Reader:
       )
     (((_, number), factor),) = used.items()
     end = -form.number / factor
+    if Fraction(end) * Fraction(factor) != -Fraction(form.number):
+      # The box may be too large by a hair, but never too small.
+      end = float(np.nextafter(end, np.inf if factor > 0 else -np.inf))
     if factor > 0:
       self._high[number] = min(self._high.get(number, np.inf), end)
     else:
