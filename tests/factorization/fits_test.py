@@ -129,6 +129,31 @@ def test_channels_stand_for_all_taps_where_rows_are_many(monkeypatch):
   assert gaps[1] < 3 * gaps[0] + 0.1
 
 
+def test_more_rows_than_samples_are_fitted_alike(monkeypatch):
+  from tfmot_paoding.factorization import worth
+
+  model = testing.mlp((12, 40, 30, 3))
+  kernels = []
+  for most in (2500, 8):
+    monkeypatch.setattr(worth, 'MOST_ROWS', most)
+    fits, found, _ = fits_of(model, 25)
+    assert len(fits.options(found.layers[1], 'parameters').forms) > 3
+    made = fits.fitted({one.path: Form(None, 2) for one in found.hidden()})
+    kernels.append(product_of(made.params, 'hidden_1'))
+  np.testing.assert_allclose(kernels[0], kernels[1], atol=1e-4)
+
+
+def test_least_squares_among_samples_are_those_among_rows():
+  from tfmot_paoding.factorization.fits import RIDGE, _dual
+
+  rng = np.random.default_rng(0)
+  rows, missing = rng.normal(size=(7, 11)), rng.normal(size=(7, 3))
+  gram = rows.T @ rows / 7
+  gram += RIDGE * np.trace(gram) / 11 * np.eye(11)
+  expected = np.linalg.solve(gram, rows.T @ missing / 7)
+  np.testing.assert_allclose(_dual(rows, missing), expected, atol=1e-9)
+
+
 def test_an_output_without_a_gradient_is_told_of():
   inputs = keras.Input((6,))
   x = _layers.Dense(8, name='hidden')(inputs)

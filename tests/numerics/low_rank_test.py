@@ -7,7 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfmot_paoding.numerics.low_rank import losses, spectrum, with_ridge
+from tfmot_paoding.numerics.low_rank import (
+  losses,
+  spectrum,
+  spectrum_of_products,
+  with_ridge,
+)
 
 
 def positive(rng, size):
@@ -119,3 +124,25 @@ def test_a_ridge_makes_moments_positive():
   np.testing.assert_allclose(np.diag(found), [3.1, 0.1, 0.1])
   assert moments[1, 1] == 0.0  # the caller's is not changed
   np.linalg.cholesky(with_ridge(np.zeros((2, 2)), 0.1))
+
+
+@given(st.integers(0, 10**6), st.integers(4, 9))
+@settings(max_examples=30, deadline=None)
+def test_products_tell_the_same_as_moments(seed, rows):
+  rng = np.random.default_rng(seed)
+  matrix = rng.normal(size=(rows, 4))
+  moments, counts = positive(rng, rows), positive(rng, 4)
+  one = spectrum(matrix, moments, counts)
+  other = spectrum_of_products(matrix, matrix.T @ moments @ matrix, counts)
+  np.testing.assert_allclose(other.values, one.values, rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(other.at(2), one.at(2), atol=1e-5)
+  left, _ = other.factors(2)
+  np.testing.assert_allclose(left.T @ moments @ left, np.eye(2), atol=1e-5)
+
+
+def test_products_of_low_rank_have_no_more_parts():
+  rng = np.random.default_rng(0)
+  matrix = rng.normal(size=(6, 2)) @ rng.normal(size=(2, 5))
+  found = spectrum_of_products(matrix, matrix.T @ matrix, np.eye(5))
+  assert len(found.values) == 2
+  np.testing.assert_allclose(found.at(5), matrix, atol=1e-6)

@@ -13,6 +13,7 @@ from tfmot_paoding.factorization.worth import (
   RIDGE,
   Answers,
   Chain,
+  Moments,
   Seen,
   chain_of,
   losses_of,
@@ -176,7 +177,7 @@ class ChainFits:
   def _matrix(self, layer: Candidate) -> Array:
     return layer.op.matrix(self._params)
 
-  def _counted(self, layer: Candidate, moments: Array) -> Array:
+  def _counted(self, layer: Candidate, moments: Moments) -> Array:
     if layer.path not in self._counts:
       self._counts[layer.path] = self._answers.counts(layer, moments)
     return self._counts[layer.path]
@@ -187,6 +188,17 @@ def _passed(mean: Array, matrix: Array) -> Array:
   return np.tile(mean, len(matrix) // len(mean)) @ matrix
 
 
+def _dual(rows: Array, missing: Array) -> Array:
+  """The least matrix that makes what is missing, of fewer samples than rows.
+
+  The same as least squares with a ridge, solved among samples.
+  """
+  gram = rows @ rows.T / len(rows)
+  level = RIDGE * float(np.square(rows).mean())
+  gram[np.diag_indices(len(rows))] += max(level, 1e-12)
+  return rows.T @ np.linalg.solve(gram, missing) / len(rows)
+
+
 def _refitted(matrix: Array, before: Seen, after: Seen) -> Array:
   """The matrix that makes of what is seen now what it made before.
 
@@ -194,6 +206,8 @@ def _refitted(matrix: Array, before: Seen, after: Seen) -> Array:
   stand for all taps.
   """
   now = after.moved
+  if len(now) < now.shape[1] == len(matrix):
+    return matrix + _dual(now, (before.moved - now) @ matrix)
   gram = with_ridge(now.T @ now / len(now), RIDGE)
   moves = np.linalg.solve(gram, now.T @ (before.moved - now) / len(now))
   own = matrix.reshape(-1, len(moves), matrix.shape[1])

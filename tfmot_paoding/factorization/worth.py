@@ -25,7 +25,13 @@ from tfmot_paoding.methods.elimination import (
 )
 from tfmot_paoding.network.layer_runner import Simulation
 from tfmot_paoding.network.outputs import Head
-from tfmot_paoding.numerics.low_rank import losses, spectrum, with_ridge
+from tfmot_paoding.numerics.low_rank import (
+  Spectrum,
+  losses,
+  spectrum,
+  spectrum_of_products,
+  with_ridge,
+)
 from tfmot_paoding.ops import Params
 
 Array = np.ndarray
@@ -64,10 +70,50 @@ class Seen:
     """The samples without what a bias takes."""
     return self.rows - self.mean
 
-  def moments(self) -> Array:
-    """Second moments of these, shape (k, k), with a ridge."""
+  def moments(self) -> Moments:
+    """Second moments of these, with a ridge."""
     moved = self.moved
+    if moved.shape[1] > MOST_ROWS:
+      level = RIDGE * float(np.square(moved).mean())
+      return Wide(moved, max(level, 1e-12))
     return with_ridge(moved.T @ moved / len(moved), RIDGE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Wide:
+  """Moments of more rows than there could be a matrix of.
+
+  Attributes:
+    moved: Samples without their means, shape (samples, n).
+    level: The ridge.
+  """
+
+  moved: Array
+  level: float
+
+  def products(self, matrix: Array) -> Array:
+    """W' C W of a matrix W, shape (n, m), so that it is (m, m)."""
+    made = self.moved @ matrix
+    return made.T @ made / len(made) + self.level * (matrix.T @ matrix)
+
+
+# Shape (k, k), of all rows or of the channels that stand for all taps.
+Moments = Array | Wide
+
+
+def products(matrix: Array, moments: Moments) -> Array:
+  """Second moments of what a matrix makes, (columns, columns)."""
+  if isinstance(moments, Wide):
+    return moments.products(matrix)
+  own = matrix.reshape(-1, len(moments), matrix.shape[1])
+  return np.einsum('tkm,tkn->mn', own, moments @ own)
+
+
+def _spectrum(matrix: Array, moments: Moments, counts: Array) -> Spectrum:
+  if isinstance(moments, Wide):
+    made = moments.products(matrix)
+    return spectrum_of_products(matrix, made, counts)
+  return spectrum(matrix, moments, counts)
 
 
 def channel_moments(moments: Array, channels: int) -> Array:
@@ -101,7 +147,7 @@ class Chain:
 
 
 def chain_of(
-  matrix: Array, moments: Array, counts: Array, form: Form, channels: int
+  matrix: Array, moments: Moments, counts: Array, form: Form, channels: int
 ) -> Chain:
   """The best chain of a form.
 
@@ -118,12 +164,12 @@ def chain_of(
     core, moments = _behind_basis(matrix, moments, front)
   if form.behind is None:
     return Chain(front, core, None)
-  left, right = spectrum(core, moments, counts).factors(form.behind)
+  left, right = _spectrum(core, moments, counts).factors(form.behind)
   return Chain(front, left, right)
 
 
 def losses_of(
-  matrix: Array, moments: Array, counts: Array, channels: int
+  matrix: Array, moments: Moments, counts: Array, channels: int
 ) -> tuple[Array, Array]:
   """What each rank in front, and each behind, loses, from rank 0 on.
 
@@ -133,7 +179,9 @@ def losses_of(
     counts: Of how much errors of its columns count.
     channels: In, for each tap.
   """
-  behind = spectrum(matrix, moments, counts).losses
+  behind = _spectrum(matrix, moments, counts).losses
+  most = min(matrix.shape)
+  behind = np.append(behind, np.zeros(most + 1 - len(behind)))
   if len(matrix) == channels:
     return np.zeros(1), behind
   _, values = _channel_spectrum(matrix, moments, counts, channels)
@@ -196,7 +244,7 @@ class Answers:
     self._simulation, self._params = simulation, params
     self._heads, self._scales = heads, scales
 
-  def counts(self, layer: Candidate, moments: Array) -> Array:
+  def counts(self, layer: Candidate, moments: Moments) -> Array:
     """How much errors of a layer's columns count, (columns, columns).
 
     Where no gradient tells, as shares of what the layer makes, with a warning.
@@ -223,5 +271,5 @@ class Answers:
       stacklevel=callers.level(),
     )
     matrix = layer.op.matrix(self._params)
-    own = matrix.reshape(-1, len(moments), columns)
-    return np.eye(columns) / max(float((own * (moments @ own)).sum()), 1e-12)
+    made = float(np.trace(products(matrix, moments)))
+    return np.eye(columns) / max(made, 1e-12)

@@ -23,6 +23,8 @@ import numpy as np
 
 Array = np.ndarray
 
+_LEAST = 1e-14  # of a largest square
+
 
 @dataclasses.dataclass(frozen=True)
 class Spectrum:
@@ -85,6 +87,32 @@ def spectrum(matrix: Array, moments: Array, counts: Array) -> Spectrum:
     u.reshape(len(matrix), -1),
     np.linalg.solve(right.T, (s[:, None] * vt).T).T,
     s,
+  )
+
+
+def spectrum_of_products(
+  matrix: Array, products: Array, counts: Array
+) -> Spectrum:
+  """`spectrum`, where the rows are too many for their moments.
+
+  All that is asked of C is W' C W: the eigenvectors V of R' W' C W R are the
+  right singular ones, and L^-T U is W R V S^-1. Squares lose what is small, so
+  that parts which count less than a rounding of the largest are left out.
+
+  Args:
+    matrix: W, shape (n, m).
+    products: W' C W, positive semidefinite, shape (m, m).
+    counts: G, positive definite, shape (m, m).
+  """
+  right = np.linalg.cholesky(counts)
+  squares, vectors = np.linalg.eigh(right.T @ products @ right)
+  kept = squares > _LEAST * max(float(squares[-1]), np.finfo(float).tiny)
+  order = np.flatnonzero(kept)[::-1]
+  values, vectors = np.sqrt(squares[order]), vectors[:, order]
+  return Spectrum(
+    matrix @ (right @ (vectors / values)),
+    np.linalg.solve(right.T, vectors * values).T,
+    values,
   )
 
 
