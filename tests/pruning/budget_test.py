@@ -38,13 +38,18 @@ def hourglass():
   return testing.fill(keras.Model(inputs, _layers.Dense(4)(x)))
 
 
-def fitted(model, method='l1', distillation=None, **limits):
+_SETTINGS = ('low_rank', 'cost')
+
+
+def fitted(model, method='l1', distillation=None, **more):
+  settings = {name: more.pop(name) for name in _SETTINGS if name in more}
   return paoding.prune_to_budget(
     model,
-    paoding.Budget(**limits, quantization=None),
+    paoding.Budget(**more, quantization=None),
     method=method,
     distillation=distillation,
     verbose=0,
+    **settings,
   )
 
 

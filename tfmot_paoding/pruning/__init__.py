@@ -59,7 +59,8 @@ outputs least, `factorize(model, ranks={'hidden_0': 2})` says where.
 If you know what the device has rather than a sparsity, `prune_to_budget` finds
 the least pruning whose converted file meets every limit, spread over the layers
 in the way that keeps the answers best, or says how near it came
-(`prune(model, budget=...)` gives the model alone).
+(`prune(model, budget=...)` gives the model alone). With `low_rank=True` it
+tries thinner layers as well, alone and behind fewer units.
 
 Hardware works in steps of width: on an Ethos-U55 49 channels take what 56 do.
 `multiple_of=8`, or the name of an accelerator (`'xnnpack'` and each Ethos-U55

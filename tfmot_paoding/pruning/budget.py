@@ -24,6 +24,8 @@ from tfmot_paoding.tflite.profile import TFLiteProfile
 from tfmot_paoding.tflite.recipes import require_recipes
 
 Sparsities = dict[str, float]
+# Ranks by layer name, as `factorize` takes them.
+ChainRanks = dict[str, int | tuple[int | None, int | None]]
 
 _LIMITS = ('flash_bytes', 'arena_bytes', 'macs', 'latency_ratio', 'npu_cycles')
 
@@ -147,6 +149,20 @@ class Budget(Configurable):
     return all(share <= 1 for share in self.taken(profile).values())
 
 
+@dataclasses.dataclass(frozen=True)
+class Cut:
+  """What leaves a model: units, and then a part of what is left.
+
+  Attributes:
+    sparsity: The fraction of units, by layer name.
+    saved: The fraction of the parameters left, or of the multiply-accumulates,
+      that chains of thinner layers save.
+  """
+
+  sparsity: Sparsities = dataclasses.field(default_factory=dict)
+  saved: float = 0.0
+
+
 class BudgetError(ValueError):
   """A budget cannot be met by pruning.
 
@@ -168,9 +184,12 @@ class Fitted:
     data: Its .tflite.
     profile: What that takes, measured on `data` itself.
     sparsity: The fraction of units removed, by layer name.
-    spread: How the cut was spread over layers: 'uniform', 'peaks', 'global'.
+    spread: How the cut was spread over layers: 'uniform', 'peaks', 'global';
+      or 'low_rank', where no units left but layers became thinner, and 'both'.
     verdict: How its answers compare with the original's on inputs that no
       label or sample of the training data went into.
+    ranks: Of the layers that became chains of thinner ones, by name, as
+      `factorize` takes them.
   """
 
   model: keras.Model
@@ -179,3 +198,4 @@ class Fitted:
   sparsity: Sparsities
   spread: str
   verdict: Verdict
+  ranks: ChainRanks = dataclasses.field(default_factory=dict)

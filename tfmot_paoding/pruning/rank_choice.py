@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfmot_paoding import callers
@@ -17,7 +17,7 @@ from tfmot_paoding.factorization.candidates import (
   find_candidates,
 )
 from tfmot_paoding.factorization.fits import ChainFits
-from tfmot_paoding.factorization.forms import WHOLE, Form
+from tfmot_paoding.factorization.forms import WHOLE, Form, Options
 from tfmot_paoding.factorization.ranks import choose, least
 from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.layers.base import Path
@@ -172,6 +172,66 @@ def _number(said: int | str | None) -> int:
   return accelerator_of(said).multiple if isinstance(said, str) else said
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Choice:
+  """What layers of a network may become, weighed once for any saving.
+
+  Attributes:
+    layers: The layers.
+    options: Of each, the chains.
+    total: What the whole network takes.
+  """
+
+  layers: tuple[Candidate, ...]
+  options: tuple[Options, ...]
+  total: float
+
+  @classmethod
+  def of(
+    cls,
+    network: Network,
+    layers: Sequence[Candidate],
+    fits: ChainFits,
+    cost: str,
+    multiples: Mapping[Path, int],
+  ) -> Choice:
+    """Weighs layers; see `chosen_forms`."""
+    options = [
+      fits.options(layer, cost, multiples[layer.path]) for layer in layers
+    ]
+    whole = network.macs
+    if cost == 'parameters':
+      whole = network.model.count_params()
+    return cls(tuple(layers), tuple(options), float(whole))
+
+  @property
+  def most(self) -> float:
+    """The largest fraction that can be saved."""
+    return 1 - (self._fixed + least(self.options)) / self.total
+
+  def forms(self, saved: float) -> dict[Path, Form]:
+    """The chains that lose least, for a fraction saved; for the most at most.
+
+    Args:
+      saved: The fraction of the whole.
+    """
+    # A rounding of `1 - saved` must not forbid what is just saved.
+    limit = self.total * (1 - saved) * (1 + 1e-12) - self._fixed
+    found = choose(self.options, max(limit, least(self.options)))
+    forms = {
+      layer.path: one.forms[number]
+      for layer, one, number in zip(
+        self.layers, self.options, found, strict=True
+      )
+    }
+    return {path: form for path, form in forms.items() if not form.is_whole}
+
+  @property
+  def _fixed(self) -> float:
+    """What stays, whatever becomes of the layers."""
+    return self.total - sum(float(one.costs[-1]) for one in self.options)
+
+
 def chosen_forms(
   network: Network,
   candidates: Candidates,
@@ -196,27 +256,16 @@ def chosen_forms(
     ValueError: it cannot be saved; the message says how much can.
   """
   layers = list(candidates.layers if outputs else candidates.hidden())
-  choices = [
-    fits.options(layer, cost, multiples[layer.path]) for layer in layers
-  ]
-  total = network.model.count_params() if cost == 'parameters' else network.macs
-  fixed = total - sum(float(one.costs[-1]) for one in choices)
-  # Of what is saved a rounding of `1 - sparsity` must not forbid a part.
-  limit = total * (1 - sparsity) * (1 + 1e-12)
-  found = choose(choices, limit - fixed)
-  if found is None:
-    most = 1 - (fixed + least(choices)) / total
+  choice = Choice.of(network, layers, fits, cost, multiples)
+  if sparsity > choice.most:
     raise ValueError(
       f'`sparsity` is {sparsity}, but factorizing can save at most '
-      f'{most:.3g} of the {total} {cost} of {network.model.name!r}, at rank '
+      f'{choice.most:.3g} of the {choice.total:.0f} {cost} of '
+      f'{network.model.name!r}, at rank '
       f'{max(multiples.values(), default=1)} everywhere. '
       + _advice(candidates, outputs)
     )
-  forms = {
-    layer.path: one.forms[number]
-    for layer, one, number in zip(layers, choices, found, strict=True)
-  }
-  return {path: form for path, form in forms.items() if not form.is_whole}
+  return choice.forms(sparsity)
 
 
 def check_any(candidates: Candidates, outputs: bool) -> None:

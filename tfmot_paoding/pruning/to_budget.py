@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from tfmot_paoding import callers
@@ -23,7 +24,7 @@ from tfmot_paoding.methods.stairs import MultipleOf, checked_multiple
 from tfmot_paoding.network.input_shapes import check_sizes
 from tfmot_paoding.network.nearness import Nearness
 from tfmot_paoding.network.network import Network
-from tfmot_paoding.pruning.budget import Budget, Fitted, Sparsities
+from tfmot_paoding.pruning.budget import Budget, Cut, Fitted, Sparsities
 from tfmot_paoding.pruning.budget_search import Ways, fit_budget
 from tfmot_paoding.pruning.driver import Driver
 from tfmot_paoding.pruning.few_answers import (
@@ -42,6 +43,7 @@ from tfmot_paoding.pruning.schedule import (
   ProgressiveSparsity,
 )
 from tfmot_paoding.pruning.shares import RoundingWarning
+from tfmot_paoding.pruning.thinning import Thinner
 from tfmot_paoding.pruning.wrap import (
   Manner,
   check_unwrapped,
@@ -71,6 +73,7 @@ def prune_to_budget(
   distillation: bool | DistillSettings | None = None,
   attention: str = VIEWS[0],
   input_shape: Any = None,
+  low_rank: bool = False,
 ) -> Fitted:
   """Prunes a model to what a device has.
 
@@ -121,6 +124,10 @@ def prune_to_budget(
     input_shape: The sizes that the model leaves open, without the batch axis,
       such as (224, 224, 3), or a dict of input name to sizes; the pruned model
       has them too.
+    low_rank: Whether layers may become chains of thinner ones, as `factorize`
+      makes them: three more ways are tried, of ranks alone, and of half and of
+      three quarters of the units with ranks behind, and the one is taken whose
+      answers are nearest.
 
   Returns:
     The compact model, its .tflite, and what that takes.
@@ -142,6 +149,8 @@ def prune_to_budget(
   _check_budget(budget)
   check_seed(seed)
   check_distillation(distillation)
+  if not isinstance(low_rank, bool):
+    raise ValueError(f'`low_rank` must be True or False, but got {low_rank!r}.')
   multiple_of = checked_multiple(budget.settled_multiple(multiple_of))
   allocation = Allocation('global', cost, floor, multiple_of)
   manner = Manner(get_method(method), allocation)
@@ -153,7 +162,9 @@ def prune_to_budget(
     prior=prior,
     verbose=verbose,
   )
-  return _within(network, budget, manner, step_sparsity, distillation, source)
+  return _within(
+    network, budget, manner, step_sparsity, distillation, source, low_rank
+  )
 
 
 def _within(
@@ -163,12 +174,13 @@ def _within(
   step_sparsity: float,
   distillation: Distillation,
   source: InputSource,
+  low_rank: bool,
 ) -> Fitted:
   """Prunes a network to a budget; see `prune_to_budget`."""
   ProgressiveSparsity(0.0, step_sparsity)  # raises for a bad step
   # Before inputs are recalled, which takes a while: bad settings show here.
   wrapped = wrap(network, ProgressiveSparsity(0.0), manner, source)
-  multiple_of = manner.allocation.multiple_of
+  multiple_of, cost = manner.allocation.multiple_of, manner.allocation.cost
   alone = Allocation(multiple_of=multiple_of)
   manner = dataclasses.replace(manner, allocation=alone)
   fits = manner.method.needs_samples
@@ -183,20 +195,35 @@ def _within(
   nearness = Nearness(network, network.params(), apart)
   distills = is_distilled(network, fits, distillation)
 
-  def earnest(sparsity: Sparsities) -> keras.Model:
+  def by_units(sparsity: Sparsities) -> keras.Model:
     return _tried(network, sparsity, manner, step_sparsity, source)
 
-  def quick(sparsity: Sparsities) -> keras.Model:
+  thinner = None
+  if low_rank:
+    thinner = _thinner(network, by_units, source, cost, multiple_of)
+
+  def earnest(cut: Cut) -> keras.Model:
+    return thinner.earnest(cut) if cut.saved else by_units(cut.sparsity)
+
+  def quick(cut: Cut) -> keras.Model:
+    if cut.saved:
+      return thinner.quick(cut)
     by_norm = dataclasses.replace(manner, method=get_method('l1'))
     silent = source.like(verbose=0)
-    return _tried(network, sparsity, by_norm, 1.0, silent)
+    return _tried(network, cut.sparsity, by_norm, 1.0, silent)
 
   def polish(small: keras.Model) -> keras.Model:
     return polished(network, small, fits, distillation, source)[0]
 
   driver = Driver(Wrapped.of(wrapped), source.like(verbose=0), bounded=False)
   ways = Ways(
-    earnest, quick, polish, driver.allocated, nearness.gap_of, multiple_of
+    earnest,
+    quick,
+    polish,
+    driver.allocated,
+    nearness.gap_of,
+    multiple_of,
+    None if thinner is None else thinner.ranks,
   )
   fitted = fit_budget(network, budget, ways, samples, source)
   whose = inputs_in_words(network, len(samples[0]), source)
@@ -204,6 +231,26 @@ def _within(
   warn_of_few_answers(verdict, distills, fits)
   _warn_of_fallback(fitted.profile.npu)
   return dataclasses.replace(fitted, verdict=verdict)
+
+
+def _thinner(
+  network: Network,
+  prune: Callable[[Sparsities], keras.Model],
+  source: InputSource,
+  cost: str,
+  multiple_of: MultipleOf,
+) -> Thinner | None:
+  """What makes chains of layers; None, with a warning, where none can be."""
+  made = Thinner(network, prune, source.settled(network), cost, multiple_of)
+  if made.applies():
+    return made
+  warnings.warn(
+    '`low_rank` has no effect, since no hidden layer of '
+    f'{network.model.name!r} can become a chain of thinner ones; '
+    '`pruning.factorizable` says why. Leave it out.',
+    stacklevel=callers.level(),
+  )
+  return None
 
 
 def _warn_of_fallback(profile: NpuProfile | None) -> None:
