@@ -627,6 +627,28 @@ class TestTraining:
     ]
     assert found[0].startswith('0.123')
 
+  def test_what_is_learned_and_what_is_trained_from_scratch(self, tmp_path):
+    pytest.importorskip('sklearn')
+    flags = (
+      *self.FLAGS,
+      '--objective=verifiable',
+      '--prune=learned,learned-units,stable-units,scratch',
+      '--score_epochs=1',
+      f'--directory={tmp_path}',
+    )
+    rows = columns(run('figures/robust_training.py', *flags))
+    dense, *small = [int(row['weights']) for row in rows]
+    assert max(small) < 0.5 * dense
+    # Units: the same widths, however they were found.
+    assert len(set(small[1:])) == 1
+    # What was learned is not learned again.
+    folder = tmp_path / 'verifiable_0'
+    before = (folder / 'learned-units/learned/round_0.npz').read_bytes()
+    (folder / 'learned-units.json').unlink()
+    assert columns(rerun('figures/robust_training.py', *flags))
+    found = (folder / 'learned-units/learned/round_0.npz').read_bytes()
+    assert found == before
+
   def test_units_that_leave_while_training_are_those_of_all_layers(self):
     pytest.importorskip('sklearn')
     flags = (
@@ -753,7 +775,6 @@ class TestTraining:
       *self.FLAGS,
       '--objective=adversarial',
       '--prune=',
-      '--ramp',
       '--learning_rate=.02',
     )
     (row,) = columns(rerun('figures/robust_training.py', *flags))

@@ -6,12 +6,17 @@
       --objective=verifiable --epsilon=.1 --prune=magnitude --compression=10
 
 The protocol of Sehwag et al. 2019: the same objective before and after pruning.
-`--prune` is `magnitude` (single weights, by TFMOT) or one of this package's
-methods (whole units, chosen without data); `--compression` is how many times
-fewer weights are left. Shown are accuracy, accuracy under PGD, and the accuracy
-that is proved (by IBP and by CROWN within epsilon; of smoothed networks within
-an L2 radius of `--radius`), before and after, and how much is kept; means and
-standard deviations over seeds.
+`--prune` is `magnitude` (single weights, by TFMOT), `learned` (single weights,
+by scores that train under the objective for `--score_epochs` of the epochs of
+fine-tuning), one of this package's methods (whole units, chosen without data),
+`learned-units`, `stable-units` (NRS scores) or `scratch`: a network of as few
+units, trained from scratch for as many epochs in all. `--compression` is how
+many times fewer weights are left. Epsilon grows from 0 while a network is
+trained, and under `verifiable` and `crown-ibp` it has batch normalization, and
+kernels to begin with that keep intervals narrow. Shown are accuracy, accuracy
+under PGD, and the accuracy that is proved (by IBP and by CROWN within epsilon;
+of smoothed networks within an L2 radius of `--radius`), before and after, and
+how much is kept; means and standard deviations over seeds.
 
 `--data` is `digits` (the default: ships with scikit-learn, done in a minute),
 `mnist` or `cifar10` (fetched by Keras), or an .npz in Keras's layout. With
@@ -27,14 +32,14 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow_model_optimization as tfmot
 from absl import app, flags, logging
 
 import tfmot_paoding as paoding
-from tfmot_paoding import compat, robustness, training
+from tfmot_paoding import compat, methods, robustness, training
 from tfmot_paoding.command.downloads import downloaded_images
 from tfmot_paoding.command.model_files import read_arrays
 from tfmot_paoding.command.one_line import in_one_line
@@ -58,7 +63,10 @@ _EPSILON = flags.DEFINE_float('epsilon', 0.05, 'Radius, inputs in [0, 1].')
 _SIGMA = flags.DEFINE_float('sigma', 0.25, "Smoothing's standard deviation.")
 _RADIUS = flags.DEFINE_float('radius', 0.25, 'L2 radius to certify within.')
 _PRUNE = flags.DEFINE_list(
-  'prune', ['magnitude', 'impact'], 'Methods: magnitude, or those of units.'
+  'prune',
+  ['magnitude', 'impact'],
+  'Methods: magnitude, learned, learned-units, stable-units, scratch, or those '
+  'of units.',
 )
 _COMPRESSION = flags.DEFINE_float(
   'compression', 10.0, 'How many times fewer weights are left.'
@@ -70,7 +78,15 @@ _GRADUAL = flags.DEFINE_bool(
   'gradual', False, 'Units leave while the network is fine-tuned, not before.'
 )
 _RAMP = flags.DEFINE_bool(
-  'ramp', False, 'adversarial, trades: epsilon grows as it does for bounds.'
+  'ramp', True, 'adversarial, trades: epsilon grows as it does for bounds.'
+)
+_STARTS = flags.DEFINE_bool(
+  'bound_starts',
+  True,
+  'verifiable, crown-ibp: batch normalization, and kernels drawn for bounds.',
+)
+_SCORING = flags.DEFINE_integer(
+  'score_epochs', 4, 'Epochs of fine-tuning that scores are learned in.'
 )
 _STABILITY = flags.DEFINE_float(
   'stability', 0.0, 'Weight of the term that makes ReLUs stable.'
@@ -139,20 +155,50 @@ def load_images() -> Images:
   )
 
 
-def network(shape: Sequence[int], classes: int) -> keras.Model:
-  """A small MLP, or a CNN of two strided convolutions."""
+def network(
+  shape: Sequence[int],
+  classes: int,
+  normalized: bool = False,
+  widths: Sequence[int] = (),
+) -> keras.Model:
+  """A small MLP, or a CNN of two strided convolutions.
+
+  Args:
+    shape: Of an input.
+    classes: How many there are.
+    normalized: Whether batch normalization stands in front of activations.
+    widths: Of all hidden layers; none for those of the flags.
+  """
   layers = keras.layers
-  body = [layers.Flatten()]
-  widths = [int(width) for width in _WIDTHS.value]
-  if _NETWORK.value == 'cnn':
-    body = [
-      layers.Conv2D(16, 4, 2, activation='relu', padding='same'),
-      layers.Conv2D(32, 4, 2, activation='relu', padding='same'),
-      layers.Flatten(),
-    ]
-    widths = [100]
-  body += [layers.Dense(width, 'relu') for width in widths]
+  filters = 2 if _NETWORK.value == 'cnn' else 0
+  if not widths:
+    widths = [16, 32, 100] if filters else [int(x) for x in _WIDTHS.value]
+  body = []
+  for k, width in enumerate(widths):
+    if k == filters:
+      body.append(layers.Flatten())
+    body.append(
+      layers.Conv2D(width, 4, 2, padding='same')
+      if k < filters
+      else layers.Dense(width)
+    )
+    body += [layers.BatchNormalization()] if normalized else []
+    body.append(layers.ReLU())
   return keras.Sequential([keras.Input(shape), *body, layers.Dense(classes)])
+
+
+def fresh(
+  objective: str, images: Images, widths: Sequence[int] = ()
+) -> keras.Model:
+  """A network to train under an objective."""
+  bounded = _STARTS.value and objective in ('verifiable', 'crown-ibp')
+  shape, classes = images.x.shape[1:], int(images.y.max()) + 1
+  model = network(shape, classes, bounded, widths)
+  if not bounded:
+    return model
+  # Drawn from what `run` has seeded.
+  seed = int(np.random.randint(2**31))
+  return training.initialized_for_bounds(model, seed)
 
 
 def objective_of(name: str, steps: int) -> training.Objective:
@@ -240,7 +286,7 @@ def pretrained(
   Raises:
     ValueError: the folder holds a network of other settings.
   """
-  model = network(images.x.shape[1:], int(images.y.max()) + 1)
+  model = fresh(objective, images)
   done = folder and f'{folder}/pretrained.h5'
   if done and os.path.exists(done):
     found = paoding.load_model(done)
@@ -281,10 +327,26 @@ def pruned(
   folder: str | None,
 ) -> keras.Model:
   """The network after pruning and fine-tuning, single weights or units."""
+  if method == 'scratch':
+    return from_scratch(model, objective, images, folder)
   end = settled(objective_of(objective, 100))
-  batches = -(-len(images.x) // _BATCH.value)
+  epochs = _FINE.value
+  if method in ('learned', 'learned-units'):
+    epochs -= _SCORING.value
+    wrapped = learned(model, method, end, images, folder)
+  else:
+    wrapped = wrapped_by(model, method, images)
+  fit(wrapped, end, images, epochs, pruning_callbacks(folder), folder)
+  stripped = strip_pruning(wrapped)
+  single = method in ('magnitude', 'learned')
+  return stripped if single else paoding.compact(stripped)
+
+
+def wrapped_by(model: keras.Model, method: str, images: Images) -> keras.Model:
+  """A wrapped copy that has lost weights or units, or does in fine-tuning."""
   left = 1.0 / _COMPRESSION.value
   # Ten steps over the first half; the last one falls on the end.
+  batches = -(-len(images.x) // _BATCH.value)
   frequency = max(1, _FINE.value * batches // 20)
   gradual = functools.partial(
     tfmot.sparsity.keras.PolynomialDecay,
@@ -296,17 +358,102 @@ def pruned(
   if method == 'magnitude':
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
-    wrapped = tfmot.sparsity.keras.prune_low_magnitude(
+    return tfmot.sparsity.keras.prune_low_magnitude(
       copy, gradual(final_sparsity=1.0 - left)
     )
-  elif _GRADUAL.value:
+  if method == 'stable-units':
+    scores = training.stability_scores(model, images.x[:512], _EPSILON.value)
+    return by_scores(model, scores, shares_for(model, left), images)
+  if _GRADUAL.value:
     sparsity = sparsity_for(model, left, method)
-    wrapped = wrapped_units(model, gradual(final_sparsity=sparsity), method)
-  else:
-    wrapped = without_units(model, left, method)
-  fit(wrapped, end, images, _FINE.value, pruning_callbacks(folder), folder)
-  stripped = strip_pruning(wrapped)
-  return stripped if method == 'magnitude' else paoding.compact(stripped)
+    return wrapped_units(model, gradual(final_sparsity=sparsity), method)
+  return without_units(model, left, method)
+
+
+def learned(
+  model: keras.Model,
+  method: str,
+  objective: training.Objective,
+  images: Images,
+  folder: str | None,
+) -> keras.Model:
+  """A wrapped copy of what scores leave that train under an objective."""
+
+  def train(scored: keras.Model) -> None:
+    callbacks = [paoding.UpdatePruningStep()]
+    inside = folder and f'{folder}/scores'
+    fit(scored, objective, images, _SCORING.value, callbacks, inside)
+
+  left = 1.0 / _COMPRESSION.value
+  done = folder and f'{folder}/learned'
+  if method == 'learned':
+    wrapped = training.with_fixed_masks(model)
+    masks = training.learned_masks(wrapped, train, 1.0 - left, done)
+    training.set_masks(wrapped, masks)
+    return wrapped
+  shares = shares_for(model, left)
+  scores = training.learned_scores(model, train, shares, done)
+  return by_scores(model, scores, shares, images)
+
+
+def by_scores(
+  model: keras.Model,
+  scores: Mapping[str, np.ndarray],
+  shares: Mapping[str, float],
+  images: Images,
+) -> keras.Model:
+  """A wrapped copy without the units of the lowest scores, re-fitted."""
+  method = paoding.Method(
+    methods.GivenScores(scores), compensation='least_squares'
+  )
+  schedules = {
+    name: paoding.ProgressiveSparsity(share, share)
+    for name, share in shares.items()
+  }
+  wrapped = paoding.prune_low_saliency(model, schedules, method)
+  paoding.run_schedule(wrapped, data=images.x[:2000], verbose=0)
+  return wrapped
+
+
+def from_scratch(
+  model: keras.Model, objective: str, images: Images, folder: str | None
+) -> keras.Model:
+  """A network of as many units as are left, trained for all the epochs."""
+  widths = widths_left(model, 1.0 / _COMPRESSION.value)
+  small = fresh(objective, images, list(widths.values()))
+  epochs = _EPOCHS.value + _FINE.value
+  steps = epochs * -(-len(images.x) // _BATCH.value)
+  fit(small, objective_of(objective, steps), images, epochs, folder=folder)
+  return small
+
+
+def shares_for(model: keras.Model, left: float) -> dict[str, float]:
+  """What fraction of each layer's units goes till so few weights are left."""
+  kept = widths_left(model, left)
+  sizes = hidden_widths(model)
+  return {name: 1.0 - width / sizes[name] for name, width in kept.items()}
+
+
+def widths_left(model: keras.Model, left: float) -> dict[str, int]:
+  """The hidden widths at which so few weights are left, by layer.
+
+  The same fraction of each; with a global scope, as 'reconstruction' spreads
+  it.
+  """
+  method = 'reconstruction' if _SCOPE.value == 'global' else 'l1'
+  wrapped = without_units(model, left, method)
+  return hidden_widths(paoding.compact(strip_pruning(wrapped)))
+
+
+def hidden_widths(model: keras.Model) -> dict[str, int]:
+  """Units of each layer with a kernel but the last, inputs first."""
+  found = {
+    layer.name: layer.kernel.shape[-1]
+    for layer in model.layers
+    if hasattr(layer, 'kernel')
+  }
+  found.popitem()
+  return found
 
 
 def without_units(model: keras.Model, left: float, method: str) -> keras.Model:
@@ -422,13 +569,16 @@ def check_settings(more: Sequence[str] = ()) -> None:
   names = ('data', 'network', 'widths', 'epsilon', 'sigma', 'compression')
   names += ('stability', 'epochs', 'finetune_epochs', 'batch_size')
   names += ('learning_rate', 'train_samples', 'test_samples', 'radius')
-  names += ('certified', 'scope', 'gradual', 'ramp', *more)
+  names += ('certified', 'scope', 'gradual', 'ramp', 'bound_starts')
+  names += ('score_epochs', *more)
   mine = {name: flags.FLAGS[name].value for name in names}
   if os.path.exists(path):
     with open(path, encoding='utf-8') as file:
       theirs = json.load(file)
-    # A flag that an older run did not have is as it is by default.
-    theirs = {name: flags.FLAGS[name].default for name in names} | theirs
+    # A flag that an older run did not have is as it is by default, but for one
+    # that changes what such a run did.
+    older = {name: flags.FLAGS[name].default for name in names}
+    theirs = {**older, 'bound_starts': False, **theirs}
     differ = [name for name in names if theirs[name] != mine[name]]
     if differ:
       raise ValueError(

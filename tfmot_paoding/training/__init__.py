@@ -66,10 +66,6 @@ python examples/figures/certified_pruning.py --directory=run
 from tfmot_paoding.training.bound_starts import initialized_for_bounds
 from tfmot_paoding.training.distill_settings import DistillSettings
 from tfmot_paoding.training.distillation import distill
-from tfmot_paoding.training.learned_scores import (
-  learned_masks,
-  learned_scores,
-)
 from tfmot_paoding.training.objectives import (
   Adversarial,
   Natural,
@@ -80,7 +76,10 @@ from tfmot_paoding.training.objectives import (
   register_objective,
 )
 from tfmot_paoding.training.ramps import Ramp
-from tfmot_paoding.training.stability_scores import stability_scores
+from tfmot_paoding.training.score_training import (
+  learned_masks,
+  learned_scores,
+)
 from tfmot_paoding.training.tickets import (
   Ticket,
   find_tickets,
@@ -91,6 +90,7 @@ from tfmot_paoding.training.tickets import (
   with_fixed_masks,
 )
 from tfmot_paoding.training.trainer import RobustModel, robust_model
+from tfmot_paoding.training.unit_stability import stability_scores
 
 __all__ = [
   'Adversarial',

@@ -15,11 +15,11 @@ from tfmot_paoding import methods, robustness, training
 from tfmot_paoding.compat import UpdatePruningStep, keras, strip_pruning
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.training import mask_learner as lib
-from tfmot_paoding.training.learned_scores import _readers
+from tfmot_paoding.training.score_training import _readers
 from tfmot_paoding.training.tickets import masked_weights
 
 L = keras.layers
-_WORKER = pathlib.Path(__file__).resolve().parent / 'learned_scores_worker.py'
+_WORKER = pathlib.Path(__file__).resolve().parent / 'score_training_worker.py'
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
