@@ -398,3 +398,28 @@ def test_ranges_come_from_varied_inputs_unless_asked_otherwise():
   )
   assert default == varied
   assert default != smooth
+
+
+@pytest.mark.parametrize(
+  'layer',
+  [
+    keras.layers.Conv2D(3, 2, activation='relu'),
+    keras.layers.MaxPooling2D(),
+    keras.layers.Flatten(),
+  ],
+)
+def test_rows_of_frames_are_those_of_one_sample(layer):
+  """Of an open number of samples tflite-micro would read one frame."""
+  inputs = keras.Input((3, 6, 6, 2))
+  x = keras.layers.TimeDistributed(layer)(inputs)
+  x = keras.layers.Dense(4)(keras.layers.Flatten()(x))
+  model = testing.fill(keras.Model(inputs, x))
+  data = paoding.convert_to_tflite(model, 'int8', input_range=(-1, 1))
+  pytest.importorskip('tflite_micro')
+  found = paoding.tflite.compare_tflite(
+    model,
+    data,
+    inputs=np.clip(testing.draw((3, 6, 6, 2), 20), -1, 1).astype(np.float32),
+    run=paoding.tflite.run_micro,
+  )
+  assert found.mean < 0.03

@@ -20,6 +20,19 @@ CASES = {
   'cropping': ((5, 4, 6, 2), lambda: L.Cropping3D(((1, 2), (0, 1), (2, 1)))),
   'largest': ((5, 4, 6, 2), lambda: L.MaxPooling3D((2, 2, 3))),
   'mean': ((4, 4, 4, 2), lambda: L.AveragePooling3D(2)),
+  'dilated': ((9, 8, 3), lambda: L.Conv2D(4, 3, dilation_rate=(2, 3))),
+  'dilated line': (
+    (12, 3),
+    lambda: L.Conv1D(4, 3, dilation_rate=4, padding='same', activation='relu'),
+  ),
+  'causal': (
+    (12, 3),
+    lambda: L.Conv1D(4, 3, dilation_rate=2, padding='causal', use_bias=False),
+  ),
+  'dilated steps': (
+    (3, 9, 2),
+    lambda: L.TimeDistributed(L.Conv1D(3, 2, dilation_rate=3)),
+  ),
 }
 
 
@@ -35,7 +48,8 @@ def test_they_run_in_tflite_micro_in_no_more_than_they_need(name, quantization):
   model = net(*CASES[name])
   data = paoding.convert_to_tflite(model, quantization, input_range=(-1, 1))
   operators = TFLiteFile(data).operator_counts
-  assert not {'SPLIT', 'CONCATENATION', 'TILE'} & set(operators)
+  wasteful = {'SPLIT', 'CONCATENATION', 'TILE', 'SPACE_TO_BATCH_ND'}
+  assert not wasteful & set(operators)
   # Weights, and about 300 bytes an operator.
   least = (1 if quantization else 4) * model.count_params()
   assert len(data) < least + 450 * sum(operators.values()) + 1200
@@ -50,6 +64,41 @@ def test_they_are_the_same_function(name):
   assert other is not model
   x = testing.draw(model.input_shape[1:], 7).astype(np.float32)
   np.testing.assert_allclose(other(x), model(x), rtol=1e-5, atol=1e-5)
+
+
+DEPTHWISE = {
+  'depthwise': ((9, 8, 3), lambda: L.DepthwiseConv2D(3, dilation_rate=2)),
+  'depthwise line': (
+    (12, 3),
+    lambda: L.DepthwiseConv1D(
+      3, dilation_rate=3, padding='same', depth_multiplier=2, activation='relu'
+    ),
+  ),
+  'separable': (
+    (9, 8, 3),
+    lambda: L.SeparableConv2D(4, 3, dilation_rate=2, padding='same'),
+  ),
+  'separable line': (
+    (12, 3),
+    lambda: L.SeparableConv1D(
+      4, 3, dilation_rate=2, padding='causal', activation='relu'
+    ),
+  ),
+}
+
+
+@pytest.mark.parametrize('name', DEPTHWISE)
+@pytest.mark.parametrize('quantization', [None, 'int8'])
+def test_depthwise_kernels_dilate_by_themselves(name, quantization):
+  """Compared in the interpreter: TensorFlow's own has no such kernel."""
+  model = net(*DEPTHWISE[name])
+  data = paoding.convert_to_tflite(model, quantization, input_range=(-1, 1))
+  assert 'SPACE_TO_BATCH_ND' not in TFLiteFile(data).operator_counts
+  x = testing.draw(model.input_shape[1:], 30).astype(np.float32)
+  found = paoding.tflite.compare_tflite(model, data, inputs=np.clip(x, -1, 1))
+  assert found.mean < (0.03 if quantization else 1e-6)
+  pytest.importorskip('tflite_micro')
+  check_micro(data)
 
 
 @pytest.mark.parametrize('times', [3, 7, 41, 49, 100])

@@ -2,8 +2,9 @@
 
 TensorFlow's converter turns repeated entries into one tensor each and puts them
 together again, or into tiles, which tflite-micro lacks; of slices it takes four
-axes at most, and of pooling two. The nearest neighbour of an enlarged grid is a
-repeated entry as well, and axes that lie side by side can be read as one.
+axes at most, and of pooling two; dilated convolutions it spreads over the
+batch. The nearest neighbour of an enlarged grid is a repeated entry as well,
+and axes that lie side by side can be read as one.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import tensorflow as tf
 
 from tfmot_paoding.compat import keras
 from tfmot_paoding.network.cloning import clone_with, copy_weights, fresh_layer
+from tfmot_paoding.tflite.dilations import dilate_natively, is_dilated
 
 Form = Callable[[Any, tf.Tensor], tf.Tensor]
 
@@ -26,11 +28,16 @@ def with_equal_forms(model: keras.Model) -> keras.Model:
   Args:
     model: A plain tf_keras model, not changed.
   """
-  if not any(_form_of(layer) for layer in model.submodules):
+  if not any(
+    _form_of(layer) or is_dilated(layer) for layer in model.submodules
+  ):
     return model
 
   def make_layer(layer: Any, _: Any) -> Any:
     form, made = _form_of(layer), fresh_layer(layer)
+    for inner in made._flatten_layers():
+      if is_dilated(inner):
+        dilate_natively(inner)
     return made if form is None else _Replaced(made, form)
 
   made = clone_with(model, make_layer)

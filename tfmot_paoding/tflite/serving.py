@@ -16,8 +16,9 @@ def serving(model: keras.Model) -> Any:
   """The model as one function with named inputs and outputs.
 
   It takes a batch of any size where that costs nothing, else one sample: TFLite
-  has loops, such as those of recurrent layers, for a known batch only, and
-  working out shapes takes operators that tflite-micro does not have.
+  has loops, such as those of recurrent layers, for a known batch only, working
+  out shapes takes operators that tflite-micro does not have, and what makes
+  several rows of a sample, as TimeDistributed does, it reads as one.
   """
 
   def serve(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -34,7 +35,26 @@ def serving(model: keras.Model) -> Any:
     return tf.function(serve).get_concrete_function(*specs)
 
   function = traced(None)
-  return traced(1) if operations(function) & (LOOPS | {'Shape'}) else function
+  needs_one = operations(function) & (LOOPS | {'Shape'})
+  return traced(1) if needs_one or _makes_rows(function) else function
+
+
+def _makes_rows(function: Any) -> bool:
+  """Whether a reshape gives other than one row for a sample."""
+  for op in function.graph.get_operations():
+    if op.type == 'Reshape':
+      sizes = [tensor.shape for tensor in (op.inputs[0], op.outputs[0])]
+      rows = [_entries(size) for size in sizes]
+      if None not in rows and rows[0] != rows[1]:
+        return True
+  return False
+
+
+def _entries(shape: tf.TensorShape) -> int | None:
+  """Of one row, where only the number of rows is open."""
+  if not shape.rank or shape[0] is not None:
+    return None
+  return shape[1:].num_elements()
 
 
 def operations(function: Any) -> set[str]:
