@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import numpy as np
@@ -28,14 +29,18 @@ class Ball:
   def __init__(self, model, centre, epsilon, rows, offsets=None):
     graph = build_graph(model)
     (value,) = graph.outputs
-    program = build_program(graph, read_params(graph))
-    centre = np.asarray(centre, float)[None]
-    self.box = Interval(centre - epsilon, centre + epsilon)
-    self.bounds = SubdomainBounds(program, value)
-    self.root = self.bounds.root(Walk(program, [self.box], 'crown'))
+    self.program = build_program(graph, read_params(graph))
+    self.bounds = SubdomainBounds(self.program, value)
     rows = np.asarray(rows, float)
     offsets = np.zeros(rows.shape[:2]) if offsets is None else offsets
     self.goals = Goals(rows, np.asarray(offsets, float))
+    self.move(centre, epsilon)
+
+  def move(self, centre, epsilon):
+    """Another box of the same model."""
+    centre = np.asarray(centre, float)[None]
+    self.box = Interval(centre - epsilon, centre + epsilon)
+    self.root = self.bounds.root(Walk(self.program, [self.box], 'crown'))
     self.start = self.bounds.start(self.root, self.goals)
 
   def low(self, signs, ascent=LONG):
@@ -169,16 +174,24 @@ def _values(model, x):
   return first.reshape(len(x), -1), last
 
 
-@settings(max_examples=4, deadline=None)
-@given(st.integers(0, 1000), st.floats(0.1, 1.0))
-def test_halves_are_never_worse_than_the_whole(seed, epsilon):
-  model = testing.mlp((3, 4, 2), seed=seed)
-  ball = Ball(model, np.zeros(3), epsilon, [[[1.0, -1.0]]])
-  whole = ball.low(np.zeros((1, 4)))
+@functools.cache
+def movable():
+  # What is proved would be left at that; so nothing may be.
+  model = testing.mlp((3, 5, 4, 2), seed=1)
+  return Ball(model, np.zeros(3), 1.0, [[[1.0, -1.0]]], [[FAR]])
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.lists(st.floats(-1, 1), min_size=3, max_size=3), st.floats(0.1, 1.0))
+def test_halves_are_never_worse_than_the_whole(centre, epsilon):
+  ball = movable()
+  ball.move(centre, epsilon)
+  whole = ball.low(np.zeros((1, 9)))
   for neuron in np.flatnonzero(ball.root.unstable):
-    signs = np.zeros((2, 4))
+    signs = np.zeros((2, 9))
     signs[:, neuron] = 1, -1
-    assert ball.low(signs).min() >= whole[0] - 1e-3
+    # As far as the ascent of one and the other comes.
+    assert ball.low(signs).min() >= whole[0] - 1e-2
 
 
 def test_several_rows_are_mixed_until_they_contradict():
