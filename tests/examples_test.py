@@ -408,6 +408,26 @@ def test_compare_files_goes_on_and_compares_with_eight_bits(
   assert all(0 <= float(row['score']) <= 1 for row in rows.values())
 
 
+def test_compare_ranks_goes_on_and_keeps_as_many_parameters(
+  network_path, tmp_path
+):
+  model, data = network_path
+  flags = (
+    f'--network={model},{data},0.00392,0,0,1',
+    '--kept=0.6',
+    f'--output={tmp_path / "rows.json"}',
+  )
+  done = rerun('figures/compare_ranks.py', *flags)
+  original, *others = columns(done)
+  assert [row['form'] for row in others] == ['units', 'ranks', 'both']
+  for row in others:
+    share = int(row['parameters']) / int(original['parameters'])
+    assert 0.4 <= share <= 0.6
+    assert 0 <= float(row['as fitted']) <= 1
+  again = rerun('figures/compare_ranks.py', *flags)
+  assert columns(again) == [original, *others]
+
+
 def test_judge_candidates_says_what_each_judge_loses(network_path, tmp_path):
   model, data = network_path
   done = rerun(
