@@ -192,7 +192,7 @@ def _model(case: Case) -> keras.Model:
   model = keras.Model(inputs, case.call(inputs))
   rng = np.random.default_rng(0)
   model.set_weights(
-    [np.abs(rng.normal(0.2, 0.3, w.shape)) for w in model.get_weights()]
+    [rng.normal(0.0, 0.3, w.shape) for w in model.get_weights()]
   )
   return model
 

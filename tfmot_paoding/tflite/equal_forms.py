@@ -9,7 +9,6 @@ and axes that lie side by side can be read as one.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +17,11 @@ import tensorflow as tf
 from tfmot_paoding.compat import keras
 from tfmot_paoding.network.cloning import clone_with, copy_weights, fresh_layer
 from tfmot_paoding.tflite.dilations import dilate_natively, is_dilated
+from tfmot_paoding.tflite.function_forms import (
+  has_function_form,
+  repeated,
+  set_function_form,
+)
 
 Form = Callable[[Any, tf.Tensor], tf.Tensor]
 
@@ -29,7 +33,8 @@ def with_equal_forms(model: keras.Model) -> keras.Model:
     model: A plain tf_keras model, not changed.
   """
   if not any(
-    _form_of(layer) or is_dilated(layer) for layer in model.submodules
+    _form_of(layer) or is_dilated(layer) or has_function_form(layer)
+    for layer in model.submodules
   ):
     return model
 
@@ -38,6 +43,7 @@ def with_equal_forms(model: keras.Model) -> keras.Model:
     for inner in made._flatten_layers():
       if is_dilated(inner):
         dilate_natively(inner)
+      set_function_form(inner)
     return made if form is None else _Replaced(made, form)
 
   made = clone_with(model, make_layer)
@@ -64,38 +70,18 @@ class _Replaced(keras.layers.Layer):
     return self._form(self._layer, inputs)
 
 
-def _repeated(x: tf.Tensor, axis: int, times: int) -> tf.Tensor:
-  """Every entry of an axis so many times in a row.
-
-  Args:
-    x: Shape (samples, *sizes), of known sizes.
-    axis: Of the sizes.
-    times: How often.
-  """
-  sizes = x.shape[1:]
-  rows, rest = math.prod(sizes[: axis + 1]), math.prod(sizes[axis + 1 :])
-  # Halves of a pixel keep rounding away from the edges.
-  y = tf.raw_ops.ResizeNearestNeighbor(
-    images=tf.reshape(x, (-1, rows, 1, rest)),
-    size=(rows * times, 1),
-    half_pixel_centers=True,
-  )
-  made = (*sizes[:axis], sizes[axis] * times, *sizes[axis + 1 :])
-  return tf.reshape(y, (-1, *made))
-
-
 def _upsampled(layer: Any, x: tf.Tensor) -> tf.Tensor:
   """`UpSampling1D` and `UpSampling3D`."""
   times = layer.size if isinstance(layer.size, tuple) else (layer.size,)
   for axis, count in enumerate(times):
     if count > 1:
-      x = _repeated(x, axis, count)
+      x = repeated(x, axis, count)
   return x
 
 
 def _vector_repeated(layer: keras.layers.RepeatVector, x: tf.Tensor):
   """`RepeatVector`."""
-  return _repeated(tf.reshape(x, (-1, 1, *x.shape[1:])), 0, layer.n)
+  return repeated(tf.reshape(x, (-1, 1, *x.shape[1:])), 0, layer.n)
 
 
 def _cropped(x: tf.Tensor, ends: tuple[tuple[int, int], ...]) -> tf.Tensor:

@@ -1,0 +1,154 @@
+"""Functions as what devices have kernels for, where that is the same.
+
+TensorFlow's converter makes tiles of repeated entries, which tflite-micro
+lacks, has no operator that rolls, and takes apart activations that one of its
+operators is near to. What is not known before there are inputs is left as it
+is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_paoding.compat import keras
+
+# Of what tflite-micro puts together at a time.
+_PARTS = 10
+# Of selu: what it multiplies, and its limit below zero over that.
+_SELU, _SELU_LIMIT = 1.0507009873554805, 1.6732632423543772
+
+
+def repeated(x: tf.Tensor, axis: int, times: int) -> tf.Tensor:
+  """Every entry of an axis so many times in a row.
+
+  Args:
+    x: Shape (samples, *sizes), of known sizes.
+    axis: Of the sizes.
+    times: How often.
+  """
+  sizes = x.shape[1:]
+  rows, rest = math.prod(sizes[: axis + 1]), math.prod(sizes[axis + 1 :])
+  # Halves of a pixel keep rounding away from the edges.
+  y = tf.raw_ops.ResizeNearestNeighbor(
+    images=tf.reshape(x, (-1, rows, 1, rest)),
+    size=(rows * times, 1),
+    half_pixel_centers=True,
+  )
+  made = (*sizes[:axis], sizes[axis] * times, *sizes[axis + 1 :])
+  return tf.reshape(y, (-1, *made))
+
+
+def _repeat(
+  input: Any,
+  repeats: Any,
+  axis: int | None = None,
+  name: str | None = None,
+) -> tf.Tensor:
+  """`tf.repeat`."""
+  rank = tf.convert_to_tensor(input).shape.rank
+  count = _whole_number(repeats)
+  if count is None or axis is None or axis % rank == 0 or _is_open(input):
+    return tf.repeat(input, repeats, axis, name)
+  return repeated(input, axis % rank - 1, count)
+
+
+def _tile(
+  input: Any,
+  multiples: Any,
+  name: str | None = None,
+) -> tf.Tensor:
+  """`tf.tile`: copies one behind the other."""
+  if tf.is_tensor(multiples) or not all(count >= 1 for count in multiples):
+    return tf.tile(input, multiples, name)
+  for axis, count in enumerate(multiples):
+    input = _joined([input] * int(count), axis)
+  return input
+
+
+def _joined(parts: Sequence[tf.Tensor], axis: int) -> tf.Tensor:
+  """Concatenated, as many at a time as tflite-micro takes."""
+  while len(parts) > 1:
+    parts = [
+      tf.concat(parts[start : start + _PARTS], axis)
+      for start in range(0, len(parts), _PARTS)
+    ]
+  return parts[0]
+
+
+def _roll(
+  input: Any,
+  shift: Any,
+  axis: Any,
+  name: str | None = None,
+) -> tf.Tensor:
+  """`tf.roll`: two parts that change places."""
+  x = tf.convert_to_tensor(input)
+  by, along = _whole_number(shift), _whole_number(axis)
+  if by is None or along is None or along % x.shape.rank == 0 or _is_open(x):
+    return tf.roll(input, shift, axis, name)
+  along %= x.shape.rank
+  size = x.shape[along]
+  by %= size
+  return tf.concat(tf.split(x, [size - by, by], along)[::-1], along)
+
+
+def _selu(features: Any, name: str | None = None) -> tf.Tensor:
+  """`selu` by `elu`, which devices have."""
+  below = tf.nn.elu(tf.minimum(features, 0.0))
+  return _SELU * (tf.nn.relu(features) + _SELU_LIMIT * below)
+
+
+def _mish(x: Any) -> tf.Tensor:
+  """`mish`: tanh(log(1 + e^x)) is (1 - t^2) / (1 + t^2), t = sigmoid(-x)."""
+  square = tf.square(tf.sigmoid(-x))
+  return x * (1.0 - square) / (1.0 + square)
+
+
+def _whole_number(value: Any) -> int | None:
+  """Of what is one, known now."""
+  known = not tf.is_tensor(value) and np.ndim(value) == 0
+  return int(value) if known else None
+
+
+def _is_open(x: tf.Tensor) -> bool:
+  return None in x.shape[1:]
+
+
+_FUNCTIONS: dict[Callable, Callable] = {
+  keras.activations.mish: _mish,
+  keras.activations.selu: _selu,
+  tf.nn.selu: _selu,
+  tf.repeat: _repeat,
+  tf.roll: _roll,
+  tf.tile: _tile,
+}
+# Where a layer keeps a function.
+_PLACES = ('activation', 'function')
+
+
+def has_function_form(layer: Any) -> bool:
+  """Whether a layer computes one of these."""
+  return any(_form(layer, place) for place in _PLACES)
+
+
+def set_function_form(layer: Any) -> None:
+  """Lets a layer, which is changed, compute them in the other way."""
+  for place in _PLACES:
+    form = _form(layer, place)
+    if form is not None:
+      setattr(layer, place, form)
+
+
+def _form(layer: Any, place: str) -> Callable | None:
+  function = (
+    vars(layer).get(place) if isinstance(layer, keras.layers.Layer) else None
+  )
+  try:
+    return _FUNCTIONS.get(function)
+  except TypeError:  # what has no hash is none of them
+    return None
