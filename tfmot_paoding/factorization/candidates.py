@@ -12,7 +12,7 @@ from tfmot_paoding.factorization.forms import Size
 from tfmot_paoding.layers.base import Path
 from tfmot_paoding.network.graph import Call, Graph, Node
 from tfmot_paoding.network.network import Network
-from tfmot_paoding.ops import Conv, MatMul, Product
+from tfmot_paoding.ops import Product
 
 _layers = keras.layers
 CONVOLUTIONS = (_layers.Conv1D, _layers.Conv2D, _layers.Conv3D)
@@ -112,7 +112,7 @@ def _obstacle(
   op = call.nodes[0].op
   if not op.known:
     return op.reason
-  if type(op) not in (MatMul, Conv) or (isinstance(op, Conv) and op.blocks > 1):
+  if getattr(layer, 'groups', 1) > 1:
     return 'it convolves groups of channels apart'
   if layer.kernel_constraint is not None:
     return 'its kernel has a constraint, which two factors would not keep'
