@@ -202,6 +202,22 @@ def test_benchmark_speed_prints_a_row_a_method():
   assert all(float(row[3]) > 0 for row in rows)
 
 
+def test_sweep_layers_tells_bytes_operators_and_refusals(tmp_path):
+  pytest.importorskip('tflite_micro')
+  flags = [f'--output={tmp_path / "layers.json"}', '--only=GRU']
+  done = rerun('figures/sweep_layers.py', *flags)
+  assert done.returncode == 0, done.stderr
+  (line,) = [x for x in done.stdout.splitlines() if x.startswith('| GRU')]
+  _, _, size, kinds, none, why, _ = (cell.strip() for cell in line.split('|'))
+  assert int(size) > 1000
+  assert 'WHILE' in kinds
+  assert none == 'none'
+  assert why.startswith('not converted: TFLite has no integers for loops')
+  # What is done stays.
+  again = rerun('figures/sweep_layers.py', *flags)
+  assert again.stdout.splitlines()[-1] == line
+
+
 def test_time_phases_tells_shares_of_the_whole(model_path):
   done = rerun('figures/time_phases.py', f'--network={model_path},0,1')
   before, today = columns(done)

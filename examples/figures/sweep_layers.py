@@ -191,15 +191,14 @@ def _model(case: Case) -> keras.Model:
   inputs = keras.Input(case.shape)
   model = keras.Model(inputs, case.call(inputs))
   rng = np.random.default_rng(0)
-  model.set_weights(
-    [rng.normal(0.0, 0.3, w.shape) for w in model.get_weights()]
-  )
+  for weight in model.trainable_weights:
+    weight.assign(rng.normal(0.0, 0.3, weight.shape))
   return model
 
 
 def _short(text: str) -> str:
-  """A text on one line, as far as a table has room."""
-  return ' '.join(text.split())[:160]
+  """A text on one line, without paths, as far as a table has room."""
+  return ' '.join(word for word in text.split() if '/' not in word)[:120]
 
 
 def _row(name: str, case: Case, form: str | None) -> Row:
@@ -243,13 +242,27 @@ def main(_) -> None:
       rows.append(_row(name, case, form))
       logging.info('%s', rows[-1])
       save_rows(_OUTPUT.value, rows)
-  print('| layer | form | bytes | of weights | operators | tflite-micro |')
-  print('| --- | --- | --- | --- | --- | --- |')
-  for row in rows:
-    print(
-      f'| {row.layer} | {row.form} | {row.bytes} | {row.weights} | '
-      f'{row.operators}: {", ".join(row.kinds)} | {row.verdict} |'
-    )
+  _print_table(rows)
+
+
+def _print_table(rows: list[Row]) -> None:
+  """A line a layer, as Markdown."""
+  print('| layer | float32: bytes | operators | int8: bytes | operators |')
+  print('| --- | --- | --- | --- | --- |')
+  for name in dict.fromkeys(row.layer for row in rows):
+    told = [_told(row) for row in rows if row.layer == name]
+    print(f'| {name} | {" | ".join(told)} |')
+
+
+def _told(row: Row) -> str:
+  kinds = ', '.join(row.kinds) if row.operators == len(row.kinds) else ''
+  counted = kinds or f'{row.operators} of {len(row.kinds)} kinds'
+  if not row.bytes:
+    return f'none | {row.verdict}'
+  refused = (
+    '' if row.verdict == 'yes' else f'; **not in tflite-micro**: {row.verdict}'
+  )
+  return f'{row.bytes} | {counted}{refused}'
 
 
 if __name__ == '__main__':

@@ -129,3 +129,14 @@ def test_what_has_no_equal_form_is_left():
   np.testing.assert_array_equal(with_equal_forms(model)(x), model(x))
   overlapping = net((5, 5, 5, 1), lambda: L.MaxPooling3D(3, strides=1))
   assert with_equal_forms(overlapping) is overlapping
+
+
+@pytest.mark.parametrize('activation', ['selu', 'mish'])
+@pytest.mark.parametrize('ends', [(0, 1), (-3, -1)])
+def test_activations_of_one_sign_have_integers(activation, ends):
+  x = inputs = keras.Input((12,))
+  model = keras.Model(inputs, L.Activation(activation)(x))
+  data = paoding.convert_to_tflite(model, 'int8', input_range=ends)
+  x = testing.samples((12,), 30, *map(float, ends)).astype(np.float32)
+  found = paoding.tflite.compare_tflite(model, data, inputs=x)
+  assert found.largest < 0.03

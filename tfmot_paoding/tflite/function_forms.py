@@ -98,9 +98,13 @@ def _roll(
 
 
 def _selu(features: Any, name: str | None = None) -> tf.Tensor:
-  """`selu` by `elu`, which devices have."""
-  below = tf.nn.elu(tf.minimum(features, 0.0))
-  return _SELU * (tf.nn.relu(features) + _SELU_LIMIT * below)
+  """`selu` by `elu`, which devices have.
+
+  Nothing on the way has a range of its own that could come to nothing.
+  """
+  del name
+  above = (_SELU_LIMIT - 1.0) * tf.nn.relu(features)
+  return _SELU * (_SELU_LIMIT * tf.nn.elu(features) - above)
 
 
 def _mish(x: Any) -> tf.Tensor:
