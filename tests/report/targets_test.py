@@ -53,7 +53,7 @@ def test_points_that_lack_a_cost_are_left_out():
 
 @pytest.fixture(scope='module')
 def measured():
-  pytest.importorskip('ethosu.vela', reason='Vela is not installed')
+  pytest.importorskip('ethosu', reason='Vela is not installed')
   model = testing.mlp((8, 32, 24, 4), 'relu')
   small = paoding.prune(
     model, 0.5, method='saliency', input_range=RANGE, verbose=0

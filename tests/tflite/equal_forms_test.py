@@ -140,3 +140,14 @@ def test_activations_of_one_sign_have_integers(activation, ends):
   x = testing.samples((12,), 30, *map(float, ends)).astype(np.float32)
   found = paoding.tflite.compare_tflite(model, data, inputs=x)
   assert found.largest < 0.03
+
+
+def test_tiles_by_what_is_known_later_are_left():
+  inputs = keras.Input((3, 4))
+  count = tf.shape(inputs)[1]
+  x = tf.tile(inputs, [1, count, 1])
+  x = tf.reduce_mean(x, 1)
+  model = testing.fill(keras.Model(inputs, L.Dense(3)(x)))
+  made = with_equal_forms(model)
+  x = testing.draw((3, 4), 5).astype(np.float32)
+  np.testing.assert_allclose(made(x), model(x), atol=1e-6)

@@ -144,7 +144,7 @@ class TestWithVela:
     )
     page, _ = paoding.report.write_report(report, str(tmp_path / 'r'))
     text = pathlib.Path(page).read_text(encoding='utf-8')
-    assert 'cycles of ethos-u55-128' in text
+    assert '<td>ethos-u55-128 (' in text
     assert 'cycles of the NPU: too' in text
     assert report.pruned.profile.npu.cycles < report.original.profile.npu.cycles
 

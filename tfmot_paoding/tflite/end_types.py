@@ -13,6 +13,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.lite.python import util
 
+from tfmot_paoding import callers
 from tfmot_paoding.quantization import REAL, UNSIGNED, Quantization
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile
 
@@ -71,7 +72,7 @@ class EndTypes:
           f'`{name}` is {asked!r}, but the file has {", ".join(sorted(found))} '
           'there, which stands for rows of tables or for whole numbers as they '
           'are. Leave the argument out.',
-          stacklevel=2,
+          stacklevel=callers.level(),
         )
 
 

@@ -63,10 +63,13 @@ def _tile(
   name: str | None = None,
 ) -> tf.Tensor:
   """`tf.tile`: copies one behind the other."""
-  if tf.is_tensor(multiples) or not all(count >= 1 for count in multiples):
+  if tf.is_tensor(multiples):
     return tf.tile(input, multiples, name)
-  for axis, count in enumerate(multiples):
-    input = _joined([input] * int(count), axis)
+  counts = [_whole_number(count) for count in multiples]
+  if any(count is None or count < 1 for count in counts):
+    return tf.tile(input, multiples, name)
+  for axis, count in enumerate(counts):
+    input = _joined([input] * count, axis)
   return input
 
 
