@@ -287,10 +287,16 @@ def test_networks_around_recurrent_layers(make):
 
 
 @pytest.mark.parametrize('method', paoding.methods.method_names())
-@pytest.mark.parametrize('make', [masked, encoder_and_decoder, of_a_cell])
+@pytest.mark.parametrize('make', [encoder_and_decoder, of_a_cell])
 def test_every_method_prunes(make, method):
   net = testing.fill(make())
   check_forms(net, method)
+
+
+@pytest.mark.parametrize('method', ['reconstruction', 'impact', 'folding'])
+def test_masks_pass_whatever_makes_up_for_units(method):
+  """By one method of each kind: which units go does not see masks."""
+  check_forms(testing.fill(masked()), method)
 
 
 LEFT_ALONE = [
