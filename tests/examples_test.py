@@ -431,17 +431,22 @@ def test_compare_ranks_goes_on_and_keeps_as_many_parameters(
   flags = (
     f'--network={model},{data},0.00392,0,0,1',
     '--kept=0.6',
+    '--flash=1.3',
     f'--output={tmp_path / "rows.json"}',
   )
   done = rerun('figures/compare_ranks.py', *flags)
-  original, *others = columns(done)
+  original, *others, units, thin = columns(done)
+  assert [units['form'], thin['form']] == ['budget', 'budget, ranks too']
+  for row in (units, thin):
+    assert int(row['int8 bytes']) <= 1.3 * int(original['int8 bytes'])
+    assert 0 <= float(row['distilled']) <= 1
   assert [row['form'] for row in others] == ['units', 'ranks', 'both']
   for row in others:
     share = int(row['parameters']) / int(original['parameters'])
     assert 0.4 <= share <= 0.6
     assert 0 <= float(row['as fitted']) <= 1
   again = rerun('figures/compare_ranks.py', *flags)
-  assert columns(again) == [original, *others]
+  assert columns(again) == [original, *others, units, thin]
 
 
 def test_judge_candidates_says_what_each_judge_loses(network_path, tmp_path):

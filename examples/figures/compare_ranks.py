@@ -15,6 +15,10 @@ parameters that stay:
   the rest; of the two the one whose answers are nearer to the original's on
   drawn inputs that nothing was fitted on.
 
+`--flash` are fractions of the bytes of the original's int8 file, into which
+`prune_to_budget` fits the network, by units alone and with `low_rank=True`:
+`budget` and `budget, ranks too`, both distilled by themselves.
+
 Nothing but the drawn inputs is used; accuracy is that on the first `--test`
 real test inputs, which no method sees, as fitted and, with `--distilled`, after
 `distill`. Bytes and the arena (of tflite-micro, if it is installed) are of the
@@ -26,7 +30,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.util
 import warnings
 from collections.abc import Callable, Iterator
 
@@ -40,8 +43,10 @@ from tfmot_paoding.command.one_line import in_one_line
 from tfmot_paoding.compat import keras
 from tfmot_paoding.network.nearness import Nearness
 from tfmot_paoding.network.network import Network
+from tfmot_paoding.tflite.micro import has_micro
 
 _KEPT = flags.DEFINE_list('kept', ['0.5', '0.3', '0.2', '0.1'], 'See above.')
+_FLASH = flags.DEFINE_list('flash', [], 'See above.')
 _DISTILLED = flags.DEFINE_bool('distilled', False, 'Whether to distill, too.')
 _TEST = flags.DEFINE_integer('test', 10000, 'Test inputs.')
 
@@ -56,10 +61,12 @@ class Row:
 
   Attributes:
     network: The model file's base name.
-    kept: The fraction of parameters that was to stay.
-    form: 'original', 'units', 'ranks' or 'both'.
+    kept: The fraction of parameters that was to stay; of a budget that of the
+      bytes.
+    form: 'original', 'units', 'ranks' or 'both'; or 'budget', with ranks or
+      without.
     parameters: Of the model.
-    accuracy: On real test inputs, as fitted.
+    accuracy: On real test inputs, as fitted; None of a budget.
     distilled: The same after distillation; None where it was not asked for.
     bytes: Of the int8 file of the last of the two.
     arena: What tflite-micro takes to run it; None where it is not installed.
@@ -69,7 +76,7 @@ class Row:
   kept: float
   form: str
   parameters: int
-  accuracy: float
+  accuracy: float | None
   distilled: float | None
   bytes: int
   arena: int | None
@@ -177,6 +184,31 @@ class Comparison:
     answers = model.predict(x, batch_size=256, verbose=0).argmax(-1)
     return float((answers == y).mean())
 
+  def budgets(self, kept: float, whole: int) -> Iterator[Row]:
+    """What fits into a fraction of a file of so many bytes."""
+    budget = paoding.Budget(flash_bytes=int(kept * whole))
+    for form, low_rank in (('budget', False), ('budget, ranks too', True)):
+      found = self.quietly(
+        paoding.prune_to_budget,
+        self.model,
+        budget,
+        prior=self.found,
+        low_rank=low_rank,
+      )
+      arena = None
+      if has_micro():
+        arena = paoding.profile_tflite(found.data, latency=False).arena_bytes
+      yield Row(
+        self.network.name,
+        kept,
+        form,
+        found.model.count_params(),
+        None,
+        self.accuracy(found.model),
+        found.profile.bytes,
+        arena,
+      )
+
   def row(self, kept: float, form: str, model: keras.Model) -> Row:
     """What a form is worth, and takes."""
     accuracy, distilled = self.accuracy(model), None
@@ -186,8 +218,7 @@ class Comparison:
       )
       distilled = self.accuracy(model)
     data = paoding.convert_to_tflite(model, 'int8', prior=self.found)
-    has_micro = importlib.util.find_spec('tflite_micro') is not None
-    profile = paoding.profile_tflite(data, micro=has_micro)
+    profile = paoding.profile_tflite(data, micro=has_micro())
     return Row(
       self.network.name,
       kept,
@@ -207,7 +238,7 @@ def cells(row: Row) -> list[str]:
     f'{row.kept:.0%}',
     row.form,
     str(row.parameters),
-    f'{row.accuracy:.3f}',
+    '' if row.accuracy is None else f'{row.accuracy:.3f}',
     '' if row.distilled is None else f'{row.distilled:.3f}',
     str(row.bytes),
     '' if row.arena is None else str(row.arena),
@@ -235,7 +266,7 @@ def main(argv: list[str]) -> None:
   if texts:
     compare_networks.check_networks(texts)
   rows = load_rows(output, Row)
-  done = {(row.network, row.kept) for row in rows}
+  done = {(row.network, row.kept, 'budget' in row.form) for row in rows}
 
   def note(*made: Row) -> None:
     rows.extend(made)
@@ -249,11 +280,19 @@ def main(argv: list[str]) -> None:
   with contextlib.suppress(KeyboardInterrupt):  # what there is, is shown
     for network in networks:
       one = Comparison(network)
-      if (network.name, 1.0) not in done:
+      if (network.name, 1.0, False) not in done:
         note(one.row(1.0, 'original', network.model))
       for kept in map(float, _KEPT.value):
-        if (network.name, kept) not in done:
+        if (network.name, kept, False) not in done:
           note(*(one.row(kept, *made) for made in one.models(kept)))
+      (whole,) = [
+        row.bytes
+        for row in rows
+        if (row.network, row.form) == (network.name, 'original')
+      ]
+      for kept in map(float, _FLASH.value):
+        if (network.name, kept, True) not in done:
+          note(*one.budgets(kept, whole))
   print('\n' + compare_networks.table(_HEADS, [cells(row) for row in rows]))
 
 
