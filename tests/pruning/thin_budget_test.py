@@ -70,20 +70,20 @@ def test_the_nearest_of_all_ways_is_taken(monkeypatch):
   real = budget_search._in_earnest
 
   def noted(fitter, found, ways):
-    ends.append({name: cut for name, cut in found.items() if cut is not None})
-    for name, cut in ends[-1].items():
-      tried.append((ways.gap(ways.earnest(cut)), name))
+    ends.append(found)
+    for spread, cut in found:
+      tried.append((ways.gap(ways.earnest(cut)), spread))
     return real(fitter, found, ways)
 
   monkeypatch.setattr(budget_search, '_in_earnest', noted)
   model = wide()
   limit = bytes_at(model, 0.5)
   found = fitted(model, flash_bytes=limit, low_rank=True)
-  assert set(ends[0]) == {'uniform', 'global', 'low_rank', 'both 0', 'both 1'}
-  assert found.spread == min(tried)[1].split()[0]
-  alone = np.array(list(ends[0]['global'].sparsity.values()))
-  for name, part in (('both 0', 0.5), ('both 1', 0.75)):
-    both = ends[0][name]
+  spreads, cuts = zip(*ends[0], strict=True)
+  assert spreads == ('uniform', 'global', 'low_rank', 'both', 'both')
+  assert found.spread == min(tried)[1]
+  alone = np.array(list(cuts[1].sparsity.values()))
+  for both, part in zip(cuts[3:], (0.5, 0.75), strict=True):
     assert 0 < both.saved < 1
     np.testing.assert_allclose(list(both.sparsity.values()), part * alone)
 

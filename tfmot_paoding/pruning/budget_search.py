@@ -110,7 +110,7 @@ def fit_budget(
     found = _cuts(fitter, budget, ways)
   finally:
     fitter.end_search()
-  if not found:
+  if found is None:
     return fitter.finished(network.model, Cut(), 'uniform')
   missed: list[TFLiteProfile] = []
   for _ in range(_TRIES):
@@ -122,7 +122,7 @@ def fit_budget(
     if last is None:
       break
     try:
-      found = _cuts(fitter, fitter.tightened(*last), ways)
+      found = _cuts(fitter, fitter.tightened(*last), ways) or []
     except BudgetError:  # there is no room for what was taken above the cut
       break
   missed = missed or [fitter.profile_of(fitter.uniform(_MOST))]
@@ -132,54 +132,58 @@ def fit_budget(
 
 def _in_earnest(
   fitter: _Fitter,
-  found: dict[str, Cut | None],
+  found: list[tuple[str, Cut]],
   ways: Ways,
 ) -> Iterator[tuple[Cut, Fitted]]:
   """The model pruned to each cut, that of the nearest answers first."""
-  tried = [
-    (name, cut, ways.earnest(cut))
-    for name, cut in found.items()
-    if cut is not None
-  ]
+  tried = [(spread, cut, ways.earnest(cut)) for spread, cut in found]
   tried.sort(key=lambda one: ways.gap(one[2]))
-  for name, cut, small in tried:
-    spread = name.split()[0]
+  for spread, cut, small in tried:
     yield cut, fitter.finished(ways.polish(small), cut, spread)
 
 
-def _cuts(fitter: _Fitter, budget: Budget, ways: Ways) -> dict[str, Cut | None]:
-  """The least cut that does, by how it is spread; none where none is needed.
+def _cuts(
+  fitter: _Fitter, budget: Budget, ways: Ways
+) -> list[tuple[str, Cut]] | None:
+  """The least cuts that do, with how each is spread; None if none is needed.
 
   Raises:
     BudgetError: no pruning meets the budget.
   """
   if budget.is_met(fitter.profile_of(Cut())):
-    return {}
+    return None
   most = fitter.profile_of(fitter.uniform(_MOST))
   if not budget.is_met(most):
     raise BudgetError(_shortfall(budget, most), most)
-  spreads = {
-    'uniform': lambda part: fitter.uniform(_MOST * part),
-    'global': lambda part: Cut(ways.allocated(_MOST * part)),
-  }
-  found = {name: fitter.least(spread) for name, spread in spreads.items()}
+  uniform = fitter.least(lambda part: fitter.uniform(_MOST * part))
+  alone = fitter.least(lambda part: Cut(ways.allocated(_MOST * part)))
+  found = [('uniform', uniform), ('global', alone)]
   caps = None
   if budget.arena_bytes is not None:
     caps = fitter.caps()
-    found['peaks'] = fitter.least_with_caps(caps)
+    found.append(('peaks', fitter.least_with_caps(caps)))
   if ways.ranks is not None:
-    found['low_rank'] = fitter.least_thin({})
-    alone = found['global']
-    firsts = [] if caps is None else [caps]
-    if caps is None and alone is not None:
-      firsts = [
-        {name: part * share for name, share in alone.sparsity.items()}
-        for part in _FIRST
-      ]
-    for k, first in enumerate(firsts):
-      if any(first.values()):
-        found[f'both {k}'] = fitter.least_thin(first)
-  return found
+    found.append(('low_rank', fitter.least_thin({})))
+    found += [
+      ('both', fitter.least_thin(first)) for first in _firsts(caps, alone)
+    ]
+  return [(spread, cut) for spread, cut in found if cut is not None]
+
+
+def _firsts(caps: Sparsities | None, alone: Cut | None) -> list[Sparsities]:
+  """What units leave before ranks save the rest.
+
+  Args:
+    caps: What an arena asks for, if one is limited and can be met.
+    alone: What would leave if units alone did, if that can be met.
+  """
+  firsts = [] if caps is None else [caps]
+  if caps is None and alone is not None:
+    firsts = [
+      {name: part * share for name, share in alone.sparsity.items()}
+      for part in _FIRST
+    ]
+  return [first for first in firsts if any(first.values())]
 
 
 class _Fitter:
@@ -324,12 +328,13 @@ class _Fitter:
         }
       )
 
-    whole, self._budget = self._budget, arena
+    # Files that only the arena is asked of are known by it alone.
+    whole, known = self._budget, self._known
+    self._budget, self._known = arena, dict(known)
     try:
       found = self.least(capped)
     finally:
-      self._budget = whole
-    self._known = {}  # what is asked of a file has changed
+      self._budget, self._known = whole, known
     return None if found is None else found.sparsity
 
   def least_with_caps(self, caps: Sparsities | None) -> Cut | None:
