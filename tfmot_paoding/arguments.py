@@ -43,6 +43,40 @@ def is_number(value: Any) -> bool:
   return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
+def check_flag(name: str, value: Any) -> bool:
+  """The value itself.
+
+  Raises:
+    ValueError: it is neither True nor False.
+  """
+  if not isinstance(value, bool):
+    raise ValueError(f'`{name}` must be True or False, but got {value!r}.')
+  return value
+
+
+def check_sparsity(
+  value: Any, name: str, meaning: str = 'the fraction of units to remove'
+) -> float:
+  """The value as a float.
+
+  Args:
+    value: What it is.
+    name: Of the argument.
+    meaning: What it is a fraction of.
+
+  Raises:
+    ValueError: it is not a number in [0, 1).
+  """
+  if not is_number(value):
+    raise ValueError(f'`{name}` must be a number in [0, 1), but got {value!r}.')
+  if not 0 <= value < 1:
+    raise ValueError(
+      f'`{name}` must lie in [0, 1), {meaning}, but got {value}. For 50 % pass '
+      '0.5.'
+    )
+  return float(value)
+
+
 def warn_idle(given: Mapping[str, Any], why: str, advice: str) -> None:
   """Warns, once for all of them, of arguments that nothing will look at.
 

@@ -9,11 +9,11 @@ import tensorflow_model_optimization as tfmot
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tfmot_paoding.arguments import check_sparsity
 from tfmot_paoding.compat import keras
 from tfmot_paoding.pruning.schedule import (
   ProgressiveSparsity,
   check_schedule,
-  check_sparsity,
   passed_steps,
   pruning_steps,
   sparsity_at,

@@ -32,9 +32,13 @@ class Form(NamedTuple):
     """Whether the layer stays as it is."""
     return self == WHOLE
 
-  def __str__(self) -> str:
+  @property
+  def ranks(self) -> int | tuple[int | None, int | None] | None:
     """As a user gives it: a number, or a pair."""
-    return str(self.behind if self.front is None else tuple(self))
+    return self.behind if self.front is None else tuple(self)
+
+  def __str__(self) -> str:
+    return str(self.ranks)
 
 
 WHOLE = Form()

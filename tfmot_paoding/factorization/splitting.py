@@ -12,11 +12,7 @@ from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
 from tfmot_paoding.factorization.worth import Chain
 from tfmot_paoding.layers.base import Path
-from tfmot_paoding.network.cloning import (
-  clone_with,
-  copy_weights,
-  fresh_layer,
-)
+from tfmot_paoding.network.cloning import copied, fresh_layer
 from tfmot_paoding.network.graph import layers_of
 
 Array = np.ndarray
@@ -38,8 +34,7 @@ def with_chains(
   Returns:
     The new model, in which all else is as it was.
   """
-  draft = clone_with(model, lambda layer, _: fresh_layer(layer))
-  copy_weights(model, draft)
+  draft = copied(model)
   known = layers_of(draft)
   names = {layer.name for layer in known.values()}
   links = {
@@ -52,9 +47,7 @@ def with_chains(
   for layer, weights in (pair for found in links.values() for pair in found):
     layer.set_weights(weights)
   # Layers of the draft have been called twice: those of a clone are not.
-  found = clone_with(rebuilt, lambda layer, _: fresh_layer(layer))
-  copy_weights(rebuilt, found)
-  return found
+  return copied(rebuilt)
 
 
 def _links(

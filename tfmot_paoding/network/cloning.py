@@ -152,6 +152,23 @@ def _held_classes(layer: Any) -> dict[str, type]:
   return {name: kinds.pop() for name, kinds in found.items() if len(kinds) == 1}
 
 
+def copied(
+  model: keras.Model,
+  input_dtype: Callable[[Path, Any], tf.DType] | None = None,
+) -> keras.Model:
+  """A copy as the model is, wrappers, states and weights.
+
+  Args:
+    model: A functional or Sequential model; it is not changed.
+    input_dtype: As in `clone_with`.
+  """
+  found = clone_with(
+    model, lambda layer, _: fresh_layer(layer), input_dtype=input_dtype
+  )
+  copy_weights(model, found)
+  return found
+
+
 def plain_copy(model: keras.Model) -> keras.Model:
   """A copy without wrappers that begins anew with every sample.
 
@@ -280,11 +297,7 @@ def with_whole_inputs(
     named = not path and compat.tensor_position(old)[0].name in names
     return tf.int32 if named else old.dtype
 
-  made = clone_with(
-    model, lambda layer, _: fresh_layer(layer), input_dtype=dtype
-  )
-  copy_weights(model, made)
-  return made
+  return copied(model, dtype)
 
 
 def _is_float32(model: keras.Model) -> bool:

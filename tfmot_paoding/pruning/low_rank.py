@@ -6,7 +6,12 @@ import warnings
 from typing import Any
 
 from tfmot_paoding import callers
-from tfmot_paoding.arguments import check_seed, warn_idle
+from tfmot_paoding.arguments import (
+  check_flag,
+  check_seed,
+  check_sparsity,
+  warn_idle,
+)
 from tfmot_paoding.compat import keras
 from tfmot_paoding.factorization.candidates import find_candidates
 from tfmot_paoding.factorization.fits import ChainFits
@@ -32,7 +37,6 @@ from tfmot_paoding.pruning.rank_choice import (
   rank_multiples,
 )
 from tfmot_paoding.pruning.running import verdict_on
-from tfmot_paoding.pruning.schedule import check_sparsity
 from tfmot_paoding.pruning.wrap import check_unwrapped
 from tfmot_paoding.training.distill_settings import DistillSettings
 
@@ -125,8 +129,7 @@ def factorize(
   check_seed(seed)
   check_distillation(distillation)
   _check_cost(cost)
-  if not isinstance(outputs, bool):
-    raise ValueError(f'`outputs` must be True or False, but got {outputs!r}.')
+  check_flag('outputs', outputs)
   candidates = find_candidates(network)
   check_any(candidates, outputs or ranks is not None)
   multiples = rank_multiples(candidates, multiple_of)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfmot_paoding import callers, compat
+from tfmot_paoding.arguments import check_sparsity
 from tfmot_paoding.compaction.dead_units import without_dead_units
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.source import InputSource
@@ -15,7 +16,7 @@ from tfmot_paoding.network.agreement import Verdict
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.pruning.driver import Driver
 from tfmot_paoding.pruning.running import run, verdict_of
-from tfmot_paoding.pruning.schedule import ProgressiveSparsity, check_sparsity
+from tfmot_paoding.pruning.schedule import ProgressiveSparsity
 from tfmot_paoding.pruning.wrap import Manner, wrap
 from tfmot_paoding.pruning.wrapped import Wrapped
 from tfmot_paoding.training.distill_settings import DistillSettings

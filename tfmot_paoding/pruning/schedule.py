@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfmot_paoding.arguments import check_whole, is_number
+from tfmot_paoding.arguments import check_sparsity, check_whole, is_number
 from tfmot_paoding.compat import (
   PruningSchedule,
   keras,
@@ -114,29 +114,6 @@ class ProgressiveSparsity(PruningSchedule):
         'multiple_of': self.multiple_of,
       },
     }
-
-
-def check_sparsity(
-  value: Any, name: str, meaning: str = 'the fraction of units to remove'
-) -> float:
-  """The value as a float.
-
-  Args:
-    value: What it is.
-    name: Of the argument.
-    meaning: What it is a fraction of.
-
-  Raises:
-    ValueError: it is not a number in [0, 1).
-  """
-  if not is_number(value):
-    raise ValueError(f'`{name}` must be a number in [0, 1), but got {value!r}.')
-  if not 0 <= value < 1:
-    raise ValueError(
-      f'`{name}` must lie in [0, 1), {meaning}, but got {value}. For 50 % pass '
-      '0.5.'
-    )
-  return float(value)
 
 
 def check_schedule(schedule: Any) -> PruningSchedule:

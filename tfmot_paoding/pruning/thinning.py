@@ -81,10 +81,7 @@ class Thinner:
   def ranks(self, cut: Cut) -> ChainRanks:
     """The ranks of a cut, by layer name."""
     forms = self._thinned(cut.sparsity).choice.forms(cut.saved)
-    return {
-      '/'.join(path): form.behind if form.front is None else tuple(form)
-      for path, form in forms.items()
-    }
+    return {'/'.join(path): form.ranks for path, form in forms.items()}
 
   def _thinned(self, sparsity: Sparsities) -> _Thinned:
     key = tuple(sorted(sparsity.items()))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tfmot_paoding import callers
-from tfmot_paoding.arguments import check_seed
+from tfmot_paoding.arguments import check_flag, check_seed
 from tfmot_paoding.compat import keras
 from tfmot_paoding.deprecation import takes_old_calls
 from tfmot_paoding.functional.own_training import warn_of_own_training
@@ -149,8 +149,7 @@ def prune_to_budget(
   _check_budget(budget)
   check_seed(seed)
   check_distillation(distillation)
-  if not isinstance(low_rank, bool):
-    raise ValueError(f'`low_rank` must be True or False, but got {low_rank!r}.')
+  check_flag('low_rank', low_rank)
   multiple_of = checked_multiple(budget.settled_multiple(multiple_of))
   allocation = Allocation('global', cost, floor, multiple_of)
   manner = Manner(get_method(method), allocation)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -227,26 +226,15 @@ def _drawing(curve: Sequence[CurvePoint]) -> str:
     ImportError: matplotlib is missing.
   """
   points = sorted(curve, key=lambda point: point.sparsity)
-  x = [point.sparsity for point in points]
+  most = max(point.bytes for point in points)
   series = {
     'accuracy': [point.accuracy for point in points],
     'agreement': [point.agreement for point in points],
-    'bytes, of the most': [
-      point.bytes / max(p.bytes for p in points) for point in points
-    ],
+    'bytes, of the most': [point.bytes / most for point in points],
   }
-
-  def draw(axis: Any) -> None:
-    looks = zip(series.items(), targets.LOOKS, strict=False)
-    for (name, values), (colour, marker, style) in looks:
-      known = [v is not None and math.isfinite(v) for v in values]
-      if any(known):
-        shown = [
-          v if ok else np.nan for v, ok in zip(values, known, strict=True)
-        ]
-        axis.plot(
-          x, shown, color=colour, marker=marker, linestyle=style, label=name
-        )
-    axis.set(xlabel='fraction of units removed', ylim=(0, 1.02))
-
-  return targets.drawing(draw)
+  x = np.array([point.sparsity for point in points])
+  return targets.drawing(
+    # None is no number to draw.
+    {name: (x, np.array(y, np.float64)) for name, y in series.items()},
+    xlabel='fraction of units removed',
+  )

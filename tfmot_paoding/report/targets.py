@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import html
 import io
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,10 @@ import numpy as np
 from tfmot_paoding.report.data import CurvePoint, FileReport, Report
 from tfmot_paoding.tflite.npu import NpuProfile
 
+Array = np.ndarray
+
 # Colours that the colour-blind tell apart, with markers and styles.
-LOOKS = (
+_LOOKS = (
   ('#0072B2', 'o', '-'),
   ('#D55E00', 's', '--'),
   ('#009E73', '^', ':'),
@@ -148,36 +149,22 @@ def targets_drawing(curve: Sequence[CurvePoint]) -> str:
   Raises:
     ImportError: matplotlib is missing.
   """
-  costs = curve_costs(curve)
-  answers = [kept(point) for point in curve]
-  labelled = all(point.accuracy is not None for point in curve)
-
-  def draw(axis: Any) -> None:
-    for number, (name, values) in enumerate(costs.items()):
-      colour, marker, style = LOOKS[number % len(LOOKS)]
-      pairs = sorted(
-        (value, answer)
-        for value, answer in zip(values, answers, strict=True)
-        if value is not None and math.isfinite(answer)
-      )
-      if pairs:
-        x, y = np.array(pairs).T
-        axis.plot(
-          x / x.max(),
-          y,
-          color=colour,
-          marker=marker,
-          linestyle=style,
-          label=name,
-        )
-    axis.set(
-      xlabel='cost, as a share of the most',
-      ylabel='accuracy' if labelled else "the original's answers",
-      xlim=(0, 1.03),
-      ylim=(0, 1.02),
+  lines = {}
+  for name, values in curve_costs(curve).items():
+    pairs = sorted(
+      (value, kept(point))
+      for value, point in zip(values, curve, strict=True)
+      if value is not None
     )
-
-  return drawing(draw)
+    x, y = np.array(pairs).T
+    lines[name] = x / x.max(), y
+  labelled = all(point.accuracy is not None for point in curve)
+  return drawing(
+    lines,
+    xlabel='cost, as a share of the most',
+    ylabel='accuracy' if labelled else "the original's answers",
+    xlim=(0, 1.03),
+  )
 
 
 def require_matplotlib() -> None:
@@ -195,11 +182,13 @@ def require_matplotlib() -> None:
     ) from None
 
 
-def drawing(draw: Callable[[Any], None]) -> str:
-  """A picture with one pair of axes and a legend above, as SVG.
+def drawing(lines: Mapping[str, tuple[Array, Array]], **settings: Any) -> str:
+  """Lines with a legend above, as SVG.
 
   Args:
-    draw: Draws into the axes of matplotlib that it is given.
+    lines: Where the points of each lie, by name; what is not finite is left
+      out, and so is a line without points.
+    **settings: Of the axes, as `matplotlib.axes.Axes.set` takes them.
 
   Raises:
     ImportError: matplotlib is missing.
@@ -211,7 +200,11 @@ def drawing(draw: Callable[[Any], None]) -> str:
 
   figure = Figure(figsize=(8, 4), layout='constrained')
   axis = figure.add_subplot()
-  draw(axis)
+  for number, (name, (x, y)) in enumerate(lines.items()):
+    colour, marker, style = _LOOKS[number % len(_LOOKS)]
+    if np.isfinite(y).any():
+      axis.plot(x, y, color=colour, marker=marker, linestyle=style, label=name)
+  axis.set(ylim=(0, 1.02), **settings)
   axis.grid(alpha=0.3)
   figure.legend(loc='outside upper center', ncols=3, frameon=False)
   text = io.StringIO()

@@ -12,7 +12,7 @@ import numpy as np
 
 from tfmot_paoding.compat import keras
 from tfmot_paoding.keras3.model import as_tf_keras
-from tfmot_paoding.network.cloning import clone_with, copy_weights, fresh_layer
+from tfmot_paoding.network.cloning import copied
 from tfmot_paoding.network.graph import Graph, check_model
 from tfmot_paoding.network.network import Network
 
@@ -37,8 +37,7 @@ def initialized_for_bounds(model: keras.Model, seed: int = 0) -> keras.Model:
   """
   model = as_tf_keras(model)
   check_model(model)
-  copy = clone_with(model, lambda layer, _: fresh_layer(layer))
-  copy_weights(model, copy)
+  copy = copied(model)
   graph = Network.of(copy).graph
   last = _made_last(graph)
   rng = np.random.default_rng(seed)

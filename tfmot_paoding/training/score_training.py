@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tfmot_paoding.arguments import check_sparsity
 from tfmot_paoding.compat import keras
 from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.methods.plan import units_to_remove
@@ -72,7 +73,7 @@ def learned_masks(
       directory was begun with another model or sparsity, or `train` has trained
       no score.
   """
-  _check_sparsity(sparsity)
+  check_sparsity(sparsity, 'sparsity', 'the fraction of weights to remove')
   before = masks_of(wrapped)
   copy, _ = wrap_weights(copy_of(wrapped))
   scored = []
@@ -135,8 +136,8 @@ def learned_scores(
   model = as_tf_keras(model)
   check_model(model)
   copy = plain_copy(model)
-  groups = _chosen(Network.of(copy), sparsity)
-  graph = Network.of(copy).graph
+  network = Network.of(copy)
+  graph, groups = network.graph, _chosen(network, sparsity)
   params = read_params(graph)
   scored = [
     Scored(
@@ -217,7 +218,7 @@ def _chosen(
       f'{network.groups.left_alone}.'
     )
   if not isinstance(sparsity, Mapping):
-    _check_sparsity(sparsity)
+    check_sparsity(sparsity, 'sparsity')
     return [(group, sparsity) for group in groups.values()]
   unknown = sorted(set(sparsity) - set(groups))
   if unknown or not sparsity:
@@ -225,8 +226,8 @@ def _chosen(
       f'`sparsity` must name layers that can lose units ({sorted(groups)}), '
       f'but got {unknown or sparsity}.'
     )
-  for share in sparsity.values():
-    _check_sparsity(share)
+  for name, share in sparsity.items():
+    check_sparsity(share, f'sparsity[{name!r}]')
   return [(groups[name], share) for name, share in sparsity.items()]
 
 
@@ -239,8 +240,3 @@ def _readers(graph: Any, group: Group) -> Iterator[Gate]:
 
 def _norms(kernels: Array) -> Array:
   return np.linalg.norm(kernels, axis=0)
-
-
-def _check_sparsity(sparsity: float) -> None:
-  if not 0 <= sparsity < 1:
-    raise ValueError(f'`sparsity` must lie in [0, 1), but got {sparsity}.')

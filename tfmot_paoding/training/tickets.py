@@ -17,10 +17,16 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_paoding import callers, compat
+from tfmot_paoding.arguments import check_sparsity
 from tfmot_paoding.compat import keras, register_serializable
 from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.layers.base import Path
-from tfmot_paoding.network.cloning import clone_with, copy_weights, fresh_layer
+from tfmot_paoding.network.cloning import (
+  clone_with,
+  copied,
+  copy_weights,
+  fresh_layer,
+)
 from tfmot_paoding.network.graph import check_model
 from tfmot_paoding.network.layer_wrapper import LayerWrapper
 from tfmot_paoding.network.strided_kernels import sound_kernel_gradients
@@ -244,10 +250,7 @@ def _left(masks: Sequence[Array]) -> float:
 
 def copy_of(wrapped: keras.Model) -> keras.Model:
   """A stripped copy that further training does not touch."""
-  model = compat.strip_pruning(wrapped)
-  copy = clone_with(model, lambda layer, _: fresh_layer(layer))
-  copy_weights(model, copy)
-  return copy
+  return copied(compat.strip_pruning(wrapped))
 
 
 def masked_weights(wrapped: keras.Model) -> list[tuple[Any, Any]]:
@@ -269,8 +272,7 @@ def _largest(
   scores: Sequence[Array], masks: Sequence[Array], sparsity: float
 ) -> list[Array]:
   """The highest scores of all that is left; ties go by order."""
-  if not 0 <= sparsity < 1:
-    raise ValueError(f'`sparsity` must lie in [0, 1), but got {sparsity}.')
+  check_sparsity(sparsity, 'sparsity', 'the fraction of weights to remove')
   flat = np.concatenate([score.ravel() for score in scores]).astype(float)
   alive = np.concatenate([mask.ravel() for mask in masks])
   kept = max(1, round(len(flat) * (1.0 - sparsity)))
