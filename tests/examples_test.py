@@ -751,6 +751,7 @@ class TestTraining:
       '--every=2',
       '--objective=natural',
       '--regularized=0',
+      '--verified=5',
       f'--directory={tmp_path}',
     )
     rows = columns(run('figures/certified_pruning.py', *flags))
@@ -765,6 +766,7 @@ class TestTraining:
       assert (
         float(row['certified']) <= float(row['PGD']) <= float(row['benign'])
       )
+      assert float(row['proved']) + float(row['open']) <= 1
     # Rows and a round that are missing are trained and measured anew, and come
     # out alike.
     (one,), (other,), (last,) = (

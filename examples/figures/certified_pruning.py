@@ -10,23 +10,29 @@ once after training by magnitude (and fine-tuned) and before it by SNIP; and
 whole units removed without data by this package's methods until as few weights
 are left, fine-tuned. Each with and without the term that makes ReLUs stable
 (`--regularized`: its weights; every cell has a number for each). Shown:
-accuracy, accuracy under PGD, certified accuracy by CROWN, the share of unstable
-neurons, and of `--verified` samples how many Marabou proves robust, breaks, or
-leaves open within `--seconds` each. Means over `--seeds`. With `--directory`
-every round, network and row is kept: a run that is killed goes on from its last
-epoch. The other flags are those of `robust_training.py`.
+accuracy, accuracy under PGD, certified accuracy by CROWN, the median `gap`
+between the least lead that PGD meets and what CROWN proves of it, as a share of
+the lead at the sample itself, and the share of unstable neurons by intervals.
+
+Of the first `--verified` samples, by branch and bound: the shares `proved`
+robust and left `open` after `--most_subdomains` (or `--seconds`) each, and of
+those that no attack breaks at once the mean number of neurons `to split`, the
+mean number of `subdomains`, and the share of them that were `split` at all.
+
+Means over `--seeds`. With `--directory` every round, network and row is kept: a
+run that is killed goes on from its last epoch. `--forms` leaves forms out. The
+other flags are those of `robust_training.py`.
 """
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import functools
 import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import robust_training
@@ -44,8 +50,23 @@ _REGULARIZED = flags.DEFINE_list(
   'regularized', ['0', '0.01'], "Weights of the stability term; '0': without."
 )
 _UNITS = flags.DEFINE_list('units', ['impact'], 'Methods that remove units.')
-_VERIFIED = flags.DEFINE_integer('verified', 0, 'Samples to ask Marabou of.')
-_SECONDS = flags.DEFINE_float('seconds', 20.0, 'Its time for each.')
+_FORMS = flags.DEFINE_list(
+  'forms',
+  ['magnitude', 'SNIP', 'units'],
+  'What stands beside the dense network and the tickets.',
+)
+flags.register_validator(
+  'forms',
+  lambda names: set(names) <= {'magnitude', 'SNIP', 'units'},
+  message='--forms takes magnitude, SNIP, units, with commas in between.',
+)
+_VERIFIED = flags.DEFINE_integer(
+  'verified', 0, 'Samples to decide by branch and bound.'
+)
+_MOST = flags.DEFINE_integer(
+  'most_subdomains', 4000, 'After how many subdomains one is left open.'
+)
+_SECONDS = flags.DEFINE_float('seconds', 60.0, 'And after what time.')
 flags.FLAGS.set_default('objective', ['natural', 'adversarial'])
 
 Build = Callable[[], keras.Model]
@@ -85,16 +106,30 @@ class Run:
         name = f'ticket {percent(ticket.sparsity)}'
         yield name, functools.partial(_as_it_is, ticket.model)
     for sparsity in shown:
-      named = {
-        'magnitude, once': functools.partial(self.once, dense, sparsity),
-        'SNIP': functools.partial(self.snip, start, sparsity),
-      }
-      for method in _UNITS.value:
-        named[f'{method}, units'] = functools.partial(
+      for name, build in self.beside(start, dense, sparsity).items():
+        yield f'{name} {percent(sparsity)}', build
+
+  def beside(
+    self, start: keras.Model, dense: keras.Model, sparsity: float
+  ) -> dict[str, Build]:
+    """The forms of `--forms`, of as many weights as a ticket."""
+    kinds = {
+      'magnitude': {
+        'magnitude, once': functools.partial(self.once, dense, sparsity)
+      },
+      'SNIP': {'SNIP': functools.partial(self.snip, start, sparsity)},
+      'units': {
+        f'{method}, units': functools.partial(
           self.units, dense, sparsity, method
         )
-      for name, build in named.items():
-        yield f'{name} {percent(sparsity)}', build
+        for method in _UNITS.value
+      },
+    }
+    return {
+      name: build
+      for kind in _FORMS.value
+      for name, build in kinds[kind].items()
+    }
 
   def once(self, dense: keras.Model, sparsity: float) -> keras.Model:
     """The smallest weights removed at once, and fine-tuned."""
@@ -195,8 +230,10 @@ def measured(
   attacked = robustness.pgd(model, x, y, radius, restarts=2)
   held = robustness.answered_right(model, attacked, y)
   count = flags.FLAGS.certified or len(x)
-  sure = robustness.certified(model, x[:count], y[:count], radius)
-  if np.any(sure & ~held[:count]):
+  some = slice(0, count)
+  least = robustness.margins(model, x[some], y[some], radius, everywhere=True)
+  sure = least > 0
+  if np.any(sure & ~held[some]):
     raise AssertionError('CROWN certified what PGD broke.')
   layers = robustness.neuron_stability(model, x[:100], radius)
   neurons = sum(layer.neurons for layer in layers)
@@ -205,43 +242,108 @@ def measured(
     'benign': float(robustness.answered_right(model, x, y).mean()),
     'PGD': float(held.mean()),
     'certified': float(sure.mean()),
+    'gap': gap(model, x[some], attacked[some], y[some], least),
     'unstable': sum(layer.unstable for layer in layers) / neurons,
   }
-  some = slice(0, _VERIFIED.value)
   if _VERIFIED.value:
-    right = robustness.answered_right(model, x[some], y[some])
-    answers = robustness.verify(
-      model,
-      x[some],
-      y[some],
-      radius,
-      method='marabou',
-      seconds=_SECONDS.value,
-    )
-    verdicts = collections.Counter(
-      answer.verdict if fine else 'broken'
-      for answer, fine in zip(answers, right, strict=True)
-    )
-    for verdict in ('robust', 'broken', 'unknown'):
-      found[verdict] = float(verdicts[verdict])
+    some = slice(0, _VERIFIED.value)
+    found |= decided(model, x[some], y[some], held[some], sure[some])
   return found
+
+
+def gap(
+  model: keras.Model,
+  x: np.ndarray,
+  attacked: np.ndarray,
+  y: np.ndarray,
+  least: np.ndarray,
+) -> float:
+  """How far what is proved is from what was seen, in leads at the samples.
+
+  Args:
+    model: The network.
+    x: Samples.
+    attacked: What PGD made of them.
+    y: Their classes.
+    least: The least leads that are proved.
+  """
+  before, seen = leads(model, x, y), leads(model, attacked, y)
+  right = before > 0
+  if not right.any():
+    return float('nan')
+  return float(np.median((seen - least)[right] / before[right]))
+
+
+def leads(model: keras.Model, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+  """The label's score less the highest other, (batch,)."""
+  scores = robustness.scores_model(model).predict(x, verbose=0)
+  own = np.arange(scores.shape[1]) == y[:, None]
+  return scores[own] - np.where(own, -np.inf, scores).max(1)
+
+
+def decided(
+  model: keras.Model,
+  x: np.ndarray,
+  y: np.ndarray,
+  held: np.ndarray,
+  sure: np.ndarray,
+) -> dict[str, float]:
+  """The columns of branch and bound.
+
+  Args:
+    model: The network.
+    x: Samples.
+    y: Their classes.
+    held: Which PGD does not break.
+    sure: Which CROWN certifies, of the first ones.
+  """
+  answers = robustness.verify(
+    model,
+    x,
+    y,
+    flags.FLAGS.epsilon,
+    seconds=_SECONDS.value,
+    settings=robustness.BranchSettings(most_subdomains=_MOST.value),
+  )
+  verdicts = np.array([answer.verdict for answer in answers])
+  if np.any((verdicts == 'robust') & ~held):
+    raise AssertionError('Branch and bound proved what PGD broke.')
+  if np.any((verdicts[: len(sure)] == 'broken') & sure):
+    raise AssertionError('Branch and bound broke what CROWN certified.')
+  left = [answer for answer in answers if answer.subdomains]
+  classes = model.output_shape[-1]
+  return {
+    'proved': float(np.mean(verdicts == 'robust')),
+    'open': float(np.mean(verdicts == 'unknown')),
+    'to split': mean([answer.unstable for answer in left]),
+    'subdomains': mean([answer.subdomains for answer in left]),
+    # The box itself counts once for each other class.
+    'split': mean([answer.subdomains >= classes for answer in left]),
+  }
+
+
+def mean(values: Sequence[float]) -> float:
+  """Of none, 0."""
+  return float(np.mean(values)) if len(values) else 0.0
 
 
 def shown(name: str, values: list[float]) -> str:
   """The mean, and the spread of accuracies over seeds."""
-  mean = np.mean(values)
-  if name == 'weights':
-    return f'{mean:.0f}'
-  if name in ('robust', 'broken', 'unknown'):
-    return f'{mean:.1f}'
+  middle = np.mean(values)
+  if name in ('weights', 'to split', 'subdomains'):
+    return f'{middle:.0f}'
+  if name in ('split', 'gap'):
+    return f'{middle:.2f}'
   spread = f' ±{np.std(values):.3f}' if len(values) > 1 else ''
-  return f'{mean:.3f}{spread}'
+  return f'{middle:.3f}{spread}'
 
 
 def main(argv: list[str]) -> None:
   """Prints the table."""
   del argv
-  robust_training.check_settings(('rate', 'every', 'verified', 'seconds'))
+  robust_training.check_settings(
+    ('rate', 'every', 'verified', 'seconds', 'most_subdomains')
+  )
   images = robust_training.load_images()
   rows: dict[tuple[str, str, str], list[dict[str, float]]] = {}
   for objective in flags.FLAGS.objective:

@@ -90,6 +90,20 @@ def test_methods_by_strength():
   assert np.all(found[3] >= found[2] - 1e-9)
 
 
+def test_margins_everywhere_are_those_of_the_method_alone():
+  model = testing.mlp((5, 16, 16, 3), seed=3)
+  x = draw((5,), 40)
+  y = labels_of(model, x)
+  y[:5] = (y[:5] + 1) % 3
+  cheap = robustness.margins(model, x, y, 0.02, RANGE)
+  full = robustness.margins(model, x, y, 0.02, RANGE, everywhere=True)
+  assert np.all(full >= cheap)
+  proved_by_intervals = robustness.certified(model, x, y, 0.02, RANGE, 'ibp')
+  assert np.any(full > cheap, where=proved_by_intervals)
+  assert np.any(full[:5] > cheap[:5])
+  np.testing.assert_array_equal(full > 0, cheap > 0)
+
+
 def test_wrong_answers_are_never_certified():
   model = testing.mlp((5, 8, 3))
   x = draw((5,), 50)

@@ -17,3 +17,5 @@ METHODS = (
   'stability',
   'stochastic',
 )
+
+VERIFIERS = ('bab', 'marabou')

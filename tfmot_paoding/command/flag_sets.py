@@ -15,6 +15,7 @@ from tfmot_paoding.accelerators import (
   multiples_help,
 )
 from tfmot_paoding.command.choices import ATTENTION, METHODS
+from tfmot_paoding.command.input_flags import input_flags, model_flag
 from tfmot_paoding.quantization import (
   QUANTIZATIONS,
   quantization_flags,
@@ -30,7 +31,7 @@ _GLOBAL = ('parameters', 0.1)
 
 def prune_flags(values: flags.FlagValues) -> None:
   """Defines the flags of `prune`."""
-  _model_flag(values)
+  model_flag(values)
   _tflite_flag(values)
   _pruning_flags(values)
   flags.DEFINE_float(
@@ -69,7 +70,7 @@ def prune_flags(values: flags.FlagValues) -> None:
   )
   _conversion_flag(values, 'none')
   _float_io_flag(values)
-  _input_flags(values)
+  input_flags(values)
   _npus_flag(values)
   _result_flags(values)
   flags.register_multi_flags_validator(
@@ -115,7 +116,7 @@ def prune_flags(values: flags.FlagValues) -> None:
 
 def budget_flags(values: flags.FlagValues) -> None:
   """Defines the flags of `budget`."""
-  _model_flag(values)
+  model_flag(values)
   _tflite_flag(values)
   flags.DEFINE_integer(
     'flash_bytes',
@@ -157,13 +158,13 @@ def budget_flags(values: flags.FlagValues) -> None:
     message='--npu_cycles are of an NPU: give --npu as well.',
     flag_values=values,
   )
-  _input_flags(values)
+  input_flags(values)
   _result_flags(values)
 
 
 def report_flags(values: flags.FlagValues) -> None:
   """Defines the flags of `report`."""
-  _model_flag(values)
+  model_flag(values)
   flags.DEFINE_string(
     'pruned',
     None,
@@ -179,97 +180,9 @@ def report_flags(values: flags.FlagValues) -> None:
   )
   _conversion_flag(values, 'none')
   _float_io_flag(values)
-  _input_flags(values)
+  input_flags(values)
   _npus_flag(values)
   flags.mark_flags_as_required(['pruned', 'output'], flag_values=values)
-
-
-def _model_flag(values: flags.FlagValues) -> None:
-  flags.DEFINE_string(
-    'model',
-    None,
-    'The trained model: an .h5 or .keras file of either Keras, or the folder '
-    'of a SavedModel of tf_keras. Nothing in it runs as code.',
-    flag_values=values,
-  )
-  flags.mark_flag_as_required('model', flag_values=values)
-
-
-def _input_flags(values: flags.FlagValues) -> None:
-  """What a model's inputs are, and what is measured on them."""
-  flags.DEFINE_list(
-    'input_range',
-    [],
-    'Lowest and highest value of the inputs that the model was trained on, '
-    'such as 0,255. Left out, what its first layers say (Rescaling, '
-    'Normalization, Embedding, x / 255. and the like), and 0,1 where they say '
-    'nothing.',
-    flag_values=values,
-  )
-  flags.DEFINE_list(
-    'input_shape',
-    None,
-    'Sizes of the inputs, without the batch, where the model leaves them open: '
-    'height,width,channels.',
-    flag_values=values,
-  )
-  flags.DEFINE_string(
-    'data',
-    None,
-    'An .npz with unlabelled inputs `x`, as the model takes them, to fit on in '
-    'place of drawn ones.',
-    flag_values=values,
-  )
-  flags.DEFINE_alias('calibration_data', 'data', flag_values=values)
-  flags.DEFINE_string(
-    'test_data',
-    None,
-    'An .npz with inputs `x`, as the model takes them, and classes `y`, to '
-    'measure agreement and accuracy on; nothing else looks at them.',
-    flag_values=values,
-  )
-  flags.DEFINE_float(
-    'min_agreement',
-    None,
-    'The least fraction of inputs that the pruned model must answer as the '
-    'original does (of outputs that are numbers, of their variance that it '
-    'must explain); below it nothing is written, and the exit code is 1.',
-    lower_bound=0.0,
-    upper_bound=1.0,
-    flag_values=values,
-  )
-  flags.DEFINE_integer(
-    'seed',
-    0,
-    'Seed of all random choices.',
-    lower_bound=0,
-    flag_values=values,
-  )
-  flags.DEFINE_bool(
-    'allow_code',
-    False,
-    'Load Lambda layers and pickled functions. Only for files that you trust: '
-    'their code runs with your rights.',
-    flag_values=values,
-  )
-  flags.register_validator(
-    'min_agreement',
-    lambda value: value is None or value >= 0,  # NaN is within any bounds
-    message='--min_agreement must lie in [0, 1].',
-    flag_values=values,
-  )
-  flags.register_validator(
-    'input_range',
-    lambda texts: not texts or _are_numbers(texts, 2),
-    message='--input_range must be two numbers such as 0,1.',
-    flag_values=values,
-  )
-  flags.register_validator(
-    'input_shape',
-    lambda texts: texts is None or all(x.strip().isdecimal() for x in texts),
-    message='--input_shape must be whole numbers such as 96,96,3.',
-    flag_values=values,
-  )
 
 
 def _pruning_flags(values: flags.FlagValues) -> None:
@@ -457,11 +370,3 @@ def _end_type_flag(values: flags.FlagValues, end: str) -> None:
     + '.',
     flag_values=values,
   )
-
-
-def _are_numbers(texts: list[str], count: int) -> bool:
-  """Whether there are so many numbers."""
-  try:
-    return len([float(text) for text in texts]) == count
-  except ValueError:
-    return False

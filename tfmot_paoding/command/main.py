@@ -21,7 +21,7 @@ def main() -> None:
 
   Raises:
     SystemExit: 0 when all was written, 1 with a line that says why not, 2 where
-      flags are wrong.
+      flags are wrong; of `verify` 3 or 4 where not all is proved.
   """
   logging.set_verbosity(logging.ERROR)
   warnings.showwarning = _show
@@ -42,10 +42,15 @@ def run(arguments: Sequence[str]) -> int:
   """
   subcommand, given = subcommands.parse(arguments)
   # Not before the flags are right: they load TensorFlow.
-  from tfmot_paoding.command import budget, prune, report
+  from tfmot_paoding.command import budget, prune, report, verify
 
-  module = {'budget': budget, 'prune': prune, 'report': report}[subcommand.name]
-  return in_one_line(module.run)(given)
+  modules = {
+    'budget': budget,
+    'prune': prune,
+    'report': report,
+    'verify': verify,
+  }
+  return in_one_line(modules[subcommand.name].run)(given)
 
 
 def _show(message, category, filename, lineno, file=None, line=None) -> None:

@@ -37,6 +37,29 @@ def read_model(
     OSError: a file cannot be read.
     ValueError: a flag does not fit the model.
   """
+  model = open_model(path, given, needs_sizes)
+  data, test = read_data(given), read_arrays(given.test_data, 'x', 'y')
+  if data is not None:
+    calibration_samples(model, data, 2)
+  if test is not None:
+    check_test_data(model, *test)
+  return model
+
+
+def open_model(
+  path: str, given: flags.FlagValues, needs_sizes: bool
+) -> keras.Model:
+  """A Keras model of a file, with the sizes of --input_shape.
+
+  Args:
+    path: The file.
+    given: The flags.
+    needs_sizes: Whether a size that the model leaves open is an error.
+
+  Raises:
+    OSError: the file cannot be read.
+    ValueError: a flag does not fit the model.
+  """
   shape = given.input_shape and [int(size) for size in given.input_shape]
   model = as_tf_keras(load_model(path, given.allow_code))
   model = with_input_shape(model, shape)
@@ -46,11 +69,6 @@ def read_model(
         f'The model leaves sizes of its input {name!r} open: {sizes}. Pass '
         'those that it will be used with, such as --input_shape=96,96,3.'
       )
-  data, test = read_data(given), read_arrays(given.test_data, 'x', 'y')
-  if data is not None:
-    calibration_samples(model, data, 2)
-  if test is not None:
-    _check_test_data(model, *test)
   return model
 
 
@@ -60,11 +78,15 @@ def read_range(model: keras.Model, given: flags.FlagValues) -> InputRange:
   Raises:
     ValueError: the flag or --data do not fit the model.
   """
-  pair = tuple(float(text) for text in given.input_range) or None
-  settled = resolve_with_data(model, pair, read_data(given))
+  settled = resolve_with_data(model, range_pair(given), read_data(given))
   for name, text in settled.described().items():
     print(f'range of input {name!r}: {text}')
   return settled
+
+
+def range_pair(given: flags.FlagValues) -> tuple[float, ...] | None:
+  """--input_range as functions take it."""
+  return tuple(float(text) for text in given.input_range) or None
 
 
 def read_data(given: flags.FlagValues) -> Array | None:
@@ -176,18 +198,25 @@ def check_paths(paths: list[str | None], given: flags.FlagValues) -> None:
     ValueError: two of them are one file, or one is read.
   """
   paths = [path for path in paths if path]
-  for name in ('model', 'pruned', 'data', 'test_data'):
+  for name in ('model', 'pruned', 'data', 'test_data', 'property'):
     read = given[name].value if name in given else None
+    several = [read] if isinstance(read, str) else read or []
+    taken = {os.path.realpath(one) for one in several}
     for path in paths:
-      if read and os.path.realpath(read) == os.path.realpath(path):
+      if os.path.realpath(path) in taken:
         raise ValueError(
           f'{path!r} is what --{name} reads. Pass another path to write to.'
         )
   check_writable(paths)
 
 
-def _check_test_data(model: keras.Model, x: Array, y: Array) -> None:
+def check_test_data(model: keras.Model, x: Array, y: Array) -> None:
   """Raises unless --test_data fit the model.
+
+  Args:
+    model: The model.
+    x: Inputs.
+    y: A class for each.
 
   Raises:
     ValueError: they do not.

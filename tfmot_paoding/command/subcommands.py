@@ -13,6 +13,7 @@ from tfmot_paoding.command.flag_sets import (
   prune_flags,
   report_flags,
 )
+from tfmot_paoding.command.verify_flags import verify_flags
 from tfmot_paoding.version import __version__
 
 __all__ = ['PROGRAM', 'SUBCOMMANDS', 'Subcommand', 'parse']
@@ -61,6 +62,15 @@ SUBCOMMANDS = {
       'Measures a pruned model beside its original, and writes a page.',
       '--model=in.h5 --pruned=small.keras --output=report',
       report_flags,
+    ),
+    Subcommand(
+      'verify',
+      'Proves that a classifier answers right in balls around samples, or '
+      'finds what breaks it; or decides VNN-LIB properties. The exit code is 0 '
+      'where all hold, 3 where one is broken, and 4 where none is, but one is '
+      'left open.',
+      '--model=in.h5 --test_data=test.npz --epsilon=0.02 --input_range=0,1',
+      verify_flags,
     ),
   )
 }

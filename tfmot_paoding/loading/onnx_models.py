@@ -20,6 +20,21 @@ Array = np.ndarray
 _layers = keras.layers
 
 
+def require_onnx() -> None:
+  """Raises where onnx is not installed.
+
+  Raises:
+    ImportError: it is not; the extra to install is named.
+  """
+  try:
+    import onnx  # noqa: F401
+  except ImportError:
+    raise ImportError(
+      'onnx is not installed. Install it with: pip install '
+      "'tfmot_paoding[verify]'."
+    ) from None
+
+
 def read_onnx(path: str) -> keras.Model:
   """Reads an ONNX model of one input and one output as a Keras model.
 
@@ -40,13 +55,9 @@ def read_onnx(path: str) -> keras.Model:
     OSError: the file cannot be read.
     ModelFileError: it is no such model; what is not read is named.
   """
-  try:
-    import onnx
-  except ImportError:
-    raise ImportError(
-      'onnx is not installed. Install it with: pip install '
-      "'tfmot_paoding[verify]'."
-    ) from None
+  require_onnx()
+  import onnx
+
   with open(path, 'rb'), reading(path, 'ONNX model'):
     graph = onnx.load(path, load_external_data=False).graph
     for one in graph.initializer:

@@ -50,10 +50,12 @@ by the difference of the two networks; `certified_agreement` says whose answer
 provably is the same. `method='stability'` prefers units whose activation is
 unstable over the input range.
 
-From the command line (the first four train on digits when no network is
-given):
+From the command line (`verify` ends with 0 where all is proved; of the scripts
+the first four train on digits when no network is given):
 
 ```sh
+tfmot-paoding verify --model=in.h5 --test_data=test.npz --epsilon=.02
+tfmot-paoding verify --model=model.onnx --property=property_0.vnnlib
 python examples/figures/evaluate_robustness.py --methods=impact --epsilons=.01
 python examples/figures/robustness_schedule.py --sparsity=.5 --step=.1
 python examples/figures/certify_deviation.py --epsilons=.001,.01

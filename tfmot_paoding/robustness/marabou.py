@@ -26,6 +26,20 @@ _WORKER = os.path.join(os.path.dirname(__file__), 'marabou_worker.py')
 _NONE = np.zeros((0, 2), np.int64)
 
 
+def require_marabou() -> None:
+  """Raises where Marabou is not installed.
+
+  Raises:
+    ImportError: it is not; the extra to install is named.
+  """
+  if importlib.util.find_spec('maraboupy') is None:
+    raise ImportError(
+      'maraboupy is not installed. Install it with: pip install '
+      "'tfmot_paoding[verify]' (there are wheels for Python up to 3.11), or "
+      "let this package's own method='bab' decide."
+    )
+
+
 def solve_all(
   scores: Scores,
   program: Program,
@@ -54,12 +68,7 @@ def solve_all(
     ImportError: maraboupy is missing; the extra to install is named.
     ValueError: it does not know an activation.
   """
-  if importlib.util.find_spec('maraboupy') is None:
-    raise ImportError(
-      'maraboupy is not installed. Install it with: pip install '
-      "'tfmot_paoding[verify]' (there are wheels for Python up to 3.11), or "
-      "let this package's own method='bab' decide."
-    )
+  require_marabou()
   encoding = _Encoding(program, scores)
   bar = progress_bar(len(labels), verbose, 'sample')
   answers = []
