@@ -211,6 +211,18 @@ def has_own_call(layer: Any) -> bool:
   return False
 
 
+def may_branch(model: Any) -> bool:
+  """Whether layers of a user's are in it, which may branch on a tensor.
+
+  Only these need autograph in a function that is traced: to rewrite all else
+  takes longer than many a lesson of a small network.
+
+  Args:
+    model: A tf_keras model or layer.
+  """
+  return any(map(has_own_call, model._flatten_layers()))
+
+
 def input_structure(model: keras.Model) -> Any:
   """A functional model's inputs in the structure that it takes."""
   return model._nested_inputs

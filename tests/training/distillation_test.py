@@ -16,6 +16,7 @@ from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.network.agreement import judge
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.training import distillation as lib
+from tfmot_paoding.training import steps as steps_lib
 from tfmot_paoding.training.distillation import _drawn_entries
 
 QUICK = paoding.training.DistillSettings(steps=150, samples=512, batch_size=64)
@@ -203,14 +204,52 @@ def test_same_seed_same_weights():
   assert any(np.any(a != b) for a, b in zip(one, other, strict=True))
 
 
+class Branching(keras.layers.Layer):
+  """A layer that only autograph can trace."""
+
+  def call(self, x):
+    if tf.reduce_mean(x) > 0:
+      return x
+    return 0.5 * x
+
+
+@pytest.mark.parametrize('adversarial', [0.0, 0.15])
+def test_layers_that_branch_on_a_tensor_are_taught(adversarial):
+  inputs = keras.Input((4,))
+  x = keras.layers.Dense(12, activation='relu')(inputs)
+  x = Branching()(keras.layers.Dense(4)(x))
+  model = keras.Model(inputs, keras.layers.Dense(3)(x))
+  small = halved(model)
+  settings = dataclasses.replace(QUICK, steps=20, adversarial=adversarial)
+  found = paoding.distill(
+    model, small, input_range=(-1.0, 1.0), settings=settings, verbose=0
+  )
+  assert not np.array_equal(found.get_weights()[0], small.get_weights()[0])
+
+
+def test_trials_and_lesson_are_traced_once(monkeypatch):
+  model = testing.mlp((5, 16, 12, 3), seed=1)
+  made, real = [], lib.Steps
+  monkeypatch.setattr(lib, 'Steps', lambda *a: made.append(real(*a)) or made[0])
+  settings = dataclasses.replace(QUICK, steps=10)
+  paoding.distill(
+    model,
+    halved(model),
+    input_range=(-1.0, 1.0),
+    settings=settings,
+    verbose=0,
+  )
+  assert len(made) == 1
+
+
 def test_steps_are_the_same_however_many_go_in_one_call(monkeypatch):
   model = testing.mlp((5, 16, 12, 3), seed=1)
   pruned = halved(model)
   settings = dataclasses.replace(QUICK, steps=7)
   found = []
   for together, most in ((1, 1 << 20), (3, 1 << 20), (50, 1 << 20), (50, 1)):
-    monkeypatch.setattr(lib, '_STEPS', together)
-    monkeypatch.setattr(lib, '_BYTES', most)
+    monkeypatch.setattr(steps_lib, '_STEPS', together)
+    monkeypatch.setattr(steps_lib, '_BYTES', most)
     found.append(distilled(pruned, model, settings=settings).get_weights())
   for other in found[1:]:
     for one, two in zip(found[0], other, strict=True):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfmot_paoding import replicas
+from tfmot_paoding import compat, replicas
 from tfmot_paoding.arguments import check_whole
 from tfmot_paoding.compat import keras
 from tfmot_paoding.deprecation import takes_old_calls
@@ -324,6 +324,11 @@ class _Judge:
         loss += weight * part.mean(head.loss(target, output))
     return loss
 
+  @property
+  def may_branch(self) -> bool:
+    """Whether the model has layers of a user's, which may branch."""
+    return compat.may_branch(self._model)
+
   def _noting(self, layer: keras.layers.Layer, call: Callable) -> Callable:
     def noted(inputs: tf.Tensor, *args: Any, **kwargs: Any) -> tf.Tensor:
       self._seen.append((layer, inputs))
@@ -360,7 +365,7 @@ class _Descent:
       jit_compile=False,
     )
     self._optimizer.build(self._free)
-    self._step = tf.function(self._one_step)
+    self._step = tf.function(self._one_step, autograph=judge.may_branch)
 
   def run(
     self, start: list[Array], targets: list[Array], bar: Any

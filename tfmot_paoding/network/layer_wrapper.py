@@ -46,6 +46,10 @@ class LayerWrapper(compat.PruneLowMagnitude):
       kwargs.update(zip(_further_names(self.layer), args, strict=False))
     return super().__call__(inputs, **kwargs)
 
+  def _should_use_autograph(self) -> bool:
+    """Whether tf_keras rewrites `call`: not where nothing in it branches."""
+    return compat.may_branch(self.layer)
+
   def call(
     self,
     inputs: Any,

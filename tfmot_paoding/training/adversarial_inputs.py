@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from tfmot_paoding import replicas
+from tfmot_paoding import compat, replicas
 from tfmot_paoding.compat import keras
 from tfmot_paoding.training.lesson import Lesson
 
@@ -63,7 +63,11 @@ class AdversarialInputs:
     strategy = replicas.sharing()
     if strategy is None or strategy.num_replicas_in_sync == 1:
       specs = [tf.TensorSpec((None, *x.shape[1:]), x.dtype) for x in drawn]
-      self._moved = tf.function(self._move, input_signature=[specs])
+      self._moved = tf.function(
+        self._move,
+        input_signature=[specs],
+        autograph=compat.may_branch(teacher) or compat.may_branch(student),
+      )
 
   def renew(self) -> None:
     """Puts moved inputs in the place of half of those drawn."""

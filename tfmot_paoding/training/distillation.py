@@ -16,12 +16,10 @@ arXiv 1312.6184.
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
 from collections.abc import Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from tfmot_paoding import replicas
 from tfmot_paoding.arguments import check_seed, warn_idle
@@ -44,7 +42,6 @@ from tfmot_paoding.network.cloning import (
 )
 from tfmot_paoding.network.graph import check_model, layers_of, unwrapped
 from tfmot_paoding.network.network import Network
-from tfmot_paoding.network.strided_kernels import sound_kernel_gradients
 from tfmot_paoding.progress import finish, progress_bar
 from tfmot_paoding.training.adversarial_inputs import (
   AdversarialInputs,
@@ -53,16 +50,13 @@ from tfmot_paoding.training.adversarial_inputs import (
 from tfmot_paoding.training.distill_settings import DistillSettings
 from tfmot_paoding.training.hints import Hints
 from tfmot_paoding.training.lesson import Lesson, learned_from
+from tfmot_paoding.training.steps import Steps
 from tfmot_paoding.training.watch import ALIKE, Watch, looks
 
 Array = np.ndarray
 
 # The part of a lesson that a learning rate is tried on.
 _TRIAL = 8
-# Steps that are carried out in one call: a call takes a millisecond of Python,
-# which is more than a step of a small network.
-_STEPS = 50
-_BYTES = 1 << 22  # of inputs and what is told of them, that these may take
 
 
 @takes_old_calls()
@@ -160,34 +154,39 @@ def taught(
   with contextlib.suppress(KeyboardInterrupt):  # what is learned so far counts
     rates = settings.rates(macs, has_statistics(network.graph))
     usual = settings.usual_count(len(samples[0]), macs, entries)
-    steps = settings.length(
+    length = settings.length(
       macs, learned_from(usual), batch, watch.distances[0]
     )
-    rate = _best_rate(student, lesson, rates, steps, source)
+    steps, rate = None, rates[0]
+    if len(rates) > 1:
+      # Traced once, for the lesson too: hints alone make it another.
+      steps = Steps(student, lesson)
+      rate = _best_rate(student, steps, lesson, rates, length, source)
     given = None if source.data is None else len(samples[0])
     reach, moved = settings.reach(macs, given), None
     if reach:
       rng = np.random.default_rng([source.seed, 6])
       moved = AdversarialInputs(lesson, teacher, student, reach, rng)
     hints = _hints(network, lesson, teacher, student, settings)
-    _train(student, lesson, rate, steps, source, watch, moved, hints)
+    if hints or steps is None:
+      steps = Steps(student, lesson, hints)
+    _train(steps, lesson, rate, length, source, watch, moved, hints)
   watch.settle()
   return _with_state(student, pruned)
 
 
 def _best_rate(
   student: keras.Model,
+  steps: Steps,
   lesson: Lesson,
   rates: Sequence[float],
-  steps: int,
+  length: int,
   source: InputSource,
 ) -> float:
   """The learning rate that a short trial goes furthest with."""
-  if len(rates) == 1:
-    return rates[0]
   start, gaps, silent = student.get_weights(), [], source.like(verbose=0)
   for rate in rates:
-    _train(student, lesson, rate, max(1, steps // _TRIAL), silent)
+    _train(steps, lesson, rate, max(1, length // _TRIAL), silent)
     gaps.append(lesson.distance(student))
     student.set_weights(start)
   # A rate that leads to no number is none.
@@ -233,65 +232,22 @@ def _with_state(student: keras.Model, pruned: keras.Model) -> keras.Model:
 
 
 def _train(
-  student: keras.Model,
+  steps: Steps,
   lesson: Lesson,
   learning_rate: float,
-  steps: int,
+  count: int,
   source: InputSource,
   watch: Watch | None = None,
   moved: AdversarialInputs | None = None,
   hints: Hints | None = None,
 ) -> None:
   """So many steps, or as many as a watch does not find too many."""
-  variables = list(student.trainable_variables)
-  held = [_held(variable) for variable in variables]
-  measured, told = functools.partial(lesson.loss, student), lambda chosen: []
-  if hints:
-    measured, told = hints.loss, hints.batch
-    variables += hints.variables
-    held += [None] * len(hints.variables)
-  optimizer = keras.optimizers.Adam(
-    keras.optimizers.schedules.CosineDecay(learning_rate, steps),
-    jit_compile=False,
-  )
-  optimizer.build(variables)
-
-  def step(*parts: list[tf.Tensor]) -> None:
-    part = replicas.part_of(lesson.batch_rows)
-    with tf.GradientTape() as tape:
-      loss = part.mean(measured(*(part.take(arrays) for arrays in parts)))
-    gradients = tape.gradient(loss, variables)
-    pairs = [
-      (gradient if mask is None else gradient * mask, variable)
-      for gradient, mask, variable in zip(
-        gradients, held, variables, strict=True
-      )
-      if gradient is not None
-    ]
-    optimizer.apply_gradients(pairs)
-
-  @tf.function
-  def walk(*parts: list[tf.Tensor]) -> None:
-    for k in tf.range(tf.shape(parts[0][0])[0]):
-      replicas.run(step, *([a[k] for a in arrays] for arrays in parts))
-
-  def batch(chosen: Array) -> list[list[Array]]:
-    arrays = [*lesson.batch(chosen), told(chosen)]
-    return [part for part in arrays if part]
-
-  batches = list(lesson.batches(steps, np.random.default_rng([source.seed, 2])))
-  one = batch(batches[0])
-  heavy = sum(a.nbytes for part in one for a in part)
-  together = min(_STEPS, max(1, _BYTES // heavy))
-  specs = [
-    [tf.TensorSpec((None, *a.shape), a.dtype) for a in part] for part in one
-  ]
-  with sound_kernel_gradients(student):
-    walk = walk.get_concrete_function(*specs)
-  bar = progress_bar(steps, source.verbose, 'step')
+  steps.begin(learning_rate, count)
+  batches = list(lesson.batches(count, np.random.default_rng([source.seed, 2])))
+  bar = progress_bar(count, source.verbose, 'step')
   done = 0
-  looked = looks(steps) if watch else ()
-  renewed = renewals(steps) if moved else ()
+  looked = looks(count) if watch else ()
+  renewed = renewals(count) if moved else ()
 
   def renew() -> None:
     moved.renew()
@@ -300,10 +256,10 @@ def _train(
 
   if moved:
     renew()
-  for until in sorted({*looked, *renewed, steps}):
-    for start in range(done, until, together):
-      chosen = np.stack(batches[start : min(start + together, until)])
-      walk(*([tf.constant(a) for a in part] for part in batch(chosen)))
+  for until in sorted({*looked, *renewed, count}):
+    for start in range(done, until, steps.together):
+      chosen = np.stack(batches[start : min(start + steps.together, until)])
+      steps.take(chosen)
       bar.add(len(chosen))
     done = until
     if done in looked and watch.look():
@@ -311,18 +267,6 @@ def _train(
       break
     if done in renewed:
       renew()
-
-
-def _held(variable: tf.Variable) -> tf.Tensor | None:
-  """A mask of the entries that may move; None if all may.
-
-  What a removed unit of a stripped model has left are zeros in matrices; with
-  these held, its bias moves nothing and gets no gradient.
-  """
-  value = variable.numpy()
-  if value.ndim < 2 or np.all(value != 0):
-    return None
-  return tf.constant(value != 0, variable.dtype)
 
 
 def _check_pair(original: keras.Model, pruned: keras.Model) -> None:
