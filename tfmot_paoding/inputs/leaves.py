@@ -52,6 +52,7 @@ class LeavesPrior(InputPrior):
   """
 
   is_chosen: ClassVar[bool] = True
+  mirrors: ClassVar[bool] = True
 
   leaves: tuple[int, int] = (8, 60)
   power: float = 3.0
@@ -210,8 +211,9 @@ class _Leaves:
 
   def take(self, some: Array) -> _Leaves:
     """Those of some samples."""
-    parts = dataclasses.asdict(self)
-    return _Leaves(**{name: part[some] for name, part in parts.items()})
+    return _Leaves(
+      *(getattr(self, field.name)[some] for field in dataclasses.fields(self))
+    )
 
   def paint(self, offsets: Sequence[Array]) -> tuple[Array, Array]:
     """What leaves show at places of a window.
@@ -236,8 +238,12 @@ class _Leaves:
       for x in (self.radius, self.slope)
     )
     # An edge as wide as one position, as a lens leaves it.
-    cover = np.clip((1 - distance) * radius + 0.5, 0.0, 1.0)
-    return cover, slope * np.clip(inner[0], -1, 1)
+    cover = np.subtract(1, distance, out=distance)
+    cover *= radius
+    cover += 0.5
+    shade = np.clip(inner[0], -1, 1, out=inner[0])
+    shade *= slope
+    return np.clip(cover, 0.0, 1.0, out=cover), shade
 
   def _along(self, offsets: Sequence[Array], axis: int) -> Array:
     """Places along an axis of the leaves, (samples, *lengths)."""
@@ -296,9 +302,17 @@ def _power_law(share: Array, power: float, least: float, most: float) -> Array:
 
 def _rotations(count: int, axes: int, rng: np.random.Generator) -> Array:
   """Rotations of all directions alike, shape (count, axes, axes)."""
-  turned, upper = np.linalg.qr(rng.normal(size=(count, axes, axes)))
-  # Signs make them uniform (Mezzadri 2007, arXiv math-ph/0609050).
-  return turned * np.sign(np.einsum('naa->na', upper))[:, None]
+  drawn = rng.normal(size=(count, axes, axes))
+  # By Gram and Schmidt, column after column, which leaves all directions alike
+  # (Mezzadri 2007, arXiv math-ph/0609050) and is quicker than LAPACK on so
+  # many so small matrices.
+  for axis in range(axes):
+    own = drawn[:, :, axis]
+    for other in range(axis):
+      before = drawn[:, :, other]
+      own -= (own * before).sum(1, keepdims=True) * before
+    own /= np.sqrt(np.square(own).sum(1, keepdims=True))
+  return drawn
 
 
 BLOBS = LeavesPrior(

@@ -38,6 +38,11 @@ class MixturePrior(InputPrior):
         f'`parts` must be priors, at least one, but got {self.parts!r}.'
       )
 
+  @property
+  def mirrors(self) -> bool:
+    """Whether those of all parts do."""
+    return all(part.mirrors for part in self.parts)
+
   def suits(self, shape: Shape) -> bool:
     """Whether any part does."""
     return any(part.suits(shape) for part in self.parts)

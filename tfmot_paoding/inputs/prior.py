@@ -27,9 +27,16 @@ class InputPrior(Configurable):
     is_chosen: Whether more are drawn than asked for, of which a classifier
       keeps those that it is surest of. It suits families of many kinds of
       sample; of one kind, the surest would all be alike.
+    mirrors: Whether a sample's mirror images along axes of positions are as
+      likely as it is. A classifier then chooses among these as well.
   """
 
   is_chosen: ClassVar[bool] = False
+  mirrors: ClassVar[bool] = False
+
+  def picture(self, shape: Shape) -> Shape:
+    """The axes that samples of a shape have, positions first."""
+    return shape
 
   def suits(self, shape: Shape) -> bool:
     """Whether samples of a shape, without the batch axis, mean anything."""
@@ -118,6 +125,8 @@ class Prior(InputPrior):
     scale: The correlation's reach in positions; 0 for independent ones.
     channels: The correlation of two channels, in [0, 1].
   """
+
+  mirrors: ClassVar[bool] = True
 
   mean: float = 0.0
   deviation: float = 0.1**0.5

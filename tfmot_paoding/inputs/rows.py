@@ -63,6 +63,15 @@ class RowsPrior(InputPrior):
     if not isinstance(self.of, InputPrior):
       raise ValueError(f'`of` must be a prior, but got {self.of!r}.')
 
+  @property
+  def mirrors(self) -> bool:
+    """Whether the pictures do."""
+    return self.of.mirrors
+
+  def picture(self, shape: Shape) -> Shape:
+    """That of the picture that is read."""
+    return picture_of(shape) or shape
+
   def suits(self, shape: Shape) -> bool:
     """Whether the pictures do."""
     picture = picture_of(shape)

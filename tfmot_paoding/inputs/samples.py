@@ -17,6 +17,11 @@ from tfmot_paoding import callers
 from tfmot_paoding.arguments import warn_idle
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.first_layers import whole_entries
+from tfmot_paoding.inputs.mirrors import (
+  drawn_for,
+  mirror_axes,
+  with_images,
+)
 from tfmot_paoding.inputs.named_priors import NAMED_PRIORS
 from tfmot_paoding.inputs.prior import (
   CarriedInputs,
@@ -173,11 +178,31 @@ def of_prior(
     if whole.all():
       found.append(_whole_numbers(box, shape, times * count, rng))
       continue
-    (x,) = prior_samples(one, [box], [shape], times * count, rng, [middle])
+    x = _drawn(one, box, shape, times, times * count, rng, middle)
     if whole.any():
       x = np.where(whole, _whole_numbers(box, shape, times * count, rng), x)
     found.append(x)
   return choose_samples(network, found, count) if times > 1 else found
+
+
+def _drawn(
+  prior: InputPrior,
+  box: Interval,
+  shape: Shape,
+  images: int,
+  count: int,
+  rng: np.random.Generator,
+  middle: Array,
+) -> Array:
+  """So many samples, among them so many mirror images of one at most."""
+  picture, axes = prior.picture(shape), []
+  if prior.mirrors:
+    about = [np.broadcast_to(x, shape).reshape(picture) for x in (*box, middle)]
+    axes = mirror_axes(picture, about)
+  few = drawn_for(count, axes, images)
+  (x,) = prior_samples(prior, [box], [shape], few, rng, [middle])
+  x = with_images(x.reshape(few, *picture), axes, count)
+  return x.reshape(count, *shape)
 
 
 def _whole_numbers(

@@ -34,6 +34,7 @@ class SpectralPrior(InputPrior):
   """
 
   is_chosen: ClassVar[bool] = True
+  mirrors: ClassVar[bool] = True
 
   exponents: tuple[float, float] = (0.5, 1.5)
   deviations: tuple[float, float] = (0.1, 0.5)

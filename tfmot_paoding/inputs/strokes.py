@@ -34,6 +34,7 @@ class StrokesPrior(InputPrior):
   """
 
   is_chosen: ClassVar[bool] = True
+  mirrors: ClassVar[bool] = True
 
   strokes: tuple[int, int] = (1, 4)
   half_width: tuple[float, float] = (0.8, 2.2)
@@ -73,7 +74,9 @@ class StrokesPrior(InputPrior):
     found = found.reshape(count, *sizes, *(1,) * (len(shape) - 2))
     base, _ = base_and_reach(box)
     farther = np.where(box.high - base >= base - box.low, box.high, box.low)
-    return base + (farther - base) * found
+    found = (farther - base).astype(np.float32) * found
+    found += base.astype(np.float32)
+    return found
 
   def _drawn(
     self, count: int, sizes: tuple[int, int], rng: np.random.Generator
@@ -81,14 +84,16 @@ class StrokesPrior(InputPrior):
     """Samples in [0, 1], shape (count, height, width)."""
     scale = min(sizes) / _SIDE
     width = scale * rng.uniform(*self.half_width, (count, 1, 1))
+    edge = (width + 0.5).astype(np.float32)
     numbers = rng.integers(*self.strokes, count, endpoint=True)
     found = np.zeros((count, *sizes), np.float32)
     for stroke in range(self.strokes[1]):
-      gap = _distances(_curves(count, sizes, rng), sizes)
-      ink = np.clip(width + 0.5 - gap, 0.0, 1.0)
-      ink[numbers <= stroke] = 0.0
-      found = np.maximum(found, ink)
-    return found * rng.uniform(*self.brightness, (count, 1, 1))
+      drawn = numbers > stroke
+      curves = _curves(count, sizes, rng)[drawn]
+      ink = edge[drawn] - _distances(curves, sizes)
+      found[drawn] = np.maximum(found[drawn], np.minimum(ink, 1.0))
+    brightness = rng.uniform(*self.brightness, (count, 1, 1))
+    return found * brightness.astype(np.float32)
 
 
 def _curves(
