@@ -817,11 +817,12 @@ class TestTraining:
     flags = (
       *self.FLAGS,
       '--objective=adversarial',
-      '--prune=',
+      '--prune=taught-scratch',
       '--learning_rate=.02',
     )
-    (row,) = columns(rerun('figures/robust_training.py', *flags))
+    row, taught = columns(rerun('figures/robust_training.py', *flags))
     assert float(row['PGD']) > 0.3
+    assert float(taught['PGD'].split()[0]) > 0.3
 
 
 class TestBeforeAnyWork:

@@ -10,13 +10,15 @@ The protocol of Sehwag et al. 2019: the same objective before and after pruning.
 by scores that train under the objective for `--score_epochs` of the epochs of
 fine-tuning), one of this package's methods (whole units, chosen without data),
 `learned-units`, `stable-units` (NRS scores) or `scratch`: a network of as few
-units, trained from scratch for as many epochs in all. `--compression` is how
-many times fewer weights are left. Epsilon grows from 0 while a network is
-trained, and under `verifiable` and `crown-ibp` it has batch normalization, and
-kernels to begin with that keep intervals narrow. Shown are accuracy, accuracy
-under PGD, and the accuracy that is proved (by IBP and by CROWN within epsilon;
-of smoothed networks within an L2 radius of `--radius`), before and after, and
-how much is kept; means and standard deviations over seeds.
+units, trained from scratch for as many epochs in all. With `taught-` in front,
+under `adversarial`, the dense network's answers take the place of labels
+(RSLAD) in fine-tuning, or from scratch. `--compression` is how many times fewer
+weights are left. Epsilon grows from 0 while a network is trained, and under
+`verifiable` and `crown-ibp` it has batch normalization, and kernels to begin
+with that keep intervals narrow. Shown are accuracy, accuracy under PGD, and the
+accuracy that is proved (by IBP and by CROWN within epsilon; of smoothed
+networks within an L2 radius of `--radius`), before and after, and how much is
+kept; means and standard deviations over seeds.
 
 `--data` is `digits` (the default: ships with scikit-learn, done in a minute),
 `mnist` or `cifar10` (fetched by Keras), or an .npz in Keras's layout. With
@@ -66,7 +68,17 @@ _PRUNE = flags.DEFINE_list(
   'prune',
   ['magnitude', 'impact'],
   'Methods: magnitude, learned, learned-units, stable-units, scratch, or those '
-  'of units.',
+  'of units; taught- in front of any.',
+)
+_TAUGHT = 'taught-'
+flags.register_multi_flags_validator(
+  ['prune', 'objective'],
+  lambda given: (
+    set(given['objective']) <= {'adversarial', 'trades'}
+    or not any(name.startswith(_TAUGHT) for name in given['prune'])
+  ),
+  message='--prune=taught-... is of --objective=adversarial or trades: what a '
+  'teacher says is learned under attack.',
 )
 _COMPRESSION = flags.DEFINE_float(
   'compression', 10.0, 'How many times fewer weights are left.'
@@ -239,7 +251,10 @@ def fit(
   """Trains under an objective; with a folder, goes on where it was killed."""
   stability = None
   if _STABILITY.value:
-    stability = training.StabilityRegularizer(_EPSILON.value, _STABILITY.value)
+    # In a large ball the term is flat for neurons that begin unstable: it
+    # grows along with the objective's, if that does.
+    radius = getattr(objective, 'epsilon', _EPSILON.value)
+    stability = training.StabilityRegularizer(radius, _STABILITY.value)
   steps = epochs * -(-len(images.x) // _BATCH.value)
   trainee = training.robust_model(
     model, objective, stability=stability, steps=steps
@@ -327,9 +342,11 @@ def pruned(
   folder: str | None,
 ) -> keras.Model:
   """The network after pruning and fine-tuning, single weights or units."""
+  teacher = model if method.startswith(_TAUGHT) else None
+  method = method.removeprefix(_TAUGHT)
   if method == 'scratch':
-    return from_scratch(model, objective, images, folder)
-  end = settled(objective_of(objective, 100))
+    return from_scratch(model, objective, images, folder, teacher)
+  end = taught(settled(objective_of(objective, 100)), teacher)
   epochs = _FINE.value
   if method in ('learned', 'learned-units'):
     epochs -= _SCORING.value
@@ -416,15 +433,31 @@ def by_scores(
 
 
 def from_scratch(
-  model: keras.Model, objective: str, images: Images, folder: str | None
+  model: keras.Model,
+  objective: str,
+  images: Images,
+  folder: str | None,
+  teacher: keras.Model | None,
 ) -> keras.Model:
   """A network of as many units as are left, trained for all the epochs."""
   widths = widths_left(model, 1.0 / _COMPRESSION.value)
   small = fresh(objective, images, list(widths.values()))
   epochs = _EPOCHS.value + _FINE.value
   steps = epochs * -(-len(images.x) // _BATCH.value)
-  fit(small, objective_of(objective, steps), images, epochs, folder=folder)
+  goal = taught(objective_of(objective, steps), teacher)
+  fit(small, goal, images, epochs, folder=folder)
   return small
+
+
+def taught(
+  objective: training.Objective, teacher: keras.Model | None
+) -> training.Objective:
+  """An objective, or what a teacher says under its attack."""
+  if teacher is None:
+    return objective
+  return training.RobustDistillation(
+    teacher, objective.epsilon, objective.steps
+  )
 
 
 def shares_for(model: keras.Model, left: float) -> dict[str, float]:

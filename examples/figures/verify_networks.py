@@ -7,7 +7,8 @@
 
 For every network, epsilon and verifier, over the first `--samples` test
 samples: how many are proved robust, broken by an example, and left open in
-`--seconds` each, and the median and mean time; of branch and bound how many
+`--seconds` each (or, by branch and bound, after `--most_subdomains`, which is
+the same on any machine), and the median and mean time; of branch and bound how many
 subdomains it took (the median and the most, of those that an attack did not
 break), and how many neurons are unstable. Beside them what alpha-CROWN proves
 without splits. Two verifiers that contradict each other are an error.
@@ -35,6 +36,9 @@ from tfmot_paoding.command.one_line import in_one_line
 
 _SAMPLES = flags.DEFINE_integer('samples', 30, 'Test samples to look at.')
 _SECONDS = flags.DEFINE_float('seconds', 60.0, 'The time for each.')
+_MOST = flags.DEFINE_integer(
+  'most_subdomains', 1_000_000, 'After how many subdomains one is left open.'
+)
 _VERIFIERS = flags.DEFINE_list('verifiers', ['bab'], 'Among bab, marabou.')
 _INSTANCES = flags.DEFINE_string(
   'instances', None, 'A folder with ONNX and VNN-LIB files to decide instead.'
@@ -57,6 +61,11 @@ def line(answers: Sequence[robustness.Answer]) -> list[str]:
 def middle_and_most(counts: Sequence[int]) -> str:
   """The median, and the largest."""
   return f'{np.median(counts):.0f} / {max(counts)}' if counts else '-'
+
+
+def settings() -> robustness.BranchSettings:
+  """Of branch and bound."""
+  return robustness.BranchSettings(most_subdomains=_MOST.value)
 
 
 def check_agreement(
@@ -83,7 +92,12 @@ def lines(network: compare_networks.Network, epsilon: str) -> list[list[str]]:
   found = [['alpha-CROWN', str(sure.sum()), *['-'] * 5]]
   before = None
   for verifier in _VERIFIERS.value:
-    answers = robustness.verify(*ask, verifier, seconds=_SECONDS.value)
+    answers = robustness.verify(
+      *ask,
+      verifier,
+      seconds=_SECONDS.value,
+      settings=settings() if verifier == 'bab' else None,
+    )
     found.append([verifier, *line(answers)])
     logging.info('%s, %s: %s', network.name, epsilon, found[-1])
     if any(
@@ -116,6 +130,7 @@ def decide_instances(folder: str) -> list[list[str]]:
       models[model],
       robustness.read_property(os.path.join(folder, property)),
       seconds=float(seconds),
+      settings=settings(),
     )
     rows.append(
       [

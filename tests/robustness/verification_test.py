@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import types
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from tests import testing
 from tests.testing import draw
 from tfmot_paoding import robustness
 from tfmot_paoding.compat import keras
+from tfmot_paoding.robustness import branch_and_bound
 
 L = keras.layers
 RANGE = (-1.0, 1.0)
@@ -245,6 +247,39 @@ def test_max_pooling_is_split_by_its_comparisons():
   second = check(model, x, 0.4, 'marabou')
   for one, other in zip(first, second, strict=True):
     assert other in (one, 'unknown')
+
+
+def test_max_pooling_that_need_not_be_split_is_bounded_as_it_is():
+  inputs = keras.Input((4, 4, 1))
+  x = L.Conv2D(2, 2, activation='relu')(inputs)
+  x = L.MaxPooling2D(2, padding='same')(x)
+  model = testing.fill(keras.Model(inputs, L.Dense(3)(L.Flatten()(x))), 4)
+  x = draw((4, 4, 1), 6)
+  y = labels_of(model, x)
+  sure = robustness.certified(model, x, y, 0.05, RANGE)
+  found = robustness.verify(model, x, y, 0.05, RANGE)
+  layers = robustness.neuron_stability(model, x[sure], 0.05, RANGE)
+  assert sure.sum() > 2
+  for answer, proved in zip(found, sure, strict=True):
+    if proved:
+      assert (answer.verdict, answer.subdomains) == ('robust', 2)
+      assert answer.unstable <= layers[0].neurons
+      assert answer.low > 0
+
+
+@pytest.mark.parametrize(
+  ('left', 'steps', 'expected'),
+  [(60.0, 10, True), (40.0, 10, False), (60.0, None, False)],
+)
+def test_slopes_of_neurons_are_optimised_in_half_of_the_time(
+  left, steps, expected
+):
+  """Eleven times there and back at a second each are 22 seconds."""
+  intermediate = steps and robustness.AlphaSettings(steps, intermediate=True)
+  solver = object.__new__(branch_and_bound.BranchAndBound)
+  solver._settings = robustness.BranchSettings(intermediate=intermediate)
+  search = types.SimpleNamespace(seconds_left=left)
+  assert solver._tightens(1.0, search) == expected
 
 
 @pytest.mark.parametrize('label', [0, 1])

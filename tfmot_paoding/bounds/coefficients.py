@@ -66,7 +66,12 @@ def dot(x: tf.Tensor, y: Array) -> tf.Tensor:
   """Sums of products over the entries; 0 times infinity is 0."""
   axes = list(range(2, len(x.shape)))
   if np.all(np.isfinite(y)):
-    return tf.reduce_sum(x * y, axes)
+    if not axes or y.shape[1:] != (1, *x.shape[2:]):
+      return tf.reduce_sum(x * y, axes)
+    # One pass over the coefficients, which are the most that there is.
+    rows = tf.reshape(x, (*x.shape[:2], -1))
+    column = tf.reshape(tf.constant(y, x.dtype), (*y.shape[:2], -1))
+    return tf.matmul(rows, column, transpose_b=True)[..., 0]
   shape = tf.broadcast_dynamic_shape(tf.shape(x), y.shape)
   y = tf.broadcast_to(tf.constant(y), shape)
   return tf.reduce_sum(tf.math.multiply_no_nan(y, x), axes)

@@ -8,10 +8,7 @@ import time
 import numpy as np
 
 from tfmot_paoding.bounds import Program, Walk
-from tfmot_paoding.bounds.domains import (
-  Goals,
-  Root,
-)
+from tfmot_paoding.bounds.domains import Goals
 from tfmot_paoding.bounds.maxima import without_maxima
 from tfmot_paoding.bounds.subdomains import SubdomainBounds
 from tfmot_paoding.network.graph import Graph
@@ -41,8 +38,13 @@ class BranchAndBound:
   def __init__(
     self, graph: Graph, program: Program, value: int, settings: BranchSettings
   ):
-    self._program = without_maxima(program)
+    self._value = value
     self._settings = settings
+    self._program = without_maxima(program)
+    # With maxima as they are: coarser, of far fewer neurons.
+    self._coarse = None
+    if len(self._program.steps) > len(program.steps):
+      self._coarse = program
     self._bounds = SubdomainBounds(self._program, value)
     if self._bounds.whole and not settings.relax_the_rest:
       names = ', '.join(
@@ -87,28 +89,35 @@ class BranchAndBound:
     search = Search(
       self._bounds, goals, case, self._settings, began + seconds, watch
     )
-    root, outcome = self._worked_on(box, goals, case, search)
+    unstable, outcome = self._worked_on(box, goals, case, search)
     verdict = 'robust' if outcome.proved else 'unknown'
     return Answer(
       verdict if case.example is None else 'broken',
       case.example,
       time.monotonic() - began,
       outcome.subdomains,
-      int(root.unstable.sum()),
+      unstable,
       outcome.low,
       case.least,
     )
 
   def _worked_on(
     self, box: Interval, goals: Goals, case: Case, search: Search
-  ) -> tuple[Root, Outcome]:
+  ) -> tuple[int, Outcome]:
+    """How many neurons were open at first, and what was found."""
     count = len(goals.offsets)
-    root = self._bounds.root(Walk(self._program, [box], 'crown'))
-    domains = self._bounds.start(root, goals)
     low = np.full(count, -np.inf)
+    if self._coarse is not None:
+      unstable, low = self._at_once(box, goals)
+      if np.all(low > 0):
+        return unstable, Outcome(True, float(low.min()), count)
+    began = time.monotonic()
+    root = self._bounds.root(Walk(self._program, [box], 'crown'))
+    took = time.monotonic() - began
+    domains = self._bounds.start(root, goals)[low <= 0]
     for tighter in (False, True):
       if tighter:
-        if not self._settings.intermediate:
+        if not self._tightens(took, search):
           break
         walk = Walk(
           self._program, [box], 'alpha-crown', self._settings.intermediate
@@ -119,16 +128,41 @@ class BranchAndBound:
       left = low[domains.goals] <= 0
       domains = found.domains[left]
       over = case.look(found.points[0], found.domains.goals, 0)
-      if over or not left.any() or search.out_of_time():
+      if over or not left.any() or search.seconds_left <= 0:
         break
-    if not len(domains):
-      return root, Outcome(True, float(low.min()), count)
-    if case.example is not None:
-      return root, Outcome(False, float(low.min()), count)
+    unstable = int(root.unstable.sum())
+    if not len(domains) or case.example is not None:
+      proved = not len(domains)
+      return unstable, Outcome(proved, float(low.min()), count)
     outcome = search.run(root, domains, low[domains.goals])
     # What the search was not asked to show counts as well.
     least = low[low > 0].min(initial=outcome.low)
-    return root, dataclasses.replace(outcome, low=float(least))
+    return unstable, dataclasses.replace(outcome, low=float(least))
+
+  def _at_once(self, box: Interval, goals: Goals) -> tuple[int, Array]:
+    """Open neurons, and lower bounds of goals, with maxima as they are."""
+    walk = Walk(self._coarse, [box], 'crown')
+    root = SubdomainBounds(self._coarse, self._value).root(walk)
+    count, rows = goals.offsets.shape
+    flat = goals.rows.reshape(1, count * rows, -1)
+    found = walk.lower(self._value, flat).reshape(count, rows)
+    size = np.abs(found) + np.abs(goals.offsets)
+    found = found - goals.offsets - 2 * np.finfo(np.float64).eps * size
+    # One row that cannot hold is enough.
+    return int(root.unstable.sum()), found.max(1)
+
+  def _tightens(self, took: float, search: Search) -> bool:
+    """Whether there is time to optimise slopes for the bounds of neurons.
+
+    Args:
+      took: The seconds that these bounds took as they are.
+      search: Whose time it is.
+    """
+    settings = self._settings.intermediate
+    if settings is None:
+      return False
+    # A step there and back costs twice as much; half of the time is to split.
+    return 2 * (settings.steps + 1) * took < 0.5 * search.seconds_left
 
 
 def _name(graph: Graph, program: Program, value: int) -> str:

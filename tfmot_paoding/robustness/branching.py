@@ -35,7 +35,8 @@ class BranchSettings:
     branch: How slopes and multipliers are for a subdomain.
     leaf: How they are where no neuron is left to split.
     intermediate: How slopes are optimised for the bounds of neurons, once for a
-      ball; None for the bounds of 'crown'.
+      ball, unless that would take half of the time; None for the bounds of
+      'crown'.
     most_subdomains: After how many subdomains a sample is given up.
     most_open: So many that wait to be split are kept in memory; a sample with
       more is given up.

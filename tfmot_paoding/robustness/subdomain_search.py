@@ -91,9 +91,10 @@ class Search:
     waiting = self._open[0][0] if self._open else np.inf
     return float(min(self._closed, self._stuck, waiting))
 
-  def out_of_time(self) -> bool:
-    """Whether the deadline is over."""
-    return time.monotonic() >= self._deadline
+  @property
+  def seconds_left(self) -> float:
+    """Until the deadline."""
+    return self._deadline - time.monotonic()
 
   def run(self, root: Root, domains: Domains, low: Array) -> Outcome:
     """The search from some subdomains and what is known of them.
@@ -106,7 +107,7 @@ class Search:
     found = self._bounds.bound(root, self._goals, domains)
     self._keep(root, found, np.maximum(found.low, low))
     while self._open and self._case.example is None:
-      if self.out_of_time() or self._over():
+      if self.seconds_left <= 0 or self._over():
         break
       self._round(root)
       self._watch(self.subdomains, len(self._open))

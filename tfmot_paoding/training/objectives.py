@@ -148,18 +148,22 @@ class Adversarial(Objective):
     self, trainee: Trainee, x: tf.Tensor, y: tf.Tensor
   ) -> tuple[tf.Tensor, tf.Tensor]:
     """The loss at the worst point that the attack finds."""
-    epsilon = value_at(self.epsilon, trainee.step)
+    epsilon = self.radius(trainee)
     if self.trades is None:
       outputs = trainee.run(self.attacked(trainee, x, y, epsilon), True)
       return trainee.loss_of(y, outputs), outputs
     clean = tf.stop_gradient(trainee.scores(trainee.run(x, False)))
     moved = self.attacked(trainee, x, y, epsilon, tf.nn.softmax(clean))
     outputs = trainee.run(x, True)
-    gap = _divergence(
+    gap = divergence(
       tf.nn.softmax(trainee.scores(outputs)),
       trainee.scores(trainee.run(moved, True)),
     )
     return trainee.loss_of(y, outputs) + self.trades * gap, outputs
+
+  def radius(self, trainee: Trainee) -> tf.Tensor:
+    """The ball's at the trainee's step, float32."""
+    return value_at(self.epsilon, trainee.step)
 
   def attacked(
     self,
@@ -193,7 +197,7 @@ class Adversarial(Objective):
         if probabilities is None:
           loss = _cross_entropy(trainee.labels(y), scores)
         else:
-          loss = _divergence(probabilities, scores)
+          loss = divergence(probabilities, scores)
       gradient = tape.gradient(loss, z)
       z += tf.cast(size, z.dtype) * tf.sign(gradient)
       z = tf.clip_by_value(z, box.low, box.high)
@@ -324,7 +328,7 @@ def _cross_entropy(labels: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
   )
 
 
-def _divergence(probabilities: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+def divergence(probabilities: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
   """The mean Kullback-Leibler divergence of softmax(scores) from these."""
   logs = tf.math.log(tf.maximum(probabilities, 1e-12))
   gap = logs - tf.nn.log_softmax(scores)
