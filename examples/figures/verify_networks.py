@@ -8,10 +8,10 @@
 For every network, epsilon and verifier, over the first `--samples` test
 samples: how many are proved robust, broken by an example, and left open in
 `--seconds` each (or, by branch and bound, after `--most_subdomains`, which is
-the same on any machine), and the median and mean time; of branch and bound how many
-subdomains it took (the median and the most, of those that an attack did not
-break), and how many neurons are unstable. Beside them what alpha-CROWN proves
-without splits. Two verifiers that contradict each other are an error.
+the same on any machine), and the median and mean time; of branch and bound how
+many subdomains it took (the median and the most, of those that an attack did
+not break), and how many neurons are unstable. Beside them what alpha-CROWN
+proves without splits. Two verifiers that contradict each other are an error.
 `--network` is as in `compare_networks.py`; without it a network is trained on
 digits.
 
