@@ -52,7 +52,8 @@ _METHODS = flags.DEFINE_list(
   'methods',
   ['l1', 'saliency', 'impact', 'stochastic', 'saliency/global'],
   "Methods to run; '/global' and '/global/macs' choose a scope and a cost, "
-  "'+plain' leaves out distillation.",
+  "'+plain' leaves out distillation, '+named:x' has the units of a layer x "
+  'leave that leave only where it is named.',
 )
 _SEEDS = flags.DEFINE_integer(
   'seeds', 1, 'Seeds to average over where a method draws at random.'
@@ -81,6 +82,8 @@ _STEP = flags.DEFINE_float(
 # Methods that draw at random, and rivals that are published in one step.
 _DRAWING = ('stochastic', 'reconstruction')
 RIVALS = ('neuron_merging', 'lbyl', 'folding')
+# What stands before the name of a layer in a setting.
+_NAMED = 'named:'
 # The most inputs that a lesson draws where there are none.
 _REAL = 8192
 
@@ -298,7 +301,7 @@ def measure(
   )
 
 
-def from_scratch(network: Network, sparsity: float) -> Row:
+def from_scratch(network: Network, setting: str, sparsity: float) -> Row:
   """The row of a network of the pruned one's widths, trained anew.
 
   Raises:
@@ -313,7 +316,11 @@ def from_scratch(network: Network, sparsity: float) -> Row:
   small = network.model
   if sparsity:
     small = paoding.prune(
-      small, sparsity, method='l1', input_range=network.input_range, verbose=0
+      small,
+      goal_of(setting, sparsity),
+      method='l1',
+      input_range=network.input_range,
+      verbose=0,
     )
   keras.utils.set_random_seed(0)
   model = keras.models.clone_model(small)
@@ -332,16 +339,26 @@ def from_scratch(network: Network, sparsity: float) -> Row:
     verbose=0,
   )
   seconds = time.perf_counter() - began
-  return measure(network, 'scratch', sparsity, [model], seconds)
+  return measure(network, setting, sparsity, [model], seconds)
+
+
+def goal_of(setting: str, sparsity: float) -> float | dict[str, float]:
+  """What a setting asks of `prune`: more than all, where it names a layer."""
+  _, *more = setting.split('+')
+  named = [one.removeprefix(_NAMED) for one in more if one.startswith(_NAMED)]
+  if not named:
+    return sparsity
+  return {'*': sparsity, **dict.fromkeys(named, sparsity)}
 
 
 def pruned(network: Network, setting: str, sparsity: float) -> Row:
   """The row of one method at one sparsity."""
-  setting_, *plain = setting.split('+')
+  setting_, *more = setting.split('+')
   method, *scope = setting_.split('/')
   options = dict(zip(('scope', 'cost'), scope, strict=False))
-  if plain:
+  if 'plain' in more:
     options['distillation'] = False
+  goal = goal_of(setting, sparsity)
   if method == 'ceiling':
     if network.train is None:
       raise ValueError(
@@ -356,7 +373,7 @@ def pruned(network: Network, setting: str, sparsity: float) -> Row:
     models.append(
       paoding.prune(
         network.model,
-        sparsity,
+        goal,
         method=method,
         input_range=network.input_range,
         seed=seed,
@@ -380,8 +397,8 @@ def all_rows(known: list[Row]) -> Iterator[Row]:
     for method in _METHODS.value:
       for sparsity in map(float, _SPARSITIES.value):
         row = found.get((network.name, method, sparsity))
-        if row is None and method == 'scratch':
-          row = from_scratch(network, sparsity)
+        if row is None and method.split('+')[0] == 'scratch':
+          row = from_scratch(network, method, sparsity)
         yield row or pruned(network, method, sparsity)
 
 

@@ -29,6 +29,7 @@ from tfmot_paoding.command.one_line import in_one_line
 from tfmot_paoding.compat import keras, strip_pruning
 from tfmot_paoding.inputs.ranges import input_boxes
 from tfmot_paoding.network.graph import build_graph, read_params
+from tfmot_paoding.network.groups import find_groups
 
 FLAGS = flags.FLAGS
 
@@ -519,7 +520,12 @@ def check(seed: int, save: bool = True) -> str:
   attention = choose(rng, ('heads', 'channels')) if attends else 'heads'
   try:
     wrapped = paoding.prune_low_saliency(
-      model, schedule, method, RANGE, seed, attention=attention
+      model,
+      for_all_units(model, schedule, attention),
+      method,
+      RANGE,
+      seed,
+      attention=attention,
     )
   except ValueError as error:
     if 'no units that can be pruned' not in str(error):
@@ -552,6 +558,17 @@ def check(seed: int, save: bool = True) -> str:
     return 'no bound'
   check_moves(bounds, original, answers(small, x), 'bound broken')
   return 'bounded, near samples too' if near else 'bounded'
+
+
+def for_all_units(
+  model: keras.Model, schedule: paoding.ProgressiveSparsity, attention: str
+) -> paoding.ProgressiveSparsity | dict[str, paoding.ProgressiveSparsity]:
+  """The schedule, for units that leave only where they are named as well."""
+  groups = find_groups(build_graph(model, attention)).groups
+  named = ['/'.join(g.layer) for g in groups if g.why_named is not None]
+  if not named:
+    return schedule
+  return dict.fromkeys(['*', *named], schedule)
 
 
 def check_layers(

@@ -346,3 +346,19 @@ def test_root_mean_squares_are_pruned_and_go_back():
   np.testing.assert_allclose(
     np.asarray(back(x)), np.asarray(small(x)), atol=1e-5
   )
+
+
+def test_padded_layer_normalization_goes_back():
+  inputs = keras.Input((4, 6))
+  x = L.Dense(8, name='stream')(inputs)
+  y = L.Dense(10, 'relu')(L.LayerNormalization(name='norm')(x))
+  x = L.LayerNormalization()(L.Add()([x, L.Dense(8)(y)]))
+  model = randomized(keras.Model(inputs, L.Dense(3)(L.Flatten()(x))))
+  small = paoding.prune(model, {'stream': 0.5}, method='l1', verbose=0)
+  assert small.get_layer('stream').units == 4
+  back = paoding.to_keras3(small)
+  assert type(back.get_layer('norm')) is L.LayerNormalization
+  x = np.random.default_rng(1).normal(size=(5, 4, 6)).astype(np.float32)
+  np.testing.assert_allclose(
+    np.asarray(back(x)), np.asarray(small(x)), atol=1e-5
+  )

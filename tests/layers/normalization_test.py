@@ -47,6 +47,11 @@ def rms(**settings):
 
 
 NORMS = {
+  'layer': lambda **s: L.LayerNormalization(epsilon=0.1, **s),
+  'layer, at each step': lambda **s: L.TimeDistributed(
+    L.LayerNormalization(epsilon=0.1), **s
+  ),
+  'layer, positions too': lambda **s: L.LayerNormalization((1, 2), **s),
   'root mean square': rms,
   'root mean square, at each step': lambda **s: L.TimeDistributed(rms(), **s),
   'root mean square, positions too': lambda **s: rms(axis=(1, 2), **s),
@@ -67,6 +72,21 @@ def stream(make, activation=None, seed=0) -> keras.Model:
   return testing.fill(keras.Model(inputs, outputs), seed)
 
 
+# Those that a mean is taken over leave where they are named.
+HALF = {'first': 0.5, 'inner': 0.5}
+
+
+def _run(net, method='saliency', named=False):
+  schedule = None
+  if named:
+    schedule = dict.fromkeys(HALF, paoding.ProgressiveSparsity(0.5))
+  wrapped = paoding.prune_low_saliency(
+    net, schedule, method=method, input_range=(-1, 1)
+  )
+  paoding.run_schedule(wrapped, verbose=0)
+  return wrapped
+
+
 def forms(wrapped):
   stripped = tfmot.sparsity.keras.strip_pruning(wrapped)
   return [wrapped, stripped, paoding.compact(stripped)]
@@ -76,11 +96,7 @@ def forms(wrapped):
 @pytest.mark.parametrize('trained', [True, False])
 def test_channels_leave_and_nothing_else_changes(kind, trained):
   net = stream(NORMS[kind])
-  wrapped = paoding.prune_low_saliency(
-    net, method='saliency', input_range=(-1, 1)
-  )
-  history = paoding.run_schedule(wrapped, verbose=0)
-  assert len(history.left_alone) == 1  # the outputs
+  wrapped = _run(net, named=True)
   x = testing.samples((5, 3), 64).astype(np.float32)
   if trained:
     wrapped.compile(keras.optimizers.Adam(0.05), 'mse')
@@ -93,11 +109,11 @@ def test_channels_leave_and_nothing_else_changes(kind, trained):
 
 
 @pytest.mark.parametrize('method', paoding.methods.method_names())
-@pytest.mark.parametrize('kind', ['root mean square', 'groups'])
+@pytest.mark.parametrize('kind', ['root mean square', 'groups', 'layer'])
 def test_every_method_prunes_and_bounds_hold(kind, method):
   net = stream(NORMS[kind])
   small = paoding.prune(
-    net, 0.5, method=method, input_range=(-1.0, 1.0), verbose=0
+    net, HALF, method=method, input_range=(-1.0, 1.0), verbose=0
   )
   assert small.get_layer('back').units == 4
   x = testing.samples((5, 3), 300).astype(np.float32)
@@ -109,8 +125,9 @@ def test_every_method_prunes_and_bounds_hold(kind, method):
 
 
 @pytest.mark.parametrize('suffix', ['h5', 'keras'])
-def test_compact_models_are_saved_loaded_and_converted(suffix, tmp_path):
-  small = paoding.prune(stream(rms), 0.5, method='l1', verbose=0)
+@pytest.mark.parametrize('kind', ['root mean square', 'layer'])
+def test_compact_models_are_saved_loaded_and_converted(suffix, kind, tmp_path):
+  small = paoding.prune(stream(NORMS[kind]), HALF, method='l1', verbose=0)
   small.save(tmp_path / f'small.{suffix}')
   loaded = keras.models.load_model(tmp_path / f'small.{suffix}')
   x = testing.samples((5, 3), 20).astype(np.float32)
@@ -122,9 +139,10 @@ def test_compact_models_are_saved_loaded_and_converted(suffix, tmp_path):
 
 
 @pytest.mark.parametrize('suffix', ['h5', 'keras'])
-def test_wrapped_models_are_saved_and_loaded(suffix, tmp_path):
+@pytest.mark.parametrize('kind', ['root mean square', 'layer'])
+def test_wrapped_models_are_saved_and_loaded(suffix, kind, tmp_path):
   """A registered layer in a wrapper was not found by its name in .h5 files."""
-  wrapped = paoding.prune_low_saliency(stream(rms), method='l1')
+  wrapped = _run(stream(NORMS[kind]), method='l1', named=True)
   wrapped.save(tmp_path / f'wrapped.{suffix}')
   loaded = keras.models.load_model(tmp_path / f'wrapped.{suffix}')
   x = testing.samples((5, 3), 20).astype(np.float32)
@@ -172,18 +190,81 @@ def test_a_shared_layer_is_readjusted_once():
   np.testing.assert_allclose(two(x), small(x), atol=1e-5)
 
 
-def _run(net, method='saliency'):
-  wrapped = paoding.prune_low_saliency(net, method=method, input_range=(-1, 1))
-  paoding.run_schedule(wrapped, verbose=0)
-  return wrapped
-
-
 def test_another_epsilon_is_not_taken_for_pruning():
   net = stream(rms)
   small = paoding.prune(net, 0.5, method='l1', verbose=0)
   small.get_layer('norm').epsilon *= 1.5
   with pytest.raises(ValueError, match='epsilon 0.6 in the pruned model'):
     paoding.deviation_bound(net, small)
+
+
+def test_what_a_mean_is_taken_over_leaves_where_it_is_named():
+  net = stream(NORMS['layer'])
+  plain = paoding.prune(net, 0.5, method='l1', verbose=0)
+  assert plain.get_layer('back').units == 8
+  assert plain.get_layer('inner').units == 5
+  small = paoding.prune(net, {'back': 0.5}, method='l1', verbose=0)
+  assert small.get_layer('first').units == 4
+  assert small.get_layer('inner').units == 10
+  norm = small.get_layer('norm')
+  assert type(norm) is paoding.layers.PaddedLayerNormalization
+  assert (norm.width, norm.gamma.shape) == (8, (4,))
+
+
+def test_what_was_pruned_is_pruned_further():
+  net = stream(NORMS['layer'])
+  x = testing.samples((5, 3), 64).astype(np.float32)
+  small = paoding.prune(net, {'first': 0.25}, method='l1', verbose=0)
+  smaller = paoding.prune(small, {'first': 0.34}, method='l1', verbose=0)
+  assert smaller.get_layer('norm').width == 8
+  assert smaller.get_layer('first').units == 4
+  once = paoding.prune(net, {'first': 0.5}, method='l1', verbose=0)
+  np.testing.assert_allclose(smaller(x), once(x), atol=1e-5)
+  change = np.abs(net(x) - smaller(x)).max(0)
+  assert np.all(change <= paoding.deviation_bound(net, smaller, (-1, 1)) + 1e-5)
+
+
+def test_another_width_is_not_taken_for_pruning():
+  net = stream(NORMS['layer'])
+  small = paoding.prune(net, {'first': 0.5}, method='l1', verbose=0)
+  small.get_layer('norm').width = 10
+  with pytest.raises(ValueError, match='measures 10 channels in the pruned'):
+    paoding.deviation_bound(net, small)
+
+
+def test_without_factors_a_mean_holds_its_units():
+  net = stream(lambda **s: L.LayerNormalization(scale=False, **s))
+  with pytest.raises(ValueError, match="'first' cannot be pruned"):
+    paoding.prune(net, {'first': 0.5}, method='l1', verbose=0)
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'mixed_float16', 'float64'])
+@pytest.mark.parametrize('axis', [-1, (1, 2)])
+def test_padded_layer_normalization_measures_zeros(dtype, axis):
+  layer = paoding.layers.PaddedLayerNormalization(7, axis=axis, dtype=dtype)
+  plain = L.LayerNormalization(axis=axis, dtype=dtype)
+  x = 3 + testing.samples((4, 5), 20).astype(layer.compute_dtype)
+  wide = np.pad(x, [(0, 0), (0, 0), (0, 2)])
+  layer.build(x.shape)
+  plain.build(wide.shape)
+  rng = np.random.default_rng(0)
+  values = [rng.normal(size=w.shape) for w in plain.weights]
+  plain.set_weights(values)
+  layer.set_weights([value[..., :5] for value in values])
+  tolerance = 1e-2 if 'mixed' in dtype else 1e-5
+  found = layer(x)
+  assert found.dtype == layer.compute_dtype
+  np.testing.assert_allclose(found, plain(wide)[..., :5], atol=tolerance)
+  again = type(layer).from_config(layer.get_config())
+  assert again.get_config() == layer.get_config()
+
+
+def test_a_width_that_cannot_be_is_refused():
+  for width in (0, 2.5, None):
+    with pytest.raises(ValueError, match='positive whole number'):
+      paoding.layers.PaddedLayerNormalization(width)
+  with pytest.raises(ValueError, match='its input has 5'):
+    paoding.layers.PaddedLayerNormalization(4).build((None, 5))
 
 
 def test_groups_lose_whole_groups():
@@ -232,7 +313,9 @@ def test_bounds_go_through_layer_normalization(method):
   wrapped = paoding.prune_low_saliency(net, method=method, input_range=(-1, 1))
   history = paoding.run_schedule(wrapped, verbose=0)
   assert np.isfinite(history.bound).all()
-  assert 'takes the mean over its units' in history.left_alone['stream']
+  why = history.left_alone['stream']
+  assert "'norm_0' takes the mean over its units" in why
+  assert "sparsity names 'stream'" in why
   one, two, small = forms(wrapped)
   assert small.get_layer('up_0').units == 6
   x = testing.samples((4, 6), 200).astype(np.float32)

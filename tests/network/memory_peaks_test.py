@@ -22,7 +22,7 @@ def test_peaks_by_hand():
   x = _layers.Dense(60, activation='relu', name='third')(x)
   model = testing.fill(keras.Model(inputs, _layers.Dense(4)(x)))
   graph = build_graph(model)
-  found = activation_peaks(graph, find_groups(graph))
+  found = activation_peaks(graph, find_groups(graph).groups)
   most = 288 + 2304
   assert found['first'] == 1.0
   np.testing.assert_allclose(found['second'], (2304 + 128) / most)
@@ -37,7 +37,7 @@ def test_a_branch_counts_as_long_as_it_is_waited_for():
   x = _layers.Concatenate()([a, c])
   model = testing.fill(keras.Model(inputs, _layers.Dense(2)(x)))
   graph = build_graph(model)
-  found = activation_peaks(graph, find_groups(graph))
+  found = activation_peaks(graph, find_groups(graph).groups)
   # The wide one is alive at the concatenation: 100 + 20 + 120.
   assert found['wide'] == found['late'] == 1.0
   assert found['narrow'] < 1.0

@@ -19,6 +19,10 @@ _WEIGHTS = {'gamma': _GAMMA, 'beta': _BETA}
 OPS = {
   'layer': ops.LayerNorm(**_WEIGHTS, epsilon=0.01),
   'layer, two axes': ops.LayerNorm(**_WEIGHTS, axes=2, positions=3),
+  'layer, with zeros': ops.LayerNorm(**_WEIGHTS, epsilon=0.01, width=7),
+  'layer, two axes, with zeros': ops.LayerNorm(
+    **_WEIGHTS, axes=2, positions=3, width=5
+  ),
   'layer, open': ops.LayerNorm(epsilon=0.05, axes=2, positions=None),
   'root mean square': ops.RootMeanSquare(**_WEIGHTS, epsilon=0.01),
   'root mean square, open': ops.RootMeanSquare(
@@ -44,6 +48,17 @@ def weights(op, seed=0):
 
 def reference(op, params, samples):
   """Entry after entry, by what is measured together."""
+  missing = (getattr(op, 'width', None) or samples.shape[-1]) - samples.shape[
+    -1
+  ]
+  if missing:
+    wide = np.pad(samples, [(0, 0), (0, 0), (0, missing)])
+    all_ = {
+      ref: np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, missing)])
+      for ref, x in params.items()
+    }
+    plain = dataclasses.replace(op, width=None)
+    return reference(plain, all_, wide)[..., :-missing]
   found = np.empty(samples.shape)
   channels = samples.shape[-1]
   each = channels // getattr(op, 'groups', 1)
@@ -219,20 +234,36 @@ def test_zeros_that_leave_a_root_mean_square_are_made_up_for():
   params, x = weights(op), draw(box(3), 5)
   kept = np.array([True, False, True, False])
   x[..., ~kept] = 0.0
-  made = op.rescaled(params, kept.mean())
+  made = op.rescaled(params, 4, 2)
   small = dataclasses.replace(op, epsilon=made.epsilon)
   after = {_GAMMA: made.weights[_GAMMA][kept], _BETA: params[_BETA][kept]}
   np.testing.assert_allclose(
     reference(op, params, x)[..., kept], reference(small, after, x[..., kept])
   )
-  back = small.rescaled(made.weights, 1 / kept.mean())
+  back = small.rescaled(made.weights, 2, 4)
   assert back.epsilon == pytest.approx(op.epsilon)
   np.testing.assert_allclose(back.weights[_GAMMA], params[_GAMMA])
 
 
+@pytest.mark.parametrize('name', ['layer', 'layer, two axes'])
+def test_zeros_that_leave_a_mean_are_measured_on(name):
+  op = OPS[name]
+  params, x = weights(op), draw(box(3), 5)
+  kept = np.array([True, False, True, False])
+  x[..., ~kept] = 0.0
+  made = op.rescaled(params, 4, 2)
+  assert made == ({}, None, 4)
+  small = dataclasses.replace(op, width=made.width)
+  after = {ref: value[..., kept] for ref, value in params.items()}
+  found = small.run(after, tf.constant(x[..., kept])).numpy()
+  np.testing.assert_allclose(found, reference(op, params, x)[..., kept])
+  assert small.rescaled(after, 2, 1).width == 4
+  assert small.rescaled(after, 2, 4).width is None
+
+
 def test_only_zeros_may_leave():
   x = np.array([[0.0, 0.5, np.nan, 0.0], [0.0, 0.5, np.nan, 0.1]])
-  for op in (OPS['root mean square'], OPS['length']):
+  for op in (OPS['root mean square'], OPS['length'], OPS['layer']):
     (needed,) = op.needs([x])
     assert needed.tolist() == [False, True, True, True]
   assert OPS['groups'].needs([x]) == (None,)

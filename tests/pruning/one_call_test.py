@@ -274,11 +274,18 @@ class TestPrune:
       (None, 'either `sparsity` or `budget`'),
       ({'hidden_0': 2.0}, r"`sparsity\['hidden_0'\]`"),
       ({'nope': 0.5}, "'nope' does not exist"),
+      ({'*': 1.5}, r"`sparsity\['\*'\]`"),
     ],
   )
   def test_bad_sparsities_are_named(self, sparsity, message):
     with pytest.raises(ValueError, match=message):
       paoding.prune(testing.mlp(), sparsity, verbose=0)
+
+  def test_a_star_stands_for_all_layers_that_are_not_named(self):
+    model = testing.mlp((5, 8, 8, 8, 3))
+    fractions = {'hidden_1': 0.0, '*': 0.5}
+    small = paoding.prune(model, fractions, method='l1', verbose=0)
+    assert [x.units for x in small.layers] == [4, 8, 4, 3]
 
   @pytest.mark.parametrize('method', paoding.methods.method_names())
   @pytest.mark.parametrize(

@@ -173,7 +173,7 @@ def check_multiple(
   Raises:
     ValueError: it is larger than a layer.
   """
-  groups = network_of(model, None, attention).groups.groups
+  groups = network_of(model, None, attention).groups.offered
   check_multiples(groups, said)
 
 

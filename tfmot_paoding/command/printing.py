@@ -24,8 +24,8 @@ def print_plan(
     multiple_of: What widths shall end at a multiple of.
   """
   grouping = _grouping(model, attention)
-  multiples = group_multiples(grouping.groups, multiple_of)
-  for group in grouping.groups:
+  multiples = group_multiples(grouping.offered, multiple_of)
+  for group in grouping.offered:
     names = ['/'.join(member.node.path) for member in group.producers]
     tied = f', tied with {", ".join(names[1:])}' if names[1:] else ''
     after = ''
@@ -38,13 +38,13 @@ def print_plan(
 
 def print_left_alone(model: keras.Model, attention: str) -> None:
   """Prints each layer whose units stay, and why."""
-  for path, reason in _grouping(model, attention).left_alone.items():
+  for path, reason in _grouping(model, attention).stays.items():
     print(f'left alone: {"/".join(path)}: {reason}')
 
 
 def count_units(model: keras.Model, attention: str) -> int:
   """The units of a model that can be pruned."""
-  return sum(group.size for group in _grouping(model, attention).groups)
+  return sum(group.size for group in _grouping(model, attention).offered)
 
 
 def _grouping(model: keras.Model, attention: str) -> Grouping:

@@ -9,7 +9,7 @@ import numpy as np
 from tfmot_paoding import compat
 from tfmot_paoding.bounds.whole_range import propagate_constants
 from tfmot_paoding.compaction.left_whole import warn_if_whole
-from tfmot_paoding.compaction.rescaling import rescaled
+from tfmot_paoding.compaction.rescaling import Told, rescaled
 from tfmot_paoding.compaction.standing import standings, warn_if_short
 from tfmot_paoding.compat import keras
 from tfmot_paoding.keras3.model import as_tf_keras
@@ -133,7 +133,7 @@ def _without(
   graph = network.graph
   keep = _kept_entries(network.groups, kept)
   shapes = [_shape_after(entries) for entries in keep]
-  changed, epsilons = rescaled(
+  changed, told = rescaled(
     graph, params, lambda value: _kept_along(keep[value], -1)
   )
   params |= changed
@@ -142,7 +142,7 @@ def _without(
     layer = unwrapped(layer)
     if path not in graph.layer_outputs:
       return fresh_layer(layer)  # it leads to no output
-    return _resized(graph, layer, path, shapes, epsilons.get(path))
+    return _resized(graph, layer, path, shapes, told.get(path, Told()))
 
   def input_shapes(path: Path) -> list[Shape] | None:
     if path not in graph.layer_inputs:  # the whole, or inside what stays whole
@@ -340,7 +340,7 @@ def _resized(
   layer: Any,
   path: Path,
   shapes: list[Shape],
-  epsilons: dict[str, float] | None,
+  told: Told,
 ) -> Any:
   """The layer made anew for its new input and output shapes."""
   if isinstance(layer, keras.layers.Lambda):  # opaque, so of the same shapes
@@ -357,9 +357,7 @@ def _resized(
       config = handler_of(layer).resize_inside(layer, config, widths)
   elif len(targets) == 1 and shapes[targets[0]] != graph.shapes[targets[0]]:
     config = handler_of(layer).resize(layer, config, shapes[targets[0]])
-  if epsilons:
-    config = handler_of(layer).readjust(layer, config, epsilons)
-  return _made(layer, config)
+  return _made(layer, *told.make(layer, config))
 
 
 def _unbuilt(config: Any) -> Any:
@@ -376,12 +374,14 @@ def _first_call(graph: Graph, path: Path) -> Call:
   return next(call for call in graph.layer_calls if call.path == path)
 
 
-def _made(layer: Any, config: dict[str, Any]) -> Any:
-  """A layer of the same class with another config.
+def _made(layer: Any, kind: type, config: dict[str, Any]) -> Any:
+  """A layer of the same class, or of another, with another config.
 
   Raises:
     ValueError: the class does not go by its config.
   """
+  if kind is not type(layer):
+    return kind.from_config(config)
   small = fresh_layer(layer, config)
   old, made = layer.get_config(), small.get_config()
   ignored = [

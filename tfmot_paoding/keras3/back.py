@@ -16,6 +16,7 @@ from tfmot_paoding.functional import answers
 from tfmot_paoding.keras3.back_layers import (
   NoCounterpartError,
   keras3_layer,
+  keras3_weights,
   no_keras3_counterpart,
 )
 from tfmot_paoding.keras3.back_operations import keras3_operation
@@ -226,7 +227,7 @@ def _as_keras3_calls(
 
 def _copy_weights(old: Any, made: Any) -> None:
   """Sets a Keras 3 layer's weights to a tf_keras layer's."""
-  values = old.get_weights()
+  values = keras3_weights(old)
   shapes = [tuple(weight.shape) for weight in made.weights]
   fitting = [
     value.reshape(shape) if value.size == np.prod(shape) else value

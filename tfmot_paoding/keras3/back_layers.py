@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
 from tfmot_paoding.keras3.layers import is_default
-from tfmot_paoding.layers import RMSNormalization
+from tfmot_paoding.layers import PaddedLayerNormalization, RMSNormalization
 
 # Settings that say nothing of what a layer computes from given weights.
 _IDLE = frozenset(
@@ -64,6 +64,8 @@ def keras3_layer(layer: Any, name: str) -> tuple[Any, Callable[..., Any]]:
   Raises:
     NoCounterpartError: its class or a setting has no counterpart.
   """
+  if type(layer) is PaddedLayerNormalization:
+    return _padded(layer, name)
   cls = _counterpart(layer)
   settings, behind = _translated(layer, cls)
   settings['name'] = name
@@ -84,6 +86,36 @@ def keras3_layer(layer: Any, name: str) -> tuple[Any, Callable[..., Any]]:
     return x
 
   return made, apply
+
+
+def _padded(layer: Any, name: str) -> tuple[Any, Callable[..., Any]]:
+  """Layer normalization of zeros as well, which are there in Keras 3."""
+  import keras as keras3
+
+  config = layer.get_config()
+  del config['width']
+  plain = keras.layers.LayerNormalization.from_config(config)
+  made, apply = keras3_layer(plain, name)
+
+  def padded(x: Any) -> Any:
+    channels = x.shape[-1]
+    zeros = (0, layer.width - channels)
+    x = keras3.ops.pad(x, [(0, 0)] * (len(x.shape) - 1) + [zeros])
+    return apply(x)[..., :channels]
+
+  return made, padded
+
+
+def keras3_weights(layer: Any) -> list[np.ndarray]:
+  """A layer's weights as its counterpart holds them."""
+  values = layer.get_weights()
+  if type(layer) is PaddedLayerNormalization:
+    width = layer.width
+    return [
+      np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, width - x.shape[-1])])
+      for x in values
+    ]
+  return values
 
 
 def _counterpart(layer: Any) -> type:

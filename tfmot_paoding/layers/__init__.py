@@ -27,8 +27,10 @@ outputs, are made of these:
   of queries with those of keys; channels that a reshape divides among
   positions; all calls of a shared layer;
 * Concatenate sets units side by side: they keep their offsets;
-* units in front of these stay: a softmax, LayerNormalization (the mean over
-  all channels moves with each of them), GroupNormalization in a single group,
+* LayerNormalization carries them, where a dict of sparsities names their first
+  layer: it goes on to measure those that are gone as zeros
+  (`paoding.layers.PaddedLayerNormalization`);
+* units in front of these stay: a softmax, GroupNormalization in a single group,
   a mean or an extreme over channels, a standard deviation (its slope at zero is
   infinite), channels of two tensors whose product nobody else reads;
 * units of and behind these stay: Lambda, convolutional recurrent layers and
@@ -178,6 +180,7 @@ from tfmot_paoding.layers.base import (
   register_handler,
   weight_ref,
 )
+from tfmot_paoding.layers.padded_normalization import PaddedLayerNormalization
 from tfmot_paoding.layers.rms_normalization import RMSNormalization
 from tfmot_paoding.layers.wrapping import inner_layer
 from tfmot_paoding.numerics.activations import Activation
@@ -185,6 +188,7 @@ from tfmot_paoding.numerics.activations import Activation
 __all__ = [
   'Activation',
   'LayerHandler',
+  'PaddedLayerNormalization',
   'RMSNormalization',
   'activation',
   'applications',

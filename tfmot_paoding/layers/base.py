@@ -80,10 +80,10 @@ class LayerHandler:
     del layer
     return type(self).resize_inside is not LayerHandler.resize_inside
 
-  def readjusts(self, layer: Any) -> bool:
-    """Whether `readjust` sets a layer's epsilon."""
+  def tells(self, layer: Any, method: str) -> bool:
+    """Whether a method, `readjust` or `pad`, tells a layer what it measures."""
     del layer
-    return type(self).readjust is not LayerHandler.readjust
+    return getattr(type(self), method) is not getattr(LayerHandler, method)
 
   def lower(
     self, layer: Any, path: Path, in_shapes: list[Shape], out_shape: Shape
@@ -228,6 +228,24 @@ class LayerHandler:
     del layer, epsilons
     return config
 
+  def pad(
+    self, layer: Any, config: dict[str, Any], width: int
+  ) -> tuple[type, dict[str, Any]]:
+    """A layer that goes on to measure zeros where units were.
+
+    Without it, the units that a mean is taken over stay.
+
+    Args:
+      layer: The Keras layer as it is.
+      config: Its config, with its new sizes, which may be changed.
+      width: How many channels it measures, those that it is not given being
+        zeros.
+
+    Returns:
+      The class and the config of the layer to build.
+    """
+    raise NotImplementedError
+
 
 _HANDLERS: dict[type, LayerHandler] = {}
 
@@ -342,9 +360,9 @@ def view_between(layer: Any, smaller: Any) -> str | None:
   return handler_of(layer).view_between(layer, smaller)
 
 
-def readjusts(layer: Any) -> bool:
-  """Whether a layer's handler says what becomes of its epsilon."""
-  return handler_of(layer).readjusts(layer)
+def tells(layer: Any, method: str) -> bool:
+  """See `LayerHandler.tells`."""
+  return handler_of(layer).tells(layer, method)
 
 
 def opaque(layer: Any, why: str) -> list[Op]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from tfmot_paoding.compat import keras
 from tfmot_paoding.layers import base
+from tfmot_paoding.layers.padded_normalization import PaddedLayerNormalization
 from tfmot_paoding.layers.rms_normalization import RMSNormalization
 from tfmot_paoding.ops import (
   GroupNorm,
@@ -84,13 +85,22 @@ class _MeasuringHandler(base.LayerHandler):
     raise NotImplementedError
 
 
-@base.register_handler(_layers.LayerNormalization)
+@base.register_handler(_layers.LayerNormalization, PaddedLayerNormalization)
 class LayerNormalizationHandler(_MeasuringHandler):
   """Mean and deviation over all channels."""
 
   def operation(self, layer: Any, settings: dict[str, Any]) -> list[Op]:
-    """Units stay."""
-    return [LayerNorm(**settings, epsilon=float(layer.epsilon))]
+    """Units leave, and are measured as zeros."""
+    width = getattr(layer, 'width', None)
+    return [LayerNorm(**settings, epsilon=float(layer.epsilon), width=width)]
+
+  def pad(
+    self, layer: Any, config: dict[str, Any], width: int
+  ) -> tuple[type, dict[str, Any]]:
+    """The layer that measures zeros as well."""
+    known = _layers.LayerNormalization().get_config()
+    settings = {key: config[key] for key in known if key in config}
+    return PaddedLayerNormalization, {**settings, 'width': width}
 
 
 @base.register_handler(RMSNormalization)

@@ -90,9 +90,9 @@ class TimeDistributedHandler(base.LayerHandler):
     )
     return config
 
-  def readjusts(self, layer: Any) -> bool:
+  def tells(self, layer: Any, method: str) -> bool:
     """Where the inner layer's handler does."""
-    return base.readjusts(layer.layer)
+    return base.tells(layer.layer, method)
 
   def readjust(
     self, layer: Any, config: dict[str, Any], epsilons: Mapping[str, float]
@@ -103,6 +103,18 @@ class TimeDistributedHandler(base.LayerHandler):
       inner, config['layer']['config'], epsilons
     )
     return config
+
+  def pad(
+    self, layer: Any, config: dict[str, Any], width: int
+  ) -> tuple[type, dict[str, Any]]:
+    """The inner layer's class and config."""
+    inner = layer.layer
+    kind, made = base.handler_of(inner).pad(
+      inner, config['layer']['config'], width
+    )
+    name = keras.utils.get_registered_name(kind)
+    config['layer'] = {'class_name': name, 'config': made}
+    return type(layer), config
 
   def resize(
     self, layer: Any, config: dict[str, Any], out_shape: Shape

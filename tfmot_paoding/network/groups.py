@@ -142,6 +142,22 @@ class Group:
     """The layers that take part, each once."""
     return {member.node.path: None for member in self.members}
 
+  @property
+  def why_named(self) -> str | None:
+    """Why its units leave only where somebody names them; None where not.
+
+    What others are measured with is a width of the whole network rather than
+    of one layer, and costs more answers.
+    """
+    for member in self.carriers:
+      if member.node.op.told_by == 'pad':
+        return (
+          f'{_label(member.node)!r} takes the mean over its units, which would '
+          'go on to be measured as zeros: they leave where a dict of layer '
+          f'name to sparsity names {"/".join(self.layer)!r}'
+        )
+    return None
+
 
 def _along(
   member: Member, incoming: bool, units: Array
@@ -178,6 +194,21 @@ class Grouping:
   groups: tuple[Group, ...]
   left_alone: dict[Path, str]
   units: tuple[Array, ...]
+
+  @property
+  def offered(self) -> tuple[Group, ...]:
+    """The groups that lose units where nobody names layers."""
+    return tuple(group for group in self.groups if group.why_named is None)
+
+  @property
+  def stays(self) -> dict[Path, str]:
+    """The reason why, for each layer that keeps its units where nobody does."""
+    named = {
+      group.name: group.why_named
+      for group in self.groups
+      if group.why_named is not None
+    }
+    return self.left_alone | named
 
 
 def find_groups(graph: Graph) -> Grouping:

@@ -19,8 +19,8 @@ from tfmot_paoding.layers.base import (
   Path,
   has_inside,
   opaque,
-  readjusts,
   resizes_inside,
+  tells,
 )
 from tfmot_paoding.layers.inside import OUTPUT, Emit, Tensor
 from tfmot_paoding.network.keras_masks import heeds_mask
@@ -186,7 +186,7 @@ def _graph(
     )
     held = {step.output: why for step in steps if step.op.makes_units}
   for step in steps:
-    held |= _held_by_epsilon(step.op, step.inputs, layer, path)
+    held |= _held_by_measure(step.op, step.inputs, layer, path)
   return Lowered(
     tuple((step.op, step.inputs, (step.output,)) for step in steps),
     tuple(step.shape for step in steps),
@@ -295,7 +295,7 @@ def _held(
   """Units between two products of a chain: no config is told of them."""
   found = {}
   for op, reads, _ in steps:
-    found |= _held_by_epsilon(op, reads, layer, path)
+    found |= _held_by_measure(op, reads, layer, path)
   makers = [made for op, _, made in steps if op.makes_units]
   why = (
     f'they lie inside {type(layer).__name__} {"/".join(path)!r}, whose handler '
@@ -304,15 +304,15 @@ def _held(
   return found | {value: why for made in makers[:-1] for value in made}
 
 
-def _held_by_epsilon(
+def _held_by_measure(
   op: Op, reads: tuple[int, ...], layer: Any, path: Path
 ) -> dict[int, str]:
   """Units that a layer measures whose config is not told of fewer of them."""
-  if not op.rescales or op.epsilon is None or readjusts(layer):
+  if op.told_by is None or tells(layer, op.told_by):
     return {}
   why = (
     f'the handler of {type(layer).__name__} {"/".join(path)!r} has no '
-    '`readjust`, which sets its epsilon'
+    f'`{op.told_by}`, which tells the layer what it measures'
   )
   return dict.fromkeys(reads, why)
 

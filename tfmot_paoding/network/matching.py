@@ -177,8 +177,15 @@ def _widened(graph: Graph, other: Graph, params: Params) -> Params:
     if not node.op.rescales:
       continue
     value = node.inputs[0]
-    share = other.shapes[value][-1] / graph.shapes[value][-1]
-    made = twin.op.rescaled(params, 1 / share)
+    few, many = (g.shapes[value][-1] for g in (other, graph))
+    made = twin.op.rescaled(params, few, many)
+    if made.width != node.op.rescaled(params, many, many).width:
+      raise ValueError(
+        f'Layer {"/".join(node.path)!r} measures '
+        f'{made.width or many} channels in the pruned model, as many zeros '
+        'among them as its size leaves, and another number in the original. '
+        'Pass a model and what pruning made of it.'
+      )
     if made.epsilon is not None and not np.isclose(
       made.epsilon, node.op.epsilon, rtol=1e-4, atol=0.0
     ):
@@ -187,7 +194,7 @@ def _widened(graph: Graph, other: Graph, params: Params) -> Params:
         f'in the pruned model, {node.op.epsilon:.3g} in the original: its size '
         'does not explain that. Pass a model and what pruning made of it.'
       )
-    if share < 1:
+    if few < many:
       found |= made.weights
   return found
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from tfmot_paoding.network.graph import Graph
-from tfmot_paoding.network.groups import Group, Grouping
+from tfmot_paoding.network.groups import Group
 
 
-def activation_peaks(graph: Graph, grouping: Grouping) -> dict[str, float]:
+def activation_peaks(graph: Graph, groups: Iterable[Group]) -> dict[str, float]:
   """The most that is alive while each layer's units are, by layer name.
 
   Args:
     graph: The model's graph.
-    grouping: Its groups.
+    groups: Groups of it.
 
   Returns:
     For each first producer of a group, the elements of all values alive at
@@ -36,7 +36,7 @@ def activation_peaks(graph: Graph, grouping: Grouping) -> dict[str, float]:
     alive = {value for value in alive if last.get(value, -1) > step}
   most = max(size for size, _ in totals)
   found: dict[str, float] = {}
-  for group in grouping.groups:
+  for group in groups:
     own = _values_of(graph, group, homes)
     peak = max((size for size, held in totals if held & own), default=0.0)
     name = '/'.join(group.layer)

@@ -152,12 +152,15 @@ class Rescaled(NamedTuple):
 
   Attributes:
     weights: The weights that change, of all channels.
-    epsilon: What the layer adds to the mean square instead; None where there
-      is none.
+    epsilon: What the layer adds to the mean square instead; None where that
+      stays.
+    width: How many channels the layer measures then, those that it is not
+      given being zeros; None where it measures what it is given.
   """
 
   weights: dict[WeightRef, Array]
   epsilon: float | None = None
+  width: int | None = None
 
 
 class UnitBook(Protocol):
@@ -197,9 +200,10 @@ class Op:
     channelwise: Whether an output unit is a function of one input unit alone.
     carries: Whether its output's channels are its input's, though what becomes
       of one may depend on others.
-    rescales: Whether channels that leave change its weights, and its layer's
-      `epsilon` where it has one: then `rescaled` says how.
-    epsilon: What is added to what it measures its channels by, or None.
+    rescales: Whether channels that leave change its weights, or a setting of
+      its layer's: then `rescaled` says how.
+    told_by: The method of its layer's handler that tells the layer of that
+      setting; None where there is none.
     joins: Whether it takes several inputs; then every method takes tuples.
     makes_units: Whether its output's channels are units of its own.
     linear: Whether it is an affine function of its inputs, position by
@@ -239,7 +243,7 @@ class Op:
   joins = False
   makes_units = False
   rescales = False
-  epsilon: float | None = None
+  told_by: str | None = None
   known = True
   consumes_units = False
   feeds_back = False
@@ -436,13 +440,13 @@ class Op:
     value = self.bounds(params, point(known)).centre
     return np.where(fixed, value, np.nan) if self.channelwise else value
 
-  def rescaled(self, params: Params, share: float) -> Rescaled:
+  def rescaled(self, params: Params, before: int, after: int) -> Rescaled:
     """What makes up for zeros that leave, of one that `rescales`.
 
     Args:
       params: The weights.
-      share: The number of channels that stay by that of all; more than 1 for
-        zeros that join them.
+      before: How many channels it reads.
+      after: How many of them stay; more for zeros that join them.
     """
     raise NotImplementedError
 

@@ -8,7 +8,8 @@ when a channel leaves is what matters:
 * A length does not see zeros.
 * Groups of channels are measured each for itself, and leave as wholes.
 * A mean over all channels moves with each of them, and the kept ones may have
-  any mean, so that no factor makes up for a channel: they stay.
+  any mean, so that no factor makes up for a channel: layer normalization goes
+  on to measure the zeros that are gone.
 """
 
 from __future__ import annotations
@@ -118,14 +119,16 @@ class Normalization(Op):
     up, down = (self._apart(np.moveaxis(part, -1, 0)) for part in gain)
     apart = Interval(*(self._apart(end) for end in x))
     back = self._measure(x).back(up, down, apart)
-    return Gain(*(np.moveaxis(self._together(part), 0, -1) for part in back))
+    back = [self._together(part, x.low.shape[-1]) for part in back]
+    return Gain(*(np.moveaxis(part, 0, -1) for part in back))
 
   def constant(self, params: Params, x: Array) -> Array:
     """Where all that is measured is, or gamma is 0."""
     apart = self._apart(x)
     axes = tuple(range(-self.axes, 0))
     fixed = ~np.isnan(apart).any(axes, keepdims=True)
-    fixed = self._together(np.broadcast_to(fixed, apart.shape))
+    fixed = np.broadcast_to(fixed, apart.shape)
+    fixed = self._together(fixed, x.shape[-1])
     value = self.bounds(params, point(np.where(fixed, x, 0.0))).centre
     beta = np.broadcast_to(self._shift(params), value.shape)
     found = np.where(np.broadcast_to(fixed, value.shape), value, np.nan)
@@ -148,7 +151,7 @@ class Normalization(Op):
     else:
       mean = tf.reduce_mean(squares, axes, keepdims=True)
       z *= tf.math.rsqrt(mean + tf.cast(measure.epsilon, x.dtype))
-    z = self._together_tensor(z)
+    z = self._together_tensor(z, x.shape[-1])
     factor, shift = self._factor(params), self._shift(params)
     return z * tf.cast(factor, x.dtype) + tf.cast(shift, x.dtype)
 
@@ -170,49 +173,27 @@ class Normalization(Op):
   def _over(self, function: Callable, *x: Interval) -> Interval:
     """A function of what is measured together along the last axes."""
     apart = [Interval(*(self._apart(end) for end in part)) for part in x]
-    return Interval(*(self._together(end) for end in function(*apart)))
+    channels = x[0].low.shape[-1]
+    found = function(*apart)
+    return Interval(*(self._together(end, channels) for end in found))
 
   def _apart(self, x: Array) -> Array:
     """With what is measured together along the last axes alone."""
     return x
 
-  def _together(self, x: Array) -> Array:
-    """The way back."""
+  def _together(self, x: Array, channels: int) -> Array:
+    """The way back, to so many channels."""
+    del channels
     return x
 
   def _apart_tensor(self, x: tf.Tensor) -> tf.Tensor:
     """`_apart` for samples."""
     return x
 
-  def _together_tensor(self, x: tf.Tensor) -> tf.Tensor:
+  def _together_tensor(self, x: tf.Tensor, channels: int) -> tf.Tensor:
     """The way back."""
+    del channels
     return x
-
-
-@dataclasses.dataclass(frozen=True)
-class LayerNorm(Normalization):
-  """(x - mean) / sqrt(variance + epsilon) over all channels.
-
-  Units in front stay: of the kept ones' mean, a part m / n is what the mean
-  over all was, m of n channels being kept and the others zero. Normalization
-  of m channels takes all of their mean off, and training may give them any.
-  """
-
-  def measure(self, channels: int) -> Measure:
-    """The deviation."""
-    count = None if self.positions is None else self.positions * channels
-    return Measure(self.axes, count, self.epsilon, centred=True)
-
-  def carry(
-    self, book: UnitBook, sources: tuple[Array, ...], shape: Shape
-  ) -> Array:
-    """The units as they are, which stay."""
-    book.freeze(
-      sources[0],
-      f'{book.label!r} takes the mean over its units: removing one would '
-      'change the others',
-    )
-    return sources[0]
 
 
 class BySize(Normalization):
@@ -245,6 +226,7 @@ class RootMeanSquare(BySize):
   """x / sqrt(mean square + epsilon) over all channels."""
 
   rescales = True
+  told_by = 'readjust'
 
   def measure(self, channels: int) -> Measure:
     """The root mean square."""
@@ -259,14 +241,76 @@ class RootMeanSquare(BySize):
         f'{book.label!r} has no factors that could make up for fewer of them',
       )
 
-  def rescaled(self, params: Params, share: float) -> Rescaled:
+  def rescaled(self, params: Params, before: int, after: int) -> Rescaled:
     """sqrt(S / n + e) = sqrt(m / n) sqrt(S / m + e n / m), S the square sum."""
+    share = after / before
     gamma = params[self.gamma] / np.sqrt(share)
     return Rescaled({self.gamma: gamma}, self.epsilon / share)
 
   def function(self) -> tuple:
     """Sizes may differ, and epsilon with them."""
     return RootMeanSquare, self.gamma, self.beta, self.axes
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerNorm(BySize):
+  """(x - mean) / sqrt(variance + epsilon) over all channels.
+
+  No factor makes up for channels that leave: the kept ones may have any mean.
+  So the layer goes on to measure as many as there were, zeros for the others.
+
+  Attributes:
+    width: How many channels are measured, zeros where the input has fewer;
+      None for those of the input.
+  """
+
+  width: int | None = None
+
+  rescales = True
+  told_by = 'pad'
+
+  def measure(self, channels: int) -> Measure:
+    """The deviation."""
+    width = self.width or channels
+    count = None if self.positions is None else self.positions * width
+    return Measure(self.axes, count, self.epsilon, centred=True)
+
+  def hold(self, book: UnitBook, numbers: Array) -> None:
+    """All of them, without gamma: zeros are not zero behind it."""
+    if self.gamma is None:
+      book.freeze(
+        numbers,
+        f'{book.label!r} takes the mean over its units, and has no factors '
+        'that keep what is left of a removed one at zero',
+      )
+
+  def rescaled(self, params: Params, before: int, after: int) -> Rescaled:
+    """As many channels as ever are measured."""
+    del params
+    width = self.width or before
+    return Rescaled({}, width=None if width == after else width)
+
+  def function(self) -> tuple:
+    """Sizes may differ."""
+    return LayerNorm, self.gamma, self.beta, self.epsilon, self.axes
+
+  def _apart(self, x: Array) -> Array:
+    """With the zeros."""
+    return np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, self._zeros(x.shape[-1]))])
+
+  def _together(self, x: Array, channels: int) -> Array:
+    return x[..., :channels]
+
+  def _apart_tensor(self, x: tf.Tensor) -> tf.Tensor:
+    zeros = self._zeros(x.shape[-1])
+    return tf.pad(x, [(0, 0)] * (len(x.shape) - 1) + [(0, zeros)])
+
+  def _together_tensor(self, x: tf.Tensor, channels: int) -> tf.Tensor:
+    return x[..., :channels]
+
+  def _zeros(self, channels: int) -> int:
+    """How many channels are measured that the input does not have."""
+    return (self.width or channels) - channels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -326,7 +370,8 @@ class GroupNorm(Normalization):
     x = x.reshape(*x.shape[:-1], self.groups, -1)
     return np.moveaxis(x, -2, -self.axes - 1)
 
-  def _together(self, x: Array) -> Array:
+  def _together(self, x: Array, channels: int) -> Array:
+    del channels
     x = np.moveaxis(x, -self.axes - 1, -2)
     return x.reshape(*x.shape[:-2], -1)
 
@@ -337,7 +382,8 @@ class GroupNorm(Normalization):
     place = len(x.shape) - 1 - self.axes
     return _moved(x, len(x.shape) - 2, place)
 
-  def _together_tensor(self, x: tf.Tensor) -> tf.Tensor:
+  def _together_tensor(self, x: tf.Tensor, channels: int) -> tf.Tensor:
+    del channels
     x = _moved(x, len(x.shape) - 1 - self.axes, len(x.shape) - 2)
     return tf.reshape(x, (-1, *x.shape[1:-2], x.shape[-2] * x.shape[-1]))
 

@@ -103,6 +103,7 @@ class Pairs(Conv):
     del params
     return Gain(*np.zeros((2, *x.low.shape, gain.up.shape[-1])))
 
-  def rescaled(self, params: Params, share: float) -> Rescaled:
+  def rescaled(self, params: Params, before: int, after: int) -> Rescaled:
     """1 / sqrt(n) = sqrt(m / n) / sqrt(m), of so many channels left."""
-    return Rescaled({self.kernel: params[self.kernel] * np.sqrt(share)})
+    factor = np.sqrt(after / before)
+    return Rescaled({self.kernel: params[self.kernel] * factor})

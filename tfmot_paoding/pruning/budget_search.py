@@ -199,9 +199,9 @@ class _Fitter:
   ):
     self.network, self._budget, self._ways = network, budget, ways
     self._samples, self._source = samples, source
-    self._peaks = activation_peaks(network.graph, network.groups)
+    self._peaks = activation_peaks(network.graph, network.groups.offered)
     self.names = list(self._peaks)
-    self._groups = network.groups.groups
+    self._groups = network.groups.offered
     self._multiples = group_multiples(self._groups, ways.multiple_of)
     self._representative = None
     reads = quantization_of(budget.quantization).reads

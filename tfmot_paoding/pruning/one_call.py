@@ -61,8 +61,10 @@ def prune(
     model: A model, of tf_keras or Keras 3: a built Sequential, a functional, or
       a subclassed one, which is traced. It is not changed.
     sparsity: The fraction of units to remove from every group, in [0, 1); or
-      a dict of layer name to fraction, which leaves other layers' units alone.
-      None with a `budget`.
+      a dict of layer name to fraction, which leaves other layers' units alone;
+      '*' stands for all that it does not name. Units that LayerNormalization
+      measures, such as the stream of a transformer, leave only where a dict
+      names their layer. None with a `budget`.
     method: 'reconstruction', which fits what is left to what was; the paper's,
       'impact' or 'stochastic', 'saliency' or 'l1', another of `method_names`,
       or a `Method`.

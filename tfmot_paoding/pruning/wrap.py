@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from tfmot_paoding import compat
@@ -42,6 +42,8 @@ from tfmot_paoding.pruning.wrapper import (
 
 # A schedule, or one by layer name; None for the default.
 ScheduleLike = compat.PruningSchedule | Mapping[str, Any] | None
+# In a dict of layer name to sparsity or schedule, all that it does not name.
+OTHERS = '*'
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -90,8 +92,10 @@ def prune_low_saliency(
       result has copies of its weights.
     pruning_schedule: Any TFMOT `PruningSchedule`, whose sparsity is read as
       the fraction of units removed from every group; or a dict of layer name
-      to schedule, which leaves the other layers' units alone. None:
-      `ProgressiveSparsity(0.5)`.
+      to schedule, which leaves the other layers' units alone, but for those
+      of '*', which stands for all others. Units that LayerNormalization
+      measures, such as the stream of a transformer, leave only where a dict
+      names their layer. None: `ProgressiveSparsity(0.5)`.
     method: 'reconstruction', which fits what is left to what was; the paper's,
       'impact' or 'stochastic', 'saliency' or 'l1', another of `method_names`,
       or a `Method`. The default is what measures best without training, and in
@@ -182,7 +186,8 @@ def wrap(
         f'`pruning_policy` must be a TFMOT PruningPolicy, but got {policy!r}.'
       )
     policy.ensure_model_supports_pruning(network.model)
-  groups = _allowed_groups(network, policy)
+  named = schedule if isinstance(schedule, Mapping) else ()
+  groups = _allowed_groups(network, policy, named)
   schedules = _schedule_by_group(graph, groups, schedule)
   check_widths(
     _asked_groups(groups, schedules, schedule),
@@ -302,9 +307,16 @@ def _asked_groups(
 
 
 def _allowed_groups(
-  network: Network, policy: compat.PruningPolicy | None
+  network: Network,
+  policy: compat.PruningPolicy | None,
+  named: Collection[str],
 ) -> list[Group]:
   """The groups that may be pruned.
+
+  Args:
+    network: The network.
+    policy: Excludes layers; None for no policy.
+    named: The layers that somebody has named.
 
   Raises:
     ValueError: there is none.
@@ -313,6 +325,10 @@ def _allowed_groups(
   left_alone = dict(grouping.left_alone)
   allowed = []
   for group in grouping.groups:
+    makers = {'/'.join(member.node.path) for member in group.producers}
+    if group.why_named is not None and makers.isdisjoint(named):
+      left_alone[group.name] = group.why_named
+      continue
     excluded = [
       path
       for path in group.paths
@@ -363,7 +379,10 @@ def _schedule_by_group(
       f'is empty. Layers whose units can be pruned: '
       f'{", ".join(sorted(producers))}.'
     )
-  for name in schedule:
+  rest = schedule.get(OTHERS, ProgressiveSparsity(0.0))
+  check_schedule(rest)
+  named = {name: one for name, one in schedule.items() if name != OTHERS}
+  for name in named:
     if name not in producers:
       known = {'/'.join(path) for path in graph.layers}
       what = 'cannot be pruned' if name in known else 'does not exist'
@@ -372,7 +391,7 @@ def _schedule_by_group(
         f'{", ".join(sorted(producers))}.'
       )
   chosen: dict[Path, tuple[str, Any]] = {}
-  for name, one in schedule.items():
+  for name, one in named.items():
     check_schedule(one)
     earlier, other = chosen.setdefault(producers[name], (name, one))
     if other.get_config() != one.get_config():
@@ -380,7 +399,6 @@ def _schedule_by_group(
         f'The units of layers {earlier!r} and {name!r} are tied, since they '
         'meet in the network. Give both the same sparsity, or name one.'
       )
-  never = ProgressiveSparsity(0.0)
   return {
-    group.layer: chosen.get(group.layer, ('', never))[1] for group in groups
+    group.layer: chosen.get(group.layer, ('', rest))[1] for group in groups
   }

@@ -138,7 +138,7 @@ def prunable(graph: Graph, grouping: Grouping) -> tuple[list[Group], dict]:
       if zeroed and ref not in masked
     ]
     if bare:
-      left_alone[group.name] = (
+      left_alone[group.name] = group.why_named or (
         f'layer {"/".join(bare[0])!r}, which its units pass, is not wrapped'
       )
     elif unmasked:

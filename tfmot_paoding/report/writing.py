@@ -117,7 +117,7 @@ def make_report(
   return Report(
     title or original.name,
     tuple(widths),
-    {'/'.join(p): reason for p, reason in network.groups.left_alone.items()},
+    {'/'.join(p): reason for p, reason in network.groups.stays.items()},
     *reports,
     verdict or judged(network, pruned, samples, source),
     largest_deviation(original, pruned, source.range),

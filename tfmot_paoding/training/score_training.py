@@ -211,15 +211,15 @@ def _chosen(
   Raises:
     ValueError: there are none, or a dict names another layer.
   """
-  groups = {'/'.join(group.layer): group for group in network.groups.groups}
-  if not groups:
-    raise ValueError(
-      'No units of the model can be removed. Left alone: '
-      f'{network.groups.left_alone}.'
-    )
+  grouping = network.groups
+  groups = {'/'.join(group.layer): group for group in grouping.groups}
   if not isinstance(sparsity, Mapping):
     check_sparsity(sparsity, 'sparsity')
-    return [(group, sparsity) for group in groups.values()]
+    if not grouping.offered:
+      raise ValueError(
+        f'No units of the model can be removed. Left alone: {grouping.stays}.'
+      )
+    return [(group, sparsity) for group in grouping.offered]
   unknown = sorted(set(sparsity) - set(groups))
   if unknown or not sparsity:
     raise ValueError(
