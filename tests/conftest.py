@@ -41,6 +41,18 @@ def _fast(root: pathlib.Path) -> Fast:
   return Fast(root)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+  """Test processes halve the modules, and an idle one takes half of the rest.
+
+  Few modules are divided then, whose fixtures are made in both; what xdist does
+  by itself gives out the last tests one by one.
+  """
+  option = config.option
+  if getattr(option, 'numprocesses', None) and option.dist == 'no':
+    option.dist = 'worksteal'
+
+
 def pytest_collection_finish():
   """Looks for cyclic garbage less often, and never in what is imported.
 

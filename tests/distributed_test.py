@@ -3,42 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import socket
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+
+from tests.processes import Warm
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 _WORKER = str(_ROOT / 'tests' / 'distributed_worker.py')
 
 
-def environment(**more):
-  return {
-    **os.environ,
-    'PYTHONPATH': str(_ROOT),
-    'TF_CPP_MIN_LOG_LEVEL': '3',
-    'CUDA_VISIBLE_DEVICES': '-1',
-    **more,
-  }
-
-
 def start(arguments, script=_WORKER, **more):
-  return subprocess.Popen(
-    [sys.executable, str(script), *arguments],
-    env=environment(**more),
-    stdout=subprocess.PIPE,
-    stderr=subprocess.STDOUT,
-    text=True,
-  )
+  return Warm(str(script), *arguments, CUDA_VISIBLE_DEVICES='-1', **more)
 
 
 def finish(process):
-  output, _ = process.communicate(timeout=280)
-  assert process.returncode == 0, output[-3000:]
+  done = process.wait(280)
+  assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
 
 
 def finish_all(processes):

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 import tfmot_paoding as paoding
 from tests import testing
-from tests.processes import warm_script
+from tests.processes import warm_code, warm_script
 from tfmot_paoding import robustness
 from tfmot_paoding.compat import keras
 from tfmot_paoding.tflite import run_tflite
@@ -24,7 +24,7 @@ _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 def run(script: str, *flags: str) -> subprocess.CompletedProcess:
-  """Runs an example in a process of its own."""
+  """Runs an example in a process of its own: one of each kind of them."""
   return subprocess.run(
     [sys.executable, str(_ROOT / 'examples' / script), *flags],
     capture_output=True,
@@ -39,7 +39,7 @@ def run(script: str, *flags: str) -> subprocess.CompletedProcess:
 
 
 def rerun(script: str, *flags: str) -> subprocess.CompletedProcess:
-  """Runs an example that another test starts as a user does."""
+  """Runs an example like one that another test starts as a user does."""
   return warm_script(str(_ROOT / 'examples' / script), *flags)
 
 
@@ -107,7 +107,7 @@ def test_prune_model_writes_a_smaller_file(tmp_path, model_path):
 
 def test_fit_budget_writes_what_fits(tmp_path, model_path):
   output = tmp_path / 'out.tflite'
-  done = run(
+  done = rerun(
     'fit_budget.py',
     f'--model={model_path}',
     f'--output={output}',
@@ -159,7 +159,7 @@ def comparison(tmp_path, model_path) -> list[str]:
 
 
 def test_compare_methods_measures_and_goes_on(tmp_path, comparison):
-  done = run('figures/compare_methods.py', *comparison, '--methods=l1')
+  done = rerun('figures/compare_methods.py', *comparison, '--methods=l1')
   assert done.returncode == 0, done.stderr
   rows = json.loads((tmp_path / 'rows.json').read_text())
   assert [row['method'] for row in rows] == ['original', 'l1']
@@ -190,7 +190,7 @@ def test_a_missing_peer_is_named_with_its_installation(comparison):
 
 
 def test_benchmark_speed_prints_a_row_a_method():
-  done = run(
+  done = rerun(
     'figures/benchmark_speed.py',
     '--widths=16',
     '--methods=l1,impact',
@@ -321,7 +321,7 @@ def test_compare_networks_trains_one_of_the_same_widths(network_path, tmp_path):
   np.savez(whole, **test, x_train=test['x_test'], y_train=test['y_test'])
   call = ('figures/compare_networks.py', '--methods=scratch', '--epochs=2')
   rows = tmp_path / 'rows.json'
-  done = run(
+  done = rerun(
     *call,
     f'--network={model},{whole},0.00392,0,0,1',
     '--sparsities=0.5',
@@ -332,7 +332,7 @@ def test_compare_networks_trains_one_of_the_same_widths(network_path, tmp_path):
   assert scratch['method'] == 'scratch'
   assert scratch['parameters'] < original['parameters']
   assert 0 <= scratch['score'] <= 1
-  done = run(*call, f'--network={model},{data},0.00392,0,0,1')
+  done = rerun(*call, f'--network={model},{data},0.00392,0,0,1')
   assert done.returncode != 0
   assert 'hold no x_train and y_train' in done.stderr
 
@@ -476,19 +476,17 @@ def test_judge_candidates_says_what_each_judge_loses(network_path, tmp_path):
 
 
 def test_fuzz_models_reports_what_it_found():
-  done = run('figures/fuzz_models.py', '--count=2', '--first_seed=5')
+  done = rerun('figures/fuzz_models.py', '--count=2', '--first_seed=5')
   assert done.returncode == 0, done.stderr
   assert 'bounded, near samples too: 2' in done.stdout
 
 
 def test_prune_applications_prints_a_row():
-  done = run(
-    'figures/prune_applications.py', '--models=MobileNetV3Small,Nonsense'
-  )
+  done = rerun('figures/prune_applications.py', '--models=MobileNet,Nonsense')
   assert done.returncode == 0, done.stderr
   good, bad = done.stdout.splitlines()[-2:]
   cells = [cell.strip() for cell in good.strip('| ').split('|')]
-  assert cells[0] == 'MobileNetV3Small'
+  assert cells[0] == 'MobileNet'
   assert float(cells[3]) < 1e-4
   assert 'Nonsense' in bad
   assert "no attribute 'Nonsense'" in bad
@@ -520,7 +518,7 @@ class TestRobustness:
       f'--output={output}',
       f'--plot={picture}',
     )
-    rows = columns(run('figures/evaluate_robustness.py', *flags))
+    rows = columns(rerun('figures/evaluate_robustness.py', *flags))
     assert [(row['form'], row['epsilon']) for row in rows] == [
       ('original', '.01'),
       ('original', '.05'),
@@ -543,7 +541,7 @@ class TestRobustness:
   def test_along_the_schedule(self):
     pytest.importorskip('sklearn')
     rows = columns(
-      run('figures/robustness_schedule.py', '--step=.25', '--agreed=10')
+      rerun('figures/robustness_schedule.py', '--step=.25', '--agreed=10')
     )
     assert [row['removed'] for row in rows] == ['0.00', '0.25', '0.50']
     assert rows[0]['robust'] == rows[0]['kept'] == rows[0]['transferred']
@@ -558,7 +556,7 @@ class TestRobustness:
       data, x_train=x[:1500], y_train=y[:1500], x_test=x[1500:], y_test=y[1500:]
     )
     rows = columns(
-      run(
+      rerun(
         'figures/paoding_tables.py',
         f'--data={data}',
         '--seeds=2',
@@ -586,7 +584,7 @@ class TestRobustness:
   def test_deviation(self):
     pytest.importorskip('sklearn')
     rows = columns(
-      run(
+      rerun(
         'figures/certify_deviation.py',
         '--methods=saliency',
         '--sparsities=.25',
@@ -601,7 +599,7 @@ class TestRobustness:
   def test_verification(self, tmp_path):
     pytest.importorskip('sklearn')
     flags = '--epsilons=.02', '--samples=6', '--seconds=20'
-    proved, *found = columns(run('figures/verify_networks.py', *flags))
+    proved, *found = columns(rerun('figures/verify_networks.py', *flags))
     for row in found:
       assert row['verifier'] == 'bab'
       counts = [int(row[name]) for name in ('robust', 'broken', 'unknown')]
@@ -646,7 +644,7 @@ class TestTraining:
       '--objective=adversarial,smoothing',
       f'--directory={tmp_path}',
     )
-    rows = columns(run('figures/robust_training.py', *flags))
+    rows = columns(rerun('figures/robust_training.py', *flags))
     forms = {(row['objective'], row['form']): row for row in rows}
     assert {form for _, form in forms} == {'dense', 'magnitude', 'impact'}
     dense = int(forms['adversarial', 'dense']['weights'])
@@ -672,12 +670,14 @@ class TestTraining:
     pytest.importorskip('sklearn')
     flags = (
       *self.FLAGS,
+      '--epochs=1',
+      '--finetune_epochs=1',
       '--objective=verifiable',
       '--prune=learned,learned-units,stable-units,scratch',
       '--score_epochs=1',
       f'--directory={tmp_path}',
     )
-    rows = columns(run('figures/robust_training.py', *flags))
+    rows = columns(rerun('figures/robust_training.py', *flags))
     dense, *small = [int(row['weights']) for row in rows]
     assert max(small) < 0.5 * dense
     # Units: the same widths, however they were found.
@@ -716,7 +716,7 @@ class TestTraining:
     pytest.importorskip('sklearn')
     flags = [
       *self.FLAGS[1:],
-      '--epochs=200',
+      '--epochs=60',
       '--objective=natural',
       '--prune=magnitude',
       f'--directory={tmp_path}',
@@ -754,7 +754,7 @@ class TestTraining:
       '--verified=5',
       f'--directory={tmp_path}',
     )
-    rows = columns(run('figures/certified_pruning.py', *flags))
+    rows = columns(rerun('figures/certified_pruning.py', *flags))
     assert [row['form'].rsplit(' ', 1)[0] for row in rows] == [
       'dense',
       'ticket',
@@ -792,24 +792,15 @@ class TestTraining:
   def test_rounds_that_differ_by_little_have_names_of_their_own(
     self, flags, sparsities, names
   ):
-    code = (
-      'import sys; from absl import flags; import certified_pruning as lib;'
-      'flags.FLAGS(sys.argv[:-1]);'
-      'print(*map(lib.percent, map(float, sys.argv[-1].split(","))))'
-    )
-    done = subprocess.run(
-      [
-        sys.executable,
-        '-c',
-        code,
-        *flags.split(),
-        ','.join(map(str, sparsities)),
-      ],
-      capture_output=True,
-      text=True,
-      check=True,
-      env={**os.environ, 'PYTHONPATH': f'{_ROOT}:{_ROOT / "examples/figures"}'},
-    )
+    code = f"""
+      import sys
+      sys.path.insert(0, {str(_ROOT / 'examples/figures')!r})
+      from absl import flags
+      import certified_pruning as lib
+      flags.FLAGS(sys.argv[:-1])
+      print(*map(lib.percent, map(float, sys.argv[-1].split(','))))
+    """
+    done = warm_code(code, *flags.split(), ','.join(map(str, sparsities)))
     assert done.stdout.split('\n')[-2] == names
 
   def test_an_attack_may_grow_while_training(self):

@@ -124,12 +124,15 @@ def test_wrapped_stripped_and_compact_agree_under_masks(make, method):
   np.testing.assert_allclose(small(x), wanted, atol=1e-5)
 
 
-@pytest.mark.parametrize('suffix', ('.h5', '.keras', ''))
+@pytest.mark.parametrize(
+  ('suffix', 'method'),
+  [('.h5', 'saliency'), ('.keras', 'reconstruction'), ('', 'saliency')],
+)
 @pytest.mark.parametrize('make', (classifier, behind_masking))
-def test_masks_pass_through_loaded_wrappers(tmp_path, make, suffix):
+def test_masks_pass_through_loaded_wrappers(tmp_path, make, suffix, method):
   model = make()
   x = samples(model)
-  wrapped = paoding.prune_low_saliency(model)
+  wrapped = paoding.prune_low_saliency(model, method=method)
   path = str(tmp_path / f'wrapped{suffix}')
   wrapped.save(path)
   loaded = keras.models.load_model(path)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
 import re
-import subprocess
-import sys
+
+from tests.processes import Warm
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 # How tests ask for all that there is.
@@ -22,14 +21,7 @@ def test_newcomers_pass_the_tests_that_run_over_the_registries():
     and path != pathlib.Path(__file__)
   ]
   assert len(modules) >= 10
-  run = subprocess.run(
-    [sys.executable, '-m', 'pytest', '-p', 'tests.newcomers', '-q', *modules],
-    cwd=_ROOT,
-    env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '3'},
-    capture_output=True,
-    text=True,
-    timeout=900,
-    check=False,
-  )
+  call = '-p', 'tests.newcomers', '-q'
+  run = Warm(str(_ROOT / 'tests/pytest_main.py'), *call, *modules).wait(900)
   assert run.returncode == 0, run.stdout[-5000:] + run.stderr[-2000:]
   assert int(re.search(r'(\d+) passed', run.stdout).group(1)) > 150

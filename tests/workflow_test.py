@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import pathlib
-import subprocess
-import sys
-import textwrap
-
 import numpy as np
 import pytest
 import tensorflow_model_optimization as tfmot
 
 import tfmot_paoding as paoding
 from tests import testing
+from tests.processes import warm_code
 from tfmot_paoding.compat import keras, strip_pruning
 from tfmot_paoding.pruning.driver import Driver
 
 _sparsity = tfmot.sparsity.keras
 _layers = keras.layers
-_ROOT = pathlib.Path(__file__).resolve().parent.parent
 X = testing.samples((5,), 64).astype(np.float32)
 _FILES = ['model.h5', 'model.keras', 'saved_model']
 
@@ -51,14 +45,7 @@ def assert_same_weights(one, two):
 
 def run_script(script: str, *arguments: str) -> str:
   """Runs Python code in a process of its own; its output."""
-  done = subprocess.run(
-    [sys.executable, '-c', textwrap.dedent(script), *arguments],
-    capture_output=True,
-    text=True,
-    check=False,
-    cwd=_ROOT,
-    env={**os.environ, 'PYTHONPATH': str(_ROOT), 'TF_CPP_MIN_LOG_LEVEL': '3'},
-  )
+  done = warm_code(script, *arguments)
   assert done.returncode == 0, done.stderr
   return done.stdout
 

@@ -7,10 +7,12 @@ falls back to tf_keras on its own. Everything else takes `keras` from here.
 
 from __future__ import annotations
 
+import contextvars
 import dataclasses
+import functools
 import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,6 +33,7 @@ from tf_keras.protobuf import saved_metadata_pb2
 from tf_keras.src.applications import convnext, inception_resnet_v2
 from tf_keras.src.engine import base_layer, base_layer_utils, keras_tensor
 from tf_keras.src.layers.core import tf_op_layer
+from tf_keras.src.layers.rnn import gru_lstm_utils
 from tf_keras.src.mixed_precision import autocast_variable
 from tf_keras.src.saving import serialization_lib
 from tf_keras.src.saving.legacy.saved_model import load as saved_model_load
@@ -221,6 +224,37 @@ def may_branch(model: Any) -> bool:
     model: A tf_keras model or layer.
   """
   return any(map(has_own_call, model._flatten_layers()))
+
+
+_FORMS_FOR_GPUS = contextvars.ContextVar('forms_for_gpus', default=True)
+
+
+def _kept_if_asked(register: Callable) -> Callable:
+  @functools.wraps(register)
+  def registered(*args: Any, **kwargs: Any) -> Any:
+    return register(*args, **kwargs) if _FORMS_FOR_GPUS.get() else None
+
+  return registered
+
+
+gru_lstm_utils.function_register = _kept_if_asked(
+  gru_lstm_utils.function_register
+)
+
+
+@contextmanager
+def without_forms_for_gpus() -> Iterator[None]:
+  """Traces LSTM and GRU as they are, here and in this thread.
+
+  Keras puts their form for a GPU and its gradient into every graph, for one to
+  be swapped in when it runs. Where a graph only tells shapes that is most of
+  its time: all of a model's, each time that it is copied.
+  """
+  token = _FORMS_FOR_GPUS.set(False)
+  try:
+    yield
+  finally:
+    _FORMS_FOR_GPUS.reset(token)
 
 
 def input_structure(model: keras.Model) -> Any:

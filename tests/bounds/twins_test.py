@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -24,15 +26,22 @@ MODELS = {
 METHODS = ('ibp', 'crown-ibp', 'crown')
 
 
-def pruned(model, sparsity=0.25, noise=0.0):
+def pruned(model, noise=0.0):
   small = paoding.prune(
-    model, sparsity, method='saliency', input_range=(-1.0, 1.0), verbose=0
+    model, 0.25, method='saliency', input_range=(-1.0, 1.0), verbose=0
   )
   rng = np.random.default_rng(0)
   small.set_weights(
     [w * (1 + noise * rng.normal(size=w.shape)) for w in small.get_weights()]
   )
   return small
+
+
+@functools.cache
+def pair(name, noise=0.0):
+  """A model and what is left of it, for all tests that leave both alone."""
+  model = MODELS[name]()
+  return model, pruned(model, noise)
 
 
 def around(x, epsilon, count=200, seed=0):
@@ -44,8 +53,7 @@ def around(x, epsilon, count=200, seed=0):
 @pytest.mark.parametrize('method', METHODS)
 @pytest.mark.parametrize('name', MODELS)
 def test_sound_by_sampling(name, method):
-  model = MODELS[name]()
-  small = pruned(model, noise=0.02)
+  model, small = pair(name, 0.02)
   x = draw(model.input_shape[1:], 2)
   bound = paoding.deviation_bound(
     model, small, (-1.0, 1.0), x=x, epsilon=0.05, method=method
@@ -59,8 +67,7 @@ def test_sound_by_sampling(name, method):
 
 @pytest.mark.parametrize('name', ['mlp', 'sigmoid', 'batch norm', 'conv net'])
 def test_tighter_than_two_separate_bounds(name):
-  model = MODELS[name]()
-  small = pruned(model)
+  model, small = pair(name)
   x = draw(model.input_shape[1:], 3)
   for method in METHODS:
     bound = paoding.deviation_bound(
@@ -76,8 +83,7 @@ def test_tighter_than_two_separate_bounds(name):
 
 
 def test_linear_bounds_beat_intervals():
-  model = testing.mlp((5, 12, 10, 3))
-  small = pruned(model)
+  model, small = pair('mlp')
   x = draw((5,), 4)
   ibp, crown = (
     paoding.deviation_bound(
@@ -90,8 +96,7 @@ def test_linear_bounds_beat_intervals():
 
 
 def test_at_a_point_the_bound_is_the_deviation():
-  model = conv_net()
-  small = pruned(model)
+  model, small = pair('conv net')
   x = draw(model.input_shape[1:], 3)
   bound = paoding.deviation_bound(
     model, small, (-1.0, 1.0), x=x, epsilon=0.0, method='crown'
@@ -114,8 +119,7 @@ def test_equal_models_do_not_deviate(name):
 
 
 def test_the_whole_range_takes_linear_bounds_too():
-  model = testing.mlp((5, 12, 10, 3))
-  small = pruned(model)
+  model, small = pair('mlp')
   ibp = paoding.deviation_bound(model, small, (-1.0, 1.0))
   crown = paoding.deviation_bound(model, small, (-1.0, 1.0), method='crown')
   assert crown.shape == ibp.shape == (3,)
@@ -151,8 +155,7 @@ class TestCertifiedAgreement:
 
   @pytest.mark.parametrize('name', ['mlp', 'softmax', 'conv net'])
   def test_never_proves_what_samples_break(self, name):
-    model = MODELS[name]()
-    small = pruned(model)
+    model, small = pair(name)
     x = draw(model.input_shape[1:], 8)
     for epsilon in (0.0, 0.02, 0.1):
       found = self.proved(model, small, x, epsilon)
@@ -165,8 +168,7 @@ class TestCertifiedAgreement:
           assert np.all(theirs == found.answers[k])
 
   def test_points_are_decided(self):
-    model = testing.mlp((5, 12, 10, 3))
-    small = pruned(model)
+    model, small = pair('mlp')
     x = draw((5,), 50)
     found = self.proved(model, small, x, 0.0)
     ours, theirs = (
@@ -176,8 +178,7 @@ class TestCertifiedAgreement:
     np.testing.assert_array_equal(found.same, ours == theirs)
 
   def test_what_is_proved_apart_is_proved(self):
-    model = testing.mlp((5, 12, 10, 3))
-    small = pruned(model)
+    model, small = pair('mlp')
     x = draw((5,), 50)
     found = self.proved(model, small, x, 0.1)
     assert np.all(found.same >= found.apart)

@@ -113,7 +113,9 @@ def test_names_that_tensorflow_refuses_are_replaced(name):
   agree(model, converted)
   with warnings.catch_warnings():
     warnings.simplefilter('ignore')
-    assert paoding.prune(model, 0.5, verbose=0).layers[1].units == 3
+    assert (
+      paoding.prune(model, 0.5, method='l1', verbose=0).layers[1].units == 3
+    )
 
 
 def test_replaced_names_are_told_apart():

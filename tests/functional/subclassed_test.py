@@ -167,14 +167,14 @@ def test_shapes_from_build_or_from_an_argument():
     paoding.from_subclassed(Mlp(name='late'))
   traced = paoding.from_subclassed(Mlp(), input_shape=(8,))
   assert traced.input_shape == (None, 8)
-  small = paoding.prune(Mlp(), 0.5, verbose=0, input_shape=(8,))
+  small = paoding.prune(Mlp(), 0.5, method='l1', verbose=0, input_shape=(8,))
   assert small.get_layer('hidden').units == 6
   wrapped = paoding.prune_low_saliency(
     Mlp(), paoding.ProgressiveSparsity(0.5), input_shape=(8,)
   )
   assert wrapped.input_shape == (None, 8)
   with pytest.raises(ValueError, match='input_shape'):
-    paoding.prune(small, 0.5, verbose=0, input_shape=(9,))
+    paoding.prune(small, 0.5, method='l1', verbose=0, input_shape=(9,))
 
 
 class Tokens(keras.Model):

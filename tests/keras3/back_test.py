@@ -50,7 +50,7 @@ def test_pruned_models_are_saved_loaded_and_exported(tmp_path):
   x = L.BatchNormalization()(L.Conv2D(6, 3, padding='same', name='deep')(x) + x)
   x = L.Dense(8, 'relu', name='wide')(L.GlobalAveragePooling2D()(x))
   model = randomized(keras.Model(inputs, L.Dense(2, name='out')(x)))
-  small = paoding.prune(model, 0.5, verbose=0)
+  small = paoding.prune(model, 0.5, method='l1', verbose=0)
   back = paoding.to_keras3(small)
   assert back.get_layer('wide').units == 4
   x = inputs_of(model)

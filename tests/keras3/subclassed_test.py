@@ -114,7 +114,7 @@ def test_blocks_are_opened_and_pruned():
 def test_functions_of_tensorflow():
   model, x = Functions(), data(3, 5)
   check(model, x)
-  small = paoding.prune(model, 0.5, verbose=0)
+  small = paoding.prune(model, 0.5, method='l1', verbose=0)
   assert small.get_layer('first').units == 3
 
 
@@ -130,7 +130,7 @@ def test_several_inputs_and_layers_of_training_alone():
 
 
 def test_shapes_from_an_argument():
-  small = paoding.prune(Net(), 0.5, verbose=0, input_shape=(5,))
+  small = paoding.prune(Net(), 0.5, method='l1', verbose=0, input_shape=(5,))
   assert small.input_shape == (None, 5)
   with pytest.raises(ValueError, match='input_shape='):
     paoding.from_keras3(Net())

@@ -47,7 +47,7 @@ def test_unknown_it_is_named_and_its_units_stay():
 
 def test_known_its_units_go(registered):
   original = model()
-  small = paoding.prune(original, 0.5, verbose=0)
+  small = paoding.prune(original, 0.5, method='l1', verbose=0)
   assert small.layers[0].units == 3
   bound = paoding.deviation_bound(original, small)
   x = np.random.default_rng(0).uniform(0, 1, (100, 4)).astype(np.float32)

@@ -156,7 +156,7 @@ class _Only(tfmot.sparsity.keras.PruningPolicy):
 def test_compact_models_are_saved_and_loaded(
   kind, suffix, tmp_path: pathlib.Path
 ):
-  small = paoding.prune(model(kind), 0.5, verbose=0)
+  small = paoding.prune(model(kind), 0.5, method='l1', verbose=0)
   small.save(tmp_path / f'small.{suffix}')
   loaded = keras.models.load_model(tmp_path / f'small.{suffix}')
   x = samples(small)
@@ -165,7 +165,7 @@ def test_compact_models_are_saved_and_loaded(
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_compact_models_are_converted(kind):
-  small = paoding.prune(model(kind), 0.5, verbose=0)
+  small = paoding.prune(model(kind), 0.5, method='l1', verbose=0)
   x = samples(small, 50)
   expected = small(x).numpy()
 
@@ -201,7 +201,7 @@ def test_a_shared_layer_loses_the_same_units_in_all_calls(kind):
   x = unit(unit(inputs))
   net = keras.Model(inputs, keras.layers.Dense(3, name='logits')(x))
   testing.fill(net)
-  small = paoding.prune(net, 0.5, verbose=0)
+  small = paoding.prune(net, 0.5, method='l1', verbose=0)
   assert small.get_layer('unit').hidden == 4
   x = samples(net)
   bound = paoding.deviation_bound(net, small, input_range=(0, 1))
@@ -256,7 +256,7 @@ def test_a_handler_may_say_of_a_layer_that_it_is_a_chain():
 
   net = model(Chained, residual=False)
   with known(Chained, Either):
-    small = paoding.prune(net, 0.5, verbose=0)
+    small = paoding.prune(net, 0.5, method='l1', verbose=0)
   assert small.get_layer('unit').width == 4
   assert small.get_layer('unit').hidden == 8
 

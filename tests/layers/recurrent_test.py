@@ -287,16 +287,15 @@ def test_networks_around_recurrent_layers(make):
 
 
 @pytest.mark.parametrize('method', paoding.methods.method_names())
-@pytest.mark.parametrize('make', [encoder_and_decoder, of_a_cell])
-def test_every_method_prunes(make, method):
-  net = testing.fill(make())
-  check_forms(net, method)
+def test_every_method_prunes(method):
+  check_forms(testing.fill(of_a_cell()), method)
 
 
 @pytest.mark.parametrize('method', ['reconstruction', 'impact', 'folding'])
-def test_masks_pass_whatever_makes_up_for_units(method):
-  """By one method of each kind: which units go does not see masks."""
-  check_forms(testing.fill(masked()), method)
+@pytest.mark.parametrize('make', [encoder_and_decoder, masked])
+def test_states_and_masks_pass_whatever_makes_up_for_units(make, method):
+  """By one method of each kind: which units go does not see these."""
+  check_forms(testing.fill(make()), method)
 
 
 LEFT_ALONE = [

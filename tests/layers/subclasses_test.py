@@ -98,7 +98,9 @@ def test_arguments_of_its_own_are_kept():
   inputs = keras.Input((6, 6, 1))
   x = Named(4, 3, 'first', activation='relu', name='mine')(inputs)
   x = _layers.Dense(2)(_layers.Flatten()(x))
-  small = paoding.prune(testing.fill(keras.Model(inputs, x)), 0.5, verbose=0)
+  small = paoding.prune(
+    testing.fill(keras.Model(inputs, x)), 0.5, method='l1', verbose=0
+  )
   assert small.get_layer('mine').filters == 2
   assert small.get_layer('mine').label == 'first'
 

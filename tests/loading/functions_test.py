@@ -79,7 +79,7 @@ def test_functions_by_layer_name(case):
   model = paoding.load_model(path, functions=functions)
   np.testing.assert_allclose(model(X), want, rtol=1e-5, atol=1e-6)
   assert not marker.exists()
-  small = paoding.prune(model, 0.5, verbose=0)
+  small = paoding.prune(model, 0.5, method='l1', verbose=0)
   assert small.get_layer('first').units == 8  # what `moved` does is not known
   assert small.get_layer('second').units == 4
   assert small.get_layer('scaled').function is times
@@ -181,7 +181,7 @@ def test_conversion_keeps_the_function(tmp_path):
   )
   interpreter = tf.lite.Interpreter(
     model_content=paoding.convert_to_tflite(
-      paoding.prune(model, 0.5, verbose=0)
+      paoding.prune(model, 0.5, method='l1', verbose=0)
     )
   )
   assert interpreter.get_output_details()[0]['shape'][-1] == 3

@@ -50,7 +50,10 @@ def test_descriptions_in_the_graph_are_read(tmp_path):
   model = plain()
   loaded = paoding.load_model(aged(saved(model, tmp_path)))
   np.testing.assert_allclose(loaded(X), model(X), rtol=1e-6)
-  assert paoding.prune(loaded, 0.5, verbose=0).get_layer('hidden').units == 4
+  assert (
+    paoding.prune(loaded, 0.5, method='l1', verbose=0).get_layer('hidden').units
+    == 4
+  )
 
 
 def test_descriptions_in_the_graph_are_checked(tmp_path):

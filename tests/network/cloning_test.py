@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfmot_paoding as paoding
 from tests import testing
-from tfmot_paoding import training
+from tfmot_paoding import compat, training
 from tfmot_paoding.compat import keras, strip_pruning
 from tfmot_paoding.network import cloning as lib
 from tfmot_paoding.network.cloning import (
@@ -257,3 +258,17 @@ def test_classes_of_one_name_are_left_to_keras():
 
   assert set(lib._held_classes(Pair())) == {'Pair'}
   assert lib._held_classes(Dense(3)) == {'Dense': Dense}
+
+
+def test_forms_for_gpus_are_left_out_of_copies_alone(monkeypatch):
+  """Keras swaps them in where a model runs; copying needs shapes alone."""
+  seen = []
+  register = compat._kept_if_asked(lambda *_, **__: seen.append(1))
+  monkeypatch.setattr(compat.gru_lstm_utils, 'function_register', register)
+  model = keras.Sequential([keras.Input((4, 3)), keras.layers.GRU(2)])
+  assert len(seen) == 1
+  copy = lib.copied(model)
+  assert len(seen) == 1
+  x = testing.draw((4, 3)).astype(np.float32)
+  np.testing.assert_array_equal(tf.function(copy)(x), tf.function(model)(x))
+  assert len(seen) == 3

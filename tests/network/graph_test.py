@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
@@ -144,17 +141,6 @@ def test_a_keras_3_model_is_refused_with_advice():
   model = keras3.Sequential([keras3.Input((3,)), keras3.layers.Dense(2)])
   with pytest.raises(TypeError, match=r'Keras 3 object.*TF_USE_LEGACY_KERAS'):
     check_model(model)
-
-
-def test_keras_may_be_imported_first():
-  script = (
-    'import tensorflow as tf; tf.keras.layers.Dense; import tfmot_paoding;'
-    'from tfmot_paoding.compat import keras; print(keras.__name__)'
-  )
-  done = subprocess.run(
-    [sys.executable, '-c', script], check=True, capture_output=True, text=True
-  )
-  assert 'tf_keras' in done.stdout
 
 
 @pytest.mark.parametrize('value', [np.nan, np.inf])

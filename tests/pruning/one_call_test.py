@@ -254,7 +254,7 @@ class TestPrune:
 
   def test_a_dict_of_fractions(self):
     small = paoding.prune(
-      testing.mlp((5, 10, 10, 3)), {'hidden_1': 0.3}, verbose=0
+      testing.mlp((5, 10, 10, 3)), {'hidden_1': 0.3}, method='l1', verbose=0
     )
     assert [x.units for x in small.layers] == [10, 7, 3]
 

@@ -23,7 +23,7 @@ ALL = np.arange(LEARNED)
 
 def lesson_of(model, *samples):
   heads = Network.of(model).heads()
-  return Lesson(model, list(samples), heads, DistillSettings(), 16)
+  return Lesson(model, list(samples), heads, DistillSettings(), 16, 16)
 
 
 def adversary(lesson, teacher, student, reach=0.3):

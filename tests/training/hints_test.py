@@ -38,7 +38,7 @@ def plain(filters=(6, 8), classes=3, seed=0):
 def lesson_of(model, count=64):
   x = testing.draw(model.input_shape[1:], count).astype(np.float32)
   heads = Network.of(model).heads()
-  return Lesson(model, [x], heads, DistillSettings(), 16)
+  return Lesson(model, [x], heads, DistillSettings(), 16, 16)
 
 
 def parts(hints, lesson, rows=16):

@@ -154,7 +154,8 @@ def _compiled(
 ) -> Callable[..., Any]:
   """A function of float64 tensors of these shapes and any number of rows."""
   specs = [tf.TensorSpec((None, *shape), tf.float64) for shape in shapes]
-  concrete = tf.function(function).get_concrete_function(*specs)
+  traced = tf.function(function, autograph=False)
+  concrete = traced.get_concrete_function(*specs)
   return lambda *x: concrete(
     *(tf.convert_to_tensor(part, tf.float64) for part in x)
   )

@@ -71,7 +71,8 @@ def clone_with(
       clone_function=clone,
     )
 
-  return clone_model(model, ())
+  with compat.without_forms_for_gpus():
+    return clone_model(model, ())
 
 
 def _answering(model: keras.Model) -> keras.Model:

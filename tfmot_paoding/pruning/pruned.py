@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from tfmot_paoding import callers, compat
+from tfmot_paoding import callers
 from tfmot_paoding.arguments import check_sparsity
 from tfmot_paoding.compaction.dead_units import without_dead_units
 from tfmot_paoding.compat import keras
@@ -63,10 +63,9 @@ def pruned(
   distills = is_distilled(network, fits, distillation)
   # Settled once, for the fits, for distillation and for the verdict.
   drawn = source.settled(wrapped) if distills else source
-  driver = Driver(Wrapped.of(wrapped), drawn, resumes=True)
+  driver = Driver(Wrapped.of(wrapped), drawn, resumes=True, original=network)
   run(driver, wrapped.model)
-  stripped = wrapped.like(compat.strip_pruning(wrapped.model))
-  small, _ = without_dead_units(stripped)
+  small, _ = without_dead_units(wrapped)
   small, taught_ = polished(network, small, fits, distillation, drawn)
   return Pruned(small, taught_, network, driver, source)
 

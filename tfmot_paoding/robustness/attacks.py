@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfmot_paoding import compat
 from tfmot_paoding.bounds.balls import (
   as_inputs,
   balls,
@@ -148,7 +149,9 @@ class _Target:
     self.model = scores_model(model)
     if self.scores.final is None:
       check_scores(self._call([part[:64] for part in self.x]))
-    self.gradient = tf.function(self._gradient).get_concrete_function(
+    branches = compat.may_branch(self.model)
+    traced = tf.function(self._gradient, autograph=branches)
+    self.gradient = traced.get_concrete_function(
       [tf.TensorSpec((None, *shape), tf.float32) for shape in shapes],
       tf.TensorSpec((None,), tf.int64),
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from tfmot_paoding import compat
 from tfmot_paoding.bounds.domains import Goals
 from tfmot_paoding.compat import keras
 from tfmot_paoding.numerics.intervals import Interval
@@ -28,7 +29,9 @@ class Judge:
     self._outputs = outputs
     shape = outputs.input_shape[1:]
     classes = outputs.output_shape[-1]
-    self._gradient = tf.function(self._slope).get_concrete_function(
+    branches = compat.may_branch(outputs)
+    traced = tf.function(self._slope, autograph=branches)
+    self._gradient = traced.get_concrete_function(
       tf.TensorSpec((None, *shape), tf.float32),
       tf.TensorSpec((None, None, classes), tf.float32),
       tf.TensorSpec((None, None), tf.float32),

@@ -146,8 +146,9 @@ def taught(
   # A copy's weights are on every replica.
   copies = has_state(original) or replicas.sharing() is not None
   teacher = plain_copy(original) if copies else original
-  batch = settings.batch(sum(map(math.prod, network.graph.shapes)))
-  lesson = Lesson(teacher, samples, network.heads(), settings, batch)
+  numbers = sum(map(math.prod, network.graph.shapes))
+  batch, at_once = settings.batch(numbers), settings.at_once(numbers)
+  lesson = Lesson(teacher, samples, network.heads(), settings, batch, at_once)
   watch = Watch(student, lambda: lesson.distance(student))
   if watch.distances[0] < ALIKE:
     return _with_state(student, pruned)

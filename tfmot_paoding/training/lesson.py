@@ -29,8 +29,15 @@ class RowsError(ValueError):
 class Lesson:
   """The inputs and the teacher's logits, a part of both kept apart.
 
-  Attributes:
+  Args:
+    teacher: The model that is learned from.
+    samples: An array for each of its inputs.
+    heads: Its heads.
+    settings: How answers are compared.
     batch_size: Inputs a step, where there are as many.
+    at_once: How many inputs are asked about in one call.
+
+  Attributes:
     batch_rows: Inputs a step.
     size: How many inputs there are to learn from.
   """
@@ -42,16 +49,17 @@ class Lesson:
     heads: list[Head],
     settings: DistillSettings,
     batch_size: int,
+    at_once: int,
   ):
     self._heads = heads
-    self.batch_size = batch_size
+    self._at_once = at_once
     count = len(samples[0])
     if count < 2:
       raise ValueError(
         f'Distillation needs at least 2 inputs, but there is {count}.'
       )
     self.size = learned_from(count)
-    self.batch_rows = min(self.batch_size, self.size)
+    self.batch_rows = min(batch_size, self.size)
     self._x = self._shown = samples
     self._logits = self._told = self._answers(teacher, samples)
     for logits in self._logits:
@@ -168,8 +176,8 @@ class Lesson:
       return dict(enumerate(function(part.take(batch))))
 
     found = []
-    for start in range(0, len(x[0]), self.batch_size):
-      batch = [a[start : start + self.batch_size] for a in x]
+    for start in range(0, len(x[0]), self._at_once):
+      batch = [a[start : start + self._at_once] for a in x]
       found.append(
         replicas.gathered(functools.partial(own, batch), len(batch[0])).values()
       )
