@@ -318,15 +318,6 @@ def test_what_is_left_alone_is_said(make, why):
   assert layer.name in left_alone[layer.name,]
 
 
-def test_convolutional_ones_are_left_alone():
-  inputs = keras.Input((3, 6, 6, 2))
-  x = L.TimeDistributed(L.Conv2D(4, 3), name='front')(inputs)
-  x = L.Flatten()(L.ConvLSTM2D(4, 3, name='unit')(x))
-  _, left_alone = groups(keras.Model(inputs, L.Dense(2)(x)))
-  assert "ConvLSTM2D 'unit' convolves its states" in left_alone['unit',]
-  assert 'ConvLSTM2D' in left_alone['front',]
-
-
 def test_units_behind_an_activation_that_moves_zero_stay_those_in_front_leave():
   net = model(L.LSTM(4, activation='sigmoid', name='unit'))
   assert groups(net)[0] == {'front': 6}

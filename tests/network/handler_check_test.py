@@ -15,6 +15,7 @@ from tests.inner_layers import FeedForward
 from tfmot_paoding.compat import keras
 from tfmot_paoding.layers import (
   LayerHandler,
+  PaddedLayerNormalization,
   RMSNormalization,
   base,
   register_handler,
@@ -284,6 +285,7 @@ def cases():
     *plain('LayerNormalization', axis=(1, 2)),
     *plain('GroupNormalization', 2),
     *[(RMSNormalization(axis), [(3, 4)]) for axis in (-1, (1, 2))],
+    *[(PaddedLayerNormalization(6, axis=a), [(3, 4)]) for a in (-1, (1, 2))],
     *plain('UnitNormalization'),
     *plain('UnitNormalization', axis=(1, 2)),
     *plain('Rescaling', 0.5, -1.0),
@@ -310,6 +312,10 @@ def cases():
     *plain('Reshape', (4, 3)),
     *plain('TimeDistributed', layers.Dense(5)),
     *plain('LSTM', 4, return_sequences=True, shape=SHAPES[1]),
+    *[
+      (getattr(layers, f'ConvLSTM{rank}D')(4, 2), [(3, *SHAPES[rank])])
+      for rank in (1, 2, 3)
+    ],
     *plain('GRU', 4, reset_after=False, shape=SHAPES[1]),
     *plain('SimpleRNN', 4, go_backwards=True, shape=SHAPES[1]),
     *plain('RNN', layers.GRUCell(4), return_state=True, shape=SHAPES[1]),
@@ -367,8 +373,6 @@ def test_so_do_the_functions_that_models_call(function):
 def test_there_is_a_case_of_each_kind():
   named = {type(layer) for layer, _ in cases()}
   elsewhere = {'TFOpLambda', 'SlicingOpLambda'}
-  # Left alone, with a reason that the tests of recurrent layers hold.
-  elsewhere |= {f'ConvLSTM{rank}D' for rank in (1, 2, 3)}
   missing = {
     kind.__name__
     for kind, handler in base._HANDLERS.items()

@@ -7,7 +7,8 @@ outputs, are made of these:
   their transposes, SeparableConv1D/2D, Embedding, TimeDistributed around these;
   EinsumDense that is a product of the last axes, along the first that it makes;
   LSTM, GRU, SimpleRNN, Bidirectional and RNN of their cells, stacked ones too:
-  a unit is a column in each gate, and what it feeds back goes with it;
+  a unit is a column in each gate, and what it feeds back goes with it; so are
+  the channels of ConvLSTM1D/2D/3D;
   MultiHeadAttention: a unit is a head, or with `attention='channels'` a channel
   of all heads at once;
 * these carry units, exactly: DepthwiseConv1D/2D, BatchNormalization, PReLU,
@@ -33,9 +34,8 @@ outputs, are made of these:
 * units in front of these stay: a softmax, GroupNormalization in a single group,
   a mean or an extreme over channels, a standard deviation (its slope at zero is
   infinite), channels of two tensors whose product nobody else reads;
-* units of and behind these stay: Lambda, convolutional recurrent layers and
-  those with their steps in front of their samples, layers nobody taught it, the
-  model's outputs.
+* units of and behind these stay: Lambda, recurrent layers with their steps in
+  front of their samples, layers nobody taught it, the model's outputs.
 
 `history.left_alone` says why for each layer whose units stay. Bounds are per
 channel, one for all positions. A unit without incoming weights is a constant,

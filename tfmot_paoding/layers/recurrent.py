@@ -1,7 +1,7 @@
 """Recurrent layers: LSTM, GRU, SimpleRNN, both directions of Bidirectional.
 
-Keras's own cells, stacked ones too: these are recurrences one behind the other.
-Cells of others and convolutional ones are left alone, and named.
+Keras's own cells, stacked ones too: these are recurrences one behind the other;
+ConvLSTM, whose states are maps. Cells of others are left alone, and named.
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ from tfmot_paoding.ops import (
   AtStep,
   Cell,
   Concatenate,
+  ConvFeedback,
+  ConvRecurrence,
   Elementwise,
   Feedback,
   GateProduct,
   GRUCell,
   LSTMCell,
   Multiply,
-  Op,
   Opaque,
   Recurrence,
-  Shape,
   SimpleCell,
   WeightedSum,
   attribute,
+  convolution,
 )
 
 _layers = keras.layers
@@ -68,16 +69,56 @@ class RecurrentHandler(base.LayerHandler):
   _layers.ConvLSTM1D, _layers.ConvLSTM2D, _layers.ConvLSTM3D
 )
 class ConvLSTMHandler(base.LayerHandler):
-  """Left alone, and so is what is in front."""
+  """The input's convolution, the recurrence, and the convolution of states."""
 
-  def lower(
-    self, layer: Any, path: base.Path, in_shapes: list[Shape], out_shape: Shape
-  ) -> list[Op]:
-    """One opaque operation."""
-    del path, in_shapes, out_shape
-    return base.opaque(
-      layer, 'convolves its states at each step, which is not followed'
+  def lower_into(
+    self, layer: Any, emit: Emit
+  ) -> Tensor | tuple[Tensor, ...] | None:
+    """What the layer gives: its sequence or last step, then its states."""
+    why = _obstacle_of_maps(layer)
+    if why is not None:
+      return _left_alone(layer, emit, why)
+    x, *starts = emit.inputs
+    cell = layer.cell
+    kernel, bias, back = (
+      emit.weight(f'cell.{name}')
+      for name in ('kernel', 'bias', 'recurrent_kernel')
     )
+    gates = emit(
+      convolution(
+        x.shape[1:],
+        kernel,
+        bias,
+        size=cell.kernel_size,
+        padding=cell.padding,
+        strides=cell.strides,
+        dilations=cell.dilation_rate,
+      ),
+      x,
+    )
+    states = (*gates.shape[1:-1], cell.filters)
+    fed = convolution(states, back, size=cell.kernel_size, padding='same')
+    recurrence = ConvRecurrence(
+      _kind_of(layer, cell, LSTMCell),
+      back,
+      backwards=bool(layer.go_backwards),
+      # A size that is open stands as 1.
+      steps=x.shape[0] if x.shape[0] > 1 else None,
+      padded=fed.padded,
+      seen=fed.seen,
+    )
+    maps = emit(recurrence, gates, *starts, name=_UNITS)
+    emit(ConvFeedback(back, bias, fed.padded, seen=fed.seen), maps)
+    made = [(recurrence, maps, (gates, *starts))]
+    found = _given(layer, emit, _Side(), made, positions=len(states) - 1)
+    return found if layer.return_state else found[0]
+
+  def resize_inside(
+    self, layer: Any, config: dict[str, Any], widths: Mapping[str, int]
+  ) -> dict[str, Any]:
+    """Fewer units."""
+    del layer
+    return {**config, 'filters': widths[_UNITS]}
 
 
 @base.register_handler(_layers.Bidirectional)
@@ -183,6 +224,7 @@ def _given(
   emit: Emit,
   side: _Side,
   made: Sequence[tuple[Recurrence, Tensor, tuple[Tensor, ...]]],
+  positions: int = 0,
 ) -> tuple[Tensor, ...]:
   """What a layer gives of its cells' recurrences, and all their states."""
   recurrence, given, reads = made[-1]
@@ -193,12 +235,12 @@ def _given(
     given = dataclasses.replace(recurrence, zeros=zeros, turned=turned)
     given = emit(given, *reads)
   if not layer.return_sequences:
-    given = emit(AtStep(-1), given)
+    given = emit(AtStep(-1, positions), given)
   if not layer.return_state:
     return (given,)
   found = [given]
   for recurrence, units, reads in made:
-    last = AtStep(0 if recurrence.turned else -1)
+    last = AtStep(0 if recurrence.turned else -1, positions)
     found.append(emit(last, units))
     for k in range(1, recurrence.cell.states):
       state = emit(dataclasses.replace(recurrence, state=k), *reads)
@@ -244,6 +286,11 @@ def _cell(layer: Any, place: str) -> Cell | None:
   kind = next((c for c, known in _CELLS.items() if type(cell) in known), None)
   if kind is None:
     return None
+  return _kind_of(layer, cell, kind)
+
+
+def _kind_of(layer: Any, cell: Any, kind: type[Cell]) -> Cell | None:
+  """A cell's activations as one of a kind; None where one is not known."""
   activations = [_function(layer, cell.activation)]
   activations.append(
     activations[0]
@@ -287,6 +334,17 @@ def _obstacle(layer: Any) -> str | None:
       return 'has an activation that is not known'
   if getattr(layer, 'time_major', False):
     return 'has its steps in front of its samples (time_major)'
+  if getattr(layer, '_num_constants', None):
+    return 'is given constants at each step'
+  return None
+
+
+def _obstacle_of_maps(layer: Any) -> str | None:
+  """Why a layer that convolves its states is left alone, or None."""
+  if layer.cell.data_format != 'channels_last':
+    return 'has its channels in front of its positions'
+  if _kind_of(layer, layer.cell, LSTMCell) is None:
+    return 'has an activation that is not known'
   if getattr(layer, '_num_constants', None):
     return 'is given constants at each step'
   return None

@@ -27,9 +27,11 @@ class AtStep(Rearrangement):
 
   Attributes:
     step: 0 for the first, -1 for the last.
+    positions: How many axes of positions a step has.
   """
 
   step: int = -1
+  positions: int = 0
 
   channelwise = True
   moves_positions = True
@@ -39,7 +41,9 @@ class AtStep(Rearrangement):
   ) -> Shape:
     """Without the axis of steps."""
     del size
-    return (*in_shapes[0][:-2], in_shapes[0][-1])
+    shape = list(in_shapes[0])
+    del shape[-2 - self.positions]
+    return tuple(shape)
 
   def carry(
     self, book: UnitBook, sources: tuple[Array, ...], shape: Shape
@@ -49,17 +53,22 @@ class AtStep(Rearrangement):
 
   def moved(self, x: Array) -> Array:
     """The step."""
-    return x[..., self.step, :]
+    return x[(..., *self._index)]
 
   def pullback(self, params: Params, gain: Gain, x: Interval) -> Gain:
     """Nothing moves through the other steps."""
     del params
     found = [np.zeros((*x.low.shape, part.shape[-1])) for part in gain]
     for whole, part in zip(found, gain, strict=True):
-      whole[..., self.step, :, :] = part
+      whole[(..., *self._index, slice(None))] = part
     return Gain(*found)
 
   def transform(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
     """The step."""
     del params
     return self.moved(x[0])
+
+  @property
+  def _index(self) -> tuple:
+    """The step, and all of its positions and channels."""
+    return (self.step, *(slice(None),) * (self.positions + 1))

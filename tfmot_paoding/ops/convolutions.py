@@ -70,8 +70,13 @@ class Conv(Windowed, Product):
     return None if counts is None else (*counts, units)
 
   def product(self, x: tf.Tensor, kernel: Array) -> tf.Tensor:
-    """The convolution alone."""
-    return convolve(x, kernel, self.seen, self.blocks)
+    """The convolution alone; axes in front, such as steps, are samples."""
+    place = len(x.shape) - 1 - len(self.seen.size)
+    if place == 1:
+      return convolve(x, kernel, self.seen, self.blocks)
+    flat = tf.reshape(x, (-1, *x.shape[place:]))
+    made = convolve(flat, kernel, self.seen, self.blocks)
+    return tf.reshape(made, (-1, *x.shape[1:place], *made.shape[1:]))
 
   def function(self) -> Any:
     """Blocks are sizes: they may shrink to one channel each, or go.

@@ -77,13 +77,19 @@ class Feedback(GateProduct):
     self, book: UnitBook, sources: tuple[Array, ...], shape: Shape
   ) -> Array:
     """Blocks of the units that come in."""
-    row = channel_row(book, sources[0])
     made = book.new(shape)
-    for block in np.split(_row(made), shape[-1] // len(row)):
-      tie_all(book, row, block)
+    tie_to_blocks(book, channel_row(book, sources[0]), made)
     return made
 
 
-def _row(numbers: Array) -> Array:
-  """The numbers along the last axis, of an array alike at every position."""
-  return numbers.reshape(-1, numbers.shape[-1])[0]
+def tie_to_blocks(book: UnitBook, row: Array, gates: Array) -> None:
+  """Ties units to their column in each block of gates.
+
+  Args:
+    book: Takes note of it.
+    row: The numbers of the units.
+    gates: Those of the gates, alike at every position.
+  """
+  columns = gates.reshape(-1, gates.shape[-1])[0]
+  for block in np.split(columns, len(columns) // len(row)):
+    tie_all(book, row, block)
