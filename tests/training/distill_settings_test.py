@@ -116,6 +116,10 @@ def test_inputs_of_small_networks_move_where_there_are_few_or_none():
   assert AUTO.reach(10**5, 500) == 0.15
   assert AUTO.reach(10**5, 5000) == 0
   assert AUTO.reach(VGG, None) == 0
+  assert AUTO.reach(10**5, None, gap=0.02) == 0.15
+  assert AUTO.reach(10**5, None, gap=float('nan')) == 0.15
+  assert AUTO.reach(10**5, None, gap=0.01) == 0
+  assert DistillSettings(adversarial=0.3).reach(10**5, None, gap=0.01) == 0.3
   assert DistillSettings(adversarial=0.3).reach(VGG, 5000) == 0.3
   assert DistillSettings(adversarial=0.0).reach(10**5, None) == 0
 

@@ -164,7 +164,8 @@ def taught(
       steps = Steps(student, lesson)
       rate = _best_rate(student, steps, lesson, rates, length, source)
     given = None if source.data is None else len(samples[0])
-    reach, moved = settings.reach(macs, given), None
+    reach = settings.reach(macs, given, watch.distances[0])
+    moved = None
     if reach:
       rng = np.random.default_rng([source.seed, 6])
       moved = AdversarialInputs(lesson, teacher, student, reach, rng)
