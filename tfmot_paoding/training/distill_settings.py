@@ -25,6 +25,10 @@ _EPOCHS = 64
 # of one. On training images of MNIST and CIFAR-10 students at .001 to .01 are
 # as good after a sixteenth of a lesson, one at .07 has .76 in place of .84.
 _FAR, _LEAST_PART = 0.03, 1 / 8
+# How fast it falls between these: at .01 half a small convolutional network has
+# .981 and two MLPs, .6 of them gone, .981 and .982 at 1.5 (.980, .982 and .981
+# at 1), after two thirds of the time.
+_FALL = 1.5
 # What a step keeps of all layers to take gradients by: numbers of 4 bytes, a
 # GiB; and no smaller batches than these, whose gradients are mostly noise.
 _KEPT = 1 << 28
@@ -249,5 +253,6 @@ class DistillSettings(Configurable):
     few = np.clip(_FEW_STEPS * smaller / max(macs, 1), 100, 2000)
     many = np.clip(_MANY_STEPS * smaller / max(macs, 1), 100, 4000)
     usual = int(np.clip(_EPOCHS * inputs / batch, few, many))
-    part = float(np.nan_to_num(np.clip(gap / _FAR, _LEAST_PART, 1), nan=1.0))
+    part = np.clip(np.clip(gap / _FAR, 0, 1) ** _FALL, _LEAST_PART, 1)
+    part = float(np.nan_to_num(part, nan=1.0))
     return max(1, int(self.effort * part * usual))
