@@ -12,13 +12,23 @@ Beside it stands the same by the form before, as far as today's parts make it
 up: steps of .025; fits on the smooth prior and lessons on the varied one, or
 both on recalled inputs, where batch normalization tells these; squares of
 logits in place of their divergence; shorter lessons.
+
+With `--against` it is another version of the package, as it stood in a checkout
+of an earlier commit. Both run in processes of their own that take turns, so
+that what else the machine does falls on both, and rows are means over
+`--rounds`. What each process takes before (to import, and to warm up) stands in
+columns of its own.
 """
 
 from __future__ import annotations
 
 import collections
 import functools
+import json
 import os
+import pathlib
+import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -43,6 +53,12 @@ _NETWORKS = flags.DEFINE_multi_string(
 _SPARSITY = flags.DEFINE_float('sparsity', 0.5, 'The fraction that leaves.')
 _BEFORE = flags.DEFINE_bool('before', True, 'Time the form before as well.')
 
+_AGAINST = flags.DEFINE_string(
+  'against', None, 'A folder with another version of the package.'
+)
+_AS_JSON = flags.DEFINE_bool('as_json', False, 'For `--against` alone.')
+_ROUNDS = flags.DEFINE_integer('rounds', 2, 'Turns of each with --against.')
+
 # What is timed, where it is called from, and the phase that it is.
 _PARTS = (
   (source, 'knows_leaves', 'which inputs'),
@@ -58,6 +74,8 @@ _PARTS = (
   (pruned, 'verdict_of', 'verdict'),
 )
 _REST = 'the rest'
+# What a process does once.
+_ONCE = ('import', 'warm-up')
 PHASES = (*dict.fromkeys(phase for *_, phase in _PARTS), _REST)
 
 
@@ -150,8 +168,8 @@ def before(model: keras.Model, box: tuple[float, float]) -> None:
   pruned.taught(network, small, reads, lesson)
 
 
-def rows() -> Iterator[list[str]]:
-  """The cells of each network's rows."""
+def warm_up() -> None:
+  """Prunes a small network, with all that is done once in a process."""
   warmed = keras.Sequential(
     [
       keras.Input((8, 8, 1)),
@@ -161,17 +179,89 @@ def rows() -> Iterator[list[str]]:
     ]
   )
   today(warmed, (0.0, 1.0))
+
+
+def measured(text: str, call: Callable) -> collections.Counter:
+  """Seconds by phase of a call on a network."""
+  path, low, high = text.split(',')
+  given = paoding.load_model(path), (float(low), float(high))
+  return Phases().of(functools.partial(call, *given))
+
+
+def cells(
+  text: str, form: str, seconds: collections.Counter, first: float
+) -> list[str]:
+  """A row of the table.
+
+  Args:
+    text: The network's flag.
+    form: What was timed.
+    seconds: By phase.
+    first: All seconds of the form that this one is compared with.
+  """
+  name = os.path.splitext(os.path.basename(text.split(',')[0]))[0]
+  total = sum(seconds[phase] for phase in PHASES)
+  shares = [f'{seconds[phase] / total:.0%}' for phase in PHASES]
+  once = [f'{seconds[part]:.1f}' for part in _ONCE if part in seconds]
+  return [name, form, *once, f'{total:.1f}', *shares, f'{total / first:.2f}']
+
+
+def rows() -> Iterator[list[str]]:
+  """The cells of each network's rows."""
+  warm_up()
   forms = {'before': before} if _BEFORE.value else {}
   for text in _NETWORKS.value:
-    path, low, high = text.split(',')
-    given = paoding.load_model(path), (float(low), float(high))
-    name, first = os.path.splitext(os.path.basename(path))[0], None
+    first = None
     for form, call in {**forms, 'today': today}.items():
-      seconds = Phases().of(functools.partial(call, *given))
-      total = sum(seconds.values())
-      first = first or total
-      shares = [f'{seconds[phase] / total:.0%}' for phase in PHASES]
-      yield [name, form, f'{total:.1f}', *shares, f'{total / first:.2f}']
+      seconds = measured(text, call)
+      first = first or sum(seconds.values())
+      yield cells(text, form, seconds, first)
+
+
+def rows_in_turns(folder: str) -> Iterator[list[str]]:
+  """The same of another version of the package, and of this one.
+
+  Args:
+    folder: Where the other one is.
+  """
+  own = str(pathlib.Path(paoding.__file__).parents[1])
+  for text in _NETWORKS.value:
+    sums = {form: collections.Counter() for form in ('before', 'today')}
+    for _ in range(_ROUNDS.value):
+      for form, where in (('before', folder), ('today', own)):
+        sums[form].update(_in_a_process(text, where))
+    first = sum(sums['before'][phase] for phase in PHASES)
+    for form, total in sums.items():
+      means = collections.Counter(
+        {part: x / _ROUNDS.value for part, x in total.items()}
+      )
+      yield cells(text, form, means, first / _ROUNDS.value)
+
+
+def _in_a_process(text: str, folder: str) -> dict[str, float]:
+  """Seconds of `today`, by the package of a folder, and what comes before."""
+  done = subprocess.run(
+    [
+      sys.executable,
+      *('-W', 'ignore', __file__, '--as_json'),
+      *(f'--network={text}', f'--sparsity={_SPARSITY.value}'),
+    ],
+    env={**os.environ, 'PYTHONPATH': folder},
+    stdout=subprocess.PIPE,
+    check=True,
+    text=True,
+  )
+  return json.loads(done.stdout.splitlines()[-1])
+
+
+def print_json() -> None:
+  """Prints what `rows_in_turns` asks a process for."""
+  started = time.process_time()
+  warm_up()
+  warmed = time.process_time() - started
+  once = dict(zip(_ONCE, (started, warmed), strict=True))
+  (text,) = _NETWORKS.value
+  print(json.dumps({**once, **measured(text, today)}))
 
 
 def main(argv: list[str]) -> None:
@@ -186,11 +276,16 @@ def main(argv: list[str]) -> None:
         f'{text!r}.'
       )
   warnings.simplefilter('ignore', paoding.pruning.FewAnswersWarning)
-  heads = ('network', 'form', 'CPU seconds', *PHASES, 'ratio')
+  if _AS_JSON.value:
+    print_json()
+    return
+  turns = _AGAINST.value is not None
+  once = tuple(f'CPU seconds: {part}' for part in _ONCE) if turns else ()
+  heads = ('network', 'form', *once, 'CPU seconds', *PHASES, 'ratio')
   print('| ' + ' | '.join(heads) + ' |')
   print('|' + ' --- |' * len(heads))
-  for cells in rows():
-    print('| ' + ' | '.join(cells) + ' |', flush=True)
+  for row in rows_in_turns(_AGAINST.value) if turns else rows():
+    print('| ' + ' | '.join(row) + ' |', flush=True)
 
 
 if __name__ == '__main__':
