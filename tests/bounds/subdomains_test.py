@@ -170,7 +170,7 @@ def _model(layer):
 
 def _values(model, x):
   inner = keras.Model(model.input, model.get_layer('inner').output)
-  first, last = (m.predict(x, verbose=0) for m in (inner, model))
+  first, last = (testing.answers(m, x) for m in (inner, model))
   return first.reshape(len(x), -1), last
 
 

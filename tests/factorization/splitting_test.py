@@ -40,7 +40,7 @@ def compared(model, chains):
     if bias is not None:
       layers[path].bias.assign(bias)
   x = [testing.samples(t.shape[1:], 6).astype(np.float32) for t in model.inputs]
-  expected, found = model.predict(x, verbose=0), made.predict(x, verbose=0)
+  expected, found = testing.answers(model, x), testing.answers(made, x)
   for one, other in zip(
     *(y if isinstance(y, list) else [y] for y in (expected, found)),
     strict=True,
