@@ -671,7 +671,7 @@ class TestTraining:
     flags = (
       *self.FLAGS,
       '--epochs=1',
-      '--finetune_epochs=1',
+      '--finetune_epochs=2',
       '--objective=verifiable',
       '--prune=learned,learned-units,stable-units,scratch',
       '--score_epochs=1',
