@@ -27,7 +27,8 @@ class RobustDistillation(Objective):
   the point of the ball where it is largest, as PGD finds it (RSLAD, Zi et al.
   2021, arXiv 2108.07969). Labels and the compiled loss play no part.
   The network that was trained under `Adversarial` before pruning is the teacher
-  to take.
+  to take. For small networks it was worth no more under attack than
+  `Adversarial` by itself: see examples/figures/robust_training.md.
 
   Made in the scope of a `tf.distribute` strategy if the student is. It has no
   config, since a model is no plain value: pass the object.
