@@ -13,6 +13,7 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.network.graph import build_graph
 from tfmot_paoding.network.outputs import Head, heads_of
 from tfmot_paoding.quantization import Quantization, uncalibrated
+from tfmot_paoding.tflite.cell_clips import without_cell_clips
 from tfmot_paoding.tflite.end_types import EndTypes, end_types
 from tfmot_paoding.tflite.equal_forms import with_equal_forms
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile
@@ -64,7 +65,7 @@ def flatbuffer_of(
   if not mode.is_calibrated:
     with _explained(mode):
       converter = converter_of(model, function)
-      data = _choose(converter, mode, sparse).convert()
+      data = without_cell_clips(_choose(converter, mode, sparse).convert())
       if mode.recipe:
         data = recipe_file(data, mode, drawn.ranging, heads)
     if mode.has_narrow_weights:
@@ -74,6 +75,7 @@ def flatbuffer_of(
     _check_loops(function, model, mode)
   with _explained(mode):
     plain = plain_file(converter_of(model, function, PlainConverter), mode)
+    plain = without_cell_clips(plain)
     ranged = ranged_file(plain, drawn.ranging)
   check_ranges(ranged)
   ranged = with_reach(ranged, drawn.reach)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import struct
 
+import flatbuffers
 from tensorflow.lite.python import schema_py_generated as schema
 
 from tfmot_paoding.tflite.operators import (
@@ -159,3 +160,14 @@ class TFLiteFile:
       for index in op.outputs
       if 0 < self.tensors[index].step <= least_step(op, self.tensors)
     ]
+
+
+def packed(model: schema.ModelT) -> bytes:
+  """The bytes of a .tflite that was read and changed.
+
+  Args:
+    model: `TFLiteFile.object`.
+  """
+  builder = flatbuffers.Builder(1024)
+  builder.Finish(model.Pack(builder), b'TFL3')
+  return bytes(builder.Output())

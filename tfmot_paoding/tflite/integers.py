@@ -16,7 +16,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import flatbuffers
 import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python import convert as lite
@@ -24,7 +23,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 
 from tfmot_paoding.quantization import Quantization
 from tfmot_paoding.tflite.end_types import EndTypes
-from tfmot_paoding.tflite.flatbuffer import TFLiteFile
+from tfmot_paoding.tflite.flatbuffer import TFLiteFile, packed
 from tfmot_paoding.tflite.processes import checked_script
 
 Array = np.ndarray
@@ -226,9 +225,7 @@ def with_reach(ranged: bytes, reach: Mapping[str, float]) -> bytes:
     if name in reach and ends is not None:
       tensor.quantization.min = [ends[0] * reach[name]]
       tensor.quantization.max = [ends[1] * reach[name]]
-  builder = flatbuffers.Builder(len(ranged))
-  builder.Finish(file.object.Pack(builder), b'TFL3')
-  return bytes(builder.Output())
+  return packed(file.object)
 
 
 def ends_of(tensor: Any) -> tuple[float, float] | None:

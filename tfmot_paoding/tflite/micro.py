@@ -7,10 +7,9 @@ import importlib.util
 import re
 from collections.abc import Mapping, Sequence
 
-import flatbuffers
 import numpy as np
 
-from tfmot_paoding.tflite.flatbuffer import TFLiteFile
+from tfmot_paoding.tflite.flatbuffer import TFLiteFile, packed
 from tfmot_paoding.tflite.litert import dequantized, load_interpreter, quantized
 from tfmot_paoding.tflite.micro_process import (
   MicroError,
@@ -209,9 +208,7 @@ def _alone(file: TFLiteFile, number: int) -> bytes:
   ]
   graph.outputs = list(op.outputs)
   model.signatureDefs = []
-  builder = flatbuffers.Builder(1024)
-  builder.Finish(model.Pack(builder), b'TFL3')
-  return bytes(builder.Output())
+  return packed(model)
 
 
 def _ample(file: TFLiteFile, data: bytes) -> int:
