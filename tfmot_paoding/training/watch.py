@@ -12,8 +12,8 @@ from tfmot_paoding.compat import keras
 
 Array = np.ndarray
 
-# Logits this near, in units of their variance, leave nothing to learn: an MLP at
-# 7e-5 has .9996 of its teacher's answers on training images of MNIST, and a
+# Logits this near, in units of their variance, leave nothing to learn: an MLP
+# at 7e-5 has .9996 of its teacher's answers on training images of MNIST, and a
 # lesson leads it away, as it does one for gestures at 1e-5. At 4e-4, with .997
 # of the answers, it still brings some.
 ALIKE = 3e-5
