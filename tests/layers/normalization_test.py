@@ -211,6 +211,23 @@ def test_what_a_mean_is_taken_over_leaves_where_it_is_named():
   assert (norm.width, norm.gamma.shape) == (8, (4,))
 
 
+def test_a_layer_of_heads_names_its_heads_not_the_stream():
+  inputs = keras.Input((5, 3))
+  x = L.Dense(8, name='stream')(inputs)
+  y = L.LayerNormalization(name='norm')(x)
+  x = L.Add()([x, L.MultiHeadAttention(4, 2, name='heads')(y, y)])
+  outputs = L.Dense(2)(L.Flatten()(L.LayerNormalization()(x)))
+  net = testing.fill(keras.Model(inputs, outputs))
+  small = paoding.prune(net, {'heads': 0.5}, method='l1', verbose=0)
+  assert small.get_layer('heads')._num_heads == 2
+  assert small.get_layer('stream').units == 8
+  wrapped = paoding.prune_low_saliency(
+    net, {'heads': paoding.ProgressiveSparsity(0.5)}, 'l1', (-1, 1)
+  )
+  history = paoding.run_schedule(wrapped, verbose=0)
+  assert "'norm' takes the mean" in history.left_alone['stream']
+
+
 def test_what_was_pruned_is_pruned_further():
   net = stream(NORMS['layer'])
   x = testing.samples((5, 3), 64).astype(np.float32)

@@ -133,7 +133,7 @@ def test_a_lesson_has_none(monkeypatch):
       made.get_concrete_function = kept
     return made
 
-  monkeypatch.setattr(distillation.tf, 'function', spied)
+  monkeypatch.setattr(tf, 'function', spied)
   pruned = keras.models.clone_model(model)
   distillation.distill(model, pruned, input_range=(-1, 1), verbose=0)
   assert graphs

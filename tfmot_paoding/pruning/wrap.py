@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from tfmot_paoding import compat
@@ -323,10 +323,11 @@ def _allowed_groups(
   """
   graph, grouping = network.graph, network.groups
   left_alone = dict(grouping.left_alone)
+  makers = _makers(grouping.groups)
+  chosen = {makers.get(name) for name in named}
   allowed = []
   for group in grouping.groups:
-    makers = {'/'.join(member.node.path) for member in group.producers}
-    if group.why_named is not None and makers.isdisjoint(named):
+    if group.why_named is not None and group.layer not in chosen:
       left_alone[group.name] = group.why_named
       continue
     excluded = [
@@ -353,6 +354,19 @@ def _allowed_groups(
   return allowed
 
 
+def _makers(groups: Iterable[Group]) -> dict[str, Path]:
+  """The first layer of the units that a layer's name stands for.
+
+  Of a layer that makes units of several groups, such as heads and what they
+  add to a stream, those of the last: what it begins itself.
+  """
+  return {
+    '/'.join(member.node.path): group.layer
+    for group in groups
+    for member in group.producers
+  }
+
+
 def _schedule_by_group(
   graph: Graph,
   groups: Sequence[Group],
@@ -368,11 +382,7 @@ def _schedule_by_group(
   if not isinstance(schedule, Mapping):
     check_schedule(schedule)
     return {group.layer: schedule for group in groups}
-  producers = {
-    '/'.join(member.node.path): group.layer
-    for group in groups
-    for member in group.producers
-  }
+  producers = _makers(groups)
   if not schedule:
     raise ValueError(
       'A dict of layer name to sparsity or schedule must name a layer, but it '
