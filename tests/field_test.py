@@ -143,7 +143,8 @@ def test_from_file_to_microcontroller(name, shared, tmp_path):
       continue
     data = convert(model, case, quantization, x)
     if quantization is None and case.whole is None:
-      assert len(data) < 0.8 * 4 * weights
+      # What a file holds beside its weights: a few kilobytes.
+      assert len(data) < 0.8 * 4 * weights + 10_000
     paoding.write_c_array(data, str(tmp_path / 'model.cc'), arena_bytes=2**20)
     if case.ends:
       profile = paoding.profile_tflite(data, latency=False)
