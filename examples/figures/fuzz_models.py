@@ -576,7 +576,8 @@ def for_all_units(
 ) -> paoding.ProgressiveSparsity | dict[str, paoding.ProgressiveSparsity]:
   """The schedule, for units that leave only where they are named as well."""
   groups = find_groups(build_graph(model, attention)).groups
-  named = ['/'.join(g.layer) for g in groups if g.why_named is not None]
+  asked = [g for g in groups if g.why_named is not None and g.can_be_named]
+  named = ['/'.join(group.layer) for group in asked]
   if not named:
     return schedule
   return dict.fromkeys(['*', *named], schedule)

@@ -228,6 +228,18 @@ def test_a_layer_of_heads_names_its_heads_not_the_stream():
   assert "'norm' takes the mean" in history.left_alone['stream']
 
 
+def test_what_heads_alone_make_stays_where_a_mean_is_taken_over_it():
+  inputs = keras.Input((5, 3))
+  x = L.MultiHeadAttention(4, 2, name='heads')(inputs, inputs)
+  outputs = L.Dense(2)(L.LayerNormalization(name='norm')(x))
+  net = testing.fill(keras.Model(inputs, outputs))
+  x = testing.samples((5, 3), 8).astype(np.float32)
+  small = paoding.prune(net, {'heads': 0.5}, method='l1', verbose=0)
+  assert small.get_layer('heads')._num_heads == 2
+  assert small(x).shape == net(x).shape
+  assert type(small.get_layer('norm')) is L.LayerNormalization
+
+
 def test_what_was_pruned_is_pruned_further():
   net = stream(NORMS['layer'])
   x = testing.samples((5, 3), 64).astype(np.float32)

@@ -223,8 +223,8 @@ def test_kernels_that_were_tied_by_hand_become_the_layers_own(kind):
 
 
 def test_weights_that_no_config_leads_to_are_named():
-  layer = _layers.ConvLSTM1D(2, 3, name='states')
-  inputs = keras.Input((4, 5, 2))
+  layer = _layers.LocallyConnected1D(2, 3, name='states')
+  inputs = keras.Input((5, 2))
   x = _layers.Flatten()(layer(inputs))
   x = _layers.Dense(2)(_layers.Dense(4)(x))
   model = keras.Model(inputs, x)

@@ -51,7 +51,7 @@ def test_a_unit_costs_what_its_removal_saves():
 def attending():
   inputs = keras.Input((5, 6))
   x = _layers.MultiHeadAttention(4, 3, 2, name='heads')(inputs, inputs[:, :3])
-  x = _layers.LayerNormalization(scale=False)(x)
+  x = _layers.LayerNormalization()(x)
   x = _layers.Dense(8, name='front')(x)
   x = _layers.Flatten()(_layers.Attention()([x, x]))
   return testing.fill(keras.Model(inputs, _layers.Dense(2, name='end')(x)))
@@ -68,7 +68,7 @@ def test_macs_of_attention_by_hand():
 def test_a_head_costs_what_its_removal_saves():
   model = attending()
   graph = build_graph(model)
-  groups, params = list(find_groups(graph).groups), read_params(graph)
+  groups, params = list(find_groups(graph).offered), read_params(graph)
   alive = {group.name: np.ones(group.size, bool) for group in groups}
   found = unit_costs(graph, groups, params, alive, 'macs')
   for group in groups:

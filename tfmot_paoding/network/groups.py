@@ -151,12 +151,20 @@ class Group:
     """
     for member in self.carriers:
       if member.node.op.told_by == 'pad':
+        why = f'{_label(member.node)!r} takes the mean over its units'
+        name = '/'.join(self.layer)
+        if not self.can_be_named:
+          return f'{why}, and {name!r} is the name of others that it makes'
         return (
-          f'{_label(member.node)!r} takes the mean over its units, which would '
-          'go on to be measured as zeros: they leave where a dict of layer '
-          f'name to sparsity names {"/".join(self.layer)!r}'
+          f'{why}, which would go on to be measured as zeros: they leave where '
+          f'a dict of layer name to sparsity names {name!r}'
         )
     return None
+
+  @property
+  def can_be_named(self) -> bool:
+    """Whether its first layer's name stands for no units but its."""
+    return self.name == self.layer
 
 
 def _along(

@@ -327,7 +327,8 @@ def _allowed_groups(
   chosen = {makers.get(name) for name in named}
   allowed = []
   for group in grouping.groups:
-    if group.why_named is not None and group.layer not in chosen:
+    is_named = group.can_be_named and group.layer in chosen
+    if group.why_named is not None and not is_named:
       left_alone[group.name] = group.why_named
       continue
     excluded = [

@@ -212,7 +212,9 @@ def _chosen(
     ValueError: there are none, or a dict names another layer.
   """
   grouping = network.groups
-  groups = {'/'.join(group.layer): group for group in grouping.groups}
+  # A name stands for units that leave without it first.
+  known = (*grouping.groups, *grouping.offered)
+  groups = {'/'.join(group.layer): group for group in known}
   if not isinstance(sparsity, Mapping):
     check_sparsity(sparsity, 'sparsity')
     if not grouping.offered:
