@@ -20,6 +20,7 @@ from tfmot_paoding.inputs.ranges import RangeLike
 from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.numerics.intervals import Interval
 from tfmot_paoding.robustness.scores import (
+  by_class,
   check_scores,
   scores_model,
   scores_of,
@@ -184,10 +185,7 @@ class _Target:
     """
     with tf.GradientTape() as tape:
       tape.watch(x)
-      scores = tf.cast(self._call(x), tf.float32)
-      if self.scores.is_binary:
-        # The other class has a score of 0.
-        scores = tf.concat([tf.zeros_like(scores), scores], -1)
+      scores = by_class(tf.cast(self._call(x), tf.float32))
       own = tf.one_hot(labels, scores.shape[-1], on_value=True, off_value=False)
       others = tf.where(own, -np.inf, scores)
       score = tf.reduce_sum(tf.where(own, scores, 0.0), -1)

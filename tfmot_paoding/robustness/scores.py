@@ -144,6 +144,17 @@ def scores_model(model: Any) -> keras.Model:
   return found
 
 
+def by_class(scores: tf.Tensor) -> tf.Tensor:
+  """A score for each class: of the one that stands for two, the other's is 0.
+
+  Args:
+    scores: Shape (batch, classes), or (batch, 1).
+  """
+  if scores.shape[-1] != 1:
+    return scores
+  return tf.concat([tf.zeros_like(scores), scores], -1)
+
+
 def check_scores(scores: tf.Tensor) -> None:
   """Raises where scores look like probabilities.
 

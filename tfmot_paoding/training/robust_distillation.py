@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfmot_paoding.compat import keras
-from tfmot_paoding.robustness.scores import scores_model
+from tfmot_paoding.robustness.scores import by_class, scores_model
 from tfmot_paoding.training.objectives import (
   Adversarial,
   Objective,
@@ -91,6 +91,4 @@ class RobustDistillation(Objective):
   def _told(self, x: tf.Tensor) -> tf.Tensor:
     """The teacher's probabilities, (batch, classes), float32."""
     scores = tf.cast(self._scores(x, training=False), tf.float32)
-    if scores.shape[-1] == 1:
-      scores = tf.concat([tf.zeros_like(scores), scores], -1)
-    return tf.stop_gradient(tf.nn.softmax(scores))
+    return tf.stop_gradient(tf.nn.softmax(by_class(scores)))

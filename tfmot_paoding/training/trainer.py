@@ -14,7 +14,7 @@ from tfmot_paoding.inputs.ranges import RangeLike, input_boxes, resolve_range
 from tfmot_paoding.network.graph import check_model
 from tfmot_paoding.network.outputs import heads_of
 from tfmot_paoding.network.strided_kernels import sound_kernel_gradients
-from tfmot_paoding.robustness.scores import scores_of
+from tfmot_paoding.robustness.scores import by_class, scores_of
 from tfmot_paoding.training.live import Box, LiveBounds
 from tfmot_paoding.training.objectives import (
   Natural,
@@ -90,10 +90,7 @@ class RobustModel(keras.Model):
 
   def scores(self, outputs: tf.Tensor) -> tf.Tensor:
     """Class scores, (batch, classes), float32."""
-    scores = self._head.logits(outputs)
-    if self._head.shape == (1,):
-      scores = tf.concat([tf.zeros_like(scores), scores], -1)
-    return scores
+    return by_class(self._head.logits(outputs))
 
   def labels(self, y: tf.Tensor) -> tf.Tensor:
     """Classes, from integers or one-hot rows."""
