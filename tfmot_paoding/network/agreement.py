@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_paoding.compat import keras
+from tfmot_paoding.network.answering import Answering
 from tfmot_paoding.network.batches import in_batches
 from tfmot_paoding.network.cloning import has_state, plain_copy
 from tfmot_paoding.network.network import Network
@@ -176,7 +177,7 @@ def all_outputs(model: keras.Model, samples: Sequence[Array]) -> list[Array]:
   """Every output for all samples, at inference, as from a fresh state."""
   if has_state(model):
     model = plain_copy(model)
-  found = []
+  answering, found = Answering(model), []
   for x in in_batches(samples):
-    found.append([np.asarray(a) for a in outputs_of(model, x)])
+    found.append([np.asarray(a) for a in answering(x)])
   return [np.concatenate(parts) for parts in zip(*found, strict=True)]

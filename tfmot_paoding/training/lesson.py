@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfmot_paoding import replicas
 from tfmot_paoding.compat import keras
 from tfmot_paoding.network.agreement import outputs_of
+from tfmot_paoding.network.answering import Answering
 from tfmot_paoding.network.outputs import Head, signed_sum
 from tfmot_paoding.training.distill_settings import DistillSettings
 
@@ -53,6 +54,7 @@ class Lesson:
   ):
     self._heads = heads
     self._at_once = at_once
+    self._asked: dict[int, Answering] = {}  # these keep their models
     count = len(samples[0])
     if count < 2:
       raise ValueError(
@@ -159,7 +161,8 @@ class Lesson:
     return total
 
   def _answers(self, model: keras.Model, x: list[Array]) -> list[Array]:
-    return self.mapped(lambda part: self.logits(model, part), x)
+    asked = self._asked.setdefault(id(model), Answering(model))
+    return self.mapped(lambda part: self._logits_of(asked(part)), x)
 
   def mapped(
     self, function: Callable[[list], list[tf.Tensor]], x: list[Array]
