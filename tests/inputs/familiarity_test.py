@@ -230,10 +230,16 @@ def test_networks_that_read_no_rows_know_none():
   network = Network.of(keras.Model(inputs, keras.layers.Dense(1)(x)))
   assert not tells_rows(network)  # a number, no classes
   assert not knows_rows(network, resolve_range(network, (0, 1)), 0)
-  for shape in ((20, 10), (None, 16)):
+  for shape in ((20, 7), (None, 16)):
     inputs = keras.Input(shape)
     x = keras.layers.Dense(3)(keras.layers.GRU(4)(inputs))
     assert not tells_rows(Network.of(keras.Model(inputs, x)))
+
+
+def test_rows_of_few_features_are_asked_about():
+  inputs = keras.Input((20, 8))
+  x = keras.layers.Dense(3)(keras.layers.GRU(4)(inputs))
+  assert tells_rows(Network.of(keras.Model(inputs, x)))
 
 
 def test_others_know_none():

@@ -39,7 +39,8 @@ _FAMILIES = ('varied', 'leaves', 'blobs', 'strokes')
 # Pictures have longer sides than windows of sensors or coefficients of speech
 # have: a keyword spotter that is taught on leaves and strokes forgets.
 _SIDE = 16
-# The least side of a picture in a vector, of which the network is asked.
+# The least side of a picture in a vector, or in the rows of a sequence, of
+# which the network is asked. Coefficients of speech are ten to forty a step.
 _LEAST_SIDE = 8
 # How often the entries of vectors are shuffled, and how much more a network has
 # to tell of them in order. MLPs for digits have 1.3 to 1.5 times as much, with
@@ -87,7 +88,7 @@ def tells_pictures(network: Network) -> bool:
 
 def tells_rows(network: Network) -> bool:
   """Whether a network reads long rows, and gives classes of them."""
-  return _tells(network, lambda x: len(x) == 2 and min(x) >= _SIDE)
+  return _tells(network, lambda x: len(x) == 2 and min(x) >= _LEAST_SIDE)
 
 
 def tells_vectors(network: Network) -> bool:
