@@ -9,9 +9,11 @@ what is asked of a folder is its first sentence:
 * `compat`, `registry`, `callers`, `arguments`, `deprecation`: Keras and TFMOT
   as they are, names for classes, where warnings point, checks of arguments, and
   calls as they once were.
-* `files`, `progress`, `replicas`, `version`, `quantization`, `accelerators`:
-  files that are written whole, bars, how replicas share work, the version, what
-  of a file is an integer, and in which steps hardware works.
+* `files`, `progress`, `replicas`, `version`, `extras`: files that are written
+  whole, bars, how replicas share work, the version, and packages that not
+  everybody has.
+* `quantization`, `accelerators`: what of a file is an integer, and in which
+  steps hardware works.
 * `numerics`: intervals, how activations act on them, and least squares.
 * `ops`: what each operation does to units and to bounds.
 * `layers`: which operations a Keras layer is. A new layer is one handler here.

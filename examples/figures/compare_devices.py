@@ -23,12 +23,11 @@ from absl import app, flags, logging
 from kept_rows import load_rows, save_rows
 
 import tfmot_paoding as paoding
+from tfmot_paoding import extras
 from tfmot_paoding.accelerators import NPUS
 from tfmot_paoding.command.one_line import in_one_line
 from tfmot_paoding.compat import keras
 from tfmot_paoding.files import check_writable
-from tfmot_paoding.tflite.micro import require_micro
-from tfmot_paoding.tflite.npu import require_npu
 
 _METHOD = flags.DEFINE_enum(
   'method',
@@ -259,9 +258,9 @@ def main(argv: list[str]) -> None:
   check_writable(filter(None, [output, flags.FLAGS.plot]))
   if flags.FLAGS.plot:
     panels.load_pyplot()
-  require_micro()
+  extras.MICRO.require()
   if _NPU.value:
-    require_npu()
+    extras.NPU.require()
   compare_networks.check_networks(flags.FLAGS.network)
   known = {
     (one.network, one.form): one

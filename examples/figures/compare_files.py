@@ -21,10 +21,11 @@ from absl import app, flags, logging
 from kept_rows import load_rows, save_rows
 
 import tfmot_paoding as paoding
+from tfmot_paoding import extras
 from tfmot_paoding.command.one_line import in_one_line
 from tfmot_paoding.files import check_writable
 from tfmot_paoding.quantization import QUANTIZATIONS
-from tfmot_paoding.tflite.micro import MicroError, check_micro, require_micro
+from tfmot_paoding.tflite.micro import MicroError, check_micro
 from tfmot_paoding.tflite.recipes import require_recipes
 
 _ITEMS = flags.DEFINE_integer('items', 2000, 'Test items to score on, at most.')
@@ -144,7 +145,7 @@ def main(argv: list[str]) -> None:
   logging.set_verbosity(logging.ERROR)
   output = flags.FLAGS.output
   check_writable(filter(None, [output]))
-  require_micro()
+  extras.MICRO.require()
   require_recipes(QUANTIZATIONS['int4'])
   compare_networks.check_networks(flags.FLAGS.network)
   QUANTIZATIONS[_RECIPE] = dataclasses.replace(

@@ -39,11 +39,11 @@ from absl import app, flags, logging
 from kept_rows import load_rows, save_rows
 
 import tfmot_paoding as paoding
+from tfmot_paoding import extras
 from tfmot_paoding.command.one_line import in_one_line
 from tfmot_paoding.compat import keras
 from tfmot_paoding.network.nearness import Nearness
 from tfmot_paoding.network.network import Network
-from tfmot_paoding.tflite.micro import has_micro
 
 _KEPT = flags.DEFINE_list('kept', ['0.5', '0.3', '0.2', '0.1'], 'See above.')
 _FLASH = flags.DEFINE_list('flash', [], 'See above.')
@@ -196,7 +196,7 @@ class Comparison:
         low_rank=low_rank,
       )
       arena = None
-      if has_micro():
+      if extras.MICRO.is_installed:
         arena = paoding.profile_tflite(found.data, latency=False).arena_bytes
       yield Row(
         self.network.name,
@@ -218,7 +218,7 @@ class Comparison:
       )
       distilled = self.accuracy(model)
     data = paoding.convert_to_tflite(model, 'int8', prior=self.found)
-    profile = paoding.profile_tflite(data, micro=has_micro())
+    profile = paoding.profile_tflite(data, micro=extras.MICRO.is_installed)
     return Row(
       self.network.name,
       kept,

@@ -29,13 +29,13 @@ from compare_devices import score
 from kept_rows import load_rows, save_rows
 
 import tfmot_paoding as paoding
+from tfmot_paoding import extras
 from tfmot_paoding.accelerators import check_npu
 from tfmot_paoding.command.one_line import in_one_line
 from tfmot_paoding.compat import keras
 from tfmot_paoding.files import check_writable
 from tfmot_paoding.network.graph import build_graph
 from tfmot_paoding.network.groups import find_groups
-from tfmot_paoding.tflite.npu import require_npu
 
 _NPUS = flags.DEFINE_list('npus', ['ethos-u55-128'], 'Which NPUs.')
 _SLACK = flags.DEFINE_float(
@@ -264,7 +264,7 @@ def main(argv: list[str]) -> None:
   logging.set_verbosity(logging.ERROR)
   output = flags.FLAGS.output
   check_writable(filter(None, [output]))
-  require_npu()
+  extras.NPU.require()
   for npu in _NPUS.value:
     check_npu(npu)
   if _WIDTHS.value:

@@ -19,10 +19,10 @@ from absl import app, flags, logging
 from kept_rows import load_rows, save_rows
 
 import tfmot_paoding as paoding
+from tfmot_paoding import extras
 from tfmot_paoding.command.one_line import in_one_line
 from tfmot_paoding.compat import keras
 from tfmot_paoding.files import check_writable
-from tfmot_paoding.tflite.micro import require_micro
 
 _OUTPUT = flags.DEFINE_string('output', None, 'Where the rows go, a .json.')
 _ONLY = flags.DEFINE_string('only', '', 'A part of the names to convert.')
@@ -231,7 +231,7 @@ def _row(name: str, case: Case, form: str | None) -> Row:
 
 def main(_) -> None:
   """Converts all, and keeps what is done."""
-  require_micro()
+  extras.MICRO.require()
   check_writable([_OUTPUT.value])
   rows = load_rows(_OUTPUT.value, Row)
   done = {(row.layer, row.form) for row in rows}

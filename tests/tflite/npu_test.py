@@ -12,6 +12,7 @@ import pytest
 
 import tfmot_paoding as paoding
 from tests import testing
+from tfmot_paoding import extras
 from tfmot_paoding.compat import keras
 from tfmot_paoding.tflite import npu as lib
 
@@ -48,7 +49,7 @@ def profile(data, npu='ethos-u55-128'):
   return paoding.profile_tflite(data, micro=False, latency=False, npu=npu).npu
 
 
-@pytest.mark.skipif(not lib.has_npu(), reason='Vela is not installed')
+@pytest.mark.skipif(not extras.NPU.is_installed, reason='Vela is not installed')
 class TestWithVela:
   def test_cycles_go_in_stairs(self):
     """Widths of one stair cost nearly alike; the next one, clearly less."""

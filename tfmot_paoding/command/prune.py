@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from absl import flags
 
+from tfmot_paoding import extras
 from tfmot_paoding.command import answers, printing, result_files
 from tfmot_paoding.command.model_files import (
   check_multiple,
@@ -21,9 +22,7 @@ from tfmot_paoding.network.input_shapes import open_inputs
 from tfmot_paoding.pruning import prune
 from tfmot_paoding.quantization import QUANTIZATIONS
 from tfmot_paoding.report import CurvePoint, count_macs, curve_point
-from tfmot_paoding.report.targets import require_matplotlib
 from tfmot_paoding.tflite import convert_to_tflite
-from tfmot_paoding.tflite.micro import has_micro
 
 
 def run(given: flags.FlagValues) -> None:
@@ -38,7 +37,7 @@ def run(given: flags.FlagValues) -> None:
     ValueError: a flag or the model does not fit, or too few answers stay.
   """
   if given.curve:
-    require_matplotlib()
+    extras.MATPLOTLIB.require()
   if not given.dry_run:
     result_files.check_results(given)
   needs_sizes = given.c_array or given.report or given.min_agreement is not None
@@ -139,7 +138,7 @@ def curve(
         sparsity=sparsity,
         data=samples,
         test_data=test,
-        micro=has_micro(),
+        micro=extras.MICRO.is_installed,
         latency=True,
         npu=given.npu,
       )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from absl import flags
 
+from tfmot_paoding import extras
 from tfmot_paoding.command import answers, result_files
 from tfmot_paoding.command.model_files import (
   check_paths,
@@ -13,7 +14,6 @@ from tfmot_paoding.command.model_files import (
 from tfmot_paoding.command.prune import converted
 from tfmot_paoding.network.agreement import check_ends
 from tfmot_paoding.report.writing import report_paths
-from tfmot_paoding.tflite.npu import require_npu
 
 
 def run(given: flags.FlagValues) -> None:
@@ -28,7 +28,7 @@ def run(given: flags.FlagValues) -> None:
   """
   check_paths(list(report_paths(given.output)), given)
   if given.npu:
-    require_npu()
+    extras.NPU.require()
   model = read_model(given.model, given, needs_sizes=True)
   small = read_model(given.pruned, given, needs_sizes=True)
   check_ends(model, small, ('--model', '--pruned'))

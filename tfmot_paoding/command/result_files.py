@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from absl import flags
 
+from tfmot_paoding import extras
 from tfmot_paoding.command.model_files import (
   check_paths,
   read_arrays,
@@ -21,8 +22,7 @@ from tfmot_paoding.report import CurvePoint, make_report, write_report
 from tfmot_paoding.report.writing import report_paths
 from tfmot_paoding.tflite import write_c_array
 from tfmot_paoding.tflite.c_array import array_name
-from tfmot_paoding.tflite.micro import check_micro, has_micro, require_micro
-from tfmot_paoding.tflite.npu import require_npu
+from tfmot_paoding.tflite.micro import check_micro
 
 
 def check_results(given: flags.FlagValues) -> None:
@@ -35,13 +35,13 @@ def check_results(given: flags.FlagValues) -> None:
   """
   paths = [given.output, given.save]
   if given.c_array:
-    require_micro()
+    extras.MICRO.require()
     stem, _ = array_name(given.c_array)
     paths += [f'{stem}.cc', f'{stem}.h']
   if given.report:
     paths += report_paths(given.report)
   if given.npu:
-    require_npu()
+    extras.NPU.require()
   check_paths(paths, given)
 
 
@@ -132,11 +132,8 @@ def write_page(path: str, results: Results, given: flags.FlagValues) -> None:
   Raises:
     OSError: a file cannot be written.
   """
-  if not has_micro():
-    print(
-      'the report leaves out the arena: it takes tflite-micro, '
-      "pip install 'tfmot_paoding[micro]'"
-    )
+  if not extras.MICRO.is_installed:
+    print(f'the report leaves out the arena: {extras.MICRO.error()}')
   report = make_report(
     results.model,
     results.small,
@@ -145,7 +142,7 @@ def write_page(path: str, results: Results, given: flags.FlagValues) -> None:
     test_data=read_arrays(given.test_data, 'x', 'y'),
     data=results.samples,
     seed=given.seed,
-    micro=has_micro(),
+    micro=extras.MICRO.is_installed,
     title=os.path.basename(given.model.rstrip('/')),
     curve=results.curve,
     verdict=results.verdict,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 from absl import flags
 
+from tfmot_paoding import extras
 from tfmot_paoding.command.model_files import (
   check_paths,
   check_test_data,
@@ -21,7 +22,6 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.files import write_file
 from tfmot_paoding.inputs.ranges import resolve_range
 from tfmot_paoding.loading import read_onnx
-from tfmot_paoding.loading.onnx_models import require_onnx
 from tfmot_paoding.robustness import (
   Answer,
   read_property,
@@ -29,7 +29,6 @@ from tfmot_paoding.robustness import (
   verify,
   verify_property,
 )
-from tfmot_paoding.robustness.marabou import require_marabou
 from tfmot_paoding.robustness.scores import scores_of
 
 __all__ = ['BROKEN', 'UNKNOWN', 'run']
@@ -51,9 +50,9 @@ def run(given: flags.FlagValues) -> int:
     ValueError: a flag, a file or the model does not fit.
   """
   if given.model.endswith(ONNX):
-    require_onnx()
+    extras.ONNX.require()
   if given.method == 'marabou':
-    require_marabou()
+    extras.MARABOU.require()
   check_paths([given.output], given)
   model = _model(given)
   answers = (

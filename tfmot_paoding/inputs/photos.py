@@ -16,6 +16,7 @@ from typing import ClassVar
 import numpy as np
 import tensorflow as tf
 
+from tfmot_paoding import extras
 from tfmot_paoding.inputs.prior import InputPrior
 from tfmot_paoding.numerics.intervals import Interval
 from tfmot_paoding.ops import Shape
@@ -192,13 +193,10 @@ def _photo(package: str, place: str) -> Array:
     ImportError: the package is missing.
   """
   # The file is read where it lies: the package's own functions may download.
+  {'skimage': extras.SKIMAGE, 'sklearn': extras.SKLEARN}[package].require(
+    "`prior` 'photos'"
+  )
   spec = importlib.util.find_spec(package)
-  if spec is None or not spec.submodule_search_locations:
-    name = {'skimage': 'scikit-image', 'sklearn': 'scikit-learn'}[package]
-    raise ImportError(
-      f'{name} is not installed, which photographs come with. Install it '
-      "with: pip install 'tfmot_paoding[photos]'."
-    )
   path = pathlib.Path(spec.submodule_search_locations[0], *place.split('/'))
   try:
     data = path.read_bytes()

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tfmot_paoding import extras
 from tfmot_paoding.files import write_file
 
 Array = np.ndarray
@@ -50,14 +51,10 @@ def draw_sheet(
 
 
 def _figure(samples: Array, columns: int) -> Any:
-  try:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-  except ImportError as error:
-    raise ImportError(
-      'A sheet of samples needs matplotlib: '
-      "pip install 'tfmot_paoding[report]'."
-    ) from error
+  extras.MATPLOTLIB.require('A sheet of samples')
+  from matplotlib.backends.backend_agg import FigureCanvasAgg
+  from matplotlib.figure import Figure
+
   rows = math.ceil(len(samples) / columns)
   figure = Figure(figsize=(1.2 * columns, 1.2 * rows), layout='constrained')
   FigureCanvasAgg(figure)

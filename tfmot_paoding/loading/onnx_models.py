@@ -13,26 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from tfmot_paoding import extras
 from tfmot_paoding.compat import keras
 from tfmot_paoding.loading.errors import ModelFileError, reading
 
 Array = np.ndarray
 _layers = keras.layers
-
-
-def require_onnx() -> None:
-  """Raises where onnx is not installed.
-
-  Raises:
-    ImportError: it is not; the extra to install is named.
-  """
-  try:
-    import onnx  # noqa: F401
-  except ImportError:
-    raise ImportError(
-      'onnx is not installed. Install it with: pip install '
-      "'tfmot_paoding[verify]'."
-    ) from None
 
 
 def read_onnx(path: str) -> keras.Model:
@@ -55,7 +41,7 @@ def read_onnx(path: str) -> keras.Model:
     OSError: the file cannot be read.
     ModelFileError: it is no such model; what is not read is named.
   """
-  require_onnx()
+  extras.ONNX.require()
   import onnx
 
   with open(path, 'rb'), reading(path, 'ONNX model'):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tfmot_paoding import extras
 from tfmot_paoding.accelerators import AUTO, check_npu
 from tfmot_paoding.compat import keras
 from tfmot_paoding.network.agreement import Verdict
@@ -18,8 +19,6 @@ from tfmot_paoding.quantization import (
   quantization_of,
 )
 from tfmot_paoding.registry import Configurable
-from tfmot_paoding.tflite.micro import require_micro
-from tfmot_paoding.tflite.npu import require_npu
 from tfmot_paoding.tflite.profile import TFLiteProfile
 from tfmot_paoding.tflite.recipes import require_recipes
 
@@ -123,9 +122,9 @@ class Budget(Configurable):
         there is an NPU, and Vela is not; or the file takes ai-edge-quantizer.
     """
     if self.arena_bytes is not None:
-      require_micro()
+      extras.MICRO.require()
     if self.npu is not None:
-      require_npu()
+      extras.NPU.require()
     require_recipes(quantization_of(self.quantization))
 
   def settled_multiple(self, multiple_of: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tfmot_paoding import extras
 from tfmot_paoding.report.data import CurvePoint, FileReport, Report
 from tfmot_paoding.tflite.npu import NpuProfile
 
@@ -167,21 +168,6 @@ def targets_drawing(curve: Sequence[CurvePoint]) -> str:
   )
 
 
-def require_matplotlib() -> None:
-  """Raises where a report's curve cannot be drawn.
-
-  Raises:
-    ImportError: matplotlib is missing; the extra to install is named.
-  """
-  try:
-    import matplotlib  # noqa: F401
-  except ImportError:
-    raise ImportError(
-      "The report's curve needs matplotlib: "
-      "pip install 'tfmot_paoding[report]'."
-    ) from None
-
-
 def drawing(lines: Mapping[str, tuple[Array, Array]], **settings: Any) -> str:
   """Lines with a legend above, as SVG.
 
@@ -193,7 +179,7 @@ def drawing(lines: Mapping[str, tuple[Array, Array]], **settings: Any) -> str:
   Raises:
     ImportError: matplotlib is missing.
   """
-  require_matplotlib()
+  extras.MATPLOTLIB.require()
   import matplotlib
   from matplotlib.backends.backend_svg import FigureCanvasSVG
   from matplotlib.figure import Figure

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tfmot_paoding import extras
 from tfmot_paoding.accelerators import check_npu
 from tfmot_paoding.bounds.deviation import largest_deviation
 from tfmot_paoding.compaction.left_whole import (
@@ -37,8 +38,7 @@ from tfmot_paoding.report.data import (
 from tfmot_paoding.report.page import report_page
 from tfmot_paoding.tflite.comparison import clipped, compare_tflite
 from tfmot_paoding.tflite.litert import run_tflite
-from tfmot_paoding.tflite.micro import require_micro
-from tfmot_paoding.tflite.npu import profile_npu, require_npu
+from tfmot_paoding.tflite.npu import profile_npu
 from tfmot_paoding.tflite.profile import TFLiteProfile, profile_tflite
 
 Array = np.ndarray
@@ -94,7 +94,7 @@ def make_report(
   Warns where the pruned model is as wide as the original.
   """
   if micro:
-    require_micro()
+    extras.MICRO.require()
   npus = _checked_npus(npu)
   check_unwrapped(original, 'original', 'the model as it was before wrapping')
   check_unwrapped(pruned, 'pruned', 'compact(strip_pruning(pruned))')
@@ -184,7 +184,7 @@ def _checked_npus(npu: str | Sequence[str] | None) -> tuple[str, ...]:
   given = () if npu is None else (npu,) if isinstance(npu, str) else tuple(npu)
   found = tuple(dict.fromkeys(map(check_npu, given)))
   if found:
-    require_npu()
+    extras.NPU.require()
   return found
 
 

@@ -7,15 +7,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfmot_paoding import extras
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.ranges import RangeLike, input_boxes, resolve_range
 from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.robustness.scores import scores_model, scores_of
-
-_MISSING = (
-  '{name} is not installed. Install it with: '
-  "pip install 'tfmot_paoding[attacks]'."
-)
 
 
 def as_art(model: keras.Model, input_range: RangeLike = None) -> Any:
@@ -35,12 +31,9 @@ def as_art(model: keras.Model, input_range: RangeLike = None) -> Any:
     TypeError: `model` is no tf_keras model.
     ValueError: it is no classifier of this kind.
   """
-  try:
-    from art.estimators.classification import TensorFlowV2Classifier
-  except ImportError:
-    raise ImportError(
-      _MISSING.format(name='adversarial-robustness-toolbox')
-    ) from None
+  extras.ART.require()
+  from art.estimators.classification import TensorFlowV2Classifier
+
   model, classes, shape, (low, high) = _parts(model, input_range)
   return TensorFlowV2Classifier(
     model=model,
@@ -68,10 +61,9 @@ def as_foolbox(model: keras.Model, input_range: RangeLike = None) -> Any:
     ValueError: it is no classifier of this kind, or the range is not the same
       for every entry.
   """
-  try:
-    import foolbox
-  except ImportError:
-    raise ImportError(_MISSING.format(name='foolbox')) from None
+  extras.FOOLBOX.require()
+  import foolbox
+
   model, _, _, (low, high) = _parts(model, input_range)
   if low.min() != low.max() or high.min() != high.max():
     raise ValueError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import time
 
 import numpy as np
 
+from tfmot_paoding import extras
 from tfmot_paoding.bounds import Program, Walk
 from tfmot_paoding.bounds.steps import AffineStep, CurvedStep
 from tfmot_paoding.numerics.intervals import Interval
@@ -24,20 +24,6 @@ Array = np.ndarray
 
 _WORKER = os.path.join(os.path.dirname(__file__), 'marabou_worker.py')
 _NONE = np.zeros((0, 2), np.int64)
-
-
-def require_marabou() -> None:
-  """Raises where Marabou is not installed.
-
-  Raises:
-    ImportError: it is not; the extra to install is named.
-  """
-  if importlib.util.find_spec('maraboupy') is None:
-    raise ImportError(
-      'maraboupy is not installed. Install it with: pip install '
-      "'tfmot_paoding[verify]' (there are wheels for Python up to 3.11), or "
-      "let this package's own method='bab' decide."
-    )
 
 
 def solve_all(
@@ -68,7 +54,7 @@ def solve_all(
     ImportError: maraboupy is missing; the extra to install is named.
     ValueError: it does not know an activation.
   """
-  require_marabou()
+  extras.MARABOU.require()
   encoding = _Encoding(program, scores)
   bar = progress_bar(len(labels), verbose, 'sample')
   answers = []

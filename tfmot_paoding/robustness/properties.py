@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfmot_paoding import extras
 from tfmot_paoding.bounds.balls import balls, check_labels
 from tfmot_paoding.compat import keras
 from tfmot_paoding.files import write_file, write_files
@@ -95,13 +96,9 @@ def export_properties(
 
 
 def _onnx(model: Any) -> bytes:
-  try:
-    import tf2onnx
-  except ImportError:
-    raise ImportError(
-      'tf2onnx is not installed. Install it with: '
-      "pip install 'tfmot_paoding[verify]'."
-    ) from None
+  extras.TF2ONNX.require()
+  import tf2onnx
+
   inner = scores_model(model)
   shape = scores_of(model).only_input
   spec = tf.TensorSpec((1, *shape), tf.float32, name='input')

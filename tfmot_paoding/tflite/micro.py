@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tfmot_paoding import extras
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile, packed
 from tfmot_paoding.tflite.litert import dequantized, load_interpreter, quantized
 from tfmot_paoding.tflite.micro_process import (
@@ -66,7 +66,7 @@ def run_micro(
     ValueError: `data` is no .tflite, or a name is not one of its inputs and
       outputs.
   """
-  require_micro()
+  extras.MICRO.require()
   file = TFLiteFile(data)
   check_names(file, inputs, outputs)
   with refusals():
@@ -104,7 +104,7 @@ def measure_arena(data: bytes) -> int:
     MicroError: the model does not run.
     ValueError: `data` is no .tflite.
   """
-  require_micro()
+  extras.MICRO.require()
   file = TFLiteFile(data)
   inputs = _resting(file)
   report, _ = run_in_arena(data, _ample(file, data), inputs)
@@ -126,26 +126,9 @@ def check_micro(data: bytes) -> None:
     MicroError: the model does not run.
     ValueError: `data` is no .tflite.
   """
-  require_micro()
+  extras.MICRO.require()
   file = TFLiteFile(data)
   run_in_arena(data, _ample(file, data), _resting(file))
-
-
-def has_micro() -> bool:
-  """Whether tflite-micro is installed."""
-  return importlib.util.find_spec('tflite_micro') is not None
-
-
-def require_micro() -> None:
-  """Raises where tflite-micro is not installed.
-
-  Raises:
-    ImportError: it is not; the extra to install is named.
-  """
-  if not has_micro():
-    raise ImportError(
-      "tflite-micro is not installed: pip install 'tfmot_paoding[micro]'."
-    )
 
 
 def _runs(data: bytes, arena_bytes: int, inputs: Mapping[str, Array]) -> bool:
@@ -180,7 +163,7 @@ def missing_operators(data: bytes) -> list[str]:
   Raises:
     ImportError: tflite-micro is not installed.
   """
-  require_micro()
+  extras.MICRO.require()
   file, found = TFLiteFile(data), set()
   first: dict[str, int] = {}
   for number, op in enumerate(file.operators):

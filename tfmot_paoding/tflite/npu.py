@@ -9,12 +9,12 @@ from __future__ import annotations
 import csv
 import dataclasses
 import glob
-import importlib.util
 import os
 import re
 import subprocess
 import tempfile
 
+from tfmot_paoding import extras
 from tfmot_paoding.accelerators import check_npu
 from tfmot_paoding.quantization import on_npu
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile
@@ -70,27 +70,6 @@ class NpuProfile:
     return sum(self.on_cpu.values()) / self.operators
 
 
-def has_npu() -> bool:
-  """Whether Vela is installed."""
-  try:
-    return importlib.util.find_spec('ethosu.vela') is not None
-  except (ImportError, ValueError):
-    return False
-
-
-def require_npu() -> None:
-  """Raises where Vela is not installed.
-
-  Raises:
-    ImportError: it is not; the extra to install is named.
-  """
-  if not has_npu():
-    raise ImportError(
-      'Cycles of an NPU are counted by Vela, which is not installed: '
-      "pip install 'tfmot_paoding[npu]'."
-    )
-
-
 def profile_npu(data: bytes, npu: str) -> NpuProfile:
   """Compiles a .tflite for an NPU.
 
@@ -104,7 +83,7 @@ def profile_npu(data: bytes, npu: str) -> NpuProfile:
     ValueError: `data` is no .tflite, or there is no such NPU.
   """
   check_npu(npu)
-  require_npu()
+  extras.NPU.require()
   file = TFLiteFile(data)
   with tempfile.TemporaryDirectory() as folder:
     path = os.path.join(folder, 'model.tflite')

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tfmot_paoding import extras
 from tfmot_paoding.accelerators import check_npu
 from tfmot_paoding.arguments import warn_idle
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile
@@ -17,7 +18,7 @@ from tfmot_paoding.tflite.micro import (
   measure_arena,
   missing_operators,
 )
-from tfmot_paoding.tflite.npu import NpuProfile, profile_npu, require_npu
+from tfmot_paoding.tflite.npu import NpuProfile, profile_npu
 from tfmot_paoding.tflite.refusals import refusals
 
 
@@ -102,7 +103,7 @@ def profile_tflite(
   """
   if npu is not None:
     check_npu(npu)
-    require_npu()
+    extras.NPU.require()
   file = TFLiteFile(data)
   other = None if reference is None else TFLiteFile(reference, '`reference`')
   for one in (file, other):

@@ -7,7 +7,6 @@ not bear four bits keep eight.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import tempfile
@@ -15,6 +14,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tfmot_paoding import extras
 from tfmot_paoding.network.outputs import Head
 from tfmot_paoding.quantization import Quantization
 from tfmot_paoding.tflite.end_types import EndTypes
@@ -35,11 +35,8 @@ def require_recipes(mode: Quantization) -> None:
   Raises:
     ImportError: it is not; the extra to install is named.
   """
-  if mode.recipe and importlib.util.find_spec('ai_edge_quantizer') is None:
-    raise ImportError(
-      f'`quantization` {mode.name!r} takes ai-edge-quantizer, which is not '
-      "installed: pip install 'tfmot_paoding[quantize]'."
-    )
+  if mode.recipe:
+    extras.RECIPES.require(f'`quantization` {mode.name!r}')
 
 
 def recipe_file(
