@@ -18,6 +18,7 @@ from tfmot_paoding.network.graph import (
   layers_of,
   unwrapped,
 )
+from tfmot_paoding.network.told_shapes import untraced
 from tfmot_paoding.ops import Shape
 
 _RECURRENT = (keras.layers.RNN, keras.layers.Bidirectional)
@@ -56,6 +57,7 @@ def clone_with(
         if compat.is_graph_model(layer)
         else make_layer(layer, path)
       )
+      spare(made[id(layer)])
     return made[id(layer)]
 
   def clone_model(inside: keras.Model, path: Path) -> keras.Model:
@@ -71,7 +73,7 @@ def clone_with(
       clone_function=clone,
     )
 
-  with compat.without_forms_for_gpus():
+  with compat.without_forms_for_gpus(), untraced() as spare:
     return clone_model(model, ())
 
 

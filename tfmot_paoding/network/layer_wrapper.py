@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextvars
+import functools
 import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -10,6 +14,21 @@ import tensorflow as tf
 
 from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
+
+_ONLY_SHAPES = contextvars.ContextVar('only_shapes', default=False)
+
+
+@contextmanager
+def only_shapes() -> Iterator[None]:
+  """Has wrappers leave out what masks and counts, here and in this thread.
+
+  In a graph that only tells shapes that is most of their time.
+  """
+  token = _ONLY_SHAPES.set(True)
+  try:
+    yield
+  finally:
+    _ONLY_SHAPES.reset(token)
 
 
 class LayerWrapper(compat.PruneLowMagnitude):
@@ -71,10 +90,13 @@ class LayerWrapper(compat.PruneLowMagnitude):
       )
     if training is None:
       training = keras.backend.learning_phase()
-    compat.smart_cond(training, self._count_step, lambda: tf.no_op('no_update'))
-    self.pruning_obj.weight_mask_op()
+    if not _ONLY_SHAPES.get():
+      compat.smart_cond(
+        training, self._count_step, lambda: tf.no_op('no_update')
+      )
+      self.pruning_obj.weight_mask_op()
     offered = {'training': training, 'mask': mask}
-    spec = inspect.getfullargspec(self.layer.call)
+    spec = _arguments(type(self.layer).call)
     names = [name for name in spec.args if name != 'self']
     for name, value in offered.items():
       taken = spec.varkw or name in names[len(args) + 1 :] + spec.kwonlyargs
@@ -106,7 +128,13 @@ class LayerWrapper(compat.PruneLowMagnitude):
 def _further_names(layer: Any) -> list[str]:
   """The names of what a layer takes by position behind its first argument."""
   for function in (type(layer).__call__, type(layer).call):
-    names = inspect.getfullargspec(function).args[2:]
+    names = _arguments(function).args[2:]
     if names:
       return names
   return []
+
+
+@functools.lru_cache(maxsize=512)
+def _arguments(function: Callable) -> inspect.FullArgSpec:
+  """What a function of a class takes; Python's own answer takes its time."""
+  return inspect.getfullargspec(function)
