@@ -52,6 +52,18 @@ def test_config_round_trip():
   assert again.get_config() == config
 
 
+def test_without_tensorflow_it_asks_for_the_same():
+  for final, step, begin, every in (
+    *((0.5, 0.1, 0, 1), (0.3, 0.05, 2, 3), (0.0, 0.1, 1, 2)),
+    *((0.15, 0.2, 0, 5), (2 / 3, 1 / 7, 3, 2)),
+  ):
+    schedule = ProgressiveSparsity(final, step, begin, every)
+    for at in range(-1, schedule.end_step + 3):
+      prunes, sparsity = schedule(at)
+      wanted = float(sparsity) if prunes else None
+      assert schedule.at(at) == wanted
+
+
 @pytest.mark.parametrize(
   ('arguments', 'message'),
   [

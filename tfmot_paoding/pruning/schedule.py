@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfmot_paoding.arguments import check_sparsity, check_whole, is_number
@@ -102,6 +103,18 @@ class ProgressiveSparsity(PruningSchedule):
       tf.clip_by_value(sparsity, 0.0, self.final_sparsity),
     )
 
+  def at(self, step: int) -> float | None:
+    """The sparsity that it asks for at a step, or None for no pruning.
+
+    As by a call, in its float32, without TensorFlow: drivers ask at each step,
+    for each group.
+    """
+    done, rest = divmod(step - self.begin_step, self.frequency)
+    if rest or not self.begin_step <= step <= self.end_step:
+      return None
+    sparsity = np.float32(done + 1) * np.float32(self.step_sparsity)
+    return float(min(sparsity, np.float32(self.final_sparsity)))
+
   def get_config(self) -> dict[str, Any]:
     """Class name and settings, so that a model loads without a scope."""
     return {
@@ -132,6 +145,8 @@ def check_schedule(schedule: Any) -> PruningSchedule:
 
 def sparsity_at(schedule: PruningSchedule, step: int) -> float | None:
   """The sparsity that a schedule asks for at a step, or None for no pruning."""
+  if type(schedule) is ProgressiveSparsity:
+    return schedule.at(step)
   should_prune, sparsity = schedule(tf.constant(step, tf.int64))
   return float(sparsity) if bool(should_prune) else None
 

@@ -25,6 +25,7 @@ from tfmot_paoding.quantization import Quantization
 from tfmot_paoding.tflite.end_types import EndTypes
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile, packed
 from tfmot_paoding.tflite.processes import checked_script
+from tfmot_paoding.tflite.serving import OnceConverter
 
 Array = np.ndarray
 
@@ -33,7 +34,7 @@ _WORKER = os.path.join(os.path.dirname(__file__), 'integers_worker.py')
 _LARGEST = 1e30
 
 
-class PlainConverter(tf.lite.TFLiteConverter):
+class PlainConverter(OnceConverter):
   """TensorFlow's converter up to where it would take ranges from inputs."""
 
   def _quantize(self, result: bytes, *_: Any, **__: Any) -> bytes:
