@@ -9,12 +9,14 @@ import tensorflow as tf
 
 from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
+from tfmot_paoding.network.looping_calls import loops
 
 Array = np.ndarray
 
 # A graph takes half of the time, as activations go into what they stand behind;
-# to trace it takes as long as some batches.
-_EAGER = 16
+# to trace it takes as long as some batches, or as one or two of a recurrent
+# layer, all of whose steps are run one by one without it.
+_EAGER, _EAGER_LOOPS = 16, 2
 
 
 class Answering:
@@ -27,6 +29,7 @@ class Answering:
   def __init__(self, model: keras.Model):
     self._model = model
     self._asked = 0
+    self._eager = _EAGER_LOOPS if loops(model) else _EAGER
     self._traced: Callable | None = None
 
   def __call__(self, x: Sequence[Array | tf.Tensor]) -> list[tf.Tensor]:
@@ -37,7 +40,7 @@ class Answering:
     """
     x = [tf.convert_to_tensor(a) for a in x]
     self._asked += 1
-    if self._asked <= _EAGER or self._stays_eager():
+    if self._asked <= self._eager or self._stays_eager():
       return self._answers(*x)
     if self._traced is None:
       self._traced = self._trace(x)

@@ -22,6 +22,7 @@ from tfmot_paoding.layers.base import Path
 from tfmot_paoding.network.graph import Call, Graph
 from tfmot_paoding.network.hidden_values import in_training, read_last
 from tfmot_paoding.network.inner_runner import run_operations, with_mask
+from tfmot_paoding.network.looping_calls import LoopingCalls
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.network.outputs import Head, signed_sum
 from tfmot_paoding.network.own_moments import (
@@ -84,6 +85,7 @@ class Simulation:
     self._first_moments: dict[int, Moments] = {}
     self._standing: _Standing | None = None
     self._activations = _taken_off(self.graph)
+    self._again = LoopingCalls()
 
   def run(self, params: Params, wanted: Iterable[int]) -> dict[int, Array]:
     """The samples' values under some weights.
@@ -316,7 +318,7 @@ class Simulation:
   ) -> dict[int, Any]:
     """What a call makes, and what stands inside known layers, by value."""
     (tape, kept), values = watched, {}
-    results = self._results(number, call, sources, seen)
+    results = self._results(number, call, sources, seen, tape is not None)
     if call.path in self._activations:
       before = call.nodes[-2].outputs[0]
       if before in wanted:
@@ -338,6 +340,7 @@ class Simulation:
     call: Call,
     sources: list[Any],
     seen: dict[WeightRef, list[tuple[Array, Array]]],
+    is_watched: bool,
   ) -> list[Any]:
     """What a call makes, one entry an output."""
     layer = self.graph.layers[call.path]
@@ -358,9 +361,10 @@ class Simulation:
     training = False
     if in_training(call) and not compat.is_random(layer):
       training = None
-    return tf.nest.flatten(
-      compat.call_again(call.keras_node, sources, training)
-    )
+    if is_watched:  # graphs of gradients take long to trace
+      again = compat.call_again(call.keras_node, sources, training)
+      return tf.nest.flatten(again)
+    return self._again(number, call.keras_node, sources, training)
 
   def _is_norm(self, call: Call) -> bool:
     """Whether a call is batch normalization by mean and variance."""
