@@ -287,6 +287,12 @@ class TestPrune:
     small = paoding.prune(model, fractions, method='l1', verbose=0)
     assert [x.units for x in small.layers] == [4, 8, 4, 3]
 
+  def test_a_star_that_stands_for_no_layer_says_so(self):
+    fractions = {'hidden_0': 0.5, '*': 0.25}
+    with pytest.warns(UserWarning, match=r"'\*'.*no effect") as caught:
+      paoding.prune(testing.mlp((5, 8, 3)), fractions, method='l1', verbose=0)
+    assert caught[0].filename == __file__
+
   @pytest.mark.parametrize('method', paoding.methods.method_names())
   @pytest.mark.parametrize(
     'case',

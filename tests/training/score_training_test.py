@@ -325,6 +325,8 @@ class TestUnits:
   def test_shares_by_layer(self):
     scores = training.learned_scores(small(), fit, {'hidden_1': 0.5})
     assert {name: len(row) for name, row in scores.items()} == {'hidden_1': 6}
+    scores = training.learned_scores(small(), fit, {'*': 0.5})
+    assert [*scores] == ['hidden_0', 'hidden_1']
 
   def test_scores_that_are_not_there_are_asked_for(self):
     method = paoding.Method(
@@ -432,9 +434,15 @@ class TestBadInput:
     with pytest.raises(ValueError, match='`sparsity` must lie'):
       training.learned_masks(training.with_fixed_masks(small()), fit, sparsity)
 
-  @pytest.mark.parametrize('sparsity', [{}, {'logits': 0.5}])
-  def test_layers(self, sparsity):
-    with pytest.raises(ValueError, match='must name layers.*hidden_0'):
+  @pytest.mark.parametrize(
+    ('sparsity', 'message'),
+    [
+      ({}, 'must name a layer.*hidden_0'),
+      ({'logits': 0.5}, "'logits' cannot be pruned.*hidden_0"),
+    ],
+  )
+  def test_layers(self, sparsity, message):
+    with pytest.raises(ValueError, match=message):
       training.learned_scores(small(), fit, sparsity)
 
   def test_models_without_units(self):

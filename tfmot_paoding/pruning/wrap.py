@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from tfmot_paoding import compat
@@ -26,6 +26,7 @@ from tfmot_paoding.methods.stairs import MultipleOf
 from tfmot_paoding.network.cloning import clone_with, copy_weights, fresh_layer
 from tfmot_paoding.network.graph import Graph
 from tfmot_paoding.network.groups import Group
+from tfmot_paoding.network.named_layers import by_group, with_named
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.pruning.masked_weights import masked_names
 from tfmot_paoding.pruning.schedule import (
@@ -42,8 +43,6 @@ from tfmot_paoding.pruning.wrapper import (
 
 # A schedule, or one by layer name; None for the default.
 ScheduleLike = compat.PruningSchedule | Mapping[str, Any] | None
-# In a dict of layer name to sparsity or schedule, all that it does not name.
-OTHERS = '*'
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -323,12 +322,10 @@ def _allowed_groups(
   """
   graph, grouping = network.graph, network.groups
   left_alone = dict(grouping.left_alone)
-  makers = _makers(grouping.groups)
-  chosen = {makers.get(name) for name in named}
+  offered = {group.name for group in with_named(grouping.groups, named)}
   allowed = []
   for group in grouping.groups:
-    is_named = group.can_be_named and group.layer in chosen
-    if group.why_named is not None and not is_named:
+    if group.name not in offered:
       left_alone[group.name] = group.why_named
       continue
     excluded = [
@@ -355,19 +352,6 @@ def _allowed_groups(
   return allowed
 
 
-def _makers(groups: Iterable[Group]) -> dict[str, Path]:
-  """The first layer of the units that a layer's name stands for.
-
-  Of a layer that makes units of several groups, such as heads and what they
-  add to a stream, those of the last: what it begins itself.
-  """
-  return {
-    '/'.join(member.node.path): group.layer
-    for group in groups
-    for member in group.producers
-  }
-
-
 def _schedule_by_group(
   graph: Graph,
   groups: Sequence[Group],
@@ -383,33 +367,15 @@ def _schedule_by_group(
   if not isinstance(schedule, Mapping):
     check_schedule(schedule)
     return {group.layer: schedule for group in groups}
-  producers = _makers(groups)
-  if not schedule:
-    raise ValueError(
-      'A dict of layer name to sparsity or schedule must name a layer, but it '
-      f'is empty. Layers whose units can be pruned: '
-      f'{", ".join(sorted(producers))}.'
-    )
-  rest = schedule.get(OTHERS, ProgressiveSparsity(0.0))
-  check_schedule(rest)
-  named = {name: one for name, one in schedule.items() if name != OTHERS}
-  for name in named:
-    if name not in producers:
-      known = {'/'.join(path) for path in graph.layers}
-      what = 'cannot be pruned' if name in known else 'does not exist'
-      raise ValueError(
-        f'Layer {name!r} {what}. Layers whose units can be pruned: '
-        f'{", ".join(sorted(producers))}.'
-      )
-  chosen: dict[Path, tuple[str, Any]] = {}
-  for name, one in named.items():
+  for one in schedule.values():
     check_schedule(one)
-    earlier, other = chosen.setdefault(producers[name], (name, one))
-    if other.get_config() != one.get_config():
-      raise ValueError(
-        f'The units of layers {earlier!r} and {name!r} are tied, since they '
-        'meet in the network. Give both the same sparsity, or name one.'
-      )
-  return {
-    group.layer: chosen.get(group.layer, ('', rest))[1] for group in groups
-  }
+  untouched = {group.layer: ProgressiveSparsity(0.0) for group in groups}
+  return untouched | by_group(
+    graph, groups, schedule, 'sparsity or schedule', _same_schedule
+  )
+
+
+def _same_schedule(
+  one: compat.PruningSchedule, other: compat.PruningSchedule
+) -> bool:
+  return one.get_config() == other.get_config()

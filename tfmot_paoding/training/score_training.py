@@ -19,6 +19,7 @@ from tfmot_paoding.methods.unit_weights import producer_kernels
 from tfmot_paoding.network.cloning import plain_copy
 from tfmot_paoding.network.graph import check_model, read_params
 from tfmot_paoding.network.groups import Group
+from tfmot_paoding.network.named_layers import by_group, with_named
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.training.mask_learner import (
   Gate,
@@ -120,7 +121,8 @@ def learned_scores(
     model: A trained model; it is not changed.
     train: As in `learned_masks`; what it is given has no wrappers.
     sparsity: The fraction of each group's units to be gone, in [0, 1); or a
-      dict of that by the name of a group's first layer, others kept whole.
+      dict of that by the name of a layer, others kept whole unless '*' stands
+      for them.
     directory: As in `learned_masks`.
 
   Returns:
@@ -212,9 +214,6 @@ def _chosen(
     ValueError: there are none, or a dict names another layer.
   """
   grouping = network.groups
-  # A name stands for units that leave without it first.
-  known = (*grouping.groups, *grouping.offered)
-  groups = {'/'.join(group.layer): group for group in known}
   if not isinstance(sparsity, Mapping):
     check_sparsity(sparsity, 'sparsity')
     if not grouping.offered:
@@ -222,15 +221,13 @@ def _chosen(
         f'No units of the model can be removed. Left alone: {grouping.stays}.'
       )
     return [(group, sparsity) for group in grouping.offered]
-  unknown = sorted(set(sparsity) - set(groups))
-  if unknown or not sparsity:
-    raise ValueError(
-      f'`sparsity` must name layers that can lose units ({sorted(groups)}), '
-      f'but got {unknown or sparsity}.'
-    )
   for name, share in sparsity.items():
     check_sparsity(share, f'sparsity[{name!r}]')
-  return [(groups[name], share) for name, share in sparsity.items()]
+  groups = with_named(grouping.groups, sparsity)
+  shares = by_group(network.graph, groups, sparsity, 'sparsity')
+  return [
+    (group, shares[group.layer]) for group in groups if group.layer in shares
+  ]
 
 
 def _readers(graph: Any, group: Group) -> Iterator[Gate]:
