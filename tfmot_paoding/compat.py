@@ -18,6 +18,7 @@ from typing import Any
 
 import tensorflow as tf
 import tensorflow_model_optimization as tfmot
+from tensorflow.python.eager import record
 from tensorflow.python.util import dispatch
 from tensorflow_model_optimization.python.core.keras import utils
 from tensorflow_model_optimization.python.core.keras.compat import keras
@@ -335,6 +336,11 @@ def tensors_with_rank() -> Iterator[None]:
     yield
   finally:
     del keras_tensor.KerasTensor.ndim
+
+
+def is_recorded() -> bool:
+  """Whether a graph, or a tape, takes down what is computed here."""
+  return not tf.executing_eagerly() or record.could_possibly_record()
 
 
 def call_again(node: Any, tensors: list[Any], training: bool | None) -> Any:

@@ -16,7 +16,7 @@ L = keras.layers
 
 
 def pooled(layer):
-  inputs = keras.Input((5, 5, 2))
+  inputs = keras.Input((4, 4, 2))
   x = layer(L.Conv2D(3, 2, activation='relu')(inputs))
   return testing.fill(keras.Model(inputs, L.Dense(2)(L.Flatten()(x))), 2)
 
@@ -38,7 +38,7 @@ def test_the_same_function_and_sound_bounds(layer):
   found = without_maxima(program)
   assert len(program.steps) == before
   assert not any(getattr(s, 'axis', None) for s in found.steps)
-  x = testing.draw((5, 5, 2), 3)
+  x = testing.draw((4, 4, 2), 3)
   (value,) = graph.outputs
   outputs = model(x).numpy()
   # Of a single point every bound is that point.
@@ -57,7 +57,7 @@ def test_the_same_function_and_sound_bounds(layer):
 def test_intervals_are_those_of_maxima():
   graph = build_graph(pooled(L.MaxPooling2D(2)))
   program = build_program(graph, read_params(graph))
-  x = testing.draw((5, 5, 2), 2)
+  x = testing.draw((4, 4, 2), 2)
   box = Interval(x - 0.3, x + 0.3)
   one, other = (
     Walk(each, [box], 'ibp').outputs()[0]

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfmot_paoding import compat
 from tfmot_paoding.numerics import intervals
 from tfmot_paoding.numerics.intervals import Interval
 from tfmot_paoding.numerics.tangents import Lines
@@ -24,6 +25,8 @@ from tfmot_paoding.ops import Op, Params, Shape
 Array = np.ndarray
 
 _EPSILON = np.finfo(np.float64).eps
+# A graph is made in the time of about ten calls without one.
+_EAGER = 6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,17 +104,17 @@ class AffineStep(Step):
   @functools.cached_property
   def transform(self) -> Callable[..., tf.Tensor]:
     """A x, compiled."""
-    return _compiled(self._transform, self.in_shapes)
+    return _Compiled(self._transform, self.in_shapes)
 
   @functools.cached_property
   def spread(self) -> Callable[..., tf.Tensor]:
     """|A| x, compiled."""
-    return _compiled(self._spread, self.in_shapes)
+    return _Compiled(self._spread, self.in_shapes)
 
   @functools.cached_property
   def transpose(self) -> Callable[..., list[tf.Tensor]]:
     """A^T of coefficients (rows, *out_shape), compiled."""
-    return _compiled(self._transpose, [self.out_shape])
+    return _Compiled(self._transpose, [self.out_shape])
 
   def _transpose(self, coefficients: tf.Tensor) -> list[tf.Tensor]:
     """One tensor an input."""
@@ -149,16 +152,40 @@ class AffineStep(Step):
     return size + np.abs(self.shift)
 
 
-def _compiled(
-  function: Callable[..., Any], shapes: Sequence[Shape]
-) -> Callable[..., Any]:
-  """A function of float64 tensors of these shapes and any number of rows."""
-  specs = [tf.TensorSpec((None, *shape), tf.float64) for shape in shapes]
-  traced = tf.function(function, autograph=False)
-  concrete = traced.get_concrete_function(*specs)
-  return lambda *x: concrete(
-    *(tf.convert_to_tensor(part, tf.float64) for part in x)
-  )
+class _Compiled:
+  """A function of float64 tensors, compiled once it is asked again and again.
+
+  Most bounds ask each step a few times; a graph takes as long to make as many
+  of those.
+
+  Args:
+    function: Of tensors.
+    shapes: Theirs, without the rows, of which there are any number.
+  """
+
+  def __init__(self, function: Callable[..., Any], shapes: Sequence[Shape]):
+    self._function = function
+    self._eager = _EAGER
+    self._specs = [
+      tf.TensorSpec((None, *shape), tf.float64) for shape in shapes
+    ]
+    self._asked = 0
+    self._traced: Callable[..., Any] | None = None
+
+  def __call__(self, *x: Any) -> Any:
+    """What the function makes of tensors or arrays."""
+    tensors = [tf.convert_to_tensor(part, tf.float64) for part in x]
+    self._asked += 1
+    # Of convolutions TensorFlow has gradients of gradients in graphs alone.
+    if self._asked <= self._eager and not compat.is_recorded():
+      try:
+        return self._function(*tensors)
+      except AttributeError:  # as it has gradients of means of volumes
+        self._eager = 0
+    if self._traced is None:
+      traced = tf.function(self._function, autograph=False)
+      self._traced = traced.get_concrete_function(*self._specs)
+    return self._traced(*tensors)
 
 
 class CurvedStep(Step):
