@@ -55,6 +55,8 @@ _ACTIVATIONS = (
   'softsign',
 )
 RANGE = (-1.0, 1.0)
+# How many of the pictures a convolutional LSTM reads first.
+_CONV_LSTM = 0.1
 # How often samples are moved near where they were.
 _ROUNDS = 8
 # What float32 may differ by, relative to the largest output.
@@ -422,6 +424,21 @@ def by_hand(rng, x, other):
   return tf.matmul(scores, value)
 
 
+def conv_recurrent(rng, x):
+  """A picture read row by row."""
+  layer = _layers.ConvLSTM1D(
+    int(rng.integers(2, 6)),
+    choose(rng, (1, 2, 3)),
+    padding='same',
+    activation=choose(rng, ('tanh', 'relu')),
+    recurrent_activation=choose(rng, ('sigmoid', 'hard_sigmoid')),
+    use_bias=bool(rng.random() < 0.8),
+    go_backwards=bool(rng.random() < 0.3),
+    return_sequences=True,
+  )
+  return layer(x)
+
+
 def to_features(rng, x):
   """From positions to a tensor of rank 2."""
   flat = len(x.shape) == 3
@@ -454,6 +471,10 @@ def random_input(rng):
   else:
     side = int(rng.integers(5, 9))
     x = inputs = keras.Input((side, side, int(rng.integers(1, 4))))
+    # By chance of its own, so that a seed's other networks stay as they were.
+    own = np.random.default_rng(rng.bit_generator.seed_seq.spawn(1)[0])
+    if own.random() < _CONV_LSTM:
+      x = conv_recurrent(own, x)
   for _ in range(rng.integers(1, 5)):
     x = conv_block(rng, x)
   return inputs, to_features(rng, x)
