@@ -716,6 +716,9 @@ def main(argv):
     except Exception:  # every find is reported, by its seed
       failed[seed] = traceback.format_exc()
       found['failed'] += 1
+    except KeyboardInterrupt:
+      print(f'\ninterrupted before seed {seed}', file=sys.stderr)
+      break
     bar.add(1, [('failed', found['failed'])])
   print()
   for kind, count in found.most_common():
