@@ -338,6 +338,12 @@ def tensors_with_rank() -> Iterator[None]:
     del keras_tensor.KerasTensor.ndim
 
 
+def value_is_known(tensor: Any) -> bool:
+  """Whether Keras follows what a Keras tensor of whole numbers, a shape, is."""
+  value = getattr(tensor, '_inferred_value', None)
+  return value is not None and any(size is not None for size in value)
+
+
 def is_recorded() -> bool:
   """Whether a graph, or a tape, takes down what is computed here."""
   return not tf.executing_eagerly() or record.could_possibly_record()

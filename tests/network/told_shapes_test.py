@@ -105,6 +105,28 @@ def test_maps_of_any_size_and_shared_layers():
   _check(model)
 
 
+def test_functions_of_tensors_and_of_shapes():
+  x = keras.Input((4, 3))
+  y = L.Dense(6)(x)
+  y = tf.reshape(y * tf.nn.relu(y[:, 1:2]), (-1, tf.shape(y)[2], 4))
+  one, other = tf.split(tf.concat([y, tf.exp(y)], -1), 2, axis=-1)
+  _check(keras.Model(x, [one, other, tf.argmax(one, -1)]))
+  batch = tf.shape(one)[0]
+  _check(keras.Model(x, [tf.tile([[[1.0]]], (batch, 2, 1)), one]))
+  # Whole numbers stand for shapes, which may be others in a copy.
+  wide = L.Dense(6)(x)
+  model = keras.Model(x, tf.reshape(x, (-1, 2 * tf.shape(wide)[2])))
+  assert model.output_shape == (None, 12)
+
+  def make_layer(layer, _):
+    config = layer.get_config()
+    if config.get('units') == 6:
+      config['units'] = 4
+    return fresh_layer(layer, config)
+
+  assert clone_with(model, make_layer).output_shape == (None, 8)
+
+
 def test_layers_are_as_they_were():
   model = keras.Sequential([L.Input(_FLAT), L.Dense(3)])
   called = []
@@ -125,7 +147,7 @@ def test_a_subclass_is_traced():
 
   layer = Own(3)
   with untraced() as spare:
-    spare(layer)
+    spare(layer, layer)
     assert layer(keras.Input(_FLAT)).shape == (None, 2)
 
 

@@ -57,7 +57,7 @@ def clone_with(
         if compat.is_graph_model(layer)
         else make_layer(layer, path)
       )
-      spare(made[id(layer)])
+      spare(made[id(layer)], layer)
     return made[id(layer)]
 
   def clone_model(inside: keras.Model, path: Path) -> keras.Model:

@@ -14,6 +14,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
 from tfmot_paoding.network.layer_wrapper import LayerWrapper, only_shapes
 
@@ -41,29 +42,38 @@ _CLASSES = frozenset(
 
 
 @contextmanager
-def untraced() -> Iterator[Callable[[Any], None]]:
+def untraced() -> Iterator[Callable[[Any, Any], None]]:
   """Spares layers their trace while models are made of them.
 
   Yields:
-    What to give each layer to, before its first call; one of another class
-    stays what it is. All are as they were at the end.
+    What to give each layer to, before its first call, and what it is a copy of;
+    one of another class stays what it is. All are as they were at the end.
   """
-  spared: list[Any] = []
+  spared: list[tuple[Any, Callable | None]] = []
 
-  def spare(layer: Any) -> None:
+  def spare(layer: Any, old: Any) -> None:
     if isinstance(layer, LayerWrapper):
       layer = layer.layer
-    if type(layer) in _CLASSES and 'call' not in vars(layer):
-      # Not by `setattr`, in which Keras looks for variables to keep.
-      vars(layer)['call'] = _teller(layer, layer.call)
-      spared.append(layer)
+    own = vars(layer).get('call')
+    if type(layer) in _CLASSES and own is None:
+      told = _teller(layer, layer.call)
+    elif type(layer) in compat.FUNCTION_LAYERS and len(old.inbound_nodes) == 1:
+      told = _recaller(old.inbound_nodes[0], layer.call)
+    else:
+      return
+    # Not by `setattr`, in which Keras looks for variables to keep.
+    vars(layer)['call'] = told
+    spared.append((layer, own))
 
   with only_shapes():
     try:
       yield spare
     finally:
-      for layer in spared:
-        del vars(layer)['call']
+      for layer, own in spared:
+        if own is None:
+          del vars(layer)['call']
+        else:
+          vars(layer)['call'] = own
 
 
 def _teller(layer: Any, call: Callable) -> Callable:
@@ -82,6 +92,36 @@ def _teller(layer: Any, call: Callable) -> Callable:
     return _placeholder(first.dtype, shapes)
 
   return told
+
+
+def _recaller(node: Any, call: Callable) -> Callable:
+  """A `call` that answers as a function did for tensors of the same shapes.
+
+  Whole numbers may be shapes themselves, which Keras follows by their values:
+  they may be others in a copy, where they were known.
+  """
+  known = [*map(_spec, node.keras_inputs)]
+  is_real = all(x.dtype.is_floating for x in tf.nest.flatten(node.outputs))
+  is_told = is_real and not any(map(compat.value_is_known, node.keras_inputs))
+
+  def told(*args: Any, **kwargs: Any) -> Any:
+    # Constants, which hold values, are those of `node`.
+    given = [
+      x
+      for x in tf.nest.flatten((args, kwargs))
+      if tf.is_tensor(x) and not hasattr(x, 'numpy')
+    ]
+    if not is_told or [*map(_spec, given)] != known:
+      return call(*args, **kwargs)
+    return tf.nest.map_structure(
+      lambda x: _placeholder(x.dtype, x.shape), node.outputs
+    )
+
+  return told
+
+
+def _spec(x: Any) -> tuple:
+  return type(x.shape), x.dtype, x.shape.rank and x.shape.as_list()
 
 
 def _placeholder(dtype: tf.DType, shape: Any) -> tf.Tensor:
