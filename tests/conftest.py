@@ -14,6 +14,7 @@ import functools
 import gc
 import os
 import pathlib
+import sys
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 # Before NumPy and TensorFlow are imported: test processes share two cores, and
@@ -62,6 +63,22 @@ def pytest_collection_finish():
   gc.collect()
   gc.freeze()
   gc.set_threshold(50_000, 20, 50)
+
+
+@pytest.fixture(autouse=True, scope='session')
+def _timed_shortly():
+  """Files are timed for a moment: whose times they are, no test can say."""
+  if 'tfmot_paoding' not in sys.modules:  # of what never imports TensorFlow
+    yield
+    return
+  # Modules import them later than this file.
+  from tfmot_paoding.pruning import budget_search
+  from tfmot_paoding.tflite.profile import profile_tflite
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setitem(profile_tflite.__kwdefaults__, 'seconds', 0.02)
+    patch.setattr(budget_search, '_SECONDS', 0.02)
+    yield
 
 
 def shared_folder() -> pathlib.Path | None:

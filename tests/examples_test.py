@@ -397,6 +397,7 @@ def test_compare_devices_shows_every_target(network_path, tmp_path):
     '--sparsities=0.5',
     '--share=0.9',
     '--npu=ethos-u55-128',
+    '--seconds=0.05',
     f'--plot={picture}',
   )
   original, half, *_ = columns(done)

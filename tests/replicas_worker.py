@@ -66,21 +66,22 @@ def answered(model):
 
 
 def distilled(model, count=101):
-  small = paoding.prune(model, 0.5, method='l1', **BOX)
-  settings = paoding.training.DistillSettings(steps=12, batch_size=33)
   data = rows(model, count)
+  small = paoding.prune(model, 0.5, method='l1', data=data, **BOX)
+  settings = paoding.training.DistillSettings(steps=12, batch_size=33)
   return paoding.training.distill(
     model, small, data=data, settings=settings, **BOX
   ).get_weights()
 
 
 def distilled_with_hints(model):
-  small = paoding.prune(model, 0.5, method='l1', **BOX)
+  data = rows(model, 101)
+  small = paoding.prune(model, 0.5, method='l1', data=data, **BOX)
   settings = paoding.training.DistillSettings(
     steps=12, batch_size=33, hints=3.0
   )
   return paoding.training.distill(
-    model, small, data=rows(model, 101), settings=settings, **BOX
+    model, small, data=data, settings=settings, **BOX
   ).get_weights()
 
 
@@ -89,8 +90,8 @@ def distilled_on_one_row(model):
 
 
 def pruned(model):
-  small = paoding.prune(model, 0.5, prior='smooth', distillation=LESSON, **BOX)
-  return small.get_weights()
+  """The model itself: the last of them lives on, outside of the scope."""
+  return paoding.prune(model, 0.5, prior='smooth', distillation=LESSON, **BOX)
 
 
 def masked():
@@ -129,27 +130,32 @@ CASES = {
 
 
 def compare(strategy, make, work, seen):
-  """Fails where a scope makes another result, or nobody has shared."""
-  alone = work(make())
+  """Fails where a scope makes another result, or nobody has shared.
+
+  Returns:
+    What came of the work with the scope open.
+  """
+  made = work(make())
   assert not seen, 'replicas without a scope'
   with strategy.scope():
-    shared = work(make())
+    found = work(make())
+  alone, shared = map(arrays, (made, found))
   assert len(alone) == len(shared)
   for one, other in zip(alone, shared, strict=True):
     np.testing.assert_allclose(one, other, atol=1e-4, err_msg=work.__name__)
   here = len(strategy.extended.worker_devices)
   assert len(seen) == here, f'{work.__name__}: {seen} of {here} replicas'
   seen.clear()
+  return found
 
 
-def check_life_after(strategy):
+def arrays(made):
+  return made.get_weights() if isinstance(made, keras.Model) else made
+
+
+def check_life_after(strategy, small):
   """What was pruned in a scope serves and is saved outside of it."""
-  with strategy.scope():
-    model = testing.with_batch_norm()
-    small = paoding.prune(
-      model, 0.5, prior='smooth', distillation=LESSON, **BOX
-    )
-  x = rows(model, 10)
+  x = rows(small, 10)
   wanted = small.predict(x, verbose=0)
   with tempfile.TemporaryDirectory() as folder:
     for name in ('model.keras', 'model.h5'):
@@ -182,9 +188,9 @@ def main(kind: str) -> None:
 
   replicas.Part.of = classmethod(noted)
   for make, work in CASES[kind]:
-    compare(strategy, make, work, seen)
+    found = compare(strategy, make, work, seen)
   if kind == 'mirrored':
-    check_life_after(strategy)
+    check_life_after(strategy, found)
     seen.clear()
     compare_one(seen)
 

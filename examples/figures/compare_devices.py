@@ -41,6 +41,9 @@ _SHARE = flags.DEFINE_float(
 _NPU = flags.DEFINE_enum(
   'npu', None, list(NPUS), 'An NPU to count cycles of; takes the extra [npu].'
 )
+_SECONDS = flags.DEFINE_float(
+  'seconds', 2.0, 'For how long to time each file.', lower_bound=0.0
+)
 
 
 @dataclasses.dataclass
@@ -97,7 +100,9 @@ def row(
   spread: str = '',
 ) -> Row:
   """Measures one form."""
-  profile = paoding.profile_tflite(data, reference, seconds=2.0, npu=_NPU.value)
+  profile = paoding.profile_tflite(
+    data, reference, seconds=_SECONDS.value, npu=_NPU.value
+  )
   return Row(
     network.name,
     form,

@@ -218,7 +218,9 @@ class Comparison:
       )
       distilled = self.accuracy(model)
     data = paoding.convert_to_tflite(model, 'int8', prior=self.found)
-    profile = paoding.profile_tflite(data, micro=extras.MICRO.is_installed)
+    profile = paoding.profile_tflite(
+      data, micro=extras.MICRO.is_installed, latency=False
+    )
     return Row(
       self.network.name,
       kept,

@@ -6,6 +6,7 @@ import dataclasses
 import html.parser
 import json
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -170,16 +171,7 @@ def test_an_unwritable_folder_leaves_nothing(report, tmp_path):
 
 
 def test_a_missing_extra_is_named(report, monkeypatch):
-  import builtins
-
-  kept = builtins.__import__
-
-  def refuse(name, *args, **kwargs):
-    if name.split('.')[0] == 'matplotlib':
-      raise ImportError(name)
-    return kept(name, *args, **kwargs)
-
-  monkeypatch.setattr(builtins, '__import__', refuse)
+  monkeypatch.setitem(sys.modules, 'matplotlib', None)
   with pytest.raises(ImportError, match=r'tfmot_paoding\[report\]'):
     report_page.report_page(report)
   without = dataclasses.replace(report, curve=())
