@@ -24,12 +24,15 @@ class Accelerator:
     source: Where that number comes from.
     configurations: The names that `npu=` takes, of one that has cycles to
       count: `name` and its multiply-accumulates a cycle.
+    least: The narrowest width that takes less than `multiple` channels do, a
+      divisor of it; None where nothing narrower does.
   """
 
   name: str
   multiple: int
   source: str
   configurations: tuple[str, ...] = ()
+  least: int | None = None
 
 
 def _sizes(name: str, *macs: int) -> tuple[str, ...]:
@@ -69,8 +72,9 @@ ACCELERATORS: dict[str, Accelerator] = {
       'ethos-u85',
       16,
       'cycles that Vela counts fall at multiples of 16, and may rise at other '
-      'multiples of eight',
+      'multiples of eight; eight take a fifth less than 16',
       _sizes('ethos-u85', 128, 256, 512, 1024, 2048),
+      least=8,
     ),
   )
 }

@@ -11,41 +11,67 @@ from tests import testing
 from tfmot_paoding.accelerators import ACCELERATORS, NPUS
 from tfmot_paoding.compat import keras
 from tfmot_paoding.methods import stairs as lib
+from tfmot_paoding.methods.stairs import Multiple
 from tfmot_paoding.network.graph import build_graph
 from tfmot_paoding.network.groups import find_groups
 
 _layers = keras.layers
 
 
-@given(size=st.integers(1, 300), multiple=st.integers(1, 40), data=st.data())
-def test_the_nearest_of_all_stairs(size, multiple, data):
+@given(size=st.integers(1, 300), number=st.integers(1, 40), data=st.data())
+def test_the_nearest_of_all_stairs(size, number, data):
   kept = data.draw(st.integers(1, size))
-  all_of_them = {*range(multiple, size, multiple), size}
+  least = data.draw(
+    st.sampled_from(
+      [part for part in range(1, number + 1) if not number % part]
+    )
+  )
+  multiple = Multiple(number, least)
+  all_of_them = {size, *range(number, size, number), min(least, size)}
   # Of two as near, the wider.
   wanted = min(all_of_them, key=lambda one: (abs(one - kept), -one))
   assert lib.nearest_stair(size, multiple, kept) == wanted
+  below = [one for one in all_of_them - {size} if one < kept]
+  assert lib.next_stair(multiple, kept) == max(below, default=0)
 
 
 @pytest.mark.parametrize(
   ('kept', 'wanted'), [(49, 48), (51, 48), (52, 56), (55, 56), (64, 64), (2, 8)]
 )
 def test_sixty_four_units_in_eights(kept, wanted):
-  assert lib.nearest_stair(64, 8, kept) == wanted
+  assert lib.nearest_stair(64, Multiple(8), kept) == wanted
 
 
 def test_an_own_width_is_a_stair():
-  assert lib.nearest_stair(50, 8, 49) == 50
-  assert lib.nearest_stair(5, 8, 1) == 5
+  assert lib.nearest_stair(50, Multiple(8), 49) == 50
+  assert lib.nearest_stair(5, Multiple(8), 1) == 5
 
 
 def test_from_stair_to_stair():
-  assert [lib.next_stair(8, kept) for kept in (50, 48, 9, 8, 3)] == [
+  assert [lib.next_stair(Multiple(8), kept) for kept in (50, 48, 9, 8, 3)] == [
     48,
     40,
     8,
     0,
     0,
   ]
+
+
+def test_one_more_stair_below_the_first():
+  """Eight channels of an Ethos-U85 take less than 16, but 24 not than 32."""
+  eighty_five = Multiple(16, 8)
+  found = [lib.nearest_stair(64, eighty_five, kept) for kept in (1, 11, 12, 24)]
+  assert found == [8, 8, 16, 32]
+  assert lib.units_to_stair(16, eighty_five, 0.5) == 8
+  assert lib.units_to_stair(16, Multiple(16), 0.5) == 0
+
+
+def test_what_suits_several_layers_has_a_stair_for_all():
+  both = Multiple.common([Multiple(16, 8), Multiple(12)])
+  assert (both, both.least) == (48, 24)
+  halved = Multiple(16, 8).over(2)
+  assert (halved, halved.least) == (8, 4)
+  assert Multiple.common([]) == Multiple(1)
 
 
 def multiples(model, multiple_of):
@@ -149,13 +175,14 @@ def test_what_does_not_fit_the_layers(given, message):
 def test_an_accelerator_fits_every_layer():
   groups = find_groups(build_graph(testing.mlp())).groups
   lib.check_multiples(groups, 'ethos-u85')
-  assert lib.nearest_stair(6, 16, 3) == 6
+  assert lib.nearest_stair(6, Multiple(16), 3) == 6
 
 
 def test_each_accelerator_has_its_number_and_says_why():
   for name, one in ACCELERATORS.items():
     assert one.name == name
     assert np.log2(one.multiple) % 1 == 0
+    assert one.least is None or one.multiple % one.least == 0
     assert len(one.source) > 20
   assert {one.name for one in NPUS.values()} == {
     'ethos-u55',

@@ -19,6 +19,7 @@ from tfmot_paoding.methods.network_view import NetworkView
 from tfmot_paoding.methods.plan import units_to_remove
 from tfmot_paoding.methods.selection import ScoreTable
 from tfmot_paoding.methods.stairs import (
+  Multiple,
   MultipleOf,
   checked_multiple,
   next_stair,
@@ -28,6 +29,8 @@ from tfmot_paoding.network.groups import Group
 from tfmot_paoding.registry import Configurable
 
 Array = np.ndarray
+
+_ANY = Multiple(1)
 
 SCOPES = ('local', 'global')
 # Of a group's units, that go at once.
@@ -79,7 +82,7 @@ def allocate(
   network: NetworkView,
   groups: Sequence[Group],
   alive: Mapping[Path, Array],
-  multiples: Mapping[Path, int] | None = None,
+  multiples: Mapping[Path, Multiple] | None = None,
 ) -> dict[Path, int]:
   """How many units each group shall have lost in all, under a global scope.
 
@@ -128,7 +131,7 @@ class _Steps:
     groups: Sequence[Group],
     alive: Mapping[Path, Array],
     rooms: Mapping[Path, int],
-    multiples: Mapping[Path, int],
+    multiples: Mapping[Path, Multiple],
   ):
     self.rooms = rooms
     self._sizes = {group.name: group.size for group in groups}
@@ -137,7 +140,7 @@ class _Steps:
 
   def counts(self, name: Path) -> list[int]:
     """How many units go at a time, to the end; single ones of any width."""
-    multiple, room = self._multiples.get(name, 1), self.rooms[name]
+    multiple, room = self._multiples.get(name, _ANY), self.rooms[name]
     if multiple == 1:
       return [1] * room
     counts, kept = [], self._alive[name]
@@ -154,7 +157,7 @@ class _Steps:
       found: How many shall go already.
       left: How many are asked for of all groups, at least 1.
     """
-    multiple, room = self._multiples.get(name, 1), self.rooms[name] - found
+    multiple, room = self._multiples.get(name, _ANY), self.rooms[name] - found
     if multiple == 1:
       return min(max(1, self._sizes[name] // _PORTIONS), room, left)
     kept = self._alive[name] - found

@@ -2,7 +2,7 @@
 
 Of a group of n units and a multiple m the stairs are m, 2 m, ... below n, and n
 itself: what is between two costs as much as the upper one, and n is where
-nothing is given away.
+nothing is given away. Some hardware has one more below m, the least.
 """
 
 from __future__ import annotations
@@ -25,7 +25,38 @@ Array = np.ndarray
 MultipleOf = int | str | Mapping[str, int | str] | None
 
 
-def nearest_stair(size: int, multiple: int, kept: int) -> int:
+class Multiple(int):
+  """The number that a group's units come in.
+
+  Attributes:
+    least: The narrowest stair, a divisor of the number: itself where there is
+      none below.
+  """
+
+  least: int
+
+  def __new__(cls, number: int, least: int | None = None) -> Multiple:
+    """A number, and the least stair where it is another."""
+    found = super().__new__(cls, number)
+    found.least = int(number if least is None else least)
+    return found
+
+  @classmethod
+  def common(cls, multiples: Iterable[Multiple]) -> Multiple:
+    """The least number, and stair, that suits several layers at once."""
+    multiples = list(multiples)
+    return cls(
+      math.lcm(*multiples), math.lcm(*(one.least for one in multiples))
+    )
+
+  def over(self, run: int) -> Multiple:
+    """In units that are several channels each, next to each other."""
+    return Multiple(
+      int(self) // math.gcd(self, run), self.least // math.gcd(self.least, run)
+    )
+
+
+def nearest_stair(size: int, multiple: Multiple, kept: int) -> int:
   """The stair that is nearest to a width; of two as near, the wider.
 
   Args:
@@ -33,17 +64,21 @@ def nearest_stair(size: int, multiple: int, kept: int) -> int:
     multiple: The number that its units come in, m.
     kept: The width, 1 to n.
   """
-  below = kept // multiple * multiple
-  above = kept if kept == below else min(below + multiple, size)
+  below = next_stair(multiple, kept + 1)
+  if below == kept:
+    return kept
+  above = (kept // multiple + 1) * multiple if below else multiple.least
+  above = min(above, size)
   return below if below and kept - below < above - kept else above
 
 
-def next_stair(multiple: int, kept: int) -> int:
+def next_stair(multiple: Multiple, kept: int) -> int:
   """The widest stair below a width; 0 where there is none."""
-  return (kept - 1) // multiple * multiple
+  stair = (kept - 1) // multiple * multiple
+  return stair or (multiple.least if multiple.least < kept else 0)
 
 
-def units_to_stair(size: int, multiple: int, sparsity: float) -> int:
+def units_to_stair(size: int, multiple: Multiple, sparsity: float) -> int:
   """How many of `size` units go at a sparsity: to the nearest stair."""
   kept = size - units_to_remove(size, sparsity)
   return size - nearest_stair(size, multiple, kept)
@@ -91,13 +126,16 @@ def _checked_one(value: Any, name: str) -> int | str:
   return check_whole(name, value, 1)
 
 
-def _number(value: int | str) -> int:
-  return accelerator_of(value).multiple if isinstance(value, str) else value
+def _number(value: int | str) -> Multiple:
+  if not isinstance(value, str):
+    return Multiple(value)
+  found = accelerator_of(value)
+  return Multiple(found.multiple, found.least)
 
 
 def group_multiples(
   groups: Sequence[Group], multiple_of: MultipleOf
-) -> dict[Path, int]:
+) -> dict[Path, Multiple]:
   """The number that each group's units come in, by its name.
 
   The least that makes every layer with a number of its own as wide as that: a
@@ -142,11 +180,10 @@ def check_multiples(groups: Sequence[Group], multiple_of: MultipleOf) -> None:
       )
 
 
-def _least(said: Iterable[tuple[Member, int | str]]) -> int:
+def _least(said: Iterable[tuple[Member, int | str]]) -> Multiple:
   """The least number of units that gives each layer its number of channels."""
-  numbers = [(member, _number(number)) for member, number in said]
-  return math.lcm(
-    *(number // math.gcd(number, _run(member)) for member, number in numbers)
+  return Multiple.common(
+    _number(number).over(_run(member)) for member, number in said
   )
 
 

@@ -64,10 +64,11 @@ tries thinner layers as well, alone and behind fewer units.
 
 Hardware works in steps of width: on an Ethos-U55 49 channels take what 56 do.
 `multiple_of=8`, or the name of an accelerator (`'xnnpack'` and each Ethos-U55
-and U65: 8, `'cmsis-nn'`: 4, `'ethos-u85'`: 16), or a dict of layer name to
-either, ends every width at a multiple: the one nearest to what the sparsity
-asks for, and the larger of two as near. A width of the original's own that is
-no multiple may stay. Where the device has an NPU, say what it may take there:
+and U65: 8, `'cmsis-nn'`: 4, `'ethos-u85'`: 16, and 8 below these), or a dict of
+layer name to either, ends every width at a multiple: the one nearest to what
+the sparsity asks for, and the larger of two as near. A width of the original's
+own that is no multiple may stay. Where the device has an NPU, say what it may
+take there:
 
 ```python
 budget = paoding.Budget(npu_cycles=60_000, npu='ethos-u55-128')  # needs [npu]

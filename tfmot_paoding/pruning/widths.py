@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 
@@ -11,6 +10,7 @@ from tfmot_paoding.compat import PruningSchedule
 from tfmot_paoding.layers.base import Path
 from tfmot_paoding.methods.plan import units_to_remove
 from tfmot_paoding.methods.stairs import (
+  Multiple,
   MultipleOf,
   check_multiples,
   group_multiples,
@@ -44,7 +44,8 @@ class Widths:
     for group in groups:
       own = own_multiple(schedules[group.layer])
       (more,) = group_multiples([group], own).values()
-      self.multiples[group.name] = math.lcm(self.multiples[group.name], more)
+      both = self.multiples[group.name], more
+      self.multiples[group.name] = Multiple.common(both)
 
   def target(self, group: Group, asked: float) -> int:
     """How many units shall be gone at what a group's schedule asks for.
