@@ -329,7 +329,9 @@ KNOWN = {
 def network(name) -> keras.Model:
   maker, shape, function = BLOCKS[name]
   inputs = keras.Input(shape)
-  x = function(type(maker).from_config(maker.get_config())(inputs))
+  # The number in its name may have been given again, in a cleared session.
+  front = type(maker).from_config({**maker.get_config(), 'name': 'front'})
+  x = function(front(inputs))
   x = dense(6)(x)
   x = L.Dense(3)(L.Flatten()(x))
   return testing.fill(keras.Model(inputs, x), 3)

@@ -244,6 +244,7 @@ def answers_in_a_dict(**last):
   return testing.fill(keras.Model(inputs, outputs))
 
 
+@pytest.mark.usefixtures('roughly')
 def test_answers_in_a_dict_behind_batch_norm():
   model = answers_in_a_dict()
   found = paoding.recall_inputs(model, 8, verbose=0)

@@ -24,12 +24,6 @@ needs_micro = pytest.mark.skipif(
 )
 
 
-@pytest.fixture
-def roughly(monkeypatch):
-  """A search takes half as many conversions; it meets what it meets."""
-  monkeypatch.setattr(budget_search._Fitter.least, '__defaults__', (3,))
-
-
 rough = pytest.mark.usefixtures('roughly')
 
 

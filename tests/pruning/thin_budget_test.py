@@ -20,10 +20,7 @@ from tfmot_paoding.pruning.thinning import Thinner
 _layers = keras.layers
 
 
-@pytest.fixture(autouse=True)
-def roughly(monkeypatch):
-  """A search takes a dozen conversions rather than thirty."""
-  monkeypatch.setattr(budget_search._Fitter.least, '__defaults__', (3,))
+pytestmark = pytest.mark.usefixtures('roughly')
 
 
 def slim():

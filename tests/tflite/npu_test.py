@@ -103,6 +103,7 @@ class TestWithVela:
     with pytest.raises(paoding.tflite.NpuError, match='SIGFPE. Files of .int8'):
       profile(data)
 
+  @pytest.mark.usefixtures('roughly')
   def test_a_budget_of_cycles(self):
     model = network(48)
     before = profile(converted(model)).cycles
