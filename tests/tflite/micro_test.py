@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -206,7 +207,7 @@ def test_files_that_it_refuses_are_errors(quantization):
 
 def test_a_missing_extra_is_named(monkeypatch):
   data = paoding.convert_to_tflite(testing.mlp())
-  monkeypatch.setattr(lib.importlib.util, 'find_spec', lambda name: None)
+  monkeypatch.setitem(sys.modules, 'tflite_micro', None)
   with pytest.raises(ImportError, match=r'tfmot_paoding\[micro\]'):
     paoding.profile_tflite(data)
   assert paoding.profile_tflite(data, micro=False).arena_bytes is None
