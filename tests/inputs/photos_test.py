@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests import testing
-from tfmot_paoding import inputs
+from tfmot_paoding import extras, inputs
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs import photos as lib
 from tfmot_paoding.inputs.photos import PhotosPrior
@@ -127,8 +127,16 @@ def test_a_missing_package_names_its_extra(package, name, monkeypatch):
     drawn(PhotosPrior(), (8, 8, 3))
 
 
+def test_a_module_of_a_packages_name_is_not_the_package(tmp_path, monkeypatch):
+  (tmp_path / 'skimage.py').touch()
+  monkeypatch.delitem(sys.modules, 'skimage', raising=False)
+  monkeypatch.syspath_prepend(tmp_path)
+  with pytest.raises(ImportError, match=r'scikit-image.*tfmot_paoding'):
+    lib._photo(extras.SKIMAGE, 'data/moon.png')
+
+
 def test_a_package_without_its_photographs_is_named(monkeypatch):
-  monkeypatch.setattr(lib, '_IN_COLOUR', (('skimage', 'data/no.png'),))
+  monkeypatch.setattr(lib, '_IN_COLOUR', ((extras.SKIMAGE, 'data/no.png'),))
   with pytest.raises(FileNotFoundError, match=r'no\.png.*photos'):
     drawn(PhotosPrior(), (8, 8, 3))
 

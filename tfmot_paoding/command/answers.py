@@ -13,7 +13,8 @@ from tfmot_paoding.command.model_files import read_arrays, read_data
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.ranges import InputRange
 from tfmot_paoding.inputs.source import draw_samples
-from tfmot_paoding.network.agreement import Verdict, judge, outputs_of
+from tfmot_paoding.network.agreement import Verdict, judge
+from tfmot_paoding.network.answering import outputs_of
 from tfmot_paoding.pruning.few_answers import compare_answers
 
 Array = np.ndarray

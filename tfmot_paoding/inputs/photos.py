@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_paoding import extras
+from tfmot_paoding.extras import OptionalPackage
 from tfmot_paoding.inputs.prior import InputPrior
 from tfmot_paoding.numerics.intervals import Interval
 from tfmot_paoding.ops import Shape
@@ -25,23 +26,24 @@ Array = np.ndarray
 
 # Everyday things and textures; not charts, pages, slides and stars.
 _IN_COLOUR = (
-  ('skimage', 'data/astronaut.png'),
-  ('skimage', 'data/chelsea.png'),
-  ('skimage', 'data/coffee.png'),
-  ('skimage', 'data/motorcycle_left.png'),
-  ('skimage', 'data/rocket.jpg'),
-  ('sklearn', 'datasets/images/china.jpg'),
-  ('sklearn', 'datasets/images/flower.jpg'),
+  (extras.SKIMAGE, 'data/astronaut.png'),
+  (extras.SKIMAGE, 'data/chelsea.png'),
+  (extras.SKIMAGE, 'data/coffee.png'),
+  (extras.SKIMAGE, 'data/motorcycle_left.png'),
+  (extras.SKIMAGE, 'data/rocket.jpg'),
+  (extras.SKLEARN, 'datasets/images/china.jpg'),
+  (extras.SKLEARN, 'datasets/images/flower.jpg'),
 )
 # For networks that see no colour, beside these.
 _IN_GREY = (
-  ('skimage', 'data/brick.png'),
-  ('skimage', 'data/camera.png'),
-  ('skimage', 'data/coins.png'),
-  ('skimage', 'data/grass.png'),
-  ('skimage', 'data/gravel.png'),
-  ('skimage', 'data/moon.png'),
+  (extras.SKIMAGE, 'data/brick.png'),
+  (extras.SKIMAGE, 'data/camera.png'),
+  (extras.SKIMAGE, 'data/coins.png'),
+  (extras.SKIMAGE, 'data/grass.png'),
+  (extras.SKIMAGE, 'data/gravel.png'),
+  (extras.SKIMAGE, 'data/moon.png'),
 )
+_TAKES = "`prior` 'photos'"  # who asks for these packages
 # What the eye makes of red, green and blue (ITU-R BT.601).
 _LUMINANCE = (0.299, 0.587, 0.114)
 # A crop is read at most this much coarser than its pixels, or it would alias.
@@ -185,7 +187,7 @@ def _photos(in_colour: bool) -> list[Array]:
   ]
 
 
-def _photo(package: str, place: str) -> Array:
+def _photo(package: OptionalPackage, place: str) -> Array:
   """One of them.
 
   Raises:
@@ -193,17 +195,17 @@ def _photo(package: str, place: str) -> Array:
     ImportError: the package is missing.
   """
   # The file is read where it lies: the package's own functions may download.
-  {'skimage': extras.SKIMAGE, 'sklearn': extras.SKLEARN}[package].require(
-    "`prior` 'photos'"
-  )
-  spec = importlib.util.find_spec(package)
-  path = pathlib.Path(spec.submodule_search_locations[0], *place.split('/'))
+  package.require(_TAKES)
+  folders = importlib.util.find_spec(package.module).submodule_search_locations
+  if not folders:  # a module of that name, but not the package
+    raise package.error(_TAKES)
+  path = pathlib.Path(folders[0], *place.split('/'))
   try:
     data = path.read_bytes()
   except FileNotFoundError:
     raise FileNotFoundError(
-      f'{path} does not exist: this {package} came without its photographs. '
-      "Install it with: pip install 'tfmot_paoding[photos]'."
+      f'{path} does not exist: this {package.module} came without its '
+      "photographs. Install it with: pip install 'tfmot_paoding[photos]'."
     ) from None
   pixels = tf.io.decode_image(data, expand_animations=False).numpy()
   return pixels.astype(np.float32) / np.float32(255)

@@ -35,7 +35,7 @@ from tfmot_paoding.inputs.recall_terms import (
 from tfmot_paoding.inputs.statistics_fit import explaining_priors
 from tfmot_paoding.inputs.statistics_prior import StatisticsPrior
 from tfmot_paoding.keras3.model import as_tf_keras
-from tfmot_paoding.network.agreement import outputs_of
+from tfmot_paoding.network.answering import outputs_of
 from tfmot_paoding.network.cloning import clone_with, copy_weights, fresh_layer
 from tfmot_paoding.network.graph import Graph, unwrapped
 from tfmot_paoding.network.input_shapes import check_sizes

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from tfmot_paoding.compat import keras
 from tfmot_paoding.network.answering import Answering
@@ -164,13 +163,6 @@ def judge(
 def _commonest(answers: Array) -> float:
   """How often the commonest answer comes."""
   return float(np.unique(answers, return_counts=True)[1].max() / answers.size)
-
-
-def outputs_of(model: keras.Model, x: Sequence[Array]) -> list[tf.Tensor]:
-  """Every output for one batch, at inference."""
-  x = [tf.convert_to_tensor(a) for a in x]
-  made = model(x if len(x) > 1 else x[0], training=False)
-  return tf.nest.flatten(made)
 
 
 def all_outputs(model: keras.Model, samples: Sequence[Array]) -> list[Array]:

@@ -1,4 +1,4 @@
-"""A model's outputs for many batches: as they are, then by a graph."""
+"""A model's outputs: for one batch, and for many, which a graph makes."""
 
 from __future__ import annotations
 
@@ -17,6 +17,13 @@ Array = np.ndarray
 # to trace it takes as long as some batches, or as one or two of a recurrent
 # layer, all of whose steps are run one by one without it.
 _EAGER, _EAGER_LOOPS = 16, 2
+
+
+def outputs_of(model: keras.Model, x: Sequence[Array]) -> list[tf.Tensor]:
+  """Every output for one batch, at inference."""
+  x = [tf.convert_to_tensor(a) for a in x]
+  made = model(x if len(x) > 1 else x[0], training=False)
+  return tf.nest.flatten(made)
 
 
 class Answering:
@@ -41,7 +48,7 @@ class Answering:
     x = [tf.convert_to_tensor(a) for a in x]
     self._asked += 1
     if self._asked <= self._eager or self._stays_eager():
-      return self._answers(*x)
+      return outputs_of(self._model, x)
     if self._traced is None:
       self._traced = self._trace(x)
     return self._traced(*x)
@@ -55,14 +62,12 @@ class Answering:
       or self._model.run_eagerly
     )
 
-  def _answers(self, *x: tf.Tensor) -> list[tf.Tensor]:
-    made = self._model(list(x) if len(x) > 1 else x[0], training=False)
-    return tf.nest.flatten(made)
-
   def _trace(self, x: list[tf.Tensor]) -> Callable:
     specs = [tf.TensorSpec((None, *a.shape[1:]), a.dtype) for a in x]
     traced = tf.function(
-      self._answers, specs, autograph=compat.may_branch(self._model)
+      lambda *x: outputs_of(self._model, x),
+      specs,
+      autograph=compat.may_branch(self._model),
     )
     with compat.without_forms_for_gpus():
       return traced.get_concrete_function()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tfmot_paoding.compat import keras
-from tfmot_paoding.network.agreement import outputs_of
+from tfmot_paoding.network.answering import outputs_of
 from tfmot_paoding.network.graph import build_graph
 from tfmot_paoding.network.outputs import heads_of
 from tfmot_paoding.numerics.intervals import Interval

@@ -19,7 +19,7 @@ from tfmot_paoding.inputs.source import (
 )
 from tfmot_paoding.inputs.statistics_fit import STATISTICS
 from tfmot_paoding.inputs.user_data import calibration_samples
-from tfmot_paoding.network.agreement import outputs_of
+from tfmot_paoding.network.answering import outputs_of
 from tfmot_paoding.network.graph import build_graph
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.network.outputs import heads_of

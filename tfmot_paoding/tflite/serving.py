@@ -94,7 +94,7 @@ class OnceConverter(tf.lite.TFLiteConverter):
 def converter_of(
   model: keras.Model,
   function: Any,
-  kind: type[OnceConverter] | None = None,
+  kind: type[OnceConverter] = OnceConverter,
 ) -> tf.lite.TFLiteConverter:
   """A converter of that function.
 
@@ -104,8 +104,8 @@ def converter_of(
   Args:
     model: Whose weights the function reads.
     function: What `serving` gave.
-    kind: The converter's class, if another.
+    kind: The converter's class.
   """
   owner = tf.Module()
   owner.held = list(model.variables)
-  return (kind or OnceConverter).from_concrete_functions([function], owner)
+  return kind.from_concrete_functions([function], owner)

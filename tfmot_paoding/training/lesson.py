@@ -10,8 +10,7 @@ import tensorflow as tf
 
 from tfmot_paoding import replicas
 from tfmot_paoding.compat import keras
-from tfmot_paoding.network.agreement import outputs_of
-from tfmot_paoding.network.answering import Answering
+from tfmot_paoding.network.answering import Answering, outputs_of
 from tfmot_paoding.network.outputs import Head, signed_sum
 from tfmot_paoding.training.distill_settings import DistillSettings
 
