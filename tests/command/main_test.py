@@ -13,9 +13,11 @@ import pytest
 
 import tfmot_paoding as paoding
 from tests import testing
+from tfmot_paoding.command import budget
 from tfmot_paoding.command.main import run
 from tfmot_paoding.compat import keras
 from tfmot_paoding.files import write_file
+from tfmot_paoding.pruning import Fitted
 from tfmot_paoding.report import count_macs
 
 
@@ -299,6 +301,81 @@ class TestBudget:
     assert 'the report leaves out the arena' in capsys.readouterr().out
     found = json.loads((tmp_path / 'report.json').read_text())
     assert found['pruned']['profile']['arena_bytes'] is None
+
+  def test_layers_become_thinner_where_that_is_better(
+    self, tmp_path, model_path, capsys, monkeypatch
+  ):
+    asked = []
+
+    def quickly(model, budget, *, low_rank, **settings):
+      """Without a search and a lesson."""
+      asked.append(low_rank)
+      ranks = {'hidden_1': 2}
+      small = paoding.factorize(model, ranks=ranks, distillation=False)
+      data = paoding.convert_to_tflite(small)
+      profile = paoding.profile_tflite(data, micro=False)
+      verdict = paoding.report.judge(
+        model, small, [np.zeros((4, 6), np.float32)]
+      )
+      return Fitted(small, data, profile, {}, 'low_rank', verdict, ranks)
+
+    monkeypatch.setattr(budget, 'prune_to_budget', quickly)
+    output, page = tmp_path / 'out.tflite', tmp_path / 'page'
+    given = [f'--model={model_path}', '--quantization=none', '--macs=9999']
+    given += [f'--output={output}', f'--report={page}', '--low_rank']
+    assert run(['budget', *given]) == 0
+    said = capsys.readouterr().out
+    assert asked == [True]
+    assert 'low rank: hidden_1: 2\n' in said
+    found = json.loads((tmp_path / 'page.json').read_text())
+    assert [layer['ranks'] for layer in found['layers']] == [[], [2], []]
+
+
+class TestFactorize:
+  def test_it_writes_a_thinner_file_and_says_whose_answers(
+    self, tmp_path, model_path, capsys
+  ):
+    output, kept = tmp_path / 'out.tflite', tmp_path / 'small.keras'
+    given = [f'--model={model_path}', f'--output={output}', f'--save={kept}']
+    given += ['--input_range=-1,1', '--ranks=hidden_1=2, hidden_0=:3']
+    assert run(['factorize', *given, f'--report={tmp_path / "page"}']) == 0
+    said = capsys.readouterr().out
+    assert 'low rank: hidden_0: 3\n' in said
+    assert 'low rank: hidden_1: 2\n' in said
+    before, after = arrow(said, 'parameters')
+    assert after < before
+    assert 0 <= share(said) <= 1
+    small = paoding.load_model(str(kept))
+    assert small.get_layer('hidden_1_low_rank').units == 2
+    assert small.count_params() == after
+    found = json.loads((tmp_path / 'page.json').read_text())
+    assert [layer['ranks'] for layer in found['layers']] == [[3], [2], []]
+
+  def test_a_dry_run_lists_ranks_and_writes_nothing(
+    self, tmp_path, conv_path, capsys, monkeypatch
+  ):
+    monkeypatch.chdir(tmp_path)
+    assert run(['factorize', f'--model={conv_path}', '--dry_run']) == 0
+    said = capsys.readouterr().out
+    assert re.search(r'low rank: dense\w*: at most 3\n', said)
+    assert 'ask for it' in said
+    assert not list(tmp_path.iterdir())
+
+  @pytest.mark.parametrize(
+    ('flag', 'message'),
+    [
+      ('--ranks=nothing=3', 'none of that name'),
+      ('--ranks=hidden_0=3:3', 'ranks of at most'),
+      ('--sparsity=0.95', 'save at most'),
+    ],
+  )
+  def test_it_says_what_is_wrong(
+    self, flag, message, tmp_path, model_path, capsys
+  ):
+    given = [f'--model={model_path}', f'--output={tmp_path / "x.tflite"}']
+    assert run(['factorize', *given, flag]) == 1
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 class TestReport:

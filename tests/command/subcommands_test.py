@@ -87,6 +87,13 @@ def test_the_version(capsys):
       ['prune', *MODEL, '--npu=ethos-u55-128', '--quantization=int8'],
       '--report',
     ),
+    (['factorize', *MODEL], 'either --sparsity or --ranks'),
+    (['factorize', *MODEL, '--sparsity=.5', '--ranks=a=2'], 'either'),
+    (['factorize', *MODEL, '--sparsity=50'], 'pass 0.5'),
+    (['factorize', *MODEL, '--ranks=a'], 'name=front:behind'),
+    (['factorize', *MODEL, '--ranks=a=2:3:4'], 'name=front:behind'),
+    (['factorize', *MODEL, '--ranks=a=:'], 'name=front:behind'),
+    (['factorize', *MODEL, '--ranks=a=2', '--multiple_of=auto'], 'name it'),
     (['budget', *MODEL, '--npu=ethos-n78'], 'ethos-u55-32'),
     (['budget', *MODEL, '--npu_cycles=9'], '--npu'),
     (

@@ -245,6 +245,25 @@ def test_models_without_such_a_layer_are_refused_with_the_reason():
     factorize(wrapped, 0.5)
 
 
+def test_depthwise_layers_stay_and_say_so():
+  model = testing.fill(
+    keras.Sequential(
+      [
+        keras.Input((8, 8, 3)),
+        _layers.DepthwiseConv2D(3, name='deep'),
+        _layers.SeparableConv2D(12, 3, name='apart'),
+        _layers.GlobalAveragePooling2D(),
+        _layers.Dense(3, name='classes'),
+      ]
+    )
+  )
+  for name in ('deep', 'apart'):
+    with pytest.raises(ValueError, match=f'{name!r}, which cannot become a'):
+      factorize(model, ranks={name: 2})
+  with pytest.raises(ValueError, match='deep: it is a DepthwiseConv2D; only'):
+    factorize(model, 0.3)
+
+
 def test_weights_must_be_finite():
   model = mlp()
   model.get_layer('hidden_1').bias[0].assign(np.nan)

@@ -127,7 +127,30 @@ def test_the_page_needs_no_other_file(report, tmp_path):
   with open(data, encoding='utf-8') as file:
     found = json.load(file)
   assert found['pruned']['profile']['bytes'] == report.pruned.profile.bytes
-  assert found['layers'][0] == {'name': 'hidden_0', 'before': 16, 'after': 8}
+  assert found['layers'][0] == {
+    'name': 'hidden_0',
+    'before': 16,
+    'after': 8,
+    'ranks': [],
+  }
+
+
+def test_chains_of_thinner_layers_are_told_with_their_ranks(recwarn):
+  model = testing.mlp((6, 16, 12, 3), 'relu')
+  small = paoding.factorize(
+    model, ranks={'hidden_1': 3}, input_range=RANGE, distillation=False
+  )
+  files = tuple(paoding.convert_to_tflite(one) for one in (model, small))
+  report = paoding.report.make_report(
+    model, small, files, input_range=RANGE, micro=False
+  )
+  assert not [w for w in recwarn if 'nothing was removed' in str(w.message)]
+  assert [layer.ranks for layer in report.layers] == [(), (3,), ()]
+  assert [layer.after for layer in report.layers] == [16, 12, 3]
+  assert report.bound == paoding.deviation_bound(model, small, RANGE).max()
+  page = report_page.report_page(report)
+  assert '1 of 3 layers are chains of thinner ones' in page
+  assert '<td>12</td><td>12</td><td>3</td>' in page
 
 
 def test_names_are_escaped(pair, tmp_path):

@@ -1,4 +1,4 @@
-"""The command `tfmot-paoding`: prune, budget and report from a shell.
+"""The command `tfmot-paoding`: prune, budget, factorize, report, verify.
 
 Flags are read before anything loads TensorFlow, which takes seconds: the
 package's own `__init__` begins with `starting.start`, and no module that this

@@ -82,6 +82,7 @@ def run(given: flags.FlagValues) -> None:
     attention=given.attention,
     multiple_of=multiple_of(given),
     data=read_data(given),
+    low_rank=given.low_rank,
   )
   verdict = answers.verdict_of(
     model, fitted.model, settled, given, fitted.verdict
@@ -89,6 +90,8 @@ def run(given: flags.FlagValues) -> None:
   printing.print_left_alone(model, given.attention)
   for layer, sparsity in fitted.sparsity.items():
     print(f'pruned: {layer}: {sparsity:.1%}')
+  for layer, ranks in fitted.ranks.items():
+    print(f'low rank: {layer}: {ranks}')
   print(f'the cut is spread over layers by: {fitted.spread}')
   _print_shares(budget, fitted.profile)
   print(f'tflite bytes: {len(before)} -> {len(fitted.data)}')

@@ -23,10 +23,12 @@ from tfmot_paoding.quantization import (
   that_read,
 )
 
-__all__ = ['budget_flags', 'prune_flags', 'report_flags']
+__all__ = ['budget_flags', 'factorize_flags', 'prune_flags', 'report_flags']
 
 # What --scope=global spreads the cut by: the cost of a unit, and the floor.
 _GLOBAL = ('parameters', 0.1)
+# name=rank, name=front:behind, name=front: or name=:behind.
+_RANK = r'[^=]+=(\d+|\d+:\d*|:\d+)'
 
 
 def prune_flags(values: flags.FlagValues) -> None:
@@ -73,25 +75,14 @@ def prune_flags(values: flags.FlagValues) -> None:
   input_flags(values)
   _npus_flag(values)
   _result_flags(values)
-  flags.register_multi_flags_validator(
-    ['npu', 'report'],
-    lambda given: given['report'] or not given['npu'],
-    message='--npu is measured in the report: give --report as well.',
-    flag_values=values,
-  )
+  _npu_in_report(values)
   flags.register_validator(
     'sparsity',
     lambda value: value < 1,
     message='--sparsity must lie in [0, 1); for 50 % pass 0.5.',
     flag_values=values,
   )
-  flags.register_validator(
-    'multiple_of',
-    lambda text: text != AUTO,
-    message=f'--multiple_of={AUTO} is of `budget`, which knows a device: name '
-    f'it here, one of {listed(ACCELERATORS)}.',
-    flag_values=values,
-  )
+  _named_multiple(values)
   flags.register_multi_flags_validator(
     ['scope', 'cost', 'floor'],
     lambda given: (
@@ -150,6 +141,13 @@ def budget_flags(values: flags.FlagValues) -> None:
     flag_values=values,
   )
   _pruning_flags(values)
+  flags.DEFINE_bool(
+    'low_rank',
+    False,
+    'Also try chains of thinner layers, alone and behind units that leave, '
+    'where they keep more answers.',
+    flag_values=values,
+  )
   _conversion_flag(values, 'int8')
   _npu_flag(values)
   flags.register_multi_flags_validator(
@@ -160,6 +158,70 @@ def budget_flags(values: flags.FlagValues) -> None:
   )
   input_flags(values)
   _result_flags(values)
+
+
+def factorize_flags(values: flags.FlagValues) -> None:
+  """Defines the flags of `factorize`."""
+  model_flag(values)
+  _tflite_flag(values)
+  flags.DEFINE_float(
+    'sparsity',
+    None,
+    'Fraction of the parameters, or of what --cost says, to save.',
+    lower_bound=0.0,
+    flag_values=values,
+  )
+  flags.DEFINE_list(
+    'ranks',
+    [],
+    'In its place, the rank of each layer: name=rank, or of a convolution '
+    'name=front:behind, either of which may be left out. --dry_run lists the '
+    'layers and their largest ranks.',
+    flag_values=values,
+  )
+  flags.DEFINE_enum(
+    'cost',
+    'parameters',
+    ['parameters', 'macs'],
+    'What --sparsity is a fraction of.',
+    flag_values=values,
+  )
+  flags.DEFINE_bool(
+    'last_layers',
+    False,
+    "Also make layers thinner that make the model's outputs.",
+    flag_values=values,
+  )
+  _multiple_flag(values, 'rank')
+  _named_multiple(values)
+  _conversion_flag(values, 'none')
+  _float_io_flag(values)
+  input_flags(values)
+  _npus_flag(values)
+  _result_flags(values)
+  _npu_in_report(values)
+  flags.register_validator(
+    'sparsity',
+    lambda value: value is None or value < 1,
+    message='--sparsity must lie in [0, 1); for 50 % pass 0.5.',
+    flag_values=values,
+  )
+  flags.register_validator(
+    'ranks',
+    lambda texts: all(re.fullmatch(_RANK, text.strip()) for text in texts),
+    message='--ranks takes name=rank or name=front:behind, such as '
+    'dense=8,conv=4:6.',
+    flag_values=values,
+  )
+  flags.register_multi_flags_validator(
+    ['sparsity', 'ranks', 'dry_run'],
+    lambda given: (
+      (given['sparsity'] is not None) + bool(given['ranks'])
+      in ((0, 1) if given['dry_run'] else (1,))
+    ),
+    message='Give either --sparsity or --ranks.',
+    flag_values=values,
+  )
 
 
 def report_flags(values: flags.FlagValues) -> None:
@@ -209,11 +271,16 @@ def _pruning_flags(values: flags.FlagValues) -> None:
     'heads at once.',
     flag_values=values,
   )
+  _multiple_flag(values, 'width')
+
+
+def _multiple_flag(values: flags.FlagValues, size: str) -> None:
+  """What sizes are multiples of."""
   flags.DEFINE_string(
     'multiple_of',
     None,
-    'What every width ends at a multiple of, since hardware works in steps: a '
-    f'number, or the name of an accelerator ({multiples_help()}).',
+    f'What every {size} ends at a multiple of, since hardware works in steps: '
+    f'a number, or the name of an accelerator ({multiples_help()}).',
     flag_values=values,
   )
   flags.register_validator(
@@ -221,6 +288,27 @@ def _pruning_flags(values: flags.FlagValues) -> None:
     lambda text: text is None or _is_multiple(text),
     message=f'--multiple_of takes a number of at least 1, such as 8, or one of '
     f'{listed([*ACCELERATORS, *NPUS])}; of a budget, {AUTO!r} too.',
+    flag_values=values,
+  )
+
+
+def _named_multiple(values: flags.FlagValues) -> None:
+  """Refuses what only a budget knows."""
+  flags.register_validator(
+    'multiple_of',
+    lambda text: text != AUTO,
+    message=f'--multiple_of={AUTO} is of `budget`, which knows a device: name '
+    f'it here, one of {listed(ACCELERATORS)}.',
+    flag_values=values,
+  )
+
+
+def _npu_in_report(values: flags.FlagValues) -> None:
+  """NPUs are of the report."""
+  flags.register_multi_flags_validator(
+    ['npu', 'report'],
+    lambda given: given['report'] or not given['npu'],
+    message='--npu is measured in the report: give --report as well.',
     flag_values=values,
   )
 

@@ -42,10 +42,11 @@ def run(arguments: Sequence[str]) -> int:
   """
   subcommand, given = subcommands.parse(arguments)
   # Not before the flags are right: they load TensorFlow.
-  from tfmot_paoding.command import budget, prune, report, verify
+  from tfmot_paoding.command import budget, factorize, prune, report, verify
 
   modules = {
     'budget': budget,
+    'factorize': factorize,
     'prune': prune,
     'report': report,
     'verify': verify,

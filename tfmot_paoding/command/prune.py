@@ -5,12 +5,15 @@ from __future__ import annotations
 from absl import flags
 
 from tfmot_paoding import extras
-from tfmot_paoding.command import answers, printing, result_files
+from tfmot_paoding.command import printing, result_files
+from tfmot_paoding.command.comparing import (
+  compare_and_write,
+  converted,
+  print_sizes,
+)
 from tfmot_paoding.command.model_files import (
   check_multiple,
   multiple_of,
-  quantization_of,
-  ranging_data,
   read_arrays,
   read_data,
   read_model,
@@ -20,9 +23,7 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.ranges import InputRange
 from tfmot_paoding.network.input_shapes import open_inputs
 from tfmot_paoding.pruning import prune
-from tfmot_paoding.quantization import QUANTIZATIONS
-from tfmot_paoding.report import CurvePoint, count_macs, curve_point
-from tfmot_paoding.tflite import convert_to_tflite
+from tfmot_paoding.report import CurvePoint, curve_point
 
 
 def run(given: flags.FlagValues) -> None:
@@ -52,8 +53,11 @@ def run(given: flags.FlagValues) -> None:
   result_files.check_device(before, given)
   small = pruned(model, given.sparsity, settled, given)
   after = converted(small, settled, given)
-  _tell((model, small), (before, after), given.attention)
-  print(f'runs in:      {QUANTIZATIONS[quantization_of(given)].runs_in}')
+  models, files = (model, small), (before, after)
+  printing.print_left_alone(model, given.attention)
+  units = [printing.count_units(form, given.attention) for form in models]
+  print(f'units:        {units[0]} -> {units[1]}')
+  print_sizes(models, files, given)
   if open_inputs(model) and not (given.data or given.test_data):
     print(
       'answers:      not compared, since no inputs can be drawn of open sizes: '
@@ -61,19 +65,13 @@ def run(given: flags.FlagValues) -> None:
     )
     result_files.write_models(after, small, given)
     return
-  samples = answers.samples_of(model, settled, given)
-  verdict = answers.verdict_of(model, small, settled, given)
-  print(f'answers:      {verdict}')
-  told = answers.bound_told(model, small, settled, samples)
-  if told:
-    print(told)
-  answers.check_min_agreement(verdict, given)
-  points = curve(model, settled, given, samples)
-  files = (before, after)
-  results = result_files.Results(
-    model, small, files, settled, verdict, samples, points
+  compare_and_write(
+    models,
+    files,
+    settled,
+    given,
+    lambda samples: curve(model, settled, given, samples),
   )
-  result_files.write_results(results, given)
 
 
 def pruned(
@@ -96,23 +94,6 @@ def pruned(
     attention=given.attention,
     multiple_of=multiple_of(given),
     data=read_data(given),
-  )
-
-
-def converted(
-  model: keras.Model, settled: InputRange, given: flags.FlagValues
-) -> bytes:
-  """The .tflite of a model."""
-  return convert_to_tflite(
-    model,
-    quantization_of(given),
-    input_range=settled,
-    seed=given.seed,
-    representative_data=ranging_data(given),
-    float_io=given.float_io,
-    inference_input_type=given.inference_input_type,
-    inference_output_type=given.inference_output_type,
-    verbose='auto',
   )
 
 
@@ -144,22 +125,3 @@ def curve(
       )
     )
   return found
-
-
-def _tell(
-  models: tuple[keras.Model, keras.Model],
-  files: tuple[bytes, bytes],
-  attention: str,
-) -> None:
-  """Prints what the pruning saved."""
-  (model, small), (before, after) = models, files
-  units = [printing.count_units(form, attention) for form in models]
-  if open_inputs(model):
-    macs = ['depends on sizes that are open'] * 2  # --input_shape fixes them
-  else:
-    macs = [count_macs(form) for form in (model, small)]
-  printing.print_left_alone(model, attention)
-  print(f'units:        {units[0]} -> {units[1]}')
-  print(f'parameters:   {model.count_params()} -> {small.count_params()}')
-  print(f'tflite bytes: {len(before)} -> {len(after)}')
-  print(f'MACs:         {macs[0]} -> {macs[1]}')

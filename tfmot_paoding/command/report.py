@@ -6,12 +6,12 @@ from absl import flags
 
 from tfmot_paoding import extras
 from tfmot_paoding.command import answers, result_files
+from tfmot_paoding.command.comparing import converted
 from tfmot_paoding.command.model_files import (
   check_paths,
   read_model,
   read_range,
 )
-from tfmot_paoding.command.prune import converted
 from tfmot_paoding.network.agreement import check_ends
 from tfmot_paoding.report.writing import report_paths
 

@@ -10,6 +10,7 @@ from absl import flags
 
 from tfmot_paoding.command.flag_sets import (
   budget_flags,
+  factorize_flags,
   prune_flags,
   report_flags,
 )
@@ -56,6 +57,13 @@ SUBCOMMANDS = {
       'device. Give the limits that you have.',
       '--model=in.h5 --input_range=0,1 --flash_bytes=32768 --output=out.tflite',
       budget_flags,
+    ),
+    Subcommand(
+      'factorize',
+      'Makes layers of a trained Keras model of thinner ones (low rank), '
+      'without data, and writes a .tflite.',
+      '--model=in.h5 --sparsity=0.5 --input_range=0,1 --output=out.tflite',
+      factorize_flags,
     ),
     Subcommand(
       'report',

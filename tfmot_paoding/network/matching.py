@@ -13,6 +13,7 @@ import numpy as np
 
 from tfmot_paoding.compat import keras
 from tfmot_paoding.layers.base import Path, view_between, with_all_units
+from tfmot_paoding.network.chains import multiplied_out
 from tfmot_paoding.network.graph import Graph, build_graph, read_params
 from tfmot_paoding.network.groups import Grouping, Member, find_groups
 from tfmot_paoding.network.network import Network
@@ -48,7 +49,8 @@ def pair_models(original: keras.Model, pruned: keras.Model) -> Pair:
 
   Args:
     original: The model before pruning.
-    pruned: The wrapped, stripped or compact model, fine-tuned or not.
+    pruned: The wrapped, stripped or compact model, fine-tuned or not; chains
+      of thinner layers are multiplied out.
 
   Raises:
     ValueError: the two differ in structure.
@@ -58,7 +60,8 @@ def pair_models(original: keras.Model, pruned: keras.Model) -> Pair:
   views = _views(graph, other)
   if any(views != one.views for one in (graph, other)):
     graph, other = (build_graph(one.model, views) for one in networks)
-  before, after = read_params(graph), read_params(other)
+  before, chains = read_params(graph), multiplied_out(graph, other)
+  other, after = chains.graph, chains.params
   after = _with_all_channels(graph, before, after)
   check_twins(graph, other)
   grouping = find_groups(graph)

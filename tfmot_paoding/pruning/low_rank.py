@@ -65,9 +65,8 @@ def factorize(
   What the matrices are follows at once from what each layer reads and from how
   the outputs move with what it makes. It saves weights and
   multiply-accumulates, and takes a little more memory while it runs; `prune`
-  saves all three. Both go together, one after the other. What goes through two
-  models layer by layer, as `deviation_bound` does, takes no chain for a layer
-  and refuses.
+  saves all three. Both go together, one after the other. `deviation_bound` and
+  reports take a chain for the layer that it stands for.
 
   Args:
     model: A model that `prune` takes; it is not changed.

@@ -18,11 +18,14 @@ class LayerWidth:
     name: The layer's path.
     before: Units in the original.
     after: Units in the pruned model.
+    ranks: How many channels stand between the links of the chain that it is in
+      the pruned model; none where it is one layer.
   """
 
   name: str
   before: int
   after: int
+  ranks: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -80,8 +80,14 @@ def _summary(report: Report) -> str:
     sum(getattr(layer, name) for layer in report.layers)
     for name in ('before', 'after')
   ]
+  thin = sum(bool(layer.ranks) for layer in report.layers)
+  chains = ''
+  if thin:
+    chains = (
+      f', {thin} of {len(report.layers)} layers are chains of thinner ones'
+    )
   return (
-    f'<p>{units[0]} units became {units[1]}; the .tflite takes '
+    f'<p>{units[0]} units became {units[1]}{chains}; the .tflite takes '
     f'{two.bytes:,} bytes in place of {one.bytes:,} '
     f'({two.bytes / one.bytes:.0%}), and {two.macs:,} multiply-accumulates in '
     f'place of {one.macs:,}.</p>'
@@ -205,6 +211,7 @@ def _table(heads: list[str], rows: list[list[str]], kind: str = '') -> str:
 
 def _bars(layers: Sequence[LayerWidth]) -> str:
   widest = max((layer.before for layer in layers), default=1)
+  has_chains = any(layer.ranks for layer in layers)
   rows = []
   for layer in layers:
     bar = (
@@ -213,10 +220,20 @@ def _bars(layers: Sequence[LayerWidth]) -> str:
     )
     rows.append(
       f'<tr><td>{html.escape(layer.name)}</td><td>{layer.before}</td>'
-      f'<td>{layer.after}</td><td class="wide">{bar}</td></tr>'
+      f'<td>{layer.after}</td>'
+      + (f'<td>{_between(layer)}</td>' if has_chains else '')
+      + f'<td class="wide">{bar}</td></tr>'
     )
-  head = '<tr><th>layer</th><th>before</th><th>after</th><th></th></tr>'
+  between = '<th>rank, channels in between</th>' if has_chains else ''
+  head = (
+    f'<tr><th>layer</th><th>before</th><th>after</th>{between}<th></th></tr>'
+  )
   return f'<table>{head}\n' + '\n'.join(rows) + '\n</table>'
+
+
+def _between(layer: LayerWidth) -> str:
+  """The ranks of a chain, from the front on; '' of a layer that is one."""
+  return ', '.join(map(str, layer.ranks))
 
 
 def _drawing(curve: Sequence[CurvePoint]) -> str:

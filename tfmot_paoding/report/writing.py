@@ -23,6 +23,7 @@ from tfmot_paoding.files import write_files
 from tfmot_paoding.inputs.ranges import RangeLike, resolve_range
 from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.network.agreement import Verdict, all_outputs, judge
+from tfmot_paoding.network.chains import multiplied_out
 from tfmot_paoding.network.graph import Graph, build_graph
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.network.outputs import heads_of
@@ -68,7 +69,7 @@ def make_report(
 
   Args:
     original: The model before pruning.
-    pruned: The compact model.
+    pruned: The compact model, or what `factorize` made.
     files: The .tflite of each, converted likewise.
     input_range: The range of the inputs: a pair (low, high), a dict of input
       name to such a pair, or None for what the first layers say.
@@ -104,9 +105,9 @@ def make_report(
   samples = source.samples(network, _SAMPLES) if data is None else data
   samples = clipped(samples, source.boxes(network))
   widths = _widths(network.graph, build_graph(pruned, network.graph.views))
-  warn_of_same_widths(
-    sum(layer.before for layer in widths), sum(layer.after for layer in widths)
-  )
+  if not any(layer.ranks for layer in widths):
+    units = [[layer.before, layer.after] for layer in widths]
+    warn_of_same_widths(*np.sum(units, 0, int))
   reports = [
     _file_report(model, file, other, samples, test_data, micro, npus)
     for model, file, other in (
@@ -286,6 +287,8 @@ def _widths(before: Graph, after: Graph) -> list[LayerWidth]:
   Raises:
     ValueError: the models do not have the same layers.
   """
+  chains = multiplied_out(before, after)
+  after = chains.graph
   paths = [[node.path for node in graph.nodes] for graph in (before, after)]
   if paths[0] != paths[1]:
     ours, theirs = (sorted({'/'.join(p) for p in found}) for found in paths)
@@ -301,7 +304,8 @@ def _widths(before: Graph, after: Graph) -> list[LayerWidth]:
         graph.shapes[node.outputs[0]][-1]
         for graph, node in ((before, one), (after, two))
       ]
-      found[name] = LayerWidth(name, *sizes)
+      ranks = chains.ranks.get(one.path, ())
+      found[name] = LayerWidth(name, *sizes, ranks)
   return list(found.values())
 
 
