@@ -154,6 +154,35 @@ def test_bounds_hold_for_what_is_sampled_inside(layer, steps):
   assert seen > 3
 
 
+def _affine_layers():
+  """A layer of every affine kind, one after another."""
+  inputs = keras.Input((8, 8, 2))
+  x = L.Conv2D(4, 3, padding='same')(L.ZeroPadding2D(1)(inputs))
+  x = L.BatchNormalization()(L.DepthwiseConv2D(3)(x))
+  x = L.Add()([x, L.SeparableConv2D(4, 3, padding='same')(x)])
+  x = L.Conv2DTranspose(4, 2, strides=2)(L.AveragePooling2D(2)(x))
+  x = L.Concatenate()([x, L.UpSampling2D(2)(L.Cropping2D(2)(x))])
+  x = L.Permute((2, 1, 3))(L.Conv2D(4, 3, strides=2, groups=2)(x))
+  x = L.Conv1D(4, 2)(L.Reshape((-1, 4))(x))
+  x = L.Subtract()([L.Dense(3)(x), L.Dense(3)(x)])
+  parts = [L.GlobalAveragePooling1D()(x), L.Flatten()(x)]
+  return testing.fill(keras.Model(inputs, L.Concatenate()(parts)), 4)
+
+
+def test_what_need_not_be_sound_is_about_the_same():
+  graph = build_graph(_affine_layers())
+  steps = build_program(graph, read_params(graph)).steps
+  rng = np.random.default_rng(2)
+  for step in steps:
+    c = rng.normal(size=(3, *step.out_shape))
+    exact = step.transpose(c)
+    rough = step.rough_transpose(c.astype(np.float32))
+    for a, b in zip(exact, rough, strict=True):
+      assert b.dtype == np.float32
+      np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+  assert len(steps) > 20
+
+
 def _model(layer):
   inputs = keras.Input((4, 4, 1) if layer == 'conv' else (4,))
   if layer == 'conv':

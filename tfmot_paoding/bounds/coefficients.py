@@ -39,16 +39,21 @@ def block_of(rows: Array, part: slice, some: slice) -> Array:
 
 
 def transposed(step: AffineStep, coefficients: tf.Tensor) -> list[tf.Tensor]:
-  """A step's transpose of coefficients (samples, rows, *shape)."""
+  """A step's transpose of coefficients (samples, rows, *shape).
+
+  Sound in float64, rough in float32.
+  """
   # Known where they are while a function is traced, for shapes to be told.
   samples, rows = (
     tf.shape(coefficients)[axis] if size is None else size
     for axis, size in enumerate(coefficients.shape[:2])
   )
   flat = tf.reshape(coefficients, (samples * rows, *step.out_shape))
+  exact = flat.dtype == tf.float64
+  back = (step.transpose if exact else step.rough_transpose)(flat)
   return [
     tf.reshape(part, (samples, rows, *shape))
-    for part, shape in zip(step.transpose(flat), step.in_shapes, strict=True)
+    for part, shape in zip(back, step.in_shapes, strict=True)
   ]
 
 

@@ -3,7 +3,8 @@
 Coefficients go backward as in `walks`, a row a subdomain. What s z >= 0 rules
 out, where a neuron's sign s is fixed, is felt through a Lagrange multiplier:
 b >= 0 adds -b s to the coefficient of z. Any such b is sound, and where all
-signs are fixed the best ones make the bound exact.
+signs are fixed the best ones make the bound exact. So they may be looked for in
+float32, in half of the time; the bound that counts is worked out in float64.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ ByValue = dict[int, tf.Tensor]
 
 _EPSILON = np.finfo(np.float64).eps
 _DOUBLE = tf.float64
-_NOTHING = np.float64(-np.inf)  # what a bound that overflowed says
+_SINGLE = tf.float32
 _DECAY = 0.98  # of both rates, from one step to the next
 
 
@@ -73,16 +74,18 @@ class SplitPass:
     self._value = value
     self._splits = frozenset(splits)
     self.ascend = _traced(self._climb)
+    self.estimate = _traced(self._roughly)
     self.evaluate = _traced(self._strictly)
 
   def _climb(
     self, fixed: Fixed, free: Free, steps: tf.Tensor, rates: tf.Tensor
   ) -> Free:
     """The best of some steps of Adam, until all bounds are positive."""
+    fixed, free, rates = _cast((fixed, free, rates), _SINGLE)
     flat = tf.nest.flatten(free)
     scales = self._scales(fixed, free)
     zeros = [tf.zeros_like(part) for part in flat]
-    best = tf.fill(tf.shape(fixed.offsets)[:1], _NOTHING)
+    best = tf.fill(tf.shape(fixed.offsets)[:1], _nothing(_SINGLE))
 
     def going(step, best, *_):
       return (step <= steps) & tf.reduce_any(best <= 0)
@@ -104,7 +107,7 @@ class SplitPass:
 
     start = (tf.constant(0), best, flat, flat, zeros, zeros)
     _, _, kept, *_ = tf.while_loop(going, body, start)
-    return tf.nest.pack_sequence_as(free, kept)
+    return _cast(tf.nest.pack_sequence_as(free, kept), _DOUBLE)
 
   def _moved(
     self,
@@ -116,7 +119,6 @@ class SplitPass:
     rates: tf.Tensor,
   ) -> list[tf.Tensor]:
     """A step further, and back into what is allowed."""
-    rates = tf.cast(rates, _DOUBLE)
     now = tf.nest.pack_sequence_as(free, now)
     moves = tf.nest.pack_sequence_as(free, moves)
     slopes = {
@@ -139,6 +141,11 @@ class SplitPass:
       v: tf.reduce_mean(tf.abs(c), list(range(1, len(c.shape))), keepdims=True)
       for v, c in seen.items()
     }
+
+  def _roughly(self, fixed: Fixed, free: Free) -> tf.Tensor:
+    """About what `evaluate` says first."""
+    low, _, _ = self._backward(*_cast((fixed, free), _SINGLE), strict=False)
+    return low
 
   def _strictly(
     self, fixed: Fixed, free: Free
@@ -188,7 +195,7 @@ class SplitPass:
         lost += (entries + 4) * _EPSILON * _dot(absolute, size)
         points[source] = tf.where(coefficients > 0, low, high)
     found = (total - 2.0 * lost)[:, 0]
-    found = tf.where(tf.math.is_nan(found), _NOTHING, found)
+    found = tf.where(tf.math.is_nan(found), _nothing(found.dtype), found)
     splits = {v: c for v, c in seen.items() if v in self._splits}
     return found, splits, points
 
@@ -232,13 +239,25 @@ def _adam(
   second = [
     0.999 * a + 0.001 * g * g for a, g in zip(second, gradients, strict=True)
   ]
-  count = tf.cast(step, _DOUBLE) + 1
-  rate = tf.pow(tf.constant(_DECAY, _DOUBLE), count - 1)
+  count = tf.cast(step, gradients[0].dtype) + 1
+  rate = tf.pow(tf.constant(_DECAY, count.dtype), count - 1)
   rate *= tf.sqrt(1 - 0.999**count) / (1 - 0.9**count)
   moves = [
     rate * a / (tf.sqrt(b) + 1e-12) for a, b in zip(first, second, strict=True)
   ]
   return moves, first, second
+
+
+def _cast(parts: Any, dtype: tf.DType) -> Any:
+  """A structure of tensors, in another precision."""
+  return tf.nest.map_structure(
+    lambda x: x if x is None else tf.cast(x, dtype), parts
+  )
+
+
+def _nothing(dtype: tf.DType) -> tf.Tensor:
+  """What a bound that overflowed says."""
+  return tf.constant(-np.inf, dtype)
 
 
 def double(x: Array) -> tf.Tensor:

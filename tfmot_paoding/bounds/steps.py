@@ -116,12 +116,17 @@ class AffineStep(Step):
     """A^T of coefficients (rows, *out_shape), compiled."""
     return _Compiled(self._transpose, [self.out_shape])
 
+  @functools.cached_property
+  def rough_transpose(self) -> Callable[..., list[tf.Tensor]]:
+    """The same in float32, for what need not be sound."""
+    return _Compiled(self._transpose, [self.out_shape], tf.float32)
+
   def _transpose(self, coefficients: tf.Tensor) -> list[tf.Tensor]:
     """One tensor an input."""
     rows = tf.shape(coefficients)[:1]
     zeros = []
     for shape in self.in_shapes:
-      zero = tf.zeros(tf.concat([rows, shape], 0), tf.float64)
+      zero = tf.zeros(tf.concat([rows, shape], 0), coefficients.dtype)
       zeros.append(tf.ensure_shape(zero, (None, *shape)))
     with tf.GradientTape() as tape:
       tape.watch(zeros)
@@ -153,7 +158,7 @@ class AffineStep(Step):
 
 
 class _Compiled:
-  """A function of float64 tensors, compiled once it is asked again and again.
+  """A function of tensors, compiled once it is asked again and again.
 
   Most bounds ask each step a few times; a graph takes as long to make as many
   of those.
@@ -161,20 +166,25 @@ class _Compiled:
   Args:
     function: Of tensors.
     shapes: Theirs, without the rows, of which there are any number.
+    dtype: Theirs.
   """
 
-  def __init__(self, function: Callable[..., Any], shapes: Sequence[Shape]):
+  def __init__(
+    self,
+    function: Callable[..., Any],
+    shapes: Sequence[Shape],
+    dtype: tf.DType = tf.float64,
+  ):
     self._function = function
     self._eager = _EAGER
-    self._specs = [
-      tf.TensorSpec((None, *shape), tf.float64) for shape in shapes
-    ]
+    self._dtype = dtype
+    self._specs = [tf.TensorSpec((None, *shape), dtype) for shape in shapes]
     self._asked = 0
     self._traced: Callable[..., Any] | None = None
 
   def __call__(self, *x: Any) -> Any:
     """What the function makes of tensors or arrays."""
-    tensors = [tf.convert_to_tensor(part, tf.float64) for part in x]
+    tensors = [tf.convert_to_tensor(part, self._dtype) for part in x]
     self._asked += 1
     # Of convolutions TensorFlow has gradients of gradients in graphs alone.
     if self._asked <= self._eager and not compat.is_recorded():
@@ -313,7 +323,7 @@ def step_of(
   if op.linear:
     return AffineStep(
       ends,
-      lambda *x: op.transform(params, *x),
+      lambda *x: op.transform(_alike(op, params, x[0].dtype), *x),
       lambda *x: op.spread(params, *x),
       op.intercept(params),
       op.rearranges,
@@ -325,3 +335,10 @@ def step_of(
     axis=-2 if axes[0] > axes[1] else None,
     op=op,
   )
+
+
+def _alike(op: Op, params: Params, dtype: tf.DType) -> Params:
+  """An operation's weights in the precision of what it is given."""
+  if dtype == tf.float64:
+    return params
+  return {ref: params[ref].astype(dtype.as_numpy_dtype) for ref in op.weights()}

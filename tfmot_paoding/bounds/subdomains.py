@@ -115,11 +115,7 @@ class SubdomainBounds:
       ascent: How to optimise slopes and multipliers; None for not at all.
     """
     fixed = self._prepared(root, goals, domains)
-    free = Free(
-      self._apart(domains.slopes),
-      self._apart(domains.multipliers),
-      tf.constant(domains.mix),
-    )
+    free = self._free(domains)
     if ascent is not None and ascent.steps:
       rates = tf.constant([ascent.slope_rate, ascent.multiplier_rate])
       free = self._pass.ascend(fixed, free, tf.constant(ascent.steps), rates)
@@ -136,6 +132,28 @@ class SubdomainBounds:
       found,
       self._flat(seen, len(domains)),
       [points[value].numpy()[:, 0] for value in self._program.inputs],
+    )
+
+  def estimate(self, root: Root, goals: Goals, domains: Domains) -> Array:
+    """Bounds as they stand up to rounding, to choose by and prove nothing.
+
+    Args:
+      root: What is known of the whole box.
+      goals: What to show impossible.
+      domains: The subdomains, at least one.
+
+    Returns:
+      Shape (domains,).
+    """
+    fixed = self._prepared(root, goals, domains)
+    return self._pass.estimate(fixed, self._free(domains)).numpy()
+
+  def _free(self, domains: Domains) -> Free:
+    """What is optimised, as tensors."""
+    return Free(
+      self._apart(domains.slopes),
+      self._apart(domains.multipliers),
+      tf.constant(domains.mix),
     )
 
   def _prepared(self, root: Root, goals: Goals, domains: Domains) -> Fixed:

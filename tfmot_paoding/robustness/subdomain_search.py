@@ -147,9 +147,9 @@ class Search:
     some = self._settings.batch_size // 2
     for start in range(0, len(rows), some):
       part = slice(start, start + some)
-      low = self._bounds.bound(
+      low = self._bounds.estimate(
         root, self._goals, halves(parents[rows[part]], split[part])
-      ).low
+      )
       # A half that is proved is no better for a bound that is higher.
       gap = np.minimum(low, 0.0).reshape(-1, 2).sum(1)
       lacking[rows[part], columns[part]] = gap
