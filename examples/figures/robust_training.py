@@ -10,15 +10,15 @@ The protocol of Sehwag et al. 2019: the same objective before and after pruning.
 by scores that train under the objective for `--score_epochs` of the epochs of
 fine-tuning), one of this package's methods (whole units, chosen without data),
 `learned-units`, `stable-units` (NRS scores) or `scratch`: a network of as few
-units, trained from scratch for as many epochs in all. With `taught-` in front,
-under `adversarial`, the dense network's answers take the place of labels
-(RSLAD) in fine-tuning, or from scratch. `--compression` is how many times fewer
-weights are left. Epsilon grows from 0 while a network is trained, and under
-`verifiable` and `crown-ibp` it has batch normalization, and kernels to begin
-with that keep intervals narrow. Shown are accuracy, accuracy under PGD, and the
-accuracy that is proved (by IBP and by CROWN within epsilon; of smoothed
-networks within an L2 radius of `--radius`), before and after, and how much is
-kept; means and standard deviations over seeds.
+units, trained from scratch for as many epochs in all. `--compression` is how
+many times fewer weights are left; with `--gradual` units that are chosen
+without data leave step by step in the first half of fine-tuning. Epsilon grows
+from 0 while a network is trained, and under `verifiable` and `crown-ibp` it has
+batch normalization, and kernels to begin with that keep intervals narrow. Shown
+are accuracy, accuracy under PGD, and the accuracy that is proved (by IBP and by
+CROWN within epsilon; of smoothed networks within an L2 radius of `--radius`),
+before and after, and how much is kept; means and standard deviations over
+seeds.
 
 `--data` is `digits` (the default: ships with scikit-learn, done in a minute),
 `mnist` or `cifar10` (fetched by Keras), or an .npz in Keras's layout. With
@@ -68,17 +68,7 @@ _PRUNE = flags.DEFINE_list(
   'prune',
   ['magnitude', 'impact'],
   'Methods: magnitude, learned, learned-units, stable-units, scratch, or those '
-  'of units; taught- in front of any.',
-)
-_TAUGHT = 'taught-'
-flags.register_multi_flags_validator(
-  ['prune', 'objective'],
-  lambda given: (
-    set(given['objective']) <= {'adversarial', 'trades'}
-    or not any(name.startswith(_TAUGHT) for name in given['prune'])
-  ),
-  message='--prune=taught-... is of --objective=adversarial or trades: what a '
-  'teacher says is learned under attack.',
+  'of units.',
 )
 _COMPRESSION = flags.DEFINE_float(
   'compression', 10.0, 'How many times fewer weights are left.'
@@ -87,7 +77,9 @@ _SCOPE = flags.DEFINE_enum(
   'scope', 'local', ['local', 'global'], 'Units: of each layer, or of all.'
 )
 _GRADUAL = flags.DEFINE_bool(
-  'gradual', False, 'Units leave while the network is fine-tuned, not before.'
+  'gradual',
+  False,
+  'Units chosen without data leave in fine-tuning, step by step, not before.',
 )
 _RAMP = flags.DEFINE_bool(
   'ramp', True, 'adversarial, trades: epsilon grows as it does for bounds.'
@@ -342,11 +334,9 @@ def pruned(
   folder: str | None,
 ) -> keras.Model:
   """The network after pruning and fine-tuning, single weights or units."""
-  teacher = model if method.startswith(_TAUGHT) else None
-  method = method.removeprefix(_TAUGHT)
   if method == 'scratch':
-    return from_scratch(model, objective, images, folder, teacher)
-  end = taught(settled(objective_of(objective, 100)), teacher)
+    return from_scratch(model, objective, images, folder)
+  end = settled(objective_of(objective, 100))
   epochs = _FINE.value
   if method in ('learned', 'learned-units'):
     epochs -= _SCORING.value
@@ -437,27 +427,15 @@ def from_scratch(
   objective: str,
   images: Images,
   folder: str | None,
-  teacher: keras.Model | None,
 ) -> keras.Model:
   """A network of as many units as are left, trained for all the epochs."""
   widths = widths_left(model, 1.0 / _COMPRESSION.value)
   small = fresh(objective, images, list(widths.values()))
   epochs = _EPOCHS.value + _FINE.value
   steps = epochs * -(-len(images.x) // _BATCH.value)
-  goal = taught(objective_of(objective, steps), teacher)
+  goal = objective_of(objective, steps)
   fit(small, goal, images, epochs, folder=folder)
   return small
-
-
-def taught(
-  objective: training.Objective, teacher: keras.Model | None
-) -> training.Objective:
-  """An objective, or what a teacher says under its attack."""
-  if teacher is None:
-    return objective
-  return training.RobustDistillation(
-    teacher, objective.epsilon, objective.steps
-  )
 
 
 def shares_for(model: keras.Model, left: float) -> dict[str, float]:

@@ -42,9 +42,7 @@ from layer to layer are learned from soonest. Let epsilon grow from 0 under
 
 Objectives: `Natural`, `Adversarial` (PGD; `trades=6.` for TRADES), `Verifiable`
 (IBP with ramps of epsilon and kappa; `linear=` for CROWN-IBP), `Smoothing`
-(certified by `robustness.smoothed`), `RobustDistillation` (what the robust
-network before pruning says in place of labels, also under attack), and your
-own. The stability term makes
+(certified by `robustness.smoothed`), and your own. The stability term makes
 ReLUs linear around the data, which is what certificates gain from.
 
 `find_tickets` is iterative magnitude pruning with rewinding (with `directory=`
@@ -78,7 +76,6 @@ from tfmot_paoding.training.objectives import (
   register_objective,
 )
 from tfmot_paoding.training.ramps import Ramp
-from tfmot_paoding.training.robust_distillation import RobustDistillation
 from tfmot_paoding.training.score_training import (
   learned_masks,
   learned_scores,
@@ -101,7 +98,6 @@ __all__ = [
   'Natural',
   'Objective',
   'Ramp',
-  'RobustDistillation',
   'RobustModel',
   'Smoothing',
   'StabilityRegularizer',
