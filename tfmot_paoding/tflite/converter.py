@@ -26,6 +26,8 @@ from tfmot_paoding.tflite.integers import (
   ranged_file,
   with_reach,
 )
+from tfmot_paoding.tflite.lstm_ranges import with_lstm_ranges
+from tfmot_paoding.tflite.own_states import with_own_states
 from tfmot_paoding.tflite.processes import EndedError
 from tfmot_paoding.tflite.real_heads import real_heads
 from tfmot_paoding.tflite.recipes import recipe_file
@@ -65,7 +67,8 @@ def flatbuffer_of(
   if not mode.is_calibrated:
     with _explained(mode):
       converter = converter_of(model, function)
-      data = without_cell_clips(_choose(converter, mode, sparse).convert())
+      data = _choose(converter, mode, sparse).convert()
+      data = with_own_states(without_cell_clips(data))
       if mode.recipe:
         data = recipe_file(data, mode, drawn.ranging, heads)
     if mode.has_narrow_weights:
@@ -75,8 +78,9 @@ def flatbuffer_of(
     _check_loops(function, model, mode)
   with _explained(mode):
     plain = plain_file(converter_of(model, function, PlainConverter), mode)
-    plain = without_cell_clips(plain)
+    plain = with_own_states(without_cell_clips(plain))
     ranged = ranged_file(plain, drawn.ranging)
+    ranged = with_lstm_ranges(ranged, drawn.ranging)
   check_ranges(ranged)
   ranged = with_reach(ranged, drawn.reach)
   ends = ends or end_types(mode, False, None, None)

@@ -18,7 +18,9 @@ import numpy as np
 Array = np.ndarray
 
 
-def load_interpreter(data: bytes, threads: int | None = None) -> Any:
+def load_interpreter(
+  data: bytes, threads: int | None = None, keeps_all: bool = False
+) -> Any:
   """An interpreter for a flatbuffer, its tensors not allocated.
 
   LiteRT's (the extra `[micro]` installs it), else TensorFlow's own.
@@ -26,17 +28,27 @@ def load_interpreter(data: bytes, threads: int | None = None) -> Any:
   Args:
     data: The flatbuffer.
     threads: How many to run on; None for as many as it likes.
+    keeps_all: Whether every tensor can be read after a run; operators are not
+      handed to delegates then, which take more time.
   """
+  settings: dict[str, Any] = {'model_content': data, 'num_threads': threads}
   try:
     from ai_edge_litert import interpreter as litert
   except ImportError:
     import tensorflow as tf
 
-    with warnings.catch_warnings():
-      # TensorFlow announces the interpreter's move to another package.
-      warnings.filterwarnings('ignore', message='.*tf.lite.Interpreter is depr')
-      return tf.lite.Interpreter(model_content=data, num_threads=threads)
-  return litert.Interpreter(model_content=data, num_threads=threads)
+    litert = tf.lite.experimental
+    make = tf.lite.Interpreter
+  else:
+    make = litert.Interpreter
+  if keeps_all:
+    plain = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    settings['experimental_op_resolver_type'] = plain
+    settings['experimental_preserve_all_tensors'] = True
+  with warnings.catch_warnings():
+    # TensorFlow announces the interpreter's move to another package.
+    warnings.filterwarnings('ignore', message='.*tf.lite.Interpreter is depr')
+    return make(**settings)
 
 
 def run(data: bytes, inputs: Mapping[str, Array]) -> dict[str, Array]:

@@ -16,6 +16,7 @@ from tfmot_paoding.tflite.interpreter_worker import (
   quantized,
   run,
 )
+from tfmot_paoding.tflite.own_states import shares_states
 from tfmot_paoding.tflite.processes import EndedError, checked_script
 from tfmot_paoding.tflite.refusals import check_names, refusals
 
@@ -37,9 +38,16 @@ def check_runs(file: TFLiteFile) -> None:
   """Raises where the interpreter would refuse, or bring the process down.
 
   Raises:
-    ValueError: the range of an operator's integers is next to nothing, or it
-      has no kernel for 16 bits.
+    ValueError: the range of an operator's integers is next to nothing, it has
+      no kernel for 16 bits, or a state of an LSTM is a weight as well.
   """
+  if shares_states(file.object):
+    raise ValueError(
+      'A state of an LSTM is a weight of this .tflite as well, as TensorFlow '
+      'makes them where both are zeros of one shape: the weight moves with the '
+      'state, and integers bring the interpreter down. Convert the model by '
+      '`convert_to_tflite`, which gives each a tensor of its own.'
+    )
   wide = {
     op.name
     for op in file.operators
