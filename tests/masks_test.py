@@ -125,10 +125,14 @@ def test_wrapped_stripped_and_compact_agree_under_masks(make, method):
 
 
 @pytest.mark.parametrize(
-  ('suffix', 'method'),
-  [('.h5', 'saliency'), ('.keras', 'reconstruction'), ('', 'saliency')],
+  ('make', 'suffix', 'method'),
+  [
+    (classifier, '.h5', 'saliency'),
+    (behind_masking, '.keras', 'reconstruction'),
+    (classifier, '', 'saliency'),
+    (behind_masking, '', 'saliency'),
+  ],
 )
-@pytest.mark.parametrize('make', (classifier, behind_masking))
 def test_masks_pass_through_loaded_wrappers(tmp_path, make, suffix, method):
   model = make()
   x = samples(model)

@@ -258,6 +258,53 @@ def without_forms_for_gpus() -> Iterator[None]:
     _FORMS_FOR_GPUS.reset(token)
 
 
+# Of functions whose first argument is one tensor, whatever it is given as: the
+# names by which configs hold them.
+_OF_ONE_TENSOR = frozenset(
+  {
+    *('tile', 'cast', 'reshape', 'expand_dims', 'broadcast_to', 'gather'),
+    *('math.add', 'math.subtract', 'math.multiply', 'math.divide', 'math.pow'),
+    *('math.maximum', 'math.minimum', 'math.truediv', 'linalg.matmul'),
+    *('__operators__.add', 'repeat', 'roll'),
+  }
+)
+_WHOLE_CONSTANTS = contextvars.ContextVar('whole_constants', default=False)
+
+
+def _of_whole_constants(call: Callable) -> Callable:
+  @functools.wraps(call)
+  def called(self: Any, *args: Any, **kwargs: Any) -> Any:
+    if args and _WHOLE_CONSTANTS.get() and self.symbol in _OF_ONE_TENSOR:
+      args = _as_one(args[0]), *args[1:]
+    return call(self, *args, **kwargs)
+
+  return called
+
+
+def _as_one(value: Any) -> Any:
+  """What `tf.convert_to_tensor` makes of a list of numbers of one kind."""
+  kinds = {type(part) for part in tf.nest.flatten(value)}
+  one = isinstance(value, (list, tuple)) and kinds in ({float}, {int})
+  return tf.convert_to_tensor(value) if one else value
+
+
+TFOpLambda.__call__ = _of_whole_constants(TFOpLambda.__call__)
+
+
+@contextmanager
+def with_whole_constants() -> Iterator[None]:
+  """Makes one tensor of an array that a model's config holds, here.
+
+  Keras makes one of every number in it, which each call puts together again:
+  with the anchors of a detector, in thousands of operations.
+  """
+  token = _WHOLE_CONSTANTS.set(True)
+  try:
+    yield
+  finally:
+    _WHOLE_CONSTANTS.reset(token)
+
+
 def input_structure(model: keras.Model) -> Any:
   """A functional model's inputs in the structure that it takes."""
   return model._nested_inputs

@@ -15,7 +15,7 @@ import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding.bounds.program import NoRelaxationError
 from tfmot_paoding.bounds.whole_range import propagate
-from tfmot_paoding.compat import keras, without_forms_for_gpus
+from tfmot_paoding.compat import keras
 from tfmot_paoding.methods.criteria import IntervalImpact
 from tfmot_paoding.methods.folding import Fold, fold_weights
 from tfmot_paoding.methods.group_view import view_group
@@ -28,16 +28,6 @@ from tfmot_paoding.ops import WeightRef
 from tfmot_paoding.training.live import LiveBounds
 
 L = keras.layers
-
-
-@pytest.fixture
-def shapes_alone():
-  """No forms for GPUs in the graphs of models, which nothing here runs."""
-  with without_forms_for_gpus():
-    yield
-
-
-quicker = pytest.mark.usefixtures('shapes_alone')
 KINDS = [L.LSTM, L.GRU, L.SimpleRNN]
 strip_pruning = tfmot.sparsity.keras.strip_pruning
 pytestmark = pytest.mark.filterwarnings(
@@ -138,8 +128,7 @@ def layers(draw):
   return lambda: kind(4, **settings, name='unit')
 
 
-@quicker
-@hypothesis.settings(max_examples=6, deadline=None)
+@hypothesis.settings(max_examples=4, deadline=None)
 @hypothesis.given(layers(), st.integers(0, 100))
 def test_all_forms_agree_whatever_the_arguments(make, seed):
   net = model(make(), seed)
@@ -159,7 +148,6 @@ def test_all_forms_agree_whatever_the_arguments(make, seed):
   assert {**inner, 'units': 4} == before
 
 
-@quicker
 @pytest.mark.parametrize('kind', KINDS)
 def test_a_removed_unit_is_zero_at_every_step(kind):
   net = model(kind(6, return_sequences=True, name='unit'))
@@ -290,7 +278,6 @@ NETWORKS = {
 }
 
 
-@quicker
 @pytest.mark.parametrize('make', NETWORKS, ids=lambda make: make.__name__)
 def test_networks_around_recurrent_layers(make):
   net = testing.fill(make())
@@ -299,15 +286,19 @@ def test_networks_around_recurrent_layers(make):
   assert small.count_params() < 0.6 * net.count_params()
 
 
-@quicker
 @pytest.mark.parametrize('method', paoding.methods.method_names())
 def test_every_method_prunes(method):
   check_forms(testing.fill(of_a_cell()), method)
 
 
-@quicker
-@pytest.mark.parametrize('method', ['reconstruction', 'impact', 'folding'])
-@pytest.mark.parametrize('make', [encoder_and_decoder, masked])
+@pytest.mark.parametrize(
+  ('make', 'method'),
+  [
+    (encoder_and_decoder, 'reconstruction'),
+    (encoder_and_decoder, 'folding'),
+    (masked, 'impact'),
+  ],
+)
 def test_states_and_masks_pass_whatever_makes_up_for_units(make, method):
   """By one method of each kind: which units go does not see these."""
   check_forms(testing.fill(make()), method)
@@ -364,7 +355,6 @@ def test_units_that_the_model_gives_stay():
   assert 'outputs of the model' in left_alone['unit',]
 
 
-@quicker
 @pytest.mark.parametrize('kind', KINDS)
 def test_twins_merge_without_a_change(kind):
   net = model(kind(6, return_sequences=True, name='unit'), seed=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextvars
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -167,10 +169,13 @@ def of_policy(policy: str) -> keras.Model:
 
 
 @pytest.mark.parametrize(
-  ('policy', 'tolerance'),
-  [('mixed_float16', 2e-2), ('mixed_bfloat16', 0.1), ('float64', 1e-5)],
+  ('policy', 'tolerance', 'session'),
+  [
+    ('mixed_float16', 2e-2, 'float32'),
+    ('mixed_bfloat16', 0.1, 'mixed_float16'),
+    ('float64', 1e-5, 'mixed_float16'),
+  ],
 )
-@pytest.mark.parametrize('session', ['float32', 'mixed_float16'])
 def test_any_precision_becomes_float32(policy, tolerance, session):
   model = of_policy(policy)
   keras.mixed_precision.set_global_policy(session)
@@ -197,8 +202,10 @@ def test_weights_beyond_float32_are_refused():
     in_float32(model)
 
 
-@pytest.mark.parametrize('policy', ['mixed_float16', 'float64'])
-@pytest.mark.parametrize('method', ['saliency', 'reconstruction'])
+@pytest.mark.parametrize(
+  ('policy', 'method'),
+  [('mixed_float16', 'reconstruction'), ('float64', 'saliency')],
+)
 def test_models_of_other_precision_are_pruned_and_keep_it(policy, method):
   model = of_policy(policy)
   wrapped = paoding.prune_low_saliency(
@@ -262,6 +269,12 @@ def test_classes_of_one_name_are_left_to_keras():
 
 def test_forms_for_gpus_are_left_out_of_copies_alone(monkeypatch):
   """Keras swaps them in where a model runs; copying needs shapes alone."""
+  asked = contextvars.copy_context()  # other than in all other tests
+  asked.run(compat._FORMS_FOR_GPUS.set, True)
+  asked.run(_check_forms_for_gpus, monkeypatch)
+
+
+def _check_forms_for_gpus(monkeypatch):
   seen = []
   register = compat._kept_if_asked(lambda *_, **__: seen.append(1))
   monkeypatch.setattr(compat.gru_lstm_utils, 'function_register', register)
@@ -272,3 +285,30 @@ def test_forms_for_gpus_are_left_out_of_copies_alone(monkeypatch):
   x = testing.draw((4, 3)).astype(np.float32)
   np.testing.assert_array_equal(tf.function(copy)(x), tf.function(model)(x))
   assert len(seen) == 3
+
+
+def test_an_array_in_a_config_stays_one_tensor(tmp_path):
+  array = np.arange(24, dtype=np.float32).reshape(1, 4, 6)
+  inputs = keras.Input((4, 6))
+  times = [tf.shape(inputs)[0], 1, 1]
+  model = keras.Model(inputs, tf.tile(array, times) + inputs)
+  model.save(tmp_path / 'model.h5')
+  loaded = paoding.load_model(tmp_path / 'model.h5')
+  x = np.ones((2, 4, 6), np.float32)
+  for one in (loaded, clone_with(loaded, lambda layer, _: fresh_layer(layer))):
+    np.testing.assert_array_equal(one(x), array + x)
+    (tiled,) = [
+      node
+      for node in compat.ordered_nodes(one)
+      if getattr(node.layer, 'function', None) is tf.tile
+    ]
+    np.testing.assert_array_equal(tiled.call_args[0], array)
+    assert tf.is_tensor(tiled.call_args[0])
+
+
+def test_lists_that_functions_take_stay_lists():
+  inputs = keras.Input((2,))
+  model = keras.Model(inputs, inputs + tf.concat([[1.0, 2.0]], 0))
+  x = np.ones((1, 2), np.float32)
+  clone = clone_with(model, lambda layer, _: fresh_layer(layer))
+  np.testing.assert_array_equal(clone(x), [[2.0, 3.0]])

@@ -76,7 +76,7 @@ def load_model(
   path, given = os.fspath(path), check_functions(functions)
   if not os.path.exists(path):
     raise FileNotFoundError(f'There is no model file {path!r}.')
-  with prune_scope():
+  with prune_scope(), compat.with_whole_constants():
     if os.path.isdir(path):
       return _load_saved_model(path, allow_code, given)
     description = read_file(path, trusted=allow_code)

@@ -73,7 +73,11 @@ def clone_with(
       clone_function=clone,
     )
 
-  with compat.without_forms_for_gpus(), untraced() as spare:
+  with (
+    compat.without_forms_for_gpus(),
+    compat.with_whole_constants(),
+    untraced() as spare,
+  ):
     return clone_model(model, ())
 
 
