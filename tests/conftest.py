@@ -99,7 +99,7 @@ def _without_forms_for_gpus(request):
 
 @pytest.fixture
 def roughly(monkeypatch):
-  """A search for a budget takes a third of the files; it meets what it meets."""
+  """A search for a budget takes a third of the files; it meets the limits."""
   from tfmot_paoding.pruning import budget_search
 
   monkeypatch.setattr(budget_search._Fitter.least, '__defaults__', (2,))

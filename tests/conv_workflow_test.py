@@ -201,12 +201,11 @@ def test_quantization_aware_training_follows(form):
     assert not weight.numpy()[..., gone].any()
 
 
-@pytest.mark.parametrize('method', ['saliency', 'reconstruction'])
-def test_mixed_precision(method):
+def test_mixed_precision():
   keras.mixed_precision.set_global_policy('mixed_float16')
   try:
     model = plain_network()
-    stripped, small = finish(wrap(model, method))
+    stripped, small = finish(wrap(model))
   finally:
     keras.mixed_precision.set_global_policy('float32')
   np.testing.assert_allclose(small(X), stripped(X), rtol=0.02, atol=0.02)
@@ -266,9 +265,10 @@ def test_a_layer_of_ones_own_joins_by_a_handler():
   assert np.all(moved <= paoding.deviation_bound(model, small, (-1.0, 1.0)))
 
 
-@pytest.mark.parametrize('name', ['MobileNetV2', 'MobileNetV3Small'])
-def test_applications(name):
-  model = prune_applications.build(name, input_shape=(64, 64, 3), classes=5)
+def test_an_application():
+  model = prune_applications.build(
+    'MobileNetV3Small', input_shape=(64, 64, 3), classes=5
+  )
   stripped, small = finish(wrap(model))
   x = testing.samples((64, 64, 3), 2).astype(np.float32)
   one, two = stripped(x).numpy(), small(x).numpy()

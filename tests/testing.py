@@ -22,6 +22,20 @@ from tfmot_paoding.numerics.intervals import Interval
 ROUNDING = 1e-9
 
 
+def paired(*columns) -> list[tuple]:
+  """Rows in which every value of each column is met, if not with all others.
+
+  For what one path of the code leads through, whatever it is met with.
+  """
+  columns = [list(column) for column in columns]
+  return [
+    # Each round begins one later, else columns of one length would march
+    # together.
+    tuple(column[(k + k // len(column)) % len(column)] for column in columns)
+    for k in range(max(map(len, columns)))
+  ]
+
+
 def _keras_knows(name: str) -> bool:
   try:
     keras.activations.get(name)

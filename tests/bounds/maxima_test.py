@@ -29,8 +29,15 @@ LAYERS = [
 ]
 
 
-@pytest.mark.parametrize('layer', LAYERS, ids=range(len(LAYERS)))
-def test_the_same_function_and_sound_bounds(layer):
+@pytest.mark.parametrize(
+  ('layer', 'methods'),
+  [
+    (LAYERS[0], ['ibp', 'crown', 'alpha-crown']),
+    *((layer, ['crown']) for layer in LAYERS[1:]),
+  ],
+  ids=range(len(LAYERS)),
+)
+def test_the_same_function_and_sound_bounds(layer, methods):
   model = pooled(layer)
   graph = build_graph(model)
   program = build_program(graph, read_params(graph))
@@ -47,7 +54,7 @@ def test_the_same_function_and_sound_bounds(layer):
   np.testing.assert_allclose(same.high, outputs, atol=1e-5)
   moved = x + np.random.default_rng(0).uniform(-0.2, 0.2, (200, *x.shape))
   seen = model(moved.reshape(-1, *x.shape[1:])).numpy().reshape(200, 3, -1)
-  for method in ('ibp', 'crown', 'alpha-crown'):
+  for method in methods:
     walk = Walk(found, [Interval(x - 0.2, x + 0.2)], method)
     (bounds,) = walk.outputs()
     assert np.all(seen >= bounds.low - 1e-5)

@@ -92,8 +92,9 @@ def forms(wrapped):
   return [wrapped, stripped, paoding.compact(stripped)]
 
 
-@pytest.mark.parametrize('kind', NORMS)
-@pytest.mark.parametrize('trained', [True, False])
+@pytest.mark.parametrize(
+  ('kind', 'trained'), testing.paired(NORMS, [True, False])
+)
 def test_channels_leave_and_nothing_else_changes(kind, trained):
   net = stream(NORMS[kind])
   wrapped = _run(net, named=True)
@@ -108,8 +109,12 @@ def test_channels_leave_and_nothing_else_changes(kind, trained):
   assert small.get_layer('inner').units == 5
 
 
-@pytest.mark.parametrize('method', paoding.methods.method_names())
-@pytest.mark.parametrize('kind', ['root mean square', 'groups', 'layer'])
+@pytest.mark.parametrize(
+  ('method', 'kind'),
+  testing.paired(
+    paoding.methods.method_names(), ['root mean square', 'layer', 'groups']
+  ),
+)
 def test_every_method_prunes_and_bounds_hold(kind, method):
   net = stream(NORMS[kind])
   small = paoding.prune(
@@ -124,8 +129,9 @@ def test_every_method_prunes_and_bounds_hold(kind, method):
   assert np.all(np.abs(net(moved) - small(moved)) <= near + 1e-5)
 
 
-@pytest.mark.parametrize('suffix', ['h5', 'keras'])
-@pytest.mark.parametrize('kind', ['root mean square', 'layer'])
+@pytest.mark.parametrize(
+  ('suffix', 'kind'), [('h5', 'root mean square'), ('keras', 'layer')]
+)
 def test_compact_models_are_saved_loaded_and_converted(suffix, kind, tmp_path):
   small = paoding.prune(stream(NORMS[kind]), HALF, method='l1', verbose=0)
   small.save(tmp_path / f'small.{suffix}')
