@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
 from tfmot_paoding.network.looping_calls import loops
+from tfmot_paoding.network.sound_convolutions import sound_convolutions
 
 Array = np.ndarray
 
@@ -22,7 +23,8 @@ _EAGER, _EAGER_LOOPS = 16, 2
 def outputs_of(model: keras.Model, x: Sequence[Array]) -> list[tf.Tensor]:
   """Every output for one batch, at inference."""
   x = [tf.convert_to_tensor(a) for a in x]
-  made = model(x if len(x) > 1 else x[0], training=False)
+  with sound_convolutions(model):
+    made = model(x if len(x) > 1 else x[0], training=False)
   return tf.nest.flatten(made)
 
 

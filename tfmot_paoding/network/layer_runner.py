@@ -30,6 +30,7 @@ from tfmot_paoding.network.own_moments import (
   normalized,
   normalized_by_its_own,
 )
+from tfmot_paoding.network.sound_convolutions import sound_convolutions
 from tfmot_paoding.ops import Params, WeightRef
 
 Array = np.ndarray
@@ -76,7 +77,7 @@ class Simulation:
 
   def __init__(self, model: keras.Model | Network, samples: list[Array]):
     plain = Network.of(model).plain()
-    self.graph = plain.graph
+    self.graph, self._model = plain.graph, plain.model
     self._inputs = [
       tf.cast(x, tensor.dtype)
       for x, tensor in zip(samples, plain.model.inputs, strict=True)
@@ -258,7 +259,11 @@ class Simulation:
       for ref, moments in seen.items()
     }
 
-  def _run(
+  def _run(self, *args: Any, **kwargs: Any) -> dict[int, Any]:
+    with sound_convolutions(self._model):
+      return self._values(*args, **kwargs)
+
+  def _values(
     self,
     params: Params,
     wanted: set[int],

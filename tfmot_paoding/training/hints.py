@@ -25,7 +25,7 @@ from tfmot_paoding.network.graph import Graph
 from tfmot_paoding.network.hidden_values import hidden_values
 from tfmot_paoding.network.matching import counterparts
 from tfmot_paoding.network.network import Network
-from tfmot_paoding.network.strided_kernels import sound_kernel_gradients
+from tfmot_paoding.network.sound_convolutions import sound_convolutions
 from tfmot_paoding.numerics.least_squares import ridge
 from tfmot_paoding.ops import Shape
 from tfmot_paoding.training.lesson import Lesson
@@ -135,7 +135,7 @@ class Hints:
     self._places = counterparts(*self._graphs) if weight else {}
     self._hints: list[_Hint] = []
     if self._places:
-      with sound_kernel_gradients(teacher):
+      with sound_convolutions(teacher):
         self._hints = self._made()
     self._told: list[Array] = []
     self.renew()

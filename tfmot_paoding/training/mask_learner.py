@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from tfmot_paoding import replicas
 from tfmot_paoding.compat import keras
-from tfmot_paoding.network.strided_kernels import sound_kernel_gradients
+from tfmot_paoding.network.sound_convolutions import sound_convolutions
 
 Array = np.ndarray
 
@@ -196,7 +196,7 @@ class ScoredModel(keras.Model):
   def train_step(self, data: Any) -> dict[str, tf.Tensor]:
     """One step on the compiled loss."""
     x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
-    with sound_kernel_gradients(self), tf.GradientTape() as tape:
+    with sound_convolutions(self), tf.GradientTape() as tape:
       outputs = self(x, training=True)
       loss = self.compute_loss(x, y, outputs, weight)
     self.learner.descend(self, loss, tape)

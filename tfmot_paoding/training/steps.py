@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfmot_paoding import compat, replicas
 from tfmot_paoding.compat import keras
-from tfmot_paoding.network.strided_kernels import sound_kernel_gradients
+from tfmot_paoding.network.sound_convolutions import sound_convolutions
 from tfmot_paoding.training.hints import Hints
 from tfmot_paoding.training.lesson import Lesson
 
@@ -59,7 +59,7 @@ class Steps:
       [tf.TensorSpec((None, *a.shape), a.dtype) for a in part] for part in one
     ]
     walk = tf.function(self._walk, autograph=compat.may_branch(student))
-    with sound_kernel_gradients(student):
+    with sound_convolutions(student):
       self._walked = walk.get_concrete_function(*specs)
 
   def begin(self, learning_rate: float, count: int) -> None:

@@ -29,7 +29,7 @@ from tfmot_paoding.network.cloning import (
 )
 from tfmot_paoding.network.graph import check_model
 from tfmot_paoding.network.layer_wrapper import LayerWrapper
-from tfmot_paoding.network.strided_kernels import sound_kernel_gradients
+from tfmot_paoding.network.sound_convolutions import sound_convolutions
 from tfmot_paoding.training.ticket_files import TicketFiles
 
 Array = np.ndarray
@@ -166,7 +166,7 @@ def snip_masks(
     sparsity: The fraction of prunable weights to be gone, in [0, 1).
   """
   weights = [weight for weight, _ in masked_weights(wrapped)]
-  with sound_kernel_gradients(wrapped), tf.GradientTape() as tape:
+  with sound_convolutions(wrapped), tf.GradientTape() as tape:
     outputs = wrapped(tf.convert_to_tensor(x), training=False)
     loss = wrapped.compiled_loss(tf.convert_to_tensor(y), outputs)
   gradients = tape.gradient(loss, weights)

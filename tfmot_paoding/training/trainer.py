@@ -13,7 +13,7 @@ from tfmot_paoding.compat import NEVER, keras
 from tfmot_paoding.inputs.ranges import RangeLike, input_boxes, resolve_range
 from tfmot_paoding.network.graph import check_model
 from tfmot_paoding.network.outputs import heads_of
-from tfmot_paoding.network.strided_kernels import sound_kernel_gradients
+from tfmot_paoding.network.sound_convolutions import sound_convolutions
 from tfmot_paoding.robustness.scores import by_class, scores_of
 from tfmot_paoding.training.live import Box, LiveBounds
 from tfmot_paoding.training.objectives import (
@@ -57,7 +57,7 @@ class RobustModel(keras.Model):
       raise ValueError(
         'Sample weights are not known to robust objectives: leave them out.'
       )
-    with sound_kernel_gradients(self), tf.GradientTape() as tape:
+    with sound_convolutions(self), tf.GradientTape() as tape:
       loss, outputs = self._objective.loss(self, x, y)
       if self._stability is not None:
         loss += tf.cast(self._stability(self, x), loss.dtype)
