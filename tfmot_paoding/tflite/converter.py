@@ -26,6 +26,7 @@ from tfmot_paoding.tflite.integers import (
   ranged_file,
   with_reach,
 )
+from tfmot_paoding.tflite.lean import lean
 from tfmot_paoding.tflite.lstm_ranges import with_lstm_ranges
 from tfmot_paoding.tflite.own_states import with_own_states
 from tfmot_paoding.tflite.processes import EndedError
@@ -57,6 +58,21 @@ def flatbuffer_of(
       are tried on.
     ends: The types of inputs and outputs, of a calibrated mode.
     sparse: Whether to store zeros sparsely.
+
+  Raises:
+    ValueError: TFLite cannot express the model, or not in such numbers.
+  """
+  return lean(_written(model, mode, drawn, ends, sparse))
+
+
+def _written(
+  model: keras.Model,
+  mode: Quantization,
+  drawn: Representative | None,
+  ends: EndTypes | None,
+  sparse: bool,
+) -> bytes:
+  """The flatbuffer as converters and quantizers write it.
 
   Raises:
     ValueError: TFLite cannot express the model, or not in such numbers.
