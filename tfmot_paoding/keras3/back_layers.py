@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
+from tfmot_paoding.keras3.held_layer import HeldLayer
 from tfmot_paoding.keras3.layers import is_default
 from tfmot_paoding.layers import PaddedLayerNormalization, RMSNormalization
 
@@ -66,6 +67,9 @@ def keras3_layer(layer: Any, name: str) -> tuple[Any, Callable[..., Any]]:
   """
   if type(layer) is PaddedLayerNormalization:
     return _padded(layer, name)
+  if type(layer) is HeldLayer:
+    made = layer.new(name)
+    return made, made
   cls = _counterpart(layer)
   settings, behind = _translated(layer, cls)
   settings['name'] = name
@@ -108,6 +112,8 @@ def _padded(layer: Any, name: str) -> tuple[Any, Callable[..., Any]]:
 
 def keras3_weights(layer: Any) -> list[np.ndarray]:
   """A layer's weights as its counterpart holds them."""
+  if type(layer) is HeldLayer:
+    return layer.held.get_weights()
   values = layer.get_weights()
   if type(layer) is PaddedLayerNormalization:
     width = layer.width

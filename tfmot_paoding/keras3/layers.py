@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
 from tfmot_paoding.keras3 import grouped_attention
+from tfmot_paoding.keras3.held_layer import HeldLayer, held
 from tfmot_paoding.layers import RMSNormalization
 
 # Settings that say nothing of what a layer computes from given weights.
@@ -57,10 +58,12 @@ def convert_layer(layer: Any, name: str | None = None) -> Callable[..., Any]:
 
   Returns:
     The tf_keras layer, not built; or, where its activation has no counterpart,
-    the layer and others behind it as one function.
+    the layer and others behind it as one function; or, where its class has
+    none, the layer itself inside one of tf_keras.
 
   Raises:
-    ValueError: the layer's class or a setting has no tf_keras counterpart.
+    ValueError: a setting has no tf_keras counterpart, or the layer's class has
+      none and does not make a layer of its own config.
   """
   if _is_lambda(layer):
     return keras.layers.Lambda(
@@ -71,6 +74,8 @@ def convert_layer(layer: Any, name: str | None = None) -> Callable[..., Any]:
       dtype=_policy_name(layer.get_config()['dtype']),
     )
   cls = _counterpart(layer)
+  if cls is None:
+    return _held(layer, name or layer.name)
   if grouped_attention.shares_heads(layer):
     config = grouped_attention.own_settings(layer)
   else:
@@ -105,6 +110,9 @@ def copy_weights(source: Any, target: Any) -> None:
   """
   if isinstance(target, Chain):
     target = target.layer
+  if isinstance(target, HeldLayer):  # the two generations sort them otherwise
+    target.held.set_weights(source.get_weights())
+    return
   if grouped_attention.shares_heads(source):
     values = grouped_attention.own_weights(source)
   else:
@@ -141,8 +149,20 @@ def _is_lambda(layer: Any) -> bool:
   return type(layer) is keras3.layers.Lambda
 
 
-def _counterpart(layer: Any) -> type:
-  """The tf_keras class of the same meaning."""
+def _held(layer: Any, name: str) -> HeldLayer:
+  """The layer itself, inside one of tf_keras."""
+  try:
+    return held(layer, name)
+  except (NotImplementedError, TypeError, ValueError) as error:
+    raise no_counterpart(
+      layer,
+      ', nor can Keras 3 make it anew from what its `get_config` and '
+      f'`get_build_config` give, to be run as it is ({error})',
+    ) from error
+
+
+def _counterpart(layer: Any) -> type | None:
+  """The tf_keras class of the same meaning, if there is one."""
   import keras as keras3
 
   cls = type(layer)
@@ -153,9 +173,7 @@ def _counterpart(layer: Any) -> type:
     return _ELSEWHERE[cls.__name__]
   known = getattr(keras3.layers, cls.__name__, None) is cls
   found = getattr(keras.layers, cls.__name__, None)
-  if not known or found is None:
-    raise no_counterpart(layer)
-  return found
+  return found if known else None
 
 
 def _translated(

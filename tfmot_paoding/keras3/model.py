@@ -53,8 +53,9 @@ def from_keras3(model: Any, input_shape: Any = None) -> keras.Model:
 
   Raises:
     TypeError: `model` is no Keras model.
-    ValueError: it is not built or cannot be traced, or a layer or operation
-      has no tf_keras counterpart; the message names what it is.
+    ValueError: it is not built or cannot be traced, or an operation, or a
+      layer's setting, has no tf_keras counterpart; the message names what it
+      is. A layer whose class has none is run as it is, and its units stay.
   """
   if isinstance(model, keras.Model):
     return model
