@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfmot_paoding as paoding
 from tests import testing
@@ -72,3 +73,33 @@ def test_models_with_other_outputs_are_named(function):
     ValueError, match=r'outputs of `original` have shapes \[\(3,\)\]'
   ):
     function(one, two, x)
+
+
+class Sampled(keras.layers.Layer):
+  """Draws at inference, too, as those of variational autoencoders."""
+
+  def call(self, x):
+    return x + tf.random.normal(tf.shape(x))
+
+
+def test_a_model_that_draws_at_random_is_told():
+  model = keras.Sequential(
+    [keras.layers.Dense(4, input_shape=(3,)), Sampled(), keras.layers.Dense(2)]
+  )
+  x = [np.ones((6, 3), np.float32)]
+  verdict = paoding.report.judge(model, model, x)
+  assert verdict.draws
+  assert 'the original draws at random' in str(verdict)
+
+
+@pytest.mark.parametrize('layer', ['dropout', 'stateful'])
+def test_what_draws_in_training_or_remembers_does_not(layer):
+  inputs = keras.Input((5, 3), batch_size=2)
+  x = keras.layers.Dropout(0.5)(inputs)
+  if layer == 'stateful':
+    x = keras.layers.LSTM(4, stateful=True, return_sequences=True)(x)
+  model = keras.Model(inputs, keras.layers.Dense(2)(x))
+  other = keras.models.clone_model(model)
+  verdict = paoding.report.judge(model, other, [np.ones((2, 5, 3), np.float32)])
+  assert verdict.distance > 0
+  assert not verdict.draws

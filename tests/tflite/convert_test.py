@@ -257,6 +257,19 @@ def test_a_conversion_that_differs_is_refused(monkeypatch):
     paoding.convert_to_tflite(made)
 
 
+class Sampled(keras.layers.Layer):
+  """Draws at inference, too, as those of variational autoencoders."""
+
+  def call(self, x):
+    return x + tf.random.normal(tf.shape(x))
+
+
+def test_a_model_that_draws_at_random_is_refused_as_such():
+  made = keras.Sequential([Sampled(input_shape=(4,)), keras.layers.Dense(2)])
+  with pytest.raises(ValueError, match='draws at random and answers the same'):
+    paoding.convert_to_tflite(made, input_range=(0.0, 1.0))
+
+
 def conv_net(seed=0):
   x = inputs = keras.Input((8, 8, 2))
   x = keras.layers.Conv2D(6, 3, activation='relu')(x)

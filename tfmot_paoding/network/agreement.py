@@ -19,6 +19,10 @@ Array = np.ndarray
 _ONE_ANSWER = 0.9
 # Of values: a variance below it is none.
 _NOTHING = 1e-12
+# A distance up to which no model draws at random, and how many inputs show it.
+_ALIKE, _ASKED_AGAIN = 1e-6, 4
+# Of the largest answer: sums may come in another order.
+_SAME = 1e-4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +43,8 @@ class Verdict:
     inputs: Whose inputs this speaks of, in words; '' where nobody said.
     divergence: As `distance`, but of classes by the divergence of what the
       logits make likely; see `Head.gap`.
+    draws: Whether the original answers the same inputs otherwise each time, as
+      it draws at random; nothing is told then.
   """
 
   distance: float
@@ -47,6 +53,7 @@ class Verdict:
   commonest: float = float('nan')
   inputs: str = ''
   divergence: float = float('nan')
+  draws: bool = False
 
   @property
   def kept(self) -> float:
@@ -74,6 +81,12 @@ class Verdict:
       said += (
         f' (of which it answers {self.commonest:.0%} alike itself, so that '
         'this tells little)'
+      )
+    if self.draws:
+      said += (
+        ' (but the original draws at random, and answers the same inputs '
+        'otherwise each time, so that this tells nothing: let it give what '
+        'does not draw, such as the mean of what is sampled)'
       )
     return said
 
@@ -157,6 +170,7 @@ def judge(
     max(0.0, min(explained)) if explained else float('nan'),
     max(commonest, default=float('nan')),
     divergence=divergence,
+    draws=distance > _ALIKE and draws_at_random(network.model, samples),
   )
 
 
@@ -173,3 +187,21 @@ def all_outputs(model: keras.Model, samples: Sequence[Array]) -> list[Array]:
   for x in in_batches(samples):
     found.append([np.asarray(a) for a in answering(x)])
   return [np.concatenate(parts) for parts in zip(*found, strict=True)]
+
+
+def draws_at_random(model: keras.Model, samples: Sequence[Array]) -> bool:
+  """Whether a model answers the same inputs otherwise each time it is asked.
+
+  Layers of Keras's draw in training alone; one of a user's may do so always.
+
+  Args:
+    model: The model.
+    samples: One array an input, with a batch axis; a few are looked at.
+  """
+  few = [x[:_ASKED_AGAIN] for x in samples]
+  return any(
+    np.abs(a - b).max(initial=0.0) > _SAME * np.abs(a).max(initial=0.0)
+    for a, b in zip(
+      all_outputs(model, few), all_outputs(model, few), strict=True
+    )
+  )

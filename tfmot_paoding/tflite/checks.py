@@ -9,6 +9,7 @@ import numpy as np
 from tfmot_paoding import callers
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.ranges import InputRange, input_boxes
+from tfmot_paoding.network.agreement import draws_at_random
 from tfmot_paoding.quantization import Quantization
 from tfmot_paoding.tflite.comparison import Comparison, compare_tflite
 from tfmot_paoding.tflite.litert import run_apart, run_tflite
@@ -51,6 +52,13 @@ def check_answers(
     ) from error
   gap = found.mean if mode.is_rough else found.largest
   if not gap <= mode.tolerance:
+    if draws_at_random(model, [inputs[name] for name in model.input_names]):
+      raise ValueError(
+        f'The Keras model {model.name!r} draws at random and answers the same '
+        'inputs otherwise each time, so that no file can be compared with it. '
+        'Convert one that gives what does not draw, such as the mean of what '
+        'is sampled.'
+      )
     raise ValueError(
       f'The converted model differs from the Keras model by {gap:.3g} of the '
       f"outputs' spread, where {mode.name or 'float32'} explains "
