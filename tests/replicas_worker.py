@@ -112,12 +112,11 @@ def masked():
 
 CASES = {
   'mirrored': [
-    (testing.conv_net, recalled),
+    (testing.with_batch_norm, recalled),
     (testing.mlp, class_impressions),
     (testing.conv_net, fitted),
     (masked, answered),
-    (testing.mlp, distilled),
-    (testing.conv_net, distilled_with_hints),
+    (testing.with_batch_norm, distilled_with_hints),
     (testing.mlp, distilled_on_one_row),
     (testing.with_batch_norm, pruned),
   ],

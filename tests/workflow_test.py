@@ -51,8 +51,7 @@ def run_script(script: str, *arguments: str) -> str:
 
 
 class TestSavingAndLoading:
-  @pytest.mark.parametrize('file', _FILES)
-  @pytest.mark.parametrize('steps', [0, 2])
+  @pytest.mark.parametrize(('file', 'steps'), testing.paired(_FILES, [2, 0]))
   def test_wrapped_models_load_without_scope_and_go_on(
     self, tmp_path, file, steps
   ):
@@ -79,29 +78,30 @@ class TestSavingAndLoading:
     assert small.get_layer('hidden_0').units == 4
     np.testing.assert_allclose(small(X), loaded(X), rtol=1e-4, atol=1e-5)
 
-  @pytest.mark.parametrize('file', _FILES)
-  def test_in_a_fresh_process(self, tmp_path, file):
+  def test_in_a_fresh_process(self, tmp_path):
     wrapped = wrap(model())
     Driver(wrapped).step(0)
-    wrapped.save(tmp_path / file)
+    for file in _FILES:
+      wrapped.save(tmp_path / file)
     run_script(
       """
       import sys
       import tfmot_paoding as paoding
       import tensorflow_model_optimization as tfmot
       from tfmot_paoding.compat import keras
-      wrapped = keras.models.load_model(sys.argv[1])
-      paoding.run_schedule(wrapped, verbose=0)
-      stripped = tfmot.sparsity.keras.strip_pruning(wrapped)
-      paoding.compact(stripped).save_weights(sys.argv[2])
+      for path in sys.argv[1:]:
+        wrapped = keras.models.load_model(path)
+        paoding.run_schedule(wrapped, verbose=0)
+        stripped = tfmot.sparsity.keras.strip_pruning(wrapped)
+        paoding.compact(stripped).save_weights(path + '_small.h5')
       """,
-      str(tmp_path / file),
-      str(tmp_path / 'small.h5'),
+      *(str(tmp_path / file) for file in _FILES),
     )
     small = finish(wrapped)
     again = keras.models.clone_model(small)
-    again.load_weights(tmp_path / 'small.h5')
-    assert_same_weights(again, small)
+    for file in _FILES:
+      again.load_weights(tmp_path / f'{file}_small.h5')
+      assert_same_weights(again, small)
 
   def test_compact_models_save_as_plain_keras(self, tmp_path):
     small = finish(wrap(model()))
@@ -255,7 +255,6 @@ def test_quantization_aware_training_follows(form):
     ('mnist_mlp3_relu', 0.82),
     ('mnist_mlp5_relu', 0.84),
     ('mnist_mlp5_sigmoid', 0.938),
-    ('mnist_mlp_wide', 0.968),
   ],
 )
 def test_accuracy_on_real_models(shared, name, least):

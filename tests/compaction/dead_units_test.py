@@ -72,8 +72,9 @@ def hidden(model):
   return [x.units for x in model.layers if isinstance(x, _layers.Dense)][:-1]
 
 
-@pytest.mark.parametrize('activation', testing.TAME)
-@pytest.mark.parametrize('build', BUILDERS)
+@pytest.mark.parametrize(
+  ('build', 'activation'), testing.paired(BUILDERS, testing.TAME)
+)
 def test_wrapped_stripped_and_compact_agree(build, activation):
   model = BUILDERS[build](activation)
   wrapped = pruned(model)
@@ -84,8 +85,10 @@ def test_wrapped_stripped_and_compact_agree(build, activation):
   assert hidden(small) == [units // 2 for units in hidden(model)]
 
 
-@pytest.mark.parametrize('method', paoding.methods.method_names())
-@pytest.mark.parametrize('sparsity', [0.25, 0.9])
+@pytest.mark.parametrize(
+  ('method', 'sparsity'),
+  testing.paired(paoding.methods.method_names(), [0.25, 0.9]),
+)
 def test_every_method_and_sparsity(method, sparsity):
   model = testing.mlp((5, 20, 10, 3), 'gelu')
   stripped = strip_pruning(pruned(model, sparsity, method))
@@ -133,8 +136,10 @@ def test_a_model_without_dead_units_stays_whole(build):
   np.testing.assert_array_equal(small(X), model(X))
 
 
-@pytest.mark.parametrize('file', ['model.h5', 'model.keras', 'saved'])
-@pytest.mark.parametrize('activation', ['relu', 'tanh'])
+@pytest.mark.parametrize(
+  ('file', 'activation'),
+  testing.paired(['model.h5', 'model.keras', 'saved'], ['relu', 'tanh']),
+)
 def test_stripped_saved_loaded_and_fine_tuned(tmp_path, file, activation):
   stripped = strip_pruning(pruned(testing.mlp((5, 8, 6, 3), activation)))
   stripped.save(tmp_path / file)

@@ -77,8 +77,9 @@ def test_costs_count_every_product():
   assert graph_macs(build_graph(model(GatedLinear))) == 30 + 3 * 48 + 18
 
 
-@pytest.mark.parametrize('method', paoding.methods.method_names())
-@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize(
+  ('method', 'kind'), testing.paired(paoding.methods.method_names(), KINDS)
+)
 def test_every_method_prunes_and_bounds_hold(kind, method):
   net = model(kind)
   small = paoding.prune(net, 0.5, method=method, verbose=0)
@@ -217,8 +218,9 @@ def steps(inner) -> keras.Model:
   return testing.fill(net, 1)
 
 
-@pytest.mark.parametrize('method', ['reconstruction', 'impact', 'l1'])
-@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize(
+  ('method', 'kind'), testing.paired(['reconstruction', 'impact', 'l1'], KINDS)
+)
 def test_at_every_step_it_is_pruned_as_over_all(kind, method):
   one = steps(kind(8, 7))
   inputs = keras.Input((4, 5))

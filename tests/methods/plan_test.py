@@ -233,8 +233,7 @@ SPOILT = {
 }
 
 
-@pytest.mark.parametrize('kind', SPOILT)
-@pytest.mark.parametrize('parts', PARTS)
+@pytest.mark.parametrize(('parts', 'kind'), testing.paired(PARTS, SPOILT))
 def test_every_combination_copes_with_odd_networks(parts, kind):
   _, groups, _, _ = setting(SPOILT[kind])
   plans = [planned(SPOILT[kind], PARTS[parts], 0.7, seed=3) for _ in range(2)]

@@ -148,8 +148,11 @@ def inputs_for(model, count=32):
   return arrays if len(arrays) > 1 else arrays[0]
 
 
-@pytest.mark.parametrize('method', _METHODS)
-@pytest.mark.parametrize('make', _MODELS, ids=lambda make: make.__name__)
+@pytest.mark.parametrize(
+  ('make', 'method'),
+  [*testing.paired(_MODELS, _METHODS), *testing.paired(_MODELS, _METHODS[1:])],
+  ids=lambda value: getattr(value, '__name__', value),
+)
 def test_all_forms_answer_alike_within_the_bound(make, method):
   model = testing.fill(make())
   schedule = paoding.ProgressiveSparsity(0.5, 0.25)

@@ -68,7 +68,7 @@ class TestRectifier:
 
 
 @pytest.mark.parametrize('name', ACTIVATIONS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(a=_ENDS, b=_ENDS)
 def test_lines_enclose(name, a, b):
   x = interval([min(a, b)], [max(a, b)])

@@ -66,9 +66,9 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize('name', MODELS)
 @pytest.mark.parametrize(
-  'optimizer', ['adam', keras.optimizers.SGD(0.1, momentum=0.9)]
+  ('name', 'optimizer'),
+  testing.paired(MODELS, ['adam', keras.optimizers.SGD(0.1, momentum=0.9)]),
 )
 def test_removed_units_stay_removed(name, optimizer):
   wrapped = paoding.prune_low_saliency(MODELS[name](), schedule())

@@ -293,10 +293,13 @@ class TestPrune:
       paoding.prune(testing.mlp((5, 8, 3)), fractions, method='l1', verbose=0)
     assert caught[0].filename == __file__
 
-  @pytest.mark.parametrize('method', paoding.methods.method_names())
   @pytest.mark.parametrize(
-    'case',
-    ['zero biases', 'duplicates', 'all dead', 'single unit', 'no bias', 'f16'],
+    ('method', 'case'),
+    testing.paired(
+      paoding.methods.method_names(),
+      ['zero biases', 'all dead', 'single unit', 'no bias', 'f16'],
+    )
+    + testing.paired(paoding.methods.method_names(), ['duplicates']),
   )
   def test_odd_networks_work(self, method, case):
     widths = (5, 1, 8, 3) if case == 'single unit' else (5, 8, 6, 3)

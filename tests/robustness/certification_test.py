@@ -63,18 +63,18 @@ def test_thousands_of_samples_against_pgd(epsilon):
   assert counts[2] > 0.5 * len(x)
 
 
-@pytest.mark.parametrize('method', METHODS)
 @pytest.mark.parametrize('seed', range(2))
-def test_random_networks_against_pgd(seed, method):
+def test_random_networks_against_pgd(seed):
   model = testing.mlp((5, 16, 16, 3), seed=seed)
   x = draw((5,), 400, seed=seed)
   y = labels_of(model, x)
   attacked = robustness.pgd(model, x, y, 0.15, RANGE, 20, 3)
   broken = labels_of(model, attacked) != y
-  proved = robustness.certified(model, x, y, 0.15, RANGE, method)
   assert broken.any()
-  assert not (proved & broken).any()
-  assert proved.any() or method == 'ibp'
+  for method in METHODS:
+    proved = robustness.certified(model, x, y, 0.15, RANGE, method)
+    assert not (proved & broken).any()
+    assert proved.any() or method == 'ibp'
 
 
 def test_methods_by_strength():
@@ -148,11 +148,11 @@ def test_output_bounds_are_of_the_outputs(final, method):
   low, high = robustness.output_bounds(model, x, 0.1, RANGE, method)
   assert low.shape == high.shape == (3, 4)
   rng = np.random.default_rng(0)
-  for _ in range(300):
-    z = np.clip(x + rng.uniform(-0.1, 0.1, x.shape), -1, 1)
-    value = model(z.astype(np.float32)).numpy()
-    assert np.all(low <= value + 1e-5)
-    assert np.all(value <= high + 1e-5)
+  z = np.clip(x + rng.uniform(-0.1, 0.1, (300, *x.shape)), -1, 1)
+  value = model(z.reshape(-1, 5).astype(np.float32)).numpy()
+  value = value.reshape(300, 3, 4)
+  assert np.all(low <= value + 1e-5)
+  assert np.all(value <= high + 1e-5)
   if final in ('softmax', 'sigmoid'):
     assert np.all((low >= 0) & (high <= 1))
   assert (high - low).max() < (0.9 if final != 'relu' else np.inf)

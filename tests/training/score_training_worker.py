@@ -61,19 +61,20 @@ def main() -> None:
     cpu, [tf.config.LogicalDeviceConfiguration()] * 2
   )
   strategy = tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'])
-  for objective in (
-    training.Natural(),
-    training.Verifiable(training.Ramp(0.0, 0.05, 0, STEPS), 0.5),
+  natural = training.Natural()
+  verifiable = training.Verifiable(training.Ramp(0.0, 0.05, 0, STEPS), 0.5)
+  for work, objective in (
+    (whole, verifiable),
+    (weights, natural),
+    (units, verifiable),
   ):
-    for work in (whole, weights, units):
-      fit, alone = train(objective)
+    fit, alone = train(objective)
+    work(fit)
+    fit, shared = train(objective)
+    with strategy.scope():
       work(fit)
-      fit, shared = train(objective)
-      with strategy.scope():
-        work(fit)
-      name = f'{work.__name__}, {type(objective).__name__}'
-      for one, other in zip(alone, shared, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-4, err_msg=name)
+    for one, other in zip(alone, shared, strict=True):
+      np.testing.assert_allclose(one, other, atol=1e-4, err_msg=work.__name__)
 
 
 if __name__ == '__main__':
