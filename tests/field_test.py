@@ -68,8 +68,6 @@ CASES = {
   'cifar_vgg_bn.h5': Case(**BOUNDED),
   'cifar_vgg_nobn.h5': Case(),
   'mnist_cnn.h5': Case(**BOUNDED),
-  'mnist_mlp3_relu.h5': Case(),
-  'mnist_mlp5_relu.h5': Case(),
   'mnist_mlp5_sigmoid.h5': Case(),
   'mnist_mlp_wide.h5': Case(),
   'mnist_rows_gru.h5': Case(

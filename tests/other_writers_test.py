@@ -145,8 +145,9 @@ def test_replicas_with_constraints():
     assert unmasked(wrapped) == 0
 
 
-@pytest.mark.parametrize('first', [True, False])
-@pytest.mark.parametrize('weights_only', [True, False])
+@pytest.mark.parametrize(
+  ('first', 'weights_only'), [(True, True), (False, False)]
+)
 def test_checkpoints_are_whole_and_go_on(tmp_path, first, weights_only):
   save = keras.callbacks.ModelCheckpoint(
     str(tmp_path / '{batch}.h5'),

@@ -99,19 +99,16 @@ def test_an_arena_for_files_of_phones_alone_is_refused():
 def test_what_a_mode_does_not_read_is_told_of_and_what_it_reads_is_not(name):
   model, mode = testing.mlp(), lib.QUANTIZATIONS[name]
   x = testing.samples((5,), 20).astype(np.float32)
-  for argument, value in {
-    'float_io': True,
-    'prior': 'smooth',
-    'representative_data': x,
-  }.items():
+  for given in (
+    {'prior': 'smooth', 'float_io': True},
+    {'representative_data': x},
+  ):
     with warnings.catch_warnings(record=True) as caught:
       warnings.simplefilter('always')
-      paoding.convert_to_tflite(
-        model, name, input_range=(-1.0, 1.0), **{argument: value}
-      )
+      paoding.convert_to_tflite(model, name, input_range=(-1.0, 1.0), **given)
     told = [w for w in caught if 'no effect' in str(w.message)]
-    assert len(told) == (argument not in mode.reads)
-    for warning in told:
+    unread = [argument for argument in given if argument not in mode.reads]
+    for argument, warning in zip(unread, told, strict=True):
       text = str(warning.message)
       assert f'`{argument}` has no effect' in text
       assert f'`quantization` is {name!r}' in text

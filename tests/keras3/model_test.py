@@ -174,9 +174,7 @@ def test_what_shared_heads_have_beyond_that_is_named(setting):
     paoding.from_keras3(model)
 
 
-@pytest.mark.parametrize(
-  'name', ['MobileNetV2', 'MobileNetV3Small', 'EfficientNetB0', 'ResNet50V2']
-)
+@pytest.mark.parametrize('name', ['MobileNetV3Small', 'EfficientNetB0'])
 def test_applications(name):
   make = getattr(keras.applications, name)
   model = randomized(make(weights=None, input_shape=(64, 64, 3), classes=5))
@@ -307,7 +305,7 @@ model = keras.Sequential([
     keras.Input((4,)), keras.layers.Dense(8, 'relu'), keras.layers.Dense(2)])
 from tfmot_paoding.compat import keras as inside
 assert 'tf_keras' in inside.__name__
-small = tfmot_paoding.prune(model, 0.5, verbose=0)
+small = tfmot_paoding.prune(model, 0.5, method='l1', verbose=0)
 assert small.layers[1].units == 4
 import tf_keras
 assert isinstance(small, tf_keras.Model)

@@ -342,7 +342,7 @@ def test_wrapped_one_by_one_as_tfmot_does():
   np.testing.assert_allclose(small(x), net(x), atol=1e-5)
 
 
-@pytest.mark.parametrize('quantization', [None, 'dynamic', 'int8'])
+@pytest.mark.parametrize('quantization', [None, 'int8'])
 def test_small_ones_become_files(quantization):
   net = transformer()
   small = paoding.prune(

@@ -257,10 +257,16 @@ def test_answers_in_a_dict_behind_batch_norm():
   assert sorted(small(x)) == ['c', 'z']
   data = paoding.convert_to_tflite(small, 'int8', input_range=RANGE)
   assert isinstance(data, bytes)
-  better = paoding.training.distill(model, small, input_range=RANGE, verbose=0)
+  lesson = paoding.training.DistillSettings(steps=10, samples=64)
+  better = paoding.training.distill(
+    model, small, input_range=RANGE, settings=lesson, verbose=0
+  )
   assert sorted(better(x)) == ['c', 'z']
   fitted = paoding.prune_to_budget(
-    model, paoding.Budget(flash_bytes=len(data) + 200), verbose=0
+    model,
+    paoding.Budget(flash_bytes=len(data) + 200),
+    distillation=False,
+    verbose=0,
   )
   assert len(fitted.data) <= len(data) + 200
 

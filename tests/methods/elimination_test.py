@@ -333,16 +333,13 @@ def test_cheap_networks_are_fitted_on_more_samples():
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize(
-  ('name', 'least'), [('mnist_mlp3_relu', 0.93), ('mnist_mlp5_relu', 0.92)]
-)
-def test_half_of_a_real_network_goes(shared, name, least):
-  model = paoding.load_model(shared / 'models' / f'{name}.h5')
+def test_half_of_a_real_network_goes(shared):
+  model = paoding.load_model(shared / 'models' / 'mnist_mlp3_relu.h5')
   with np.load(shared / 'data' / 'mnist.npz') as data:
     x, y = data['x_test'][:2000, ..., None] / 255.0, data['y_test'][:2000]
   small = paoding.prune(model, 0.5, method='reconstruction', verbose=0)
   answers = testing.answers(small, x.astype(np.float32)).argmax(-1)
-  assert (answers == y).mean() > least
+  assert (answers == y).mean() > 0.93
 
 
 CONSUMERS = {

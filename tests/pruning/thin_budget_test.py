@@ -92,7 +92,8 @@ def test_the_nearest_of_all_ways_is_taken(monkeypatch):
 @pytest.mark.filterwarnings('ignore::tfmot_paoding.pruning.FewAnswersWarning')
 def test_what_chains_take_of_an_arena_counts():
   model = hourglass()
-  whole = fitted(model, arena_bytes=10**6).profile
+  data = paoding.convert_to_tflite(model)
+  whole = paoding.profile_tflite(data, latency=False)
   limits = {
     'arena_bytes': int(0.8 * whole.arena_bytes),
     'flash_bytes': whole.bytes // 2,

@@ -241,7 +241,7 @@ def test_max_pooling_is_split_by_its_comparisons():
   x = L.Conv2D(2, 2, activation='relu')(inputs)
   x = L.MaxPooling2D(2, padding='same')(x)
   model = testing.fill(keras.Model(inputs, L.Dense(2)(L.Flatten()(x))), 4)
-  x = draw((4, 4, 1), 6)
+  x = draw((4, 4, 1), 3)
   first = check(model, x, 0.4)
   assert 'unknown' not in first
   second = check(model, x, 0.4, 'marabou')

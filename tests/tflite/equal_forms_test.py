@@ -49,8 +49,13 @@ def net(shape, layer) -> keras.Model:
   return testing.fill(keras.Model(inputs, L.Dense(3)(x)))
 
 
-@pytest.mark.parametrize('name', CASES)
-@pytest.mark.parametrize('quantization', [None, 'int8'])
+@pytest.mark.parametrize(
+  ('name', 'quantization'),
+  [
+    *((name, 'int8') for name in CASES),
+    *((name, None) for name in ('upsampling 3', 'tf.tile', 'selu', 'causal')),
+  ],
+)
 def test_they_run_in_tflite_micro_in_no_more_than_they_need(name, quantization):
   model = net(*CASES[name])
   data = paoding.convert_to_tflite(model, quantization, input_range=(-1, 1))
