@@ -10,6 +10,7 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.factorization.candidates import find_candidates
 from tfmot_paoding.factorization.fits import ChainFits
 from tfmot_paoding.factorization.forms import Form
+from tfmot_paoding.factorization.splitting import with_chains
 from tfmot_paoding.network.network import Network
 
 _layers = keras.layers
@@ -164,3 +165,37 @@ def test_an_output_without_a_gradient_is_told_of():
   with pytest.warns(UserWarning, match="layer 'hidden' makes cannot be told"):
     options = fits.options(by_name['hidden'], 'parameters')
   assert options.losses[0] <= 1.0
+
+
+def test_statistics_behind_chains_are_those_that_they_see():
+  inputs = keras.Input((6,))
+  x = _layers.Dense(8, use_bias=False, name='wide')(inputs)
+  norm = _layers.BatchNormalization(name='norm', epsilon=1e-6)
+  x = _layers.ReLU()(norm(x))
+  model = testing.fill(keras.Model(inputs, _layers.Dense(3, name='out')(x)))
+  samples = testing.samples((6,), 300, seed=0).astype(np.float32)
+
+  def seen(kernel):
+    made = samples @ kernel
+    return made.mean(0), made.var(0)
+
+  for weight, value in zip(
+    (norm.moving_mean, norm.moving_variance),
+    seen(model.get_layer('wide').kernel.numpy()),
+    strict=True,
+  ):
+    weight.assign(value)
+  network = Network.of(model)
+  layers = find_candidates(network).layers
+  fits = ChainFits(network, layers, [samples], [samples])
+  made = fits.fitted({('wide',): Form(None, 2)})
+  small = with_chains(model, made.chains, made.statistics)
+  kernel = (
+    small.get_layer('wide_low_rank').kernel @ small.get_layer('wide').kernel
+  )
+  mean, variance = seen(kernel.numpy())
+  norm = small.get_layer('norm')
+  np.testing.assert_allclose(norm.moving_mean, mean, atol=1e-4)
+  np.testing.assert_allclose(norm.moving_variance, variance, rtol=1e-3)
+  kept = model.get_layer('norm').moving_variance.numpy()
+  assert np.abs(kept - variance).max() > 0.01

@@ -19,6 +19,7 @@ from tfmot_paoding.factorization.worth import (
   losses_of,
 )
 from tfmot_paoding.layers.base import Path
+from tfmot_paoding.methods.consumer_fits import moved_statistics
 from tfmot_paoding.network.layer_runner import Simulation
 from tfmot_paoding.network.nearness import Nearness
 from tfmot_paoding.network.network import Network
@@ -35,10 +36,12 @@ class Fitted:
   Attributes:
     params: Its weights at the original's shapes, chains multiplied out.
     chains: The matrices, and the bias if there is one, by layer.
+    statistics: What batch normalization sees behind them.
   """
 
   params: dict[WeightRef, Array]
   chains: dict[Path, tuple[Chain, Array | None]]
+  statistics: dict[WeightRef, Array] = dataclasses.field(default_factory=dict)
 
 
 class ChainFits:
@@ -95,7 +98,8 @@ class ChainFits:
 
     Every layer is fitted in two ways, on what it reads in the original, and on
     what the chains in front of it leave of that; the whole that answers nearer
-    to the original on inputs that no fit was made on is taken.
+    to the original on inputs that no fit was made on is taken. Statistics of
+    batch normalization are moved as those of the inputs move.
 
     Args:
       forms: By layer; of others the second way moves the weights as well.
@@ -121,7 +125,18 @@ class ChainFits:
       self._put(moved, layer, form, refitted, before, after)
       has_moved = True
     gaps = [self._apart.gap(one.params) for one in (plain, moved)]
-    return moved if gaps[1] < gaps[0] else plain
+    found = moved if gaps[1] < gaps[0] else plain
+    if found.chains:
+      found.statistics.update(self._statistics(found.params))
+    return found
+
+  def _statistics(self, params: Params) -> dict[WeightRef, Array]:
+    """Those that are stored under other weights."""
+    before, after = (
+      self._before.statistics(weights) for weights in (self._params, params)
+    )
+    graph = self._before.graph
+    return moved_statistics(graph, self._params, params, before, after)
 
   def gap(self, fitted: Fitted) -> float:
     """How far answers are on inputs that no fit was made on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,12 +15,15 @@ from tfmot_paoding.factorization.worth import Chain
 from tfmot_paoding.layers.base import Path
 from tfmot_paoding.network.cloning import copied, fresh_layer
 from tfmot_paoding.network.graph import layers_of
+from tfmot_paoding.ops import WeightRef
 
 Array = np.ndarray
 
 
 def with_chains(
-  model: keras.Model, chains: Mapping[Path, tuple[Chain, Array | None]]
+  model: keras.Model,
+  chains: Mapping[Path, tuple[Chain, Array | None]],
+  weights: Mapping[WeightRef, Array] = types.MappingProxyType({}),
 ) -> keras.Model:
   """A model with chains in the place of some layers.
 
@@ -30,12 +34,15 @@ def with_chains(
     model: A plain Sequential or functional model, not changed.
     chains: The matrices, and the bias if the layer has one, by the path of a
       layer that is called once.
+    weights: What weights of other layers become.
 
   Returns:
     The new model, in which all else is as it was.
   """
   draft = copied(model)
   known = layers_of(draft)
+  for ref, value in weights.items():
+    keras.backend.set_value(ref.of(known[ref.layer]), value)
   names = {layer.name for layer in known.values()}
   links = {
     id(known[path]): _links(known[path], *chain, names)

@@ -21,6 +21,8 @@ from tfmot_paoding.network.outputs import heads_of, is_one_scale
 from tfmot_paoding.ops import Params, Scale, WeightRef
 
 Array = np.ndarray
+# Mean and variance, each (channels,), by the reference of the stored mean.
+Statistics = Mapping[WeightRef, tuple[Array, Array]]
 
 # Of the largest squared gradient.
 _LEAST_SHARE = 1e-6
@@ -242,26 +244,41 @@ class Fitting:
       graph: The graph that `params` belong to.
       params: The pruned weights.
     """
-    now, found = self._simulation.statistics(params), {}
-    for node in graph.nodes:
-      op = node.op
-      if op.statistics is None or op.mean not in now:
-        continue
-      (mean, variance), (old_mean, old_variance) = (
-        now[op.mean],
-        self._first[op.mean],
-      )
-      alive = variance > 1e-12 * (1 + old_variance)
-      real = self._original[op.variance]
-      ratio = real / np.maximum(old_variance, 1e-12)
-      shift = (mean - old_mean) * np.sqrt(ratio)
-      found[op.mean] = np.where(
-        alive, self._original[op.mean] + shift, params[op.mean]
-      )
-      found[op.variance] = np.where(
-        alive, variance * ratio, params[op.variance]
-      )
-    return found
+    now = self._simulation.statistics(params)
+    return moved_statistics(graph, self._original, params, self._first, now)
+
+
+def moved_statistics(
+  graph: Graph,
+  original: Params,
+  params: Params,
+  before: Statistics,
+  after: Statistics,
+) -> dict[WeightRef, Array]:
+  """Stored batch norm statistics, moved as those of samples have moved.
+
+  Args:
+    graph: The graph that `params` belong to.
+    original: The original's weights.
+    params: The changed ones, of the graph's shapes as all others.
+    before: Mean and variance of the samples in the original, by the mean.
+    after: The same under the changed weights.
+  """
+  found = {}
+  for node in graph.nodes:
+    op = node.op
+    if op.statistics is None or op.mean not in after:
+      continue
+    (mean, variance), (old_mean, old_variance) = (
+      after[op.mean],
+      before[op.mean],
+    )
+    alive = variance > 1e-12 * (1 + old_variance)
+    ratio = original[op.variance] / np.maximum(old_variance, 1e-12)
+    shift = (mean - old_mean) * np.sqrt(ratio)
+    found[op.mean] = np.where(alive, original[op.mean] + shift, params[op.mean])
+    found[op.variance] = np.where(alive, variance * ratio, params[op.variance])
+  return found
 
 
 def _is_centred(graph: Graph, member: Member) -> bool:

@@ -169,7 +169,8 @@ def factorize(
     forms = chosen_forms(
       network, candidates, fits, sparsity, cost, multiples, outputs
     )
-  small = with_chains(network.model, fits.fitted(forms).chains)
+  fitted = fits.fitted(forms)
+  small = with_chains(network.model, fitted.chains, fitted.statistics)
   finish(bar, steps)
   if not forms:
     warnings.warn(

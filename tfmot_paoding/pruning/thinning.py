@@ -65,7 +65,7 @@ class Thinner:
     """The model of a cut, fitted."""
     one = self._thinned(cut.sparsity)
     fitted = one.fits.fitted(one.choice.forms(cut.saved))
-    return with_chains(one.network.model, fitted.chains)
+    return with_chains(one.network.model, fitted.chains, fitted.statistics)
 
   def quick(self, cut: Cut) -> keras.Model:
     """A model of the same sizes."""
