@@ -395,7 +395,7 @@ def test_compare_devices_shows_every_target(network_path, tmp_path):
     f'--network={model},{data},0.00392,0,0,1',
     '--method=l1',
     '--sparsities=0.5',
-    '--share=0.9',
+    '--share=1',
     '--npu=ethos-u55-128',
     '--seconds=0.05',
     f'--plot={picture}',
@@ -514,8 +514,8 @@ class TestRobustness:
       '--methods=impact',
       '--sparsities=.25',
       '--epsilons=.01,.05',
-      '--attacked=100',
-      '--certified=30',
+      '--attacked=40',
+      '--certified=10',
       f'--output={output}',
       f'--plot={picture}',
     )
@@ -529,7 +529,7 @@ class TestRobustness:
     for row in rows:
       clean, fgsm, pgd = (float(row[k]) for k in ('clean', 'FGSM', 'PGD'))
       assert clean >= fgsm >= pgd - 1e-9
-      assert int(row['kept']) <= int(row['robust']) == round(100 * fgsm)
+      assert int(row['kept']) <= int(row['robust']) == round(40 * fgsm)
       assert float(row['crown']) >= float(row['crown-ibp']) >= float(row['ibp'])
     assert picture.read_bytes()[1:4] == b'PNG'
     # A second run takes the measured rows from the file.
@@ -642,20 +642,20 @@ class TestTraining:
     pytest.importorskip('sklearn')
     flags = (
       *self.FLAGS,
-      '--objective=adversarial,smoothing',
+      '--objective=natural,smoothing',
       f'--directory={tmp_path}',
     )
     rows = columns(rerun('figures/robust_training.py', *flags))
     forms = {(row['objective'], row['form']): row for row in rows}
     assert {form for _, form in forms} == {'dense', 'magnitude', 'impact'}
-    dense = int(forms['adversarial', 'dense']['weights'])
+    dense = int(forms['natural', 'dense']['weights'])
     for form in ('magnitude', 'impact'):
-      assert int(forms['adversarial', form]['weights']) < 0.45 * dense
+      assert int(forms['natural', form]['weights']) < 0.45 * dense
     assert forms['smoothing', 'dense']['proved (smoothed)']
-    assert not forms['adversarial', 'dense']['proved (smoothed)']
+    assert not forms['natural', 'dense']['proved (smoothed)']
     assert list(tmp_path.rglob('events*'))
     # What is done is not done again; a stage that is missing is.
-    folder = tmp_path / 'adversarial_0'
+    folder = tmp_path / 'natural_0'
     kept = json.loads((folder / 'magnitude.json').read_text())
     kept[1]['benign'] = 0.123
     (folder / 'magnitude.json').write_text(json.dumps(kept))
@@ -663,7 +663,7 @@ class TestTraining:
     found = [
       row['benign']
       for row in rows
-      if (row['objective'], row['form']) == ('adversarial', 'magnitude')
+      if (row['objective'], row['form']) == ('natural', 'magnitude')
     ]
     assert found[0].startswith('0.123')
 
@@ -673,7 +673,7 @@ class TestTraining:
       *self.FLAGS,
       '--epochs=1',
       '--finetune_epochs=2',
-      '--objective=verifiable',
+      '--objective=natural',
       '--prune=learned,learned-units,stable-units,scratch',
       '--score_epochs=1',
       f'--directory={tmp_path}',
@@ -681,10 +681,10 @@ class TestTraining:
     rows = columns(rerun('figures/robust_training.py', *flags))
     dense, *small = [int(row['weights']) for row in rows]
     assert max(small) < 0.5 * dense
-    # Units: the same widths, however they were found.
-    assert len(set(small[1:])) == 1
+    # Units: the same widths, however they were found; a bias may be 0.
+    assert max(small[1:]) - min(small[1:]) < 16
     # What was learned is not learned again.
-    folder = tmp_path / 'verifiable_0'
+    folder = tmp_path / 'natural_0'
     before = (folder / 'learned-units/learned/round_0.npz').read_bytes()
     (folder / 'learned-units.json').unlink()
     assert columns(rerun('figures/robust_training.py', *flags))
@@ -697,7 +697,7 @@ class TestTraining:
       *self.FLAGS,
       '--widths=128,64',
       '--compression=10',
-      '--objective=natural',
+      '--objective=verifiable',
       '--prune=impact',
       '--scope=global',
       '--gradual',
@@ -717,7 +717,7 @@ class TestTraining:
     pytest.importorskip('sklearn')
     flags = [
       *self.FLAGS[1:],
-      '--epochs=60',
+      '--epochs=24',
       '--objective=natural',
       '--prune=magnitude',
       f'--directory={tmp_path}',
@@ -734,7 +734,7 @@ class TestTraining:
       env={**os.environ, 'PYTHONPATH': str(_ROOT), 'PYTHONUNBUFFERED': '1'},
     )
     for line in process.stdout:
-      if line.startswith('Epoch 30/'):
+      if line.startswith('Epoch 12/'):
         break
     process.kill()
     process.wait()
@@ -742,7 +742,7 @@ class TestTraining:
     assert done.returncode == 0, done.stderr
     epochs = [x for x in done.stdout.splitlines() if x.startswith('Epoch ')]
     first = int(epochs[0].split()[1].split('/')[0])
-    assert 20 < first <= 40
+    assert 6 < first <= 20
 
   def test_methods_by_certified_accuracy(self, tmp_path):
     pytest.importorskip('sklearn')
@@ -752,7 +752,8 @@ class TestTraining:
       '--every=2',
       '--objective=natural',
       '--regularized=0',
-      '--verified=5',
+      '--verified=2',
+      '--test_samples=30',
       f'--directory={tmp_path}',
     )
     rows = columns(rerun('figures/certified_pruning.py', *flags))

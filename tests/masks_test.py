@@ -106,8 +106,9 @@ def test_masks_pass_through_wrappers(make):
   )
 
 
-@pytest.mark.parametrize('make', MODELS)
-@pytest.mark.parametrize('method', ('impact', 'reconstruction'))
+@pytest.mark.parametrize(
+  ('make', 'method'), testing.paired(MODELS, ('impact', 'reconstruction'))
+)
 def test_wrapped_stripped_and_compact_agree_under_masks(make, method):
   model = make()
   x = samples(model)

@@ -226,20 +226,26 @@ def test_models_of_other_precision_are_pruned_and_keep_it(policy, method):
       assert one.dtype_policy.name == two.dtype_policy.name
 
 
-@pytest.mark.parametrize('quantization', [None, 'float16', 'dynamic', 'int8'])
-def test_models_of_other_precision_are_exported_in_float32(quantization):
-  for policy in ('mixed_float16', 'float64'):
-    x = inputs = keras.Input((6, 6, 2), dtype='float64')
-    x = _layers.Conv2D(4, 3, activation='relu', dtype=policy)(x)
-    x = _layers.BatchNormalization(dtype=policy)(x)
-    x = _layers.Dense(3, dtype=policy)(_layers.Flatten(dtype=policy)(x))
-    model = testing.fill(keras.Model(inputs, x))
-    data = paoding.convert_to_tflite(model, quantization)
-    x = testing.samples((6, 6, 2), 10, 0.0, 1.0).astype(np.float32)
-    found = paoding.tflite.compare_tflite(
-      model, data, inputs={model.input_names[0]: x}
-    )
-    assert found.mean < 0.02
+@pytest.mark.parametrize(
+  ('quantization', 'policy'),
+  testing.paired(
+    [None, 'float16', 'dynamic', 'int8'], ['mixed_float16', 'float64']
+  ),
+)
+def test_models_of_other_precision_are_exported_in_float32(
+  quantization, policy
+):
+  x = inputs = keras.Input((6, 6, 2), dtype='float64')
+  x = _layers.Conv2D(4, 3, activation='relu', dtype=policy)(x)
+  x = _layers.BatchNormalization(dtype=policy)(x)
+  x = _layers.Dense(3, dtype=policy)(_layers.Flatten(dtype=policy)(x))
+  model = testing.fill(keras.Model(inputs, x))
+  data = paoding.convert_to_tflite(model, quantization)
+  x = testing.samples((6, 6, 2), 10, 0.0, 1.0).astype(np.float32)
+  found = paoding.tflite.compare_tflite(
+    model, data, inputs={model.input_names[0]: x}
+  )
+  assert found.mean < 0.02
 
 
 def test_a_wrapper_around_a_class_that_nobody_registered_is_copied():

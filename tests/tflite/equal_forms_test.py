@@ -101,8 +101,10 @@ DEPTHWISE = {
 }
 
 
-@pytest.mark.parametrize('name', DEPTHWISE)
-@pytest.mark.parametrize('quantization', [None, 'int8'])
+@pytest.mark.parametrize(
+  ('name', 'quantization'),
+  [*((name, 'int8') for name in DEPTHWISE), ('depthwise line', None)],
+)
 def test_depthwise_kernels_dilate_by_themselves(name, quantization):
   """Compared in the interpreter: TensorFlow's own has no such kernel."""
   model = net(*DEPTHWISE[name])
