@@ -64,7 +64,7 @@ CASES = {
   'field/windows_backslash_mlp.keras': CENTRED,
   'mlperf_tiny/ad01.h5': Case((-20.0, 20.0), **BOUNDED),
   'mlperf_tiny/ic_resnet8.h5': Case((0.0, 255.0), **BOUNDED),
-  'mlperf_tiny/kws.h5': Case((-123.0, 26.0)),
+  'mlperf_tiny/kws.h5': Case((-123.0, 26.0), **BOUNDED),
   'cifar_vgg_bn.h5': Case(**BOUNDED),
   'cifar_vgg_nobn.h5': Case(),
   'mnist_cnn.h5': Case(**BOUNDED),
