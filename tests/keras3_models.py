@@ -138,8 +138,27 @@ def twice():
   return keras.Model(outer, inner(deep(inner(outer))))
 
 
+def steps_of_a_model():
+  each = keras.Sequential(
+    [
+      keras.Input((6, 6, 2)),
+      L.RandomFlip(),
+      L.Conv2D(3, 3),
+      L.BatchNormalization(),
+      L.BatchNormalization(),  # of the same shapes, to be told apart
+      L.Flatten(),
+      L.Dense(4),
+    ],
+    name='each',
+  )
+  inputs = keras.Input((3, 6, 6, 2))
+  x = L.LSTM(4)(L.TimeDistributed(each, name='steps')(inputs))
+  return keras.Model(inputs, L.Dense(2)(x))
+
+
 MODELS = {
   'branches': branches,
+  'steps of a model': steps_of_a_model,
   'more operations': more_operations,
   'states': states,
   'keyword tensors': keyword_tensors,

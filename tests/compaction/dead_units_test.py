@@ -293,3 +293,25 @@ def test_models_of_dicts_inside_one_another_stay_whole():
   whole = paoding.prune(model, 0.0, verbose=0, input_range=(0, 1))
   x = testing.samples((5,)).astype(np.float32)
   np.testing.assert_allclose(whole(x), model(x), rtol=1e-5, atol=1e-5)
+
+
+def test_units_leave_behind_a_model_for_each_step():
+  """Built, it says in its config for what; a copy of it does not yet."""
+  each = keras.Sequential(
+    [
+      keras.Input((6, 6, 1)),
+      _layers.Conv2D(4, 3, activation='relu'),
+      _layers.Flatten(),
+      _layers.Dense(5, activation='relu'),
+    ],
+    name='each',
+  )
+  inputs = keras.Input((3, 6, 6, 1))
+  x = _layers.TimeDistributed(each, name='steps')(inputs)
+  x = _layers.LSTM(8, name='hidden')(x)
+  model = testing.fill(keras.Model(inputs, _layers.Dense(2)(x)))
+  stripped = strip_pruning(pruned(model))
+  small = paoding.compact(stripped)
+  assert small.get_layer('hidden').units == 4
+  x = np.random.default_rng(0).uniform(size=(4, 3, 6, 6, 1)).astype('f4')
+  np.testing.assert_allclose(small(x), stripped(x), rtol=1e-5, atol=1e-6)

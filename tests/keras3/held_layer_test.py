@@ -27,6 +27,9 @@ class Token(L.Layer):
     self.token = self.add_weight(name='token', shape=(1, 1, self.width))
     self.shift = self.add_weight(name='shift', shape=(self.width,))
 
+  def compute_output_shape(self, shape):
+    return shape[0], shape[1] + 1, shape[2]
+
   def call(self, x, scale=None, training=None):
     x = self.dropout(self.norm(x, training=training), training=training)
     if scale is not None:
@@ -149,6 +152,16 @@ def test_files_name_the_class(tmp_path, monkeypatch):
   monkeypatch.setattr(held_layer, '_CLASSES', {})
   with pytest.raises(TypeError, match='Convert the Keras 3 model'):
     compat.keras.models.load_model(path)
+
+
+def test_what_holds_such_a_layer_is_held_with_it():
+  inputs = keras.Input((3, 4, 6))
+  x = L.TimeDistributed(Token(6), name='steps')(inputs)
+  model = _filled(keras.Model(inputs, L.Dense(2)(x)))
+  converted = paoding.from_keras3(model)
+  assert type(converted.get_layer('steps')) is held_layer.HeldLayer
+  x = np.random.default_rng(0).uniform(size=(2, 3, 4, 6)).astype('f4')
+  np.testing.assert_allclose(converted(x), model(x), rtol=1e-5)
 
 
 def test_what_cannot_be_made_anew_is_named():

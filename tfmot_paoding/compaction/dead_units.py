@@ -383,7 +383,7 @@ def _made(layer: Any, kind: type, config: dict[str, Any]) -> Any:
   if kind is not type(layer):
     return kind.from_config(config)
   small = fresh_layer(layer, config)
-  old, made = layer.get_config(), small.get_config()
+  old, made = (_unbuilt(one.get_config()) for one in (layer, small))
   ignored = [
     key
     for key, value in config.items()

@@ -26,6 +26,7 @@ _IDLE = frozenset(
     'key_shape',
     'name',
     'query_shape',
+    'rng_type',
     'trainable',
     'value_shape',
   }

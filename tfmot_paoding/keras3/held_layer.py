@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -25,6 +26,7 @@ class HeldLayer(keras.layers.Layer):
     class_name: The layer's class, as `held` names it.
     settings: What its `get_config` gives.
     shapes: What its `get_build_config` gives.
+    parts: The classes of layers that it holds, as `held` names them.
     **kwargs: As for any layer.
 
   Raises:
@@ -36,20 +38,23 @@ class HeldLayer(keras.layers.Layer):
     class_name: str,
     settings: dict[str, Any],
     shapes: dict[str, Any] | None,
+    parts: Sequence[str] = (),
     **kwargs: Any,
   ):
     super().__init__(autocast=False, **kwargs)
-    if class_name not in _CLASSES:
-      raise ValueError(
-        f'Layer {self.name!r} holds a Keras 3 layer of the class '
-        f'{class_name!r}, which is not known here. Convert the Keras 3 model '
-        'that it comes from first (`from_keras3`), or keep the model as one of '
-        'Keras 3 (`to_keras3`).'
-      )
+    for name in (class_name, *parts):
+      if name not in _CLASSES:
+        raise ValueError(
+          f'Layer {self.name!r} holds a Keras 3 layer of the class {name!r}, '
+          'which is not known here. Convert the Keras 3 model that it comes '
+          'from first (`from_keras3`), or keep the model as one of Keras 3 '
+          '(`to_keras3`).'
+        )
     self._spec = {
       'class_name': class_name,
       'settings': settings,
       'shapes': shapes,
+      'parts': list(parts),
     }
     self.held = self.new()
     self.held.build_from_config(shapes)
@@ -66,10 +71,14 @@ class HeldLayer(keras.layers.Layer):
     Args:
       name: What it is called; None for as the one that is held.
     """
+    import keras as keras3
+
     settings = dict(self._spec['settings'])
     if name is not None:
       settings['name'] = name
-    return _CLASSES[self._spec['class_name']].from_config(settings)
+    parts = [_CLASSES[part] for part in self._spec['parts']]
+    with keras3.saving.custom_object_scope({x.__name__: x for x in parts}):
+      return _CLASSES[self._spec['class_name']].from_config(settings)
 
   def call(
     self,
@@ -113,13 +122,17 @@ def held(layer: Any, name: str) -> HeldLayer:
     NotImplementedError, TypeError, ValueError: Keras 3 cannot make the layer
       anew from its `get_config`, or build it.
   """
-  cls = type(layer)
-  class_name = f'{cls.__module__}.{cls.__qualname__}'
-  _CLASSES[class_name] = cls
+  names = []
+  for one in layer._flatten_layers():
+    cls = type(one)
+    if one is layer or cls.__module__.split('.')[0] != 'keras':
+      names.append(f'{cls.__module__}.{cls.__qualname__}')
+      _CLASSES[names[-1]] = cls
   return HeldLayer(
-    class_name,
+    names[0],
     layer.get_config(),
     layer.get_build_config(),
+    sorted({*names[1:]}),
     name=name,
     dtype=tf.as_dtype(layer.compute_dtype).name,
   )

@@ -15,6 +15,8 @@ from tfmot_paoding.keras3 import grouped_attention
 from tfmot_paoding.keras3.held_layer import HeldLayer, held
 from tfmot_paoding.layers import RMSNormalization
 
+# What the parts of a layer are called that are layers themselves.
+_PARTS = ('layer', 'forward_layer', 'backward_layer', 'cell')
 # Settings that say nothing of what a layer computes from given weights.
 _IDLE = frozenset(
   {
@@ -173,7 +175,16 @@ def _counterpart(layer: Any) -> type | None:
     return _ELSEWHERE[cls.__name__]
   known = getattr(keras3.layers, cls.__name__, None) is cls
   found = getattr(keras.layers, cls.__name__, None)
-  return found if known else None
+  return found if known and all(map(_counterpart, _parts(layer))) else None
+
+
+def _parts(layer: Any) -> list[Any]:
+  """The layers of Keras 3 that a layer holds, and makes its config of."""
+  import keras as keras3
+
+  found = [getattr(layer, name, None) for name in _PARTS]
+  found += getattr(layer, 'cells', None) or []
+  return [part for part in found if isinstance(part, keras3.layers.Layer)]
 
 
 def _translated(

@@ -267,6 +267,11 @@ class _Replay:
     if id(operation) not in self._made:
       if isinstance(operation, keras3.Model):
         made = self.model(operation)
+      elif _is_around_a_model(operation):
+        made = keras.layers.TimeDistributed(
+          self.model(operation.layer), name=self._names.safe(operation.name)
+        )
+        self._pairs.append((operation, made))
       elif _is_layer(operation):
         made = _converted(operation, self._names)
         new = made.layer if isinstance(made, Chain) else made
@@ -288,8 +293,11 @@ class _Replay:
   def _fill(self, operation: Any) -> None:
     import keras as keras3
 
-    if isinstance(operation, keras3.layers.Layer) and not isinstance(
-      operation, keras3.Model
+    if not isinstance(operation, keras3.layers.Layer):
+      return
+    # A model's layers have theirs already.
+    if not (
+      isinstance(operation, keras3.Model) or _is_around_a_model(operation)
     ):
       copy_weights(operation, self._made[id(operation)])
 
@@ -317,6 +325,22 @@ def _name_after(results: Any, name: str) -> None:
   # Those of functions are named by TensorFlow, after the function.
   if not isinstance(layer, compat.FUNCTION_LAYERS):
     layer._name = name
+
+
+def _is_around_a_model(operation: Any) -> bool:
+  """Whether a layer of Keras 3 does what a model does, step by step."""
+  import keras as keras3
+
+  return type(operation) is keras3.layers.TimeDistributed and _has_graph(
+    operation.layer
+  )
+
+
+def _has_graph(thing: Any) -> bool:
+  """Whether it is a model of Keras 3 whose layers can be walked."""
+  import keras as keras3
+
+  return isinstance(thing, keras3.Model) and not keras3_tracing.is_traced(thing)
 
 
 def _is_left_to_layer(key: str, value: Any, operation: Any) -> bool:
