@@ -215,6 +215,15 @@ def has_own_call(layer: Any) -> bool:
   return False
 
 
+def is_made_of_layers(layer: Any) -> bool:
+  """Whether a layer is someone's own and has no weights but its layers'."""
+  if is_graph_model(layer) or not has_own_call(layer):
+    return False
+  inner = list(layer._flatten_layers(include_self=False, recursive=True))
+  held = {id(weight) for part in inner for weight in part.weights}
+  return all(id(weight) in held for weight in layer.weights)
+
+
 def may_branch(model: Any) -> bool:
   """Whether layers of a user's are in it, which may branch on a tensor.
 

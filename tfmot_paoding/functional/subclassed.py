@@ -38,7 +38,8 @@ def from_subclassed(model: keras.Model, input_shape: Any = None) -> keras.Model:
 
   Args:
     model: A tf_keras model whose `call` is made of layers and TensorFlow
-      functions; not changed, but built if it was not.
+      functions; not changed, but built if it was not. Or a functional or
+      Sequential one with layers of somebody's own that are made of others.
     input_shape: Of one sample, (height, width, channels) for instance; a list
       or dict of such where `call` takes one, a dict by argument where it takes
       several arguments, `tf.TensorSpec`s (with the batch axis) to say a dtype
@@ -50,7 +51,7 @@ def from_subclassed(model: keras.Model, input_shape: Any = None) -> keras.Model:
     `call` takes more.
 
   Raises:
-    TypeError: `model` is no subclassed tf_keras model.
+    TypeError: `model` is neither.
     ValueError: the shape is not known, or `call` cannot be traced; with the
       statement that cannot be.
 
@@ -58,11 +59,17 @@ def from_subclassed(model: keras.Model, input_shape: Any = None) -> keras.Model:
   own, and of weights that `call` does not come by: the functional model is
   without them.
   """
+  if _has_blocks(model):
+    return _made(
+      model,
+      {'inputs': compat.input_structure(model)},
+      lambda tracer: tracer.replay(model, model.name),
+    )
   if not is_subclassed(model):
     raise TypeError(
       f'Expected a subclassed tf_keras model, but got {model!r}. Sequential '
-      'and functional models need no tracing, and from_keras3 takes those of '
-      'Keras 3.'
+      'and functional models need no tracing where no layer of yours in them '
+      'is made of others, and from_keras3 takes those of Keras 3.'
     )
   arguments = call_specs(model, input_shape)
   if not model.built:
@@ -71,10 +78,38 @@ def from_subclassed(model: keras.Model, input_shape: Any = None) -> keras.Model:
       {key: answers.random_inputs(x) for key, x in arguments.items()}
     )
     model(*bound.args, **bound.kwargs)
+  return _made(model, arguments, lambda tracer: tracer.inside(model, arguments))
+
+
+def _has_blocks(model: Any) -> bool:
+  """Whether layers of somebody's own in a model are made of others."""
+  return (
+    isinstance(model, keras.Model)
+    and compat.is_graph_model(model)
+    and any(map(_is_block, model._flatten_layers()))
+  )
+
+
+def _is_block(layer: Any) -> bool:
+  return bool(layer.weights) and compat.is_made_of_layers(layer)
+
+
+def _made(
+  model: keras.Model,
+  arguments: dict[str, Any],
+  make: Callable[[_Tracer], keras.Model],
+) -> keras.Model:
+  """What a tracer makes of a model, weights and all, once compared with it.
+
+  Args:
+    model: The model, which comes out as it went in.
+    arguments: The tensors that its `call` takes, by argument.
+    make: Has the tracer make it.
+  """
   tracer = _Tracer()
   kept = tracing.undisturbed(model, compat.TRACED_ATTRIBUTES)
   with kept, answers.unchanged(model.variables):
-    made = tracer.inside(model, arguments)
+    made = make(tracer)
     for old, new in tracer.leaves:
       set_weights(new, old.get_weights())
     for old, new in reversed(tracer.pairs):
@@ -107,7 +142,7 @@ class _Tracer:
         if _calls(other) != _calls(traced):
           self.in_training.append(owner)
           traced = other
-    made = self._replay(traced, owner.name)
+    made = self.replay(traced, owner.name)
     self.pairs.append((owner, made))
     return made
 
@@ -129,7 +164,7 @@ class _Tracer:
     self._kept.append(traced)
     return traced
 
-  def _replay(self, traced: keras.Model, name: str) -> keras.Model:
+  def replay(self, traced: keras.Model, name: str) -> keras.Model:
     """The same calls of new layers."""
     tensors: dict[int, Any] = {}
 
@@ -175,7 +210,7 @@ class _Tracer:
 
   def _layer(self, layer: Any, args: Any, kwargs: Any) -> tuple[Any, bool]:
     """What stands for a layer, and whether it was made of its inside."""
-    traced = _has_an_inside(layer)
+    traced = compat.is_made_of_layers(layer)
     way = _way_of(layer, args, kwargs) if traced else None
     if id(layer) not in self._made:
       self._made[id(layer)] = (way, self._new(layer, args, kwargs, traced))
@@ -191,7 +226,7 @@ class _Tracer:
     self, layer: Any, args: Any, kwargs: Any, traced: bool
   ) -> tuple[Any, bool]:
     if compat.is_graph_model(layer):
-      made = self._replay(layer, layer.name)
+      made = self.replay(layer, layer.name)
       self.pairs.append((layer, made))
       return made, False
     reason = None
@@ -264,15 +299,6 @@ def _way_of(layer: Any, args: Any, kwargs: Any) -> str:
       for key, value in _bound(layer, args, kwargs).items()
     }
   )
-
-
-def _has_an_inside(layer: Any) -> bool:
-  """Whether a layer is someone's own and has no weights but its layers'."""
-  if compat.is_graph_model(layer) or not compat.has_own_call(layer):
-    return False
-  inner = list(layer._flatten_layers(include_self=False, recursive=True))
-  held = {id(weight) for part in inner for weight in part.weights}
-  return all(id(weight) in held for weight in layer.weights)
 
 
 def _check_constants(node: Any) -> None:

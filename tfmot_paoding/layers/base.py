@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tfmot_paoding import compat
 from tfmot_paoding.layers.inside import Emit, Tensor
 from tfmot_paoding.layers.subclasses import parent_of, what_differs
 from tfmot_paoding.ops import Array, Op, Opaque, Shape, WeightRef
@@ -385,7 +386,10 @@ class _Unknown(LayerHandler):
     self.arguments = arguments
 
   def lower(self, layer, path, in_shapes, out_shape):
-    return opaque(layer, self._why)
+    why = self._why
+    if layer.weights and compat.is_made_of_layers(layer):
+      why += '; from_subclassed(model) shows what it is made of'
+    return opaque(layer, why)
 
 
 _UNKNOWN = _Unknown()
