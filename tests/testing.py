@@ -310,3 +310,12 @@ def largest_change(one, other, x) -> float:
   """Of any output, as a share of its deviation."""
   pairs = zip(*(tf.nest.flatten(m(x)) for m in (one, other)), strict=True)
   return max(float(np.abs(a - b).max() / np.asarray(a).std()) for a, b in pairs)
+
+
+def buffer_starts(data):
+  """Where in a .tflite the contents of each buffer begin."""
+  from tensorflow.lite.python import schema_py_generated as schema
+
+  model = schema.Model.GetRootAsModel(data, 0)
+  tables = [model.Buffers(k)._tab for k in range(model.BuffersLength())]
+  return [t.Vector(t.Offset(4)) for t in tables if t.Offset(4)]

@@ -48,6 +48,14 @@ def files(request) -> tuple[bytes, bytes]:
   return plain, lean(plain)
 
 
+def test_weights_begin_where_the_schema_wants_them(files):
+  """At multiples of 16, which TensorFlow's own files do not."""
+  plain, small = map(testing.buffer_starts, files)
+  assert any(start % 16 for start in plain)
+  assert len(small) > 4
+  assert not any(start % 16 for start in small)
+
+
 def test_interpreters_give_the_same(files):
   pytest.importorskip('tflite_micro', reason='tflite-micro is not installed')
   x = testing.samples((8, 8, 3), 4).astype(np.float32)

@@ -16,6 +16,8 @@ from tfmot_paoding.tflite.operators import (
 )
 from tfmot_paoding.tflite.tensors import read_tensor
 
+# Of what buffers hold, as the schema asks.
+ALIGNMENT = 16
 # What reading bytes that are no flatbuffer comes to, wherever it goes wrong.
 _DAMAGE = (
   struct.error,
@@ -162,12 +164,36 @@ class TFLiteFile:
     ]
 
 
-def packed(model: schema.ModelT) -> bytes:
+class AlignedBuilder(flatbuffers.Builder):
+  """Writes the contents of buffers where the schema wants them.
+
+  That is at multiples of 16 bytes (`force_align`): kernels of some processors
+  read weights in place, many at once. The builder of Python knows nothing of
+  it, nor does the code that is generated from the schema, by which TensorFlow's
+  converter writes its files as well.
+  """
+
+  def StartVector(  # noqa: N802
+    self,
+    elemSize: int,  # noqa: N803
+    numElems: int,  # noqa: N803
+    alignment: int,
+  ) -> int:
+    """Begins a vector; bytes are what buffers hold."""
+    if elemSize == 1:
+      alignment = max(alignment, ALIGNMENT)
+    return super().StartVector(elemSize, numElems, alignment)
+
+
+def packed(
+  model: schema.ModelT, builder: flatbuffers.Builder | None = None
+) -> bytes:
   """The bytes of a .tflite that was read and changed.
 
   Args:
     model: `TFLiteFile.object`.
+    builder: What writes them; None for an `AlignedBuilder`.
   """
-  builder = flatbuffers.Builder(1024)
+  builder = AlignedBuilder(1024) if builder is None else builder
   builder.Finish(model.Pack(builder), b'TFL3')
   return bytes(builder.Output())

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import flatbuffers
 import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
+
+from tfmot_paoding.tflite.flatbuffer import AlignedBuilder, packed
 
 Array = np.ndarray
 
@@ -22,7 +23,7 @@ Array = np.ndarray
 _UNREAD = (b'CONVERSION_METADATA',)
 
 
-class _Sharing(flatbuffers.Builder):
+class _Sharing(AlignedBuilder):
   """Writes vectors and strings that are equal once."""
 
   def __init__(self, size: int):
@@ -63,9 +64,7 @@ def lean(data: bytes) -> bytes:
   for graph in model.subgraphs:
     _shorten(graph)
   _drop_buffers(model)
-  builder = _Sharing(len(data))
-  builder.Finish(model.Pack(builder), b'TFL3')
-  found = bytes(builder.Output())
+  found = packed(model, _Sharing(len(data)))
   return found if len(found) < len(data) else data
 
 
