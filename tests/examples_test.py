@@ -713,6 +713,12 @@ class TestTraining:
     assert done.returncode
     assert 'was begun with other settings of data' in done.stderr
 
+  def test_a_flag_without_effect_is_refused(self):
+    flags = ('--prune=magnitude,scratch', '--gradual')
+    done = rerun('figures/robust_training.py', *flags)
+    assert done.returncode
+    assert '--gradual has no effect on --prune=magnitude,scratch' in done.stderr
+
   def test_a_killed_run_goes_on_from_its_last_epoch(self, tmp_path):
     pytest.importorskip('sklearn')
     flags = [

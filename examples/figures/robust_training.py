@@ -108,6 +108,16 @@ _SEEDS = flags.DEFINE_integer('seeds', 1, 'Runs, from the training on.')
 _DIRECTORY = flags.DEFINE_string('directory', None, 'For checkpoints and logs.')
 
 
+# What leaves in training anyway, or never was there.
+_BY_TRAINING = {
+  'magnitude',
+  'learned',
+  'learned-units',
+  'stable-units',
+  'scratch',
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Images:
   """Training and test data, inputs in [0, 1]."""
@@ -600,6 +610,19 @@ def check_settings(more: Sequence[str] = ()) -> None:
   paoding.files.write_file(path, json.dumps(mine).encode())
 
 
+def check_gradual() -> None:
+  """Raises where no method has units that `--gradual` could let go.
+
+  Raises:
+    ValueError: there is none.
+  """
+  if _GRADUAL.value and set(_PRUNE.value) <= _BY_TRAINING:
+    raise ValueError(
+      f'--gradual has no effect on --prune={",".join(_PRUNE.value)}: it is for '
+      'units chosen without data, as by impact or reconstruction. Leave it out.'
+    )
+
+
 def table(
   results: dict[str, list[dict[str, tuple[int, dict[str, float]]]]],
 ) -> str:
@@ -642,6 +665,7 @@ def shown(
 def main(argv: list[str]) -> None:
   """Prints the table."""
   del argv
+  check_gradual()
   check_settings()
   images = load_images()
   results = {
