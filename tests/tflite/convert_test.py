@@ -96,8 +96,9 @@ def test_a_file_is_what_tensorflow_makes_of_the_model(recurrent):
   made = testing.fill(keras.Model(inputs, outputs))
   data = paoding.convert_to_tflite(made)
   theirs = tf.lite.TFLiteConverter.from_keras_model(made).convert()
-  # Of cells that are not cut off a file says nothing: four bytes less.
-  assert len(lean(theirs)) - len(data) == (4 if recurrent else 0)
+  # Of cells that are not cut off a file says nothing: four bytes less, which
+  # the next weights may begin behind all the same.
+  assert 0 <= len(lean(theirs)) - len(data) <= (16 if recurrent else 0)
   one, two = (load_interpreter(x) for x in (data, theirs))
   assert one.get_signature_list() == two.get_signature_list()
   x = {
