@@ -70,12 +70,7 @@ def prune_flags(values: flags.FlagValues) -> None:
     "Further sparsities for the report's trade-off curve, such as .25,.75.",
     flag_values=values,
   )
-  _conversion_flag(values, 'none')
-  _float_io_flag(values)
-  input_flags(values)
-  _npus_flag(values)
-  _result_flags(values)
-  _npu_in_report(values)
+  _writing_flags(values)
   flags.register_validator(
     'sparsity',
     lambda value: value < 1,
@@ -194,12 +189,7 @@ def factorize_flags(values: flags.FlagValues) -> None:
   )
   _multiple_flag(values, 'rank')
   _named_multiple(values)
-  _conversion_flag(values, 'none')
-  _float_io_flag(values)
-  input_flags(values)
-  _npus_flag(values)
-  _result_flags(values)
-  _npu_in_report(values)
+  _writing_flags(values)
   flags.register_validator(
     'sparsity',
     lambda value: value is None or value < 1,
@@ -222,6 +212,16 @@ def factorize_flags(values: flags.FlagValues) -> None:
     message='Give either --sparsity or --ranks.',
     flag_values=values,
   )
+
+
+def _writing_flags(values: flags.FlagValues) -> None:
+  """What is written of a model that no budget converts, and on which inputs."""
+  _conversion_flag(values, 'none')
+  _float_io_flag(values)
+  input_flags(values)
+  _npus_flag(values)
+  _result_flags(values)
+  _npu_in_report(values)
 
 
 def report_flags(values: flags.FlagValues) -> None:

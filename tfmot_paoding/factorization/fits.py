@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -19,7 +20,7 @@ from tfmot_paoding.factorization.worth import (
   losses_of,
 )
 from tfmot_paoding.layers.base import Path
-from tfmot_paoding.methods.consumer_fits import moved_statistics
+from tfmot_paoding.methods.consumer_fits import Statistics, moved_statistics
 from tfmot_paoding.network.layer_runner import Simulation
 from tfmot_paoding.network.nearness import Nearness
 from tfmot_paoding.network.network import Network
@@ -132,11 +133,13 @@ class ChainFits:
 
   def _statistics(self, params: Params) -> dict[WeightRef, Array]:
     """Those that are stored under other weights."""
-    before, after = (
-      self._before.statistics(weights) for weights in (self._params, params)
-    )
-    graph = self._before.graph
-    return moved_statistics(graph, self._params, params, before, after)
+    graph, after = self._before.graph, self._before.statistics(params)
+    return moved_statistics(graph, self._params, params, self._first, after)
+
+  @functools.cached_property
+  def _first(self) -> Statistics:
+    """Those of the inputs in the original."""
+    return self._before.statistics(self._params)
 
   def gap(self, fitted: Fitted) -> float:
     """How far answers are on inputs that no fit was made on."""

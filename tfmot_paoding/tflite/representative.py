@@ -23,7 +23,6 @@ from tfmot_paoding.network.answering import outputs_of
 from tfmot_paoding.network.graph import build_graph
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.network.outputs import heads_of
-from tfmot_paoding.network.sound_convolutions import sound_convolutions
 from tfmot_paoding.numerics.intervals import Interval
 
 Array = np.ndarray
@@ -230,7 +229,7 @@ def _driven(
       tf.constant(a, tensor.dtype)
       for a, tensor in zip(x, model.inputs, strict=True)
     ]
-    with sound_convolutions(model), tf.GradientTape() as tape:
+    with tf.GradientTape() as tape:
       tape.watch(given)
       made = [
         tf.reshape(tf.cast(y, tf.float32), (len(y), -1))
