@@ -10,6 +10,7 @@ import pytest
 
 from tests import testing
 from tfmot_paoding import robustness
+from tfmot_paoding.robustness import vnnlib_text
 from tfmot_paoding.robustness.vnnlib import PropertyFileError, parse_property
 
 HEAD = """; a comment (with brackets)
@@ -79,6 +80,13 @@ def test_linear_forms():
     ('(declare-fun f (Real) Real)', 'declare-fun'),
     ('(assert (<= X_0 -1)) (assert (<= Y_0 1))', 'empty'),
     ('', 'assertion about outputs'),
+    ('(assert (<= Y_0 1_0))', "'1_0'"),
+    ('(assert (<= Y_\u0661 1))', 'no number'),
+    ('(assert (<= (* 1e-300 X_0) 1e300))', 'too large'),
+    ('(assert (<= (+ Y_0 1e308 1e308) 1))', 'too large'),
+    ('(assert (<= (* 1e200 (* 1e200 Y_0)) 1))', 'too large'),
+    (1000 * '(' + 1000 * ')', 'deeper'),
+    (f'(assert {1000 * "(or "}(<= Y_0 1){1000 * ")"})', 'deeper'),
   ],
 )
 def test_what_goes_beyond_is_named(text, named):
@@ -96,6 +104,56 @@ def test_too_many_cases():
   clause = '(assert (or (<= Y_0 1) (<= Y_1 1)))'
   with pytest.raises(PropertyFileError, match='16384 cases'):
     parse_property(HEAD + 14 * clause)
+
+
+def test_too_many_numbers():
+  one = '(<= Y_0 1)'
+  text = f'(assert (or {9000 * one} (and {1000 * one})))'
+  with pytest.raises(PropertyFileError, match='9001 cases of up to 1000'):
+    parse_property(HEAD + text)
+
+
+def test_what_holds_together_may_stand_together():
+  parts = HEAD.splitlines()
+  bounds = ' '.join(parts[-2:]).replace('(assert', '(and')
+  declared = '\n'.join(parts[:-2])
+  found = parse_property(
+    f'{declared}(assert (or (and {bounds} (<= Y_0 1) (<= Y_1 2))))'
+  )
+  wanted = parse_property(f'{HEAD}(assert (and (<= Y_0 1) (<= Y_1 2)))')
+  for name in ('low', 'high', 'rows', 'offsets'):
+    np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
+
+
+def test_sums_round_outwards():
+  sums = HEAD.replace('(<= X_0 0.5)', '(<= (- X_0 1e-20) 0.5)')
+  found = parse_property(f'{sums}(assert (<= Y_0 1))')
+  assert Fraction(found.high[0]) >= Fraction(0.5) + Fraction(1e-20)
+  assert found.high[0] < 0.5 + 1e-15
+
+
+@pytest.mark.parametrize(
+  'data',
+  [
+    gzip.compress(HEAD.encode())[:-12],
+    b'no archive',
+    gzip.compress(HEAD.encode())[:20] + b'\xff' * 40,
+  ],
+  ids=['cut off', 'no archive', 'damaged'],
+)
+def test_a_damaged_file_is_named(data, tmp_path):
+  path = tmp_path / 'p.vnnlib.gz'
+  path.write_bytes(data)
+  with pytest.raises(PropertyFileError, match='p.vnnlib.gz'):
+    robustness.read_property(str(path))
+
+
+def test_a_file_that_unpacks_to_too_much(tmp_path, monkeypatch):
+  monkeypatch.setattr(vnnlib_text, '_CHARACTERS', 1000)
+  path = tmp_path / 'p.vnnlib.gz'
+  path.write_bytes(gzip.compress(HEAD.encode() + b' ' * 1000))
+  with pytest.raises(PropertyFileError, match='longer than the 1000'):
+    robustness.read_property(str(path))
 
 
 @pytest.mark.parametrize('name', ['p.vnnlib', 'p.vnnlib.gz'])

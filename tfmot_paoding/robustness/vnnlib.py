@@ -9,7 +9,6 @@ counterexample. What goes beyond is refused, and named.
 from __future__ import annotations
 
 import dataclasses
-import gzip
 import itertools
 import math
 import re
@@ -21,12 +20,19 @@ import numpy as np
 
 from tfmot_paoding.bounds.domains import Goals
 from tfmot_paoding.numerics.intervals import Interval
+from tfmot_paoding.robustness.vnnlib_text import (
+  PropertyFileError,
+  as_lists,
+  read_text,
+  refused,
+)
 
 Array = np.ndarray
 
-_TOKENS = re.compile(r'\s+|;[^\n]*|([()]|[^\s();]+)')
-_NAME = re.compile(r'([XY])_(\d+)')
+_NAME = re.compile(r'([XY])_([0-9]+)')
 _MOST = 10_000  # goals of one property
+_NUMBERS = 20_000_000  # of all their rows
+_ZERO, _ONE = Fraction(0), Fraction(1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,10 +64,6 @@ class Property:
     return Goals(self.rows, self.offsets)
 
 
-class PropertyFileError(ValueError):
-  """A file is no VNN-LIB, or says what is not read here."""
-
-
 def read_property(path: str) -> Property:
   """Reads a VNN-LIB file; one whose name ends in .gz is unpacked.
 
@@ -73,12 +75,9 @@ def read_property(path: str) -> Property:
     PropertyFileError: it is no such file, or has more than a box of inputs and
       linear inequalities of outputs; what is too much is named.
   """
-  opened = gzip.open if path.endswith('.gz') else open
   try:
-    with opened(path, 'rt', encoding='utf-8') as file:
-      text = file.read()
-    return parse_property(text)
-  except (PropertyFileError, UnicodeDecodeError) as error:
+    return parse_property(read_text(path))
+  except PropertyFileError as error:
     raise PropertyFileError(f'{path!r}: {error}') from None
 
 
@@ -89,22 +88,22 @@ def parse_property(text: str) -> Property:
     PropertyFileError: see `read_property`.
   """
   reader = _Reader()
-  for command in _parsed(text):
+  for command in as_lists(text):
     reader.take(command)
   return reader.property()
 
 
 @dataclasses.dataclass(frozen=True)
 class _Linear:
-  """A sum of factors of variables and a number."""
+  """A sum of factors of variables and a number, exact."""
 
-  factors: dict[tuple[str, int], float]
-  number: float = 0.0
+  factors: dict[tuple[str, int], Fraction]
+  number: Fraction = _ZERO
 
-  def plus(self, other: _Linear, times: float = 1.0) -> _Linear:
+  def plus(self, other: _Linear, times: Fraction = _ONE) -> _Linear:
     factors = dict(self.factors)
     for name, factor in other.factors.items():
-      factors[name] = factors.get(name, 0.0) + times * factor
+      factors[name] = factors.get(name, _ZERO) + times * factor
     return _Linear(factors, self.number + times * other.number)
 
 
@@ -128,10 +127,11 @@ class _Reader:
         self._declare(name)
       case ['assert', formula]:
         cases = self._cases(formula)
-        if not self._bounds_inputs(cases):
-          self._asserted.append(cases)
+        # What holds together is as good as asserted one by one.
+        parts = [[[form]] for form in cases[0]] if len(cases) == 1 else [cases]
+        self._asserted += [part for part in parts if not self._bounds(part)]
       case _:
-        raise _refused(
+        raise refused(
           command, '(declare-const X_0 Real) and (assert ...) are read'
         )
 
@@ -182,10 +182,10 @@ class _Reader:
       case ['and', *parts] if parts:
         return _all_of([self._cases(part) for part in parts])
       case ['<=', one, other]:
-        return [[self._linear(one).plus(self._linear(other), -1.0)]]
+        return [[self._linear(one).plus(self._linear(other), -_ONE)]]
       case ['>=', one, other]:
-        return [[self._linear(other).plus(self._linear(one), -1.0)]]
-    raise _refused(formula, 'or, and, <= and >= are read')
+        return [[self._linear(other).plus(self._linear(one), -_ONE)]]
+    raise refused(formula, 'or, and, <= and >= are read')
 
   def _linear(self, term: Any) -> _Linear:
     match term:
@@ -193,7 +193,7 @@ class _Reader:
         kind, number = _variable(name)
         if number >= self._counts[kind]:
           raise PropertyFileError(f'{name} is not declared')
-        return _Linear({(kind, number): 1.0})
+        return _Linear({(kind, number): _ONE})
       case str(text):
         return _Linear({}, _number(text))
       case ['+', *parts] if parts:
@@ -202,21 +202,21 @@ class _Reader:
           found = found.plus(self._linear(part))
         return found
       case ['-', one]:
-        return _Linear({}).plus(self._linear(one), -1.0)
+        return _Linear({}).plus(self._linear(one), -_ONE)
       case ['-', one, *parts]:
         found = self._linear(one)
         for part in parts:
-          found = found.plus(self._linear(part), -1.0)
+          found = found.plus(self._linear(part), -_ONE)
         return found
       case ['*', one, other]:
         one, other = self._linear(one), self._linear(other)
         if one.factors and other.factors:
-          raise _refused(term, 'a product needs a number')
+          raise refused(term, 'a product needs a number')
         form, times = (one, other) if one.factors else (other, one)
         return _Linear({}).plus(form, times.number)
-    raise _refused(term, 'numbers, X_k, Y_k, +, - and * are read')
+    raise refused(term, 'numbers, X_k, Y_k, +, - and * are read')
 
-  def _bounds_inputs(self, cases: _Cases) -> bool:
+  def _bounds(self, cases: _Cases) -> bool:
     """Takes bounds of inputs; whether an assertion was about these."""
     kinds = {
       kind for case in cases for form in case for kind, _ in form.factors
@@ -246,10 +246,13 @@ class _Reader:
         'read'
       )
     (((_, number), factor),) = used.items()
-    end = -form.number / factor
-    if Fraction(end) * Fraction(factor) != -Fraction(form.number):
-      # The box may be too large by a hair, but never too small.
-      end = float(np.nextafter(end, np.inf if factor > 0 else -np.inf))
+    exact = -form.number / factor
+    end = _float(exact)
+    # The box may be too large by a hair, but never too small.
+    if factor > 0 and end < exact:
+      end = float(np.nextafter(end, np.inf))
+    if factor < 0 and end > exact:
+      end = float(np.nextafter(end, -np.inf))
     if factor > 0:
       self._high[number] = min(self._high.get(number, np.inf), end)
     else:
@@ -258,6 +261,11 @@ class _Reader:
   def _goals(self, outputs: int) -> Goals:
     cases = _all_of(self._asserted)
     most = max(len(case) for case in cases)
+    if len(cases) * most * outputs > _NUMBERS:
+      raise PropertyFileError(
+        f'its assertions are {len(cases)} cases of up to {most} inequalities '
+        f'of {outputs} outputs; up to {_NUMBERS} numbers are read'
+      )
     rows = np.zeros((len(cases), most, outputs))
     offsets = np.zeros((len(cases), most))
     for goal, case in enumerate(cases):
@@ -265,8 +273,8 @@ class _Reader:
         # The last stands for what others have more.
         form = case[min(k, len(case) - 1)]
         for (_, number), factor in form.factors.items():
-          rows[goal, k, number] = factor
-        offsets[goal, k] = -form.number
+          rows[goal, k, number] = _float(factor)
+        offsets[goal, k] = _float(-form.number)
     return Goals(rows, offsets)
 
 
@@ -283,25 +291,6 @@ def _all_of(parts: Sequence[_Cases]) -> _Cases:
   ]
 
 
-def _parsed(text: str) -> list[Any]:
-  """The commands as nested lists."""
-  stack: list[list[Any]] = [[]]
-  for match in _TOKENS.finditer(text):
-    token = match.group(1)
-    if token == '(':
-      stack.append([])
-    elif token == ')':
-      if len(stack) == 1:
-        raise PropertyFileError('a bracket closes that was never opened')
-      inner = stack.pop()
-      stack[-1].append(inner)
-    elif token is not None:
-      stack[-1].append(token)
-  if len(stack) > 1:
-    raise PropertyFileError('a bracket is never closed')
-  return stack[0]
-
-
 def _variable(name: str) -> tuple[str, int]:
   match = _NAME.fullmatch(name)
   if match is None:
@@ -311,23 +300,21 @@ def _variable(name: str) -> tuple[str, int]:
   return match.group(1), int(match.group(2))
 
 
-def _number(text: str) -> float:
+def _number(text: str) -> Fraction:
   try:
-    value = float(text)
+    # Python's own underscores are no part of a number here.
+    value = math.nan if '_' in text else float(text)
   except ValueError:
     value = math.nan
   if not math.isfinite(value):
     raise PropertyFileError(f'{text!r} is no number, and no X_k or Y_k')
-  return value
+  return Fraction(value)
 
 
-def _refused(what: Any, read: str) -> PropertyFileError:
-  return PropertyFileError(f'{_shown(what)!r} is not read here: {read}')
-
-
-def _shown(what: Any) -> str:
-  """As it stands in the file, its beginning."""
-  if isinstance(what, str):
-    return what
-  text = f'({" ".join(map(_shown, what))})'
-  return text if len(text) <= 60 else f'{text[:57]}...'
+def _float(value: Fraction) -> float:
+  try:
+    return float(value)
+  except OverflowError:
+    raise PropertyFileError(
+      'a number, or a bound that follows from two, is too large for 64 bits'
+    ) from None
