@@ -38,7 +38,9 @@ def test_errors_say_what_is_known():
   animals = registry()
   with pytest.raises(ValueError, match=r"Unknown animal 'dog'. Known: cat"):
     animals.get('dog')
-  with pytest.raises(ValueError, match=r'must be a name .cat., a config or'):
+  with pytest.raises(
+    ValueError, match=r'An animal must be a name .cat., a con'
+  ):
     animals.get(3)
 
   class Stray(Animal):

@@ -108,9 +108,10 @@ class Registry(Generic[T]):
       return self._class(identifier['class_name']).from_config(
         identifier.get('config', {})
       )
+    article = 'An' if self._kind[0] in 'aeiou' else 'A'
     raise ValueError(
-      f'A {self._kind} must be a name ({", ".join(self.names())}), a config or '
-      f'a {self._base.__name__}, but got {identifier!r}.'
+      f'{article} {self._kind} must be a name ({", ".join(self.names())}), a '
+      f'config or an object of {self._base.__name__}, but got {identifier!r}.'
     )
 
   def names_alone(self) -> list[str]:

@@ -149,6 +149,9 @@ class TestBadInput:
   def test_labels_that_are_no_integers(self):
     with pytest.raises(ValueError, match='must be integers'):
       self.attack(y=[0.5, 0, 0, 0])
+    for bad in ('a', np.nan, None):
+      with pytest.raises(ValueError, match='must be integers'):
+        self.attack(y=[bad, 0, 0, 0])
     with pytest.raises(ValueError, match='argmax'):
       self.attack(y=np.eye(3)[[0, 1, 2, 0]])
 
@@ -164,7 +167,7 @@ class TestBadInput:
     with pytest.raises(ValueError, match='at least one'):
       self.attack(x=np.zeros((0, 5)))
 
-  @pytest.mark.parametrize('setting', ['steps', 'restarts'])
+  @pytest.mark.parametrize('setting', ['steps', 'restarts', 'batch_size'])
   def test_counts(self, setting):
     with pytest.raises(ValueError, match=f'`{setting}`'):
       self.attack(name='pgd', **{setting: 0})

@@ -50,7 +50,12 @@ def test_no_neurons():
 
 @pytest.mark.parametrize(
   'setting',
-  [{'rule': 'widest'}, {'batch_size': 1}, {'candidates': 0}, {'most_open': 0}],
+  [
+    {'rule': 'widest'},
+    {'batch_size': 1},
+    {'candidates': 0},
+    {'most_open': None},
+  ],
 )
 def test_bad_settings_are_named(setting):
   with pytest.raises(ValueError, match=f'`{next(iter(setting))}`'):

@@ -73,7 +73,16 @@ def test_same_seed_same_radii():
 
 
 @pytest.mark.parametrize(
-  'settings', [{'sigma': 0}, {'failure': 1.5}, {'draws': 0}, {'guesses': 0}]
+  'settings',
+  [
+    {'sigma': 0},
+    {'sigma': None},
+    {'failure': 1.5},
+    {'draws': 0},
+    {'draws': 1.5},
+    {'guesses': 0},
+    {'batch_size': 0},
+  ],
 )
 def test_settings(settings):
   with pytest.raises(ValueError, match=f'`{next(iter(settings))}`'):

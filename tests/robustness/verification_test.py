@@ -130,6 +130,8 @@ def test_a_missing_solver_names_its_extra(monkeypatch):
   ('options', 'named'),
   [
     ({'seconds': 0}, '`seconds`'),
+    ({'seconds': '60'}, '`seconds`'),
+    ({'seconds': None}, '`seconds`'),
     ({'method': 'milp'}, '`method`'),
     ({'helped': True}, '`helped`'),
     ({'method': 'marabou', 'settings': robustness.BranchSettings()}, 'Leave'),
@@ -139,6 +141,13 @@ def test_arguments_that_are_bad_or_of_no_effect_are_named(options, named):
   with pytest.raises(ValueError, match=named):
     robustness.verify(
       testing.mlp((5, 8, 3)), draw((5,), 1), [0], 0.1, RANGE, **options
+    )
+
+
+def test_settings_of_another_kind():
+  with pytest.raises(TypeError, match='BranchSettings'):
+    robustness.verify(
+      testing.mlp((5, 8, 3)), draw((5,), 1), [0], 0.1, RANGE, settings={}
     )
 
 

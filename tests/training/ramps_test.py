@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfmot_paoding.training.ramps import (
   Ramp,
@@ -35,6 +37,17 @@ def test_numbers_are_themselves():
 def test_numbers_out_of_range(bad):
   with pytest.raises(ValueError, match='`share` must lie in'):
     check_number(bad, 'share', most=1.0)
+
+
+def test_numbers_without_an_upper_limit():
+  with pytest.raises(ValueError, match='`share` must be finite and at least 0'):
+    check_number(-1, 'share')
+
+
+def test_numbers_of_numpy():
+  for one in (np.float32(0.5), np.float64(0.5), np.int64(1)):
+    check_number(one, 'share')
+    assert float(value_at(one, tf.constant(0))) == one
 
 
 def test_no_numbers():

@@ -237,7 +237,10 @@ class TestOnDisk:
 
 
 class TestBadInput:
-  @pytest.mark.parametrize('settings', [{'rounds': -1}, {'rate': 1.0}])
+  @pytest.mark.parametrize(
+    'settings',
+    [{'rounds': -1}, {'rounds': 1.5}, {'rate': 1.0}, {'rate': '0.2'}],
+  )
   def test_settings(self, settings):
     with pytest.raises(ValueError, match=f'`{next(iter(settings))}`'):
       next(training.find_tickets(model(), train, **settings))
@@ -250,6 +253,15 @@ class TestBadInput:
   def test_models_without_wrappers(self):
     with pytest.raises(ValueError, match='with_fixed_masks'):
       training.masks_of(model())
+
+  def test_snip_without_a_loss_or_a_gradient(self):
+    wrapped = training.with_fixed_masks(model())
+    x, y = np.zeros((4, *wrapped.input_shape[1:])), np.zeros(4, int)
+    with pytest.raises(ValueError, match='not compiled'):
+      training.snip_masks(wrapped, x, y, 0.5)
+    wrapped.compile('sgd', keras.losses.SparseCategoricalCrossentropy(True))
+    with pytest.raises(ValueError, match='no number'):
+      training.snip_masks(wrapped, x + np.nan, y, 0.5)
 
   def test_sparsity(self):
     wrapped = training.with_fixed_masks(model())

@@ -121,6 +121,24 @@ def normalized():
   return keras.Sequential([*layers, L.Dense(3)])
 
 
+@pytest.mark.parametrize('shape', [(-1,), (-1, 1)])
+@pytest.mark.parametrize('linear', [0.0, 1.0])
+def test_bounds_of_one_score_for_two_classes(linear, shape):
+  """In a ball of no size, the worst score is that of the data."""
+  keras.utils.set_random_seed(0)
+  model = keras.Sequential(
+    [keras.Input((5,)), L.Dense(8, 'relu'), L.Dense(1, 'sigmoid')]
+  )
+  objective = training.Verifiable(0.0, 0.0, linear)
+  trainee = training.robust_model(model, objective)
+  trainee.compile('sgd', 'binary_crossentropy')
+  x, y = blobs()
+  y = (y > 0).astype(np.float32).reshape(shape)
+  loss, outputs = objective.loss(trainee, tf.constant(x), tf.constant(y))
+  wanted = keras.losses.binary_crossentropy(y.reshape(-1, 1), outputs)
+  np.testing.assert_allclose(loss, tf.reduce_mean(wanted), rtol=1e-4)
+
+
 @pytest.mark.parametrize('linear', [0.0, 1.0])
 def test_bounds_are_of_the_network_that_trains(linear):
   """In a ball of no size, the worst scores are those of the data."""
@@ -173,6 +191,18 @@ def test_adversarial_examples_stay_in_ball_and_range():
   assert float(tf.reduce_max(tf.abs(z - x))) <= EPSILON + 1e-6
   assert float(tf.reduce_min(z)) >= 0
   assert float(tf.reduce_max(z)) <= 1
+
+
+@pytest.mark.parametrize('dtype', ['uint8', 'float64'])
+def test_inputs_of_another_type(dtype):
+  x, y = blobs()
+  x = np.round(255 * x).astype(dtype)
+  trainee = training.robust_model(
+    net(), training.Adversarial(8, steps=1), (0.0, 255.0)
+  )
+  trainee.compile('sgd', keras.losses.SparseCategoricalCrossentropy(True))
+  history = trainee.fit(x[:64], y[:64], verbose=0).history
+  assert np.all(np.isfinite(history['loss']))
 
 
 class TestPruning:
@@ -313,6 +343,8 @@ class TestBadInput:
     [
       lambda: training.Adversarial(-0.1),
       lambda: training.Adversarial(0.1, steps=0),
+      lambda: training.Adversarial(0.1, steps=1.5),
+      lambda: training.Adversarial(0.1, steps='7'),
       lambda: training.Verifiable(0.1, kappa=1.5),
       lambda: training.Smoothing(float('nan')),
       lambda: training.StabilityRegularizer(0.1, weight=-1),
@@ -321,6 +353,21 @@ class TestBadInput:
   def test_settings(self, make):
     with pytest.raises(ValueError, match='must'):
       make()
+
+  def test_only_some_settings_may_change(self):
+    ramp = training.Ramp(0.1, 0.2, 0, 5)
+    for name in ('step_size', 'trades'):
+      with pytest.raises(TypeError, match=f'`{name}`'):
+        training.Adversarial(0.1, **{name: ramp})
+
+  @pytest.mark.parametrize('name', ['adversarial', 'verifiable'])
+  def test_samples_outside_the_range(self, name):
+    x, y = (a[:64] for a in blobs())
+    trainee = training.robust_model(net(), OBJECTIVES[name], (0.0, 1.0))
+    trainee.compile('sgd', keras.losses.SparseCategoricalCrossentropy(True))
+    trainee.fit(np.clip(x, None, 1 + 1e-6), y, verbose=0)
+    with pytest.raises(tf.errors.InvalidArgumentError, match='`input_range`'):
+      trainee.fit(2 * x, y, verbose=0)
 
   def test_models(self):
     with pytest.raises(TypeError):

@@ -91,6 +91,13 @@ def _cut(model, scores):
   return paoding.compat.strip_pruning(wrapped)
 
 
+def test_batch_size():
+  with pytest.raises(ValueError, match='`batch_size`'):
+    training.stability_scores(
+      testing.mlp(), testing.draw((5,)), 0.1, (-1.0, 1.0), batch_size=0
+    )
+
+
 def test_groups_without_a_kink_are_named():
   inputs = keras.Input((5,))
   x = L.Dense(6, 'relu', name='first')(inputs)

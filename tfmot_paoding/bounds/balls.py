@@ -15,7 +15,7 @@ from tfmot_paoding.ops import Shape
 Array = np.ndarray
 
 # Samples may lie this far outside the range, relative to its width: float32.
-_TOLERANCE = 1e-5
+TOLERANCE = 1e-5
 
 
 def check_epsilon(epsilon: Any) -> float:
@@ -82,7 +82,7 @@ def check_inside(x: Sequence[Array], boxes: Sequence[Interval]) -> None:
     ValueError: a sample lies outside.
   """
   for part, box in zip(x, boxes, strict=True):
-    room = _TOLERANCE * box.width.max()
+    room = TOLERANCE * box.width.max()
     out = (part < box.low - room) | (part > box.high + room)
     if out.any():
       at = np.flatnonzero(out.reshape(len(part), -1).any(1))
@@ -155,8 +155,10 @@ def check_labels(y: Any, count: int, classes: int) -> Array:
       f'got shape {labels.shape}. Turn one-hot labels into integers with '
       'y.argmax(-1).'
     )
+  if labels.dtype.kind not in 'iubf' or not np.all(np.isfinite(labels)):
+    raise ValueError(f'Labels must be integers, but got {labels!r:.200}.')
   whole = labels.astype(np.int64)
-  if labels.dtype.kind not in 'iub' and np.any(whole != labels):
+  if np.any(whole != labels):
     raise ValueError(f'Labels must be integers, but got {labels.dtype}.')
   if whole.min() < 0 or whole.max() >= classes:
     raise ValueError(

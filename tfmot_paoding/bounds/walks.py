@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
+from tfmot_paoding.arguments import check_whole
 from tfmot_paoding.bounds.coefficients import (
   Adam,
   block_of,
@@ -373,7 +374,12 @@ def walks(
   batch_size: int,
   verbose: int | str,
 ) -> Iterator[tuple[slice, Walk]]:
-  """A walk for each batch of boxes, and which samples it is of."""
+  """A walk for each batch of boxes, and which samples it is of.
+
+  Raises:
+    ValueError: `batch_size` is no whole number of at least 1.
+  """
+  check_whole('batch_size', batch_size, 1)
   count = len(boxes[0].low)
   bar = progress_bar(count, verbose, 'sample')
   for start in range(0, count, batch_size):

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_paoding import compat
+from tfmot_paoding.arguments import check_whole
 from tfmot_paoding.bounds.balls import (
   as_inputs,
   balls,
@@ -115,10 +116,7 @@ def pgd(
     ValueError: as `fgsm`; `steps` or `restarts` is below 1.
   """
   for name, value in (('steps', steps), ('restarts', restarts)):
-    if value != int(value) or value < 1:
-      raise ValueError(
-        f'`{name}` must be an integer from 1, but got {value!r}.'
-      )
+    check_whole(name, value, 1)
   target = _Target(model, x, y, epsilon, input_range)
   size = target.epsilon / 2 if step_size is None else check_epsilon(step_size)
   rng = np.random.default_rng(seed)
@@ -159,6 +157,7 @@ class _Target:
 
   def run(self, batch_size: int, attack: Callable[[slice], list[Array]]) -> Any:
     """Examples for all samples, batch after batch."""
+    check_whole('batch_size', batch_size, 1)
     found: list[list[Array]] = []
     for start in range(0, len(self.labels), batch_size):
       part = slice(start, min(start + batch_size, len(self.labels)))

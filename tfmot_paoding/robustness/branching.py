@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from tfmot_paoding.arguments import check_whole
 from tfmot_paoding.bounds import AlphaSettings
 from tfmot_paoding.bounds.domains import Ascent
 from tfmot_paoding.numerics.intervals import Interval
@@ -77,11 +78,22 @@ class BranchSettings:
       ('attack_steps', 1),
       ('attack_restarts', 1),
     ):
-      value = getattr(self, name)
-      if value != int(value) or value < least:
-        raise ValueError(
-          f'`{name}` must be an integer from {least}, but got {value!r}.'
-        )
+      check_whole(name, getattr(self, name), least)
+
+
+def settled(settings: BranchSettings | None) -> BranchSettings:
+  """The settings, or how it is worked without any.
+
+  Raises:
+    TypeError: they are something else.
+  """
+  if settings is None:
+    return BranchSettings()
+  if not isinstance(settings, BranchSettings):
+    raise TypeError(
+      f'`settings` must be of BranchSettings, but got {settings!r}.'
+    )
+  return settings
 
 
 def candidates(

@@ -13,7 +13,7 @@ from tfmot_paoding.progress import progress_bar
 from tfmot_paoding.robustness.answer import Answer
 from tfmot_paoding.robustness.attacks import inward
 from tfmot_paoding.robustness.branch_and_bound import BranchAndBound
-from tfmot_paoding.robustness.branching import BranchSettings
+from tfmot_paoding.robustness.branching import BranchSettings, settled
 from tfmot_paoding.robustness.judging import Case, Judge
 from tfmot_paoding.robustness.verification import check_seconds
 from tfmot_paoding.robustness.vnnlib import Property
@@ -51,13 +51,14 @@ def verify_property(
     row y - offset.
 
   Raises:
-    TypeError: `model` is no tf_keras model.
+    TypeError: `model` is no tf_keras model, or `settings` are of another
+      kind.
     NoRelaxationError: an operation has no sound relaxation.
     ValueError: an argument is bad, the property is of another number of inputs
       or outputs, or an activation cannot be split.
   """
   check_seconds(seconds)
-  settings = settings or BranchSettings()
+  settings = settled(settings)
   model = as_tf_keras(model)
   graph = Network.of(model).graph
   _check_sizes(graph, property)

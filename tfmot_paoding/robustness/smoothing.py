@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfmot_paoding.arguments import check_whole, is_number
 from tfmot_paoding.bounds.balls import as_inputs
 from tfmot_paoding.compat import keras
 from tfmot_paoding.keras3.model import as_tf_keras
@@ -81,13 +82,16 @@ def smoothed(
   model = as_tf_keras(model)
   scores = scores_of(model)
   (x,) = as_inputs(x, [scores.only_input])
-  if not (np.isfinite(sigma) and sigma > 0):
+  if not (is_number(sigma) and np.isfinite(sigma) and sigma > 0):
     raise ValueError(f'`sigma` must be positive, but got {sigma!r}.')
-  if not 0 < failure < 1:
+  if not (is_number(failure) and 0 < failure < 1):
     raise ValueError(f'`failure` must lie in (0, 1), but got {failure!r}.')
-  for name, value in (('guesses', guesses), ('draws', draws)):
-    if value < 1:
-      raise ValueError(f'`{name}` must be at least 1, but got {value!r}.')
+  for name, value in (
+    ('guesses', guesses),
+    ('draws', draws),
+    ('batch_size', batch_size),
+  ):
+    check_whole(name, value, 1)
   rng = np.random.default_rng(seed)
   answers, radii = np.full(len(x), -1), np.zeros(len(x))
   bar = progress_bar(len(x), verbose, 'sample')

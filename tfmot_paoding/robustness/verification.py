@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tfmot_paoding.arguments import is_number
 from tfmot_paoding.bounds import build_program
 from tfmot_paoding.bounds.balls import as_inputs, balls, check_labels
 from tfmot_paoding.bounds.domains import Goals
@@ -20,7 +21,7 @@ from tfmot_paoding.robustness import marabou
 from tfmot_paoding.robustness.answer import Answer
 from tfmot_paoding.robustness.attacks import inward, pgd
 from tfmot_paoding.robustness.branch_and_bound import BranchAndBound
-from tfmot_paoding.robustness.branching import BranchSettings
+from tfmot_paoding.robustness.branching import BranchSettings, settled
 from tfmot_paoding.robustness.judging import Case, Judge
 from tfmot_paoding.robustness.scores import Scores, scores_model, scores_of
 from tfmot_paoding.robustness.subdomain_search import Watcher
@@ -74,7 +75,8 @@ def verify(
 
   Raises:
     ImportError: maraboupy is asked for and missing; the extra is named.
-    TypeError: `model` is no tf_keras model.
+    TypeError: `model` is no tf_keras model, or `settings` are of another
+      kind.
     NoRelaxationError: an operation has no sound relaxation.
     ValueError: an argument is bad, or the method does not know an activation;
       it is named, and what to do.
@@ -93,7 +95,7 @@ def verify(
     return marabou.solve_all(
       scores, program, boxes[0], labels, seconds, helped, verbose
     )
-  settings = settings or BranchSettings()
+  settings = settled(settings)
   solver = BranchAndBound(graph, program, scores.value, settings)
   attacked = pgd(
     model,
@@ -116,8 +118,10 @@ def check_seconds(seconds: float) -> None:
   Raises:
     ValueError: it is no positive, finite number.
   """
-  if not (np.isfinite(seconds) and seconds > 0):
-    raise ValueError(f'`seconds` must be positive, but got {seconds!r}.')
+  if not (is_number(seconds) and 0 < seconds < np.inf):
+    raise ValueError(
+      f'`seconds` must be a positive, finite number, but got {seconds!r}.'
+    )
 
 
 def _check(

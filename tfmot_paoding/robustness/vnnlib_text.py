@@ -31,7 +31,7 @@ def read_text(path: str) -> str:
   except (UnicodeDecodeError, gzip.BadGzipFile, EOFError, zlib.error) as error:
     raise PropertyFileError(
       f'it is damaged, or of another kind: {error}'
-    ) from (None)
+    ) from None
   if len(text) > _CHARACTERS:
     raise PropertyFileError(
       f'it is longer than the {_CHARACTERS} characters that are read'

@@ -79,6 +79,11 @@ class LiveBounds:
     for piece in self._pieces:
       self._check(piece, linear)
 
+  @property
+  def value(self) -> int:
+    """The value that holds the scores."""
+    return self._value
+
   def _check(self, piece: Piece, linear: bool) -> None:
     op = piece.op
     name = '/'.join(self._names.get(piece.output, ('max pooling',)))

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
+from tfmot_paoding.arguments import check_whole
 from tfmot_paoding.registry import Configurable, Registry
 from tfmot_paoding.training.live import Box, LiveBounds
 from tfmot_paoding.training.ramps import (
@@ -138,11 +139,13 @@ class Adversarial(Objective):
 
   def __post_init__(self):
     check_number(self.epsilon, 'epsilon')
-    if self.steps < 1:
-      raise ValueError(f'`steps` must be at least 1, but got {self.steps}.')
+    check_whole('steps', self.steps, 1)
     for name in ('step_size', 'trades'):
-      if getattr(self, name) is not None:
-        check_number(getattr(self, name), name)
+      value = getattr(self, name)
+      if isinstance(value, Ramp):
+        raise TypeError(f'`{name}` must be a number or None, but got {value}.')
+      if value is not None:
+        check_number(value, name)
 
   def loss(
     self, trainee: Trainee, x: tf.Tensor, y: tf.Tensor
@@ -250,6 +253,8 @@ class Verifiable(Objective):
     classes = trainee.scores(outputs).shape[-1]
     unit = tf.eye(classes)
     rows = tf.gather(unit, labels)[:, None] - unit[None]
+    # Of two classes with one score, the first one's is 0 and has no bounds.
+    rows = rows[..., -bounds[live.value].low.shape[-1] :]
     leads = live.leads(params, bounds, rows)
     if self.needs_linear:
       share = value_at(self.linear, step)

@@ -6,6 +6,8 @@ import dataclasses
 
 import tensorflow as tf
 
+from tfmot_paoding.arguments import is_number
+
 
 @dataclasses.dataclass(frozen=True)
 class Ramp:
@@ -59,14 +61,15 @@ def check_number(
   """
   ends = (number.first, number.last) if isinstance(number, Ramp) else (number,)
   for end in ends:
-    if isinstance(end, bool) or not isinstance(end, (int, float)):
+    if not is_number(end):
       raise TypeError(
         f'`{name}` must be a number or a Ramp, but got {number!r}.'
       )
     if not least <= end <= most or end == float('inf'):
-      raise ValueError(
-        f'`{name}` must lie in [{least:g}, {most:g}], but got {end!r}.'
-      )
+      room = f'lie in [{least:g}, {most:g}]'
+      if most == float('inf'):
+        room = f'be finite and at least {least:g}'
+      raise ValueError(f'`{name}` must {room}, but got {end!r}.')
 
 
 def end_of(*numbers: Number) -> int:

@@ -184,7 +184,9 @@ def _learned(
     raise ValueError(
       '`train` has trained no score. Fit the model that it is given, or what '
       'robust_model makes of it, for at least a step; a training loop of your '
-      'own calls `model.learner.descend(model, loss, tape)`.'
+      'own calls `model.learner.descend(model, loss, tape)`. If it did, '
+      'nothing reaches the outputs of the network that scores leave: lower '
+      'the sparsity.'
     )
   if not all(np.all(np.isfinite(own)) for own in scores):
     raise ValueError(

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_paoding import callers, compat
-from tfmot_paoding.arguments import check_sparsity
+from tfmot_paoding.arguments import check_sparsity, check_whole, is_number
 from tfmot_paoding.compat import keras, register_serializable
 from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.layers.base import Path
@@ -164,7 +164,16 @@ def snip_masks(
     x: A batch of inputs.
     y: Its labels.
     sparsity: The fraction of prunable weights to be gone, in [0, 1).
+
+  Raises:
+    ValueError: nothing in the model is wrapped, it is not compiled, the
+      fraction is out of range, or the loss has no finite gradient.
   """
+  if getattr(wrapped, 'compiled_loss', None) is None:
+    raise ValueError(
+      'SNIP asks the loss what each weight is worth, but the model is not '
+      'compiled. Compile it first: wrapped.compile(optimizer, loss).'
+    )
   weights = [weight for weight, _ in masked_weights(wrapped)]
   with sound_convolutions(wrapped), tf.GradientTape() as tape:
     outputs = wrapped(tf.convert_to_tensor(x), training=False)
@@ -174,6 +183,11 @@ def snip_masks(
     np.abs(keras.backend.get_value(weight) * gradient.numpy())
     for weight, gradient in zip(weights, gradients, strict=True)
   ]
+  if not all(np.all(np.isfinite(own)) for own in scores):
+    raise ValueError(
+      'The loss of this batch has a gradient that is no number. Look for NaN '
+      'or infinite values in x, y and the weights.'
+    )
   return _largest(scores, masks_of(wrapped), sparsity)
 
 
@@ -206,10 +220,12 @@ def find_tickets(
     ValueError: it is subclassed or not built, a setting is out of range, or the
       directory was begun with another model or rate.
   """
-  if rounds < 0:
-    raise ValueError(f'`rounds` must be at least 0, but got {rounds}.')
-  if not 0 < rate < 1:
-    raise ValueError(f'`rate` must lie in (0, 1), but got {rate}.')
+  check_whole('rounds', rounds, 0)
+  if not (is_number(rate) and 0 < rate < 1):
+    raise ValueError(
+      f'`rate` must be a number in (0, 1), but got {rate!r}. For 20 % a round '
+      'pass 0.2.'
+    )
   wrapped = with_fixed_masks(model)
   start = wrapped.get_weights()
   files = TicketFiles(directory, start, rate) if directory else None

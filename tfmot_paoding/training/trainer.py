@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_paoding import compat
+from tfmot_paoding.bounds.balls import TOLERANCE
 from tfmot_paoding.compat import NEVER, keras
 from tfmot_paoding.inputs.ranges import RangeLike, input_boxes, resolve_range
 from tfmot_paoding.network.graph import check_model
@@ -53,6 +54,8 @@ class RobustModel(keras.Model):
   def train_step(self, data: Any) -> dict[str, tf.Tensor]:
     """One step of the objective's loss, the regularizers', and `stability`."""
     x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+    # As the model itself would, were it called with x.
+    x = tf.cast(x, self.inputs[0].dtype)
     if weight is not None:
       raise ValueError(
         'Sample weights are not known to robust objectives: leave them out.'
@@ -102,7 +105,19 @@ class RobustModel(keras.Model):
     """The part of the ball around x that lies in the input range."""
     low, high = (tf.cast(end, x.dtype) for end in self._ends)
     epsilon = tf.cast(epsilon, x.dtype)
-    return Box(tf.maximum(x - epsilon, low), tf.minimum(x + epsilon, high))
+    centre = tf.clip_by_value(x, low, high)
+    # A ball far outside would be empty, and its bounds the wrong way round.
+    inside = tf.debugging.assert_less_equal(
+      tf.reduce_max(tf.abs(x - centre)),
+      tf.cast(TOLERANCE * np.max(self._ends[1] - self._ends[0]), x.dtype),
+      'Samples lie outside `input_range`. Scale them as the model expects '
+      'them, or pass robust_model the range that they have.',
+    )
+    with tf.control_dependencies([inside] if inside is not None else []):
+      centre = tf.identity(centre)
+    return Box(
+      tf.maximum(centre - epsilon, low), tf.minimum(centre + epsilon, high)
+    )
 
   def bounds(
     self, box: Box, x: tf.Tensor | None = None

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_paoding import callers
+from tfmot_paoding.arguments import check_whole
 from tfmot_paoding.bounds.balls import balls
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.ranges import RangeLike
@@ -58,6 +59,7 @@ def stability_scores(
     ValueError: a setting is bad, the model is no classifier, or no group has an
       activation with a kink.
   """
+  check_whole('batch_size', batch_size, 1)
   model = as_tf_keras(model)
   scores = scores_of(model)
   graph, grouping = scores.graph, Network.of(model).groups
