@@ -14,7 +14,7 @@ from tests import testing
 from tests.testing import draw
 from tfmot_paoding import robustness
 from tfmot_paoding.compat import keras
-from tfmot_paoding.robustness import branch_and_bound
+from tfmot_paoding.robustness import branch_and_bound, marabou
 
 L = keras.layers
 RANGE = (-1.0, 1.0)
@@ -124,6 +124,19 @@ def test_a_missing_solver_names_its_extra(monkeypatch):
     robustness.verify(
       testing.mlp((5, 8, 3)), draw((5,), 1), [0], 0.1, RANGE, 'marabou'
     )
+
+
+@needs_marabou
+def test_a_solver_that_ends_without_an_answer_is_told_of(monkeypatch, tmp_path):
+  broken = tmp_path / 'worker.py'
+  broken.write_text("raise ImportError('a library is missing')")
+  monkeypatch.setattr(marabou, '_WORKER', str(broken))
+  model, x = testing.mlp((5, 8, 3)), draw((5,), 1)
+  with pytest.warns(UserWarning, match='ended without.*library is missing'):
+    (found,) = robustness.verify(
+      model, x, labels_of(model, x), 0.1, RANGE, 'marabou', helped=False
+    )
+  assert found.verdict == 'unknown'
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 
 import numpy as np
 
-from tfmot_paoding import extras
+from tfmot_paoding import callers, extras
 from tfmot_paoding.bounds import Program, Walk
 from tfmot_paoding.bounds.steps import AffineStep, CurvedStep
 from tfmot_paoding.numerics.intervals import Interval
@@ -202,6 +203,18 @@ class _Encoding:
     return example[0].astype(np.float32) if lead <= 1e-6 else None
 
 
+def _tell(done: subprocess.CompletedProcess[bytes]) -> None:
+  """Warns that the solver ended without an answer."""
+  said = done.stderr.decode(errors='replace').strip().splitlines()
+  why = said[-1] if said else f'exit code {done.returncode}'
+  warnings.warn(
+    f'Marabou ended without an answer ({why:.200}): what it was asked of stays '
+    "'unknown'. Where that is so of every sample, install the extra [verify] "
+    "anew, or use verify(..., method='bab').",
+    stacklevel=callers.level(),
+  )
+
+
 def _kind(op: Op) -> tuple[str, float]:
   """The constraint of an activation, and its slope below zero.
 
@@ -242,6 +255,7 @@ def _solve(query: dict[str, Array], seconds: float) -> tuple[str, Array]:
     except subprocess.TimeoutExpired:
       return 'unknown', np.zeros(0)
     if done.returncode or not os.path.exists(told):
+      _tell(done)
       return 'unknown', np.zeros(0)
     with np.load(told) as file:
       return str(file['code']), file['inputs']
