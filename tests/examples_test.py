@@ -713,11 +713,29 @@ class TestTraining:
     assert done.returncode
     assert 'was begun with other settings of data' in done.stderr
 
-  def test_a_flag_without_effect_is_refused(self):
-    flags = ('--prune=magnitude,scratch', '--gradual')
-    done = rerun('figures/robust_training.py', *flags)
+  @pytest.mark.parametrize(
+    ('script', 'flags', 'said'),
+    [
+      (
+        'robust_training',
+        '--prune=magnitude,scratch --gradual',
+        '--gradual has no effect on --prune=magnitude,scratch',
+      ),
+      ('robust_training', '--prune=imapct', '--prune names imapct. Known: '),
+      ('robust_training', '--objective=robust', 'Known: adversarial, '),
+      ('robust_training', '--network=cnn --widths=8', "--widths are an MLP's"),
+      (
+        'robust_training',
+        '--prune=learned --score_epochs=2 --finetune_epochs=2',
+        'fewer than all',
+      ),
+      ('certified_pruning', '--prune=impact', '--prune have no effect here'),
+    ],
+  )
+  def test_flags_that_do_not_fit_are_refused(self, script, flags, said):
+    done = rerun(f'figures/{script}.py', *flags.split())
     assert done.returncode
-    assert '--gradual has no effect on --prune=magnitude,scratch' in done.stderr
+    assert said in done.stderr
 
   def test_a_killed_run_goes_on_from_its_last_epoch(self, tmp_path):
     pytest.importorskip('sklearn')
@@ -753,7 +771,7 @@ class TestTraining:
   def test_methods_by_certified_accuracy(self, tmp_path):
     pytest.importorskip('sklearn')
     flags = (
-      *self.FLAGS,
+      *self.FLAGS[:-1],
       '--rounds=2',
       '--every=2',
       '--objective=natural',

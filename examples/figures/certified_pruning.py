@@ -69,6 +69,10 @@ _MOST = flags.DEFINE_integer(
 _SECONDS = flags.DEFINE_float('seconds', 60.0, 'And after what time.')
 flags.FLAGS.set_default('objective', ['natural', 'adversarial'])
 
+# Of robust_training.py alone.
+_IDLE = ('prune', 'compression', 'gradual', 'score_epochs', 'stability')
+_IDLE += ('bound_starts', 'radius')
+
 Build = Callable[[], keras.Model]
 
 
@@ -338,9 +342,25 @@ def shown(name: str, values: list[float]) -> str:
   return f'{middle:.3f}{spread}'
 
 
+def check_flags() -> None:
+  """Raises where a flag of `robust_training.py` is given that is not asked.
+
+  Raises:
+    ValueError: there is one.
+  """
+  idle = [f'--{name}' for name in _IDLE if flags.FLAGS[name].present]
+  if idle:
+    raise ValueError(
+      f'{", ".join(idle)} have no effect here, but in robust_training.py. '
+      'Leave them out: --units, --forms, --rounds and --rate say what is '
+      'pruned, --regularized how much the term weighs.'
+    )
+
+
 def main(argv: list[str]) -> None:
   """Prints the table."""
   del argv
+  check_flags()
   robust_training.check_settings(
     ('rate', 'every', 'verified', 'seconds', 'most_subdomains')
   )

@@ -61,6 +61,19 @@ _OBJECTIVE = flags.DEFINE_list(
   'What to train for: natural, adversarial, trades, verifiable, crown-ibp, '
   'smoothing.',
 )
+_OBJECTIVES = {
+  'natural',
+  'adversarial',
+  'trades',
+  'verifiable',
+  'crown-ibp',
+  'smoothing',
+}
+flags.register_validator(
+  'objective',
+  lambda names: set(names) <= _OBJECTIVES,
+  message=f'Known: {", ".join(sorted(_OBJECTIVES))}.',
+)
 _EPSILON = flags.DEFINE_float('epsilon', 0.05, 'Radius, inputs in [0, 1].')
 _SIGMA = flags.DEFINE_float('sigma', 0.25, "Smoothing's standard deviation.")
 _RADIUS = flags.DEFINE_float('radius', 0.25, 'L2 radius to certify within.')
@@ -71,7 +84,7 @@ _PRUNE = flags.DEFINE_list(
   'of units.',
 )
 _COMPRESSION = flags.DEFINE_float(
-  'compression', 10.0, 'How many times fewer weights are left.'
+  'compression', 10.0, 'How many times fewer weights are left.', lower_bound=1
 )
 _SCOPE = flags.DEFINE_enum(
   'scope', 'local', ['local', 'global'], 'Units: of each layer, or of all.'
@@ -610,12 +623,27 @@ def check_settings(more: Sequence[str] = ()) -> None:
   paoding.files.write_file(path, json.dumps(mine).encode())
 
 
-def check_gradual() -> None:
-  """Raises where no method has units that `--gradual` could let go.
+def check_flags() -> None:
+  """Raises where flags do not fit one another, before anything is trained.
 
   Raises:
-    ValueError: there is none.
+    ValueError: a method is not known, or a flag has no effect or leaves no
+      epoch to train.
   """
+  known = _BY_TRAINING | set(methods.method_names())
+  unknown = sorted(set(_PRUNE.value) - known)
+  if unknown:
+    raise ValueError(
+      f'--prune names {", ".join(unknown)}. Known: {", ".join(sorted(known))}.'
+    )
+  learn = {'learned', 'learned-units'} & set(_PRUNE.value)
+  if learn and not 0 < _SCORING.value < _FINE.value:
+    raise ValueError(
+      f'--score_epochs={_SCORING.value} are of the {_FINE.value} of '
+      '--finetune_epochs: at least one, and fewer than all.'
+    )
+  if _NETWORK.value == 'cnn' and flags.FLAGS['widths'].present:
+    raise ValueError("--widths are an MLP's. Leave them out, or --network=cnn.")
   if _GRADUAL.value and set(_PRUNE.value) <= _BY_TRAINING:
     raise ValueError(
       f'--gradual has no effect on --prune={",".join(_PRUNE.value)}: it is for '
@@ -665,7 +693,7 @@ def shown(
 def main(argv: list[str]) -> None:
   """Prints the table."""
   del argv
-  check_gradual()
+  check_flags()
   check_settings()
   images = load_images()
   results = {
