@@ -99,6 +99,18 @@ def test_a_property_of_another_model_and_time():
     robustness.verify_property(tent(), about('(assert (<= Y_0 1))'), seconds=-1)
 
 
+def test_probabilities_are_not_split():
+  inner = tent()
+  outputs = L.Activation('sigmoid')(inner.output)
+  model = keras.Model(inner.input, outputs)
+  goal = about('(assert (>= Y_0 0.7))')  # 0.62 where the score is 1/2
+  with pytest.raises(ValueError, match='ends in a sigmoid.*scores_model'):
+    robustness.verify_property(model, goal)
+  settings = robustness.BranchSettings(relax_the_rest=True)
+  found = robustness.verify_property(model, goal, settings=settings)
+  assert found.verdict == 'robust'
+
+
 def test_what_is_proved_of_all_goals_is_the_least_of_any():
   """One goal is ruled out at once, by little; another by splits, by more."""
   inputs = keras.Input((3,))

@@ -63,6 +63,8 @@ def verify_property(
   graph = Network.of(model).graph
   _check_sizes(graph, property)
   (value,) = graph.outputs
+  if not settings.relax_the_rest:
+    _check_last(graph, value)
   program = build_program(graph, read_params(graph))
   solver = BranchAndBound(graph, program, value, settings)
   shape = 1, *graph.shapes[graph.inputs[0]]
@@ -83,6 +85,22 @@ def verify_property(
   answer = solver.decide(box, goals, case, seconds, watch, rng)
   bar.update(1)
   return answer
+
+
+def _check_last(graph: Graph, value: int) -> None:
+  """Raises where outputs are probabilities.
+
+  Raises:
+    ValueError: a softmax or sigmoid makes them.
+  """
+  node = graph.writer().get(value)
+  if node is not None and node.op.answers in ('softmax', 'sigmoid'):
+    raise ValueError(
+      f'The model ends in a {node.op.answers}, which branch and bound does not '
+      'split. If the property is of the class scores in front of it, ask of '
+      'robustness.scores_model(model), from the command line with --scores; '
+      'else pass BranchSettings(relax_the_rest=True).'
+    )
 
 
 def _check_sizes(graph: Graph, property: Property) -> None:
