@@ -445,3 +445,17 @@ def test_so_are_those_of_layers_that_are_opened():
   model = built(Doubled([Penalty(), L.Dense(2)]), data(2, 4))
   with pytest.warns(UserWarning, match=r"'penalty' adds.*add_loss"):
     paoding.from_subclassed(model)
+
+
+def test_a_model_that_is_traced_twice_is_the_same_one():
+  class Model(keras.Model):
+    def __init__(self):
+      super().__init__()
+      self.hidden, self.out = L.Dense(6, name='h'), L.Dense(2, name='o')
+
+    def call(self, x):
+      return self.out(tf.nn.relu(tf.nn.relu(self.hidden(x)) - 0.5))
+
+  model = built(Model(), data(1, 4))
+  small = paoding.prune(model, 0.5, method='l1', input_range=(0, 1), verbose=0)
+  assert np.all(np.isfinite(paoding.deviation_bound(model, small, (0, 1))))

@@ -14,6 +14,8 @@ from tfmot_paoding import callers, compat
 
 # What TensorFlow's name scopes take.
 _SAFE = re.compile(r'[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*')
+# What Keras calls a function of TensorFlow's, and the number behind that.
+_COUNTED = re.compile(r'(tf\..*?)(_\d+)?')
 
 
 class SafeNames:
@@ -68,19 +70,34 @@ def name_apart(tensors: Any, given: Collection[Any] = ()) -> dict[str, str]:
 
   Returns:
     The name that some had, by the name that they go by now; empty if all are
-    distinct. Layers of no model yet are renamed in place.
+    distinct. Functions of TensorFlow's, which nobody named, do not count.
+    Layers of no model yet are renamed in place.
   """
   kept = {id(layer) for layer in given}
   layers = list(_layers_to(tensors))
   taken: set[str] = set()
   renamed = {}
   for layer in sorted(layers, key=lambda layer: id(layer) not in kept):
-    name = free_name(layer.name, taken)
-    if name != layer.name:
+    uncounted = _without_count(layer)
+    name = free_name(uncounted, taken)
+    if name != uncounted:
       renamed[name] = layer.name
-      layer._name = name
+    layer._name = name
     taken.add(name)
-  return renamed
+  return {
+    name: old for name, old in renamed.items() if not _COUNTED.fullmatch(old)
+  }
+
+
+def _without_count(layer: Any) -> str:
+  """A layer's name; for a function of TensorFlow's, that of the function.
+
+  Keras counts these all over the process: a model that is traced twice would
+  come to other names the second time, and not be known for the same.
+  """
+  counted = isinstance(layer, compat.FUNCTION_LAYERS)
+  match = _COUNTED.fullmatch(layer.name) if counted else None
+  return match[1] if match else layer.name
 
 
 def _layers_to(tensors: Any) -> Iterator[Any]:

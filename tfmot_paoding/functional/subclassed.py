@@ -23,6 +23,9 @@ from tfmot_paoding.functional.layer_names import name_apart
 from tfmot_paoding.functional.own_training import warn_of_own_training
 from tfmot_paoding.network.cloning import fresh_layer, set_weights
 
+# Whether a layer is opened, told what it is called with, by name.
+Opens = Callable[[Any, dict[str, Any]], bool]
+
 
 def is_subclassed(model: Any) -> bool:
   """Whether a tf_keras model has a `call` of its own, to be traced."""
@@ -60,11 +63,7 @@ def from_subclassed(model: keras.Model, input_shape: Any = None) -> keras.Model:
   without them.
   """
   if _has_blocks(model):
-    return _made(
-      model,
-      {'inputs': compat.input_structure(model)},
-      lambda tracer: tracer.replay(model, model.name),
-    )
+    return retraced(model)
   if not is_subclassed(model):
     raise TypeError(
       f'Expected a subclassed tf_keras model, but got {model!r}. Sequential '
@@ -78,7 +77,52 @@ def from_subclassed(model: keras.Model, input_shape: Any = None) -> keras.Model:
       {key: answers.random_inputs(x) for key, x in arguments.items()}
     )
     model(*bound.args, **bound.kwargs)
-  return _made(model, arguments, lambda tracer: tracer.inside(model, arguments))
+  return _made(
+    model, arguments, lambda tracer: tracer.inside(model, arguments), _is_made
+  )
+
+
+def retraced(model: keras.Model, opens: Opens | None = None) -> keras.Model:
+  """A functional model anew, with layers in it opened.
+
+  Args:
+    model: A functional or Sequential model; not changed.
+    opens: Which layers are. None: those of somebody's own that are made of
+      others.
+
+  Raises:
+    ValueError: it cannot be, or answers otherwise then.
+  """
+  return _made(
+    model,
+    {'inputs': compat.input_structure(model)},
+    lambda tracer: tracer.replay(model, model.name),
+    opens or _is_made,
+  )
+
+
+def traced_call(layer: Any, arguments: dict[str, Any]) -> keras.Model:
+  """What a layer's `call` goes through, as a model of those very layers.
+
+  Args:
+    layer: The layer.
+    arguments: What `call` is told, by name.
+
+  Raises:
+    ValueError: it cannot be traced.
+  """
+  return _Tracer(_is_made)._traced(layer, arguments, None)
+
+
+def call_arguments_of(layer: Any, call: Any) -> dict[str, Any]:
+  """What a recorded call told a layer, by the names of its signature."""
+  return _bound(layer, call.call_args, call.call_kwargs)
+
+
+def _is_made(layer: Any, arguments: dict[str, Any]) -> bool:
+  """Whether a layer is somebody's own and made of others."""
+  del arguments
+  return compat.is_made_of_layers(layer)
 
 
 def _has_blocks(model: Any) -> bool:
@@ -98,6 +142,7 @@ def _made(
   model: keras.Model,
   arguments: dict[str, Any],
   make: Callable[[_Tracer], keras.Model],
+  opens: Opens,
 ) -> keras.Model:
   """What a tracer makes of a model, weights and all, once compared with it.
 
@@ -105,8 +150,9 @@ def _made(
     model: The model, which comes out as it went in.
     arguments: The tensors that its `call` takes, by argument.
     make: Has the tracer make it.
+    opens: Which layers are opened, told their arguments by name.
   """
-  tracer = _Tracer()
+  tracer = _Tracer(opens)
   kept = tracing.undisturbed(model, compat.TRACED_ATTRIBUTES)
   with kept, answers.unchanged(model.variables):
     made = make(tracer)
@@ -123,7 +169,8 @@ def _made(
 class _Tracer:
   """Traces models and layers; each once, however often it is called."""
 
-  def __init__(self):
+  def __init__(self, opens: Opens):
+    self._opens = opens
     # By the identity of what was called: how, and what it became.
     self._made: dict[int, tuple[Any, Any]] = {}
     self._kept: list[Any] = []  # identities stay theirs while they are here
@@ -191,6 +238,8 @@ class _Tracer:
     """One call of a layer, on the new tensors."""
     layer, args, kwargs = node.layer, node.call_args, node.call_kwargs
     _check_constants(node)
+    if isinstance(layer, compat.SlicingOpLambda):
+      args, kwargs = _of_every_axis(node), {}
     made, is_inside = self._layer(layer, args, kwargs)
     if is_inside:
       arguments = _bound(layer, args, kwargs)
@@ -210,7 +259,9 @@ class _Tracer:
 
   def _layer(self, layer: Any, args: Any, kwargs: Any) -> tuple[Any, bool]:
     """What stands for a layer, and whether it was made of its inside."""
-    traced = compat.is_made_of_layers(layer)
+    traced = not compat.is_graph_model(layer) and self._opens(
+      layer, _bound(layer, args, kwargs)
+    )
     way = _way_of(layer, args, kwargs) if traced else None
     if id(layer) not in self._made:
       self._made[id(layer)] = (way, self._new(layer, args, kwargs, traced))
@@ -310,6 +361,19 @@ def _check_constants(node: Any) -> None:
         'all layers: a model without that `call` has no place for it. Put it, '
         'and what is done with it, into a layer that has a `get_config`.'
       )
+
+
+def _of_every_axis(node: Any) -> tuple[Any, Any]:
+  """What is sliced, and how, without `...`: .keras files cannot hold that."""
+  given = compat.call_arguments(node)
+  tensor, spec = given['tensor'], given['slice_spec']
+  if not isinstance(spec, (list, tuple)) or Ellipsis not in spec:
+    return tensor, spec
+  whole = {'start': None, 'stop': None, 'step': None}
+  named = [x for x in spec if x not in (Ellipsis, tf.newaxis)]
+  at = spec.index(Ellipsis)
+  missing = len(tensor.shape) - len(named)
+  return tensor, (*spec[:at], *[whole] * missing, *spec[at + 1 :])
 
 
 def _calls(traced: keras.Model) -> list[Any]:

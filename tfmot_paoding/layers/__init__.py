@@ -34,7 +34,9 @@ outputs, are made of these:
 * units in front of these stay: a softmax, GroupNormalization in a single group,
   a mean or an extreme over channels, a standard deviation (its slope at zero is
   infinite), channels of two tensors whose product nobody else reads;
-* units of and behind these stay: Lambda, recurrent layers with their steps in
+* Lambda layers of functions that are known are opened: models of these
+  functions take their place, under their names;
+* units of and behind these stay: other Lambdas, recurrent layers with their steps in
   front of their samples, layers nobody taught it, the model's outputs.
 
 `history.left_alone` says why for each layer whose units stay. Bounds are per

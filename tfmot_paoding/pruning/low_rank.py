@@ -16,6 +16,7 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.factorization.candidates import find_candidates
 from tfmot_paoding.factorization.fits import ChainFits
 from tfmot_paoding.factorization.splitting import with_chains
+from tfmot_paoding.functional.opening import opened
 from tfmot_paoding.functional.own_training import warn_of_own_training
 from tfmot_paoding.inputs.prior import PriorLike
 from tfmot_paoding.inputs.ranges import RangeLike
@@ -122,7 +123,7 @@ def factorize(
       'Pass either `sparsity` or `ranks`, but got '
       + ('neither.' if ranks is None else 'both.')
     )
-  network = Network.of(as_tf_keras(model, input_shape))
+  network = Network.of(opened(as_tf_keras(model, input_shape)))
   check_unwrapped(network)
   warn_of_own_training(network.model)
   check_seed(seed)

@@ -10,6 +10,7 @@ from tfmot_paoding import compat
 from tfmot_paoding.arguments import check_seed, is_number
 from tfmot_paoding.compat import keras
 from tfmot_paoding.deprecation import takes_old_calls
+from tfmot_paoding.functional.opening import opened
 from tfmot_paoding.functional.own_training import warn_of_own_training
 from tfmot_paoding.inputs.ranges import RangeLike, resolve_range
 from tfmot_paoding.inputs.source import InputSource
@@ -233,7 +234,7 @@ def network_of(model: keras.Model, input_shape: Any, attention: str) -> Network:
     ValueError: it cannot be walked, or leaves no such choice.
   """
   check_attention(attention)
-  network = Network.of(as_tf_keras(model, input_shape), attention)
+  network = Network.of(opened(as_tf_keras(model, input_shape)), attention)
   if attention != VIEWS[0] and not network.graph.views:
     raise ValueError(
       f'`attention` is {attention!r}, but {network.model.name!r} has no '

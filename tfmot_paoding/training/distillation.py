@@ -25,6 +25,7 @@ from tfmot_paoding import replicas
 from tfmot_paoding.arguments import check_seed, warn_idle
 from tfmot_paoding.compat import keras
 from tfmot_paoding.deprecation import takes_old_calls
+from tfmot_paoding.functional.opening import opened
 from tfmot_paoding.inputs.familiarity import families_for, tells_pictures
 from tfmot_paoding.inputs.prior import PriorLike
 from tfmot_paoding.inputs.ranges import RangeLike
@@ -113,7 +114,8 @@ def distill(
       f'`settings` must be None or a DistillSettings, but got {settings!r}.'
     )
   check_seed(seed)
-  network, pruned = Network.of(as_tf_keras(original)), as_tf_keras(pruned)
+  network = Network.of(opened(as_tf_keras(original)))
+  pruned = opened(as_tf_keras(pruned))
   check_model(pruned)
   _check_pair(network.model, pruned)
   source = InputSource.of(

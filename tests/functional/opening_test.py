@@ -1,0 +1,119 @@
+"""Lambda layers: opened where what they do is known, else left as they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_model_optimization as tfmot
+
+import tfmot_paoding as paoding
+from tests import testing
+from tfmot_paoding.compat import keras
+from tfmot_paoding.functional.opening import opened
+
+L = keras.layers
+RANGE = (0.0, 1.0)
+
+
+def data(*shape):
+  return np.random.default_rng(1).uniform(0, 1, shape).astype(np.float32)
+
+
+def network(function, **settings):
+  """Units on both sides of a Lambda layer."""
+  inputs = keras.Input((6, 6, 2))
+  x = L.Conv2D(8, 3, name='before')(inputs)
+  x = L.Lambda(function, name='function', **settings)(x)
+  x = L.Conv2D(4, 1, name='after')(x)
+  x = L.GlobalAveragePooling2D()(x)
+  return testing.fill(keras.Model(inputs, L.Dense(3, name='out')(x)))
+
+
+FUNCTIONS = {
+  'an activation': lambda t: t * tf.nn.relu6(t + 3.0) / 6.0,
+  'half of the channels': lambda t: t[..., 2:6],
+  'a move': lambda t: tf.nn.depth_to_space(t, 2),
+  'a number told': lambda t, by: t * by,
+}
+
+
+@pytest.mark.parametrize('name', FUNCTIONS)
+def test_units_in_front_of_a_lambda_leave(name, tmp_path):
+  settings = {'arguments': {'by': 2.0}} if 'told' in name else {}
+  model, x = network(FUNCTIONS[name], **settings), data(3, 6, 6, 2)
+  before = model(x).numpy()
+  wrapped = paoding.prune_low_saliency(model, method='l1', input_range=RANGE)
+  history = paoding.run_schedule(wrapped, verbose=0)
+  stripped = tfmot.sparsity.keras.strip_pruning(wrapped)
+  small = paoding.compact(stripped)
+  assert set(history.left_alone) == {'out'}
+  assert small.get_layer('before').filters < 8
+  np.testing.assert_allclose(small(x), stripped(x), atol=1e-5)
+  np.testing.assert_array_equal(model(x), before)  # as it was
+  small.save(path := str(tmp_path / 'small.keras'))
+  np.testing.assert_allclose(paoding.load_model(path)(x), small(x), atol=1e-6)
+
+
+def test_names_and_answers_are_as_they_were():
+  model, x = network(tf.nn.relu), data(2, 6, 6, 2)
+  found = opened(model)
+  assert [a.name for a in found.layers] == [a.name for a in model.layers]
+  assert found.output_names == model.output_names
+  np.testing.assert_allclose(found(x), model(x), atol=1e-6)
+
+
+def centred(t):
+  return tf.linalg.matmul(tf.linalg.pinv(t), t)
+
+
+VARIABLE = tf.Variable(2.0)
+KEPT = {
+  'a function that nobody knows': (centred, {}),
+  'a mask of its own': (tf.nn.relu, {'mask': lambda x, mask: mask}),
+  'a cast': (tf.nn.relu, {'dtype': 'float16'}),
+  'a variable': (lambda t: t * VARIABLE, {}),
+  'a look into a tensor': (lambda t: t if t.op is None else -t, {}),
+  'nothing': (lambda t: t, {}),
+}
+
+
+@pytest.mark.parametrize('name', KEPT)
+def test_others_stay_as_they_are(name):
+  function, settings = KEPT[name]
+  inputs = keras.Input((6,))
+  layer = L.Lambda(function, output_shape=(4,), name='function', **settings)
+  outputs = layer(L.Dense(4)(inputs))
+  model = keras.Model(inputs, outputs)
+  found = opened(model)
+  assert type(found.get_layer('function')) is L.Lambda
+
+
+def test_a_model_that_draws_is_left_alone():
+  class Noise(L.Layer):
+    def call(self, x):
+      return x + tf.random.normal(tf.shape(x))
+
+  inputs = keras.Input((6,))
+  x = L.Lambda(tf.nn.relu)(L.Dense(4)(inputs))
+  model = keras.Model(inputs, Noise()(x))
+  assert opened(model) is model
+
+
+def test_bounds_and_lessons_know_what_was_opened():
+  model = network(FUNCTIONS['half of the channels'])
+  small = paoding.prune(model, 0.5, method='l1', input_range=RANGE, verbose=0)
+  assert np.all(np.isfinite(paoding.deviation_bound(model, small, RANGE)))
+  settings = paoding.training.DistillSettings(steps=2)
+  taught = paoding.training.distill(
+    model, small, input_range=RANGE, settings=settings, verbose=0
+  )
+  assert taught.count_params() == small.count_params()
+
+
+def test_a_run_told_of_the_original_opens_it_too():
+  model = network(FUNCTIONS['an activation'])
+  wrapped = paoding.prune_low_saliency(model, method='l1', input_range=RANGE)
+  paoding.run_schedule(wrapped, original=model, verbose=0)
+  stripped = tfmot.sparsity.keras.strip_pruning(wrapped)
+  assert paoding.compact(stripped).get_layer('before').filters == 4
