@@ -36,8 +36,8 @@ outputs, are made of these:
   infinite), channels of two tensors whose product nobody else reads;
 * Lambda layers of functions that are known are opened: models of these
   functions take their place, under their names;
-* units of and behind these stay: other Lambdas, recurrent layers with their steps in
-  front of their samples, layers nobody taught it, the model's outputs.
+* units of and behind these stay: other Lambdas, recurrent layers with their
+  steps in front of their samples, layers nobody taught it, the model's outputs.
 
 `history.left_alone` says why for each layer whose units stay. Bounds are per
 channel, one for all positions. A unit without incoming weights is a constant,
