@@ -12,6 +12,7 @@ import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding import quantization as lib
 from tfmot_paoding.compat import keras
+from tfmot_paoding.tflite import recipes
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile
 
 FOUR_BITS = [name for name, mode in lib.QUANTIZATIONS.items() if mode.recipe]
@@ -90,12 +91,46 @@ def test_layers_that_do_not_bear_four_bits_keep_eight():
 
 
 def test_none_that_bears_them_is_told_of():
-  model = testing.mlp((16, 40, 4))
-  for layer in model.layers:
-    with_far_ends(layer)
+  """What units have in common leaves again, and with it most of the steps."""
+  layers = keras.layers
+  model = testing.fill(
+    keras.Sequential(
+      [keras.Input((16,)), layers.Dense(40), layers.LayerNormalization()]
+    )
+  )
+  kernel, bias = model.layers[0].get_weights()
+  model.layers[0].set_weights([kernel[:, :1] + 0.06 * kernel, 0 * bias])
   with pytest.warns(UserWarning, match='bears weights of 4 bits'):
     data = paoding.convert_to_tflite(model, 'int4')
   assert 'int4' not in {tensor.type for tensor in TFLiteFile(data).tensors}
+
+
+@pytest.mark.parametrize('name', ['int4', 'int4x8'])
+def test_the_quantizer_writes_what_was_fitted(name, monkeypatch):
+  """Of a network none of whose weights are on a grid."""
+  kept, layers = recipes.narrow_layers, []
+
+  def spied(*args):
+    plain, made = kept(*args)
+    layers.extend(made)
+    return plain, made
+
+  monkeypatch.setattr(recipes, 'narrow_layers', spied)
+  model = testing.mlp((24, 48, 32, 4))
+  file = TFLiteFile(paoding.convert_to_tflite(model, name))
+  fitted = {
+    one.size: max(one.contents.values(), key=len).view(np.float32)
+    for one in layers
+  }
+  narrow = [index for index, t in enumerate(file.tensors) if t.type == 'int4']
+  assert len(narrow) == 3
+  for index in narrow:
+    tensor = file.object.subgraphs[0].tensors[index]
+    pairs = file.object.buffers[tensor.buffer].data.astype(np.int8)
+    steps = np.stack([(pairs << 4) >> 4, pairs >> 4], -1).ravel()
+    scales = np.asarray(tensor.quantization.scale)
+    made = steps.reshape(len(scales), -1) * scales[:, None]
+    np.testing.assert_allclose(made.ravel(), fitted[made.size], rtol=1e-5)
 
 
 def test_integers_of_eight_bits_are_as_those_of_tensorflow(monkeypatch):

@@ -86,7 +86,7 @@ def _written(
       data = _choose(converter, mode, sparse).convert()
       data = with_own_states(without_cell_clips(data))
       if mode.recipe:
-        data = recipe_file(data, mode, drawn.ranging, heads)
+        data = recipe_file(data, mode, drawn, heads)
     if mode.has_narrow_weights:
       check_weights(data, mode)
     return data
@@ -103,7 +103,7 @@ def _written(
   if mode.recipe:
     with _explained(mode):
       found = recipe_file(
-        plain, mode, drawn.ranging, heads, ranged=ranged, ends=ends.before
+        plain, mode, drawn, heads, ranged=ranged, ends=ends.before
       )
       return ends.put(found)
   real = real_heads(ranged) if ends.takes_real and mode.keeps_real else ()

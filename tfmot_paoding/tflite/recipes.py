@@ -1,8 +1,9 @@
 """Files of four-bit weights, by the recipes of ai-edge-quantizer.
 
 It quantizes files, not models: a file of real numbers goes in, with the ranges
-that were taken of its activations where a recipe asks for them. Layers that do
-not bear four bits keep eight.
+that were taken of its activations where a recipe asks for them. Weights of four
+bits are fitted before (`narrow_layers`); layers that do not bear them keep
+eight.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -20,11 +21,10 @@ from tfmot_paoding.quantization import Quantization
 from tfmot_paoding.tflite.end_types import EndTypes
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile
 from tfmot_paoding.tflite.integers import ends_of
+from tfmot_paoding.tflite.narrow_layers import NarrowLayer, narrow_layers
 from tfmot_paoding.tflite.processes import checked_script
+from tfmot_paoding.tflite.representative import Representative
 
-Array = np.ndarray
-
-_FOUR_BITS = ('CONV_2D', 'FULLY_CONNECTED')
 _TRIED = 64  # inputs that layers are tried on
 _WORKER = os.path.join(os.path.dirname(__file__), 'recipe_worker.py')
 
@@ -42,7 +42,7 @@ def require_recipes(mode: Quantization) -> None:
 def recipe_file(
   plain: bytes,
   mode: Quantization,
-  drawn: Mapping[str, Array],
+  drawn: Representative,
   heads: Mapping[str, Head],
   *,
   ranged: bytes | None = None,
@@ -53,7 +53,7 @@ def recipe_file(
   Args:
     plain: The file of real numbers.
     mode: What it shall hold.
-    drawn: Inputs to try layers on, by input name.
+    drawn: Inputs that narrow layers are fitted and tried on.
     heads: What the outputs mean, by output name.
     ranged: The same with ranges, for modes that are calibrated.
     ends: What a calibrated mode takes and gives.
@@ -62,6 +62,9 @@ def recipe_file(
     EndedError: the quantizer ended with its process.
     RuntimeError: it refuses the file.
   """
+  layers: list[NarrowLayer] = []
+  if mode.weight_bits < 8:
+    plain, layers = narrow_layers(plain, drawn.ranging)
   file = TFLiteFile(plain)
   places, outputs = (file.signature(of_inputs=x) for x in (True, False))
   kinds = {outputs[name]: head.kind for name, head in heads.items()}
@@ -70,38 +73,29 @@ def recipe_file(
     'bits': (mode.weight_bits, mode.activation_bits),
     'real': [ends.takes_real, ends.gives_real] if ends else [],
     'ranges': {} if ranged is None else _ranges(ranged),
-    'layers': _layers(file) if mode.weight_bits < 8 else [],
+    'layers': [(one.operator, one.made, one.size) for one in layers],
     'likely': [kinds.get(k) == 'softmax' for k in range(len(file.outputs))],
   }
-  batches = {str(places[name]): x[:_TRIED] for name, x in drawn.items()}
+  batches = {str(places[name]): x[:_TRIED] for name, x in drawn.checked.items()}
+  contents = {
+    f'{number} {place}': content
+    for number, one in enumerate(layers)
+    for place, content in one.contents.items()
+  }
   with tempfile.TemporaryDirectory() as folder:
-    model, given, inputs, output = (
-      os.path.join(folder, name) for name in ('in', 'job.json', 'in.npz', 'out')
+    model, given, inputs, fitted, output = (
+      os.path.join(folder, name)
+      for name in ('in', 'job.json', 'in.npz', 'fitted.npz', 'out')
     )
     with open(model, 'wb') as opened:
       opened.write(plain)
     with open(given, 'w', encoding='utf-8') as opened:
       json.dump(job, opened)
     np.savez(inputs, **batches)
-    checked_script(_WORKER, [model, given, inputs, output])
+    np.savez(fitted, **contents)
+    checked_script(_WORKER, [model, given, inputs, fitted, output])
     with open(output, 'rb') as opened:
       return opened.read()
-
-
-def _layers(file: TFLiteFile) -> list[tuple[str, str, int]]:
-  """What takes four bits: operators, what they make, and their weights."""
-  return [
-    (op.name, file.tensors[op.outputs[0]].name, size)
-    for op in file.operators
-    if op.name in _FOUR_BITS
-    and (size := max(_stored(file, op.inputs), default=0)) > 0
-  ]
-
-
-def _stored(file: TFLiteFile, indices: Sequence[int]) -> list[int]:
-  """The sizes of those tensors that are stored, with more than one axis."""
-  tensors = [file.tensors[index] for index in indices if index >= 0]
-  return [t.size for t in tensors if t.stored and len(t.shape) > 1]
 
 
 def _ranges(ranged: bytes) -> dict[str, tuple[float, float]]:
