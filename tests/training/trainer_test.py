@@ -297,6 +297,13 @@ def test_configs_make_a_round_trip(name):
   assert objectives.get(json.loads(json.dumps(config))) == OBJECTIVES[name]
 
 
+def test_configs_of_numpys_numbers():
+  for epsilon in (np.float32(0.25), training.Ramp(0, np.float32(0.25), 1, 2)):
+    objective = training.Adversarial(epsilon)
+    config = json.loads(json.dumps(objectives.serialize(objective)))
+    assert objectives.get(config) == objective
+
+
 class TestBadInput:
   def test_an_objective_that_outlasts_training(self):
     with pytest.raises(ValueError, match='until step 150.*ends at step 100'):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Protocol
 
+import numpy as np
 import tensorflow as tf
 
 from tfmot_paoding.arguments import check_whole
@@ -83,10 +84,7 @@ class Objective(Configurable):
   def get_config(self) -> dict[str, Any]:
     """The settings as plain values; ramps as dicts."""
     config = super().get_config()
-    return {
-      name: dataclasses.asdict(value) if isinstance(value, Ramp) else value
-      for name, value in config.items()
-    }
+    return {name: _plain(value) for name, value in config.items()}
 
   @classmethod
   def from_config(cls, config: Any) -> Objective:
@@ -325,6 +323,14 @@ class StabilityRegularizer:
       total += tf.reduce_sum(tf.reduce_mean(term, 0))
       count += float(term.shape[1:].num_elements())
     return self.weight * total / max(count, 1.0)
+
+
+def _plain(value: Any) -> Any:
+  """What JSON can hold of a setting."""
+  if isinstance(value, Ramp):
+    fields = dataclasses.asdict(value)
+    return {name: _plain(own) for name, own in fields.items()}
+  return value.item() if isinstance(value, np.generic) else value
 
 
 def _cross_entropy(labels: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
