@@ -829,6 +829,18 @@ class TestTraining:
     done = warm_code(code, *flags.split(), ','.join(map(str, sparsities)))
     assert done.stdout.split('\n')[-2] == names
 
+  def test_a_weight_is_the_same_however_it_is_written(self):
+    code = f"""
+      import sys
+      sys.path.insert(0, {str(_ROOT / 'examples/figures')!r})
+      from absl import flags
+      import certified_pruning as lib
+      flags.FLAGS(sys.argv)
+      print(*lib.weights())
+    """
+    done = warm_code(code, '--regularized=0,.01,0.010,1e-2')
+    assert done.stdout.split('\n')[-2] == '0 0.01 0.01 0.01'
+
   def test_an_attack_may_grow_while_training(self):
     pytest.importorskip('sklearn')
     flags = (

@@ -357,6 +357,11 @@ def check_flags() -> None:
     )
 
 
+def weights() -> list[str]:
+  """Of the term, as folders are called by them: .01 and 0.01 are one."""
+  return [f'{float(weight):g}' for weight in _REGULARIZED.value]
+
+
 def main(argv: list[str]) -> None:
   """Prints the table."""
   del argv
@@ -367,7 +372,7 @@ def main(argv: list[str]) -> None:
   images = robust_training.load_images()
   rows: dict[tuple[str, str, str], list[dict[str, float]]] = {}
   for objective in flags.FLAGS.objective:
-    for weight in _REGULARIZED.value:
+    for weight in weights():
       flags.FLAGS.stability = float(weight)
       for seed in range(flags.FLAGS.seeds):
         folder = flags.FLAGS.directory and os.path.join(
