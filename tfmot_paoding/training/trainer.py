@@ -161,7 +161,8 @@ def robust_model(
     objective: An objective, its config, or the name of one without settings.
     input_range: The range of the inputs: a pair (low, high), a dict of input
       name to such a pair, or None for what the first layers say.
-      Attacks and bounds stay inside.
+      Attacks and bounds stay inside; samples outside end `fit` with an error
+      of TensorFlow's that says so.
     stability: If given, a term that makes ReLUs stable.
     steps: How many training steps there will be, if known: an objective or a
       pruning schedule that is not through by then is refused.
