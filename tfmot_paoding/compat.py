@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import itertools
 import sys
+import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -203,6 +204,33 @@ def fresh_lambda(layer: keras.layers.Lambda) -> keras.layers.Lambda:
     arguments=layer.arguments,
     **keras.layers.Layer.get_config(layer),
   )
+
+
+def with_own_functions(layer: Any, config: dict[str, Any]) -> dict[str, Any]:
+  """A config with the activations that somebody wrote in place of their names.
+
+  Keras finds those by name only where they are registered, and comes back with
+  the bytecode of a lambda alone.
+
+  Args:
+    layer: The layer whose config it is, or was before it was resized.
+    config: That; not changed.
+  """
+  own = {
+    key: function
+    for key in config
+    if 'activation' in key
+    and isinstance(function := getattr(layer, key, None), types.FunctionType)
+    and not f'{function.__module__}.'.startswith((*_LIBRARIES, 'tensorflow.'))
+  }
+  if not own:
+    return config
+  unchanged = layer.get_config()
+  return config | {
+    key: function
+    for key, function in own.items()
+    if config[key] == unchanged[key]
+  }
 
 
 def has_own_call(layer: Any) -> bool:

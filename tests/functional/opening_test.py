@@ -117,3 +117,48 @@ def test_a_run_told_of_the_original_opens_it_too():
   paoding.run_schedule(wrapped, original=model, verbose=0)
   stripped = tfmot.sparsity.keras.strip_pruning(wrapped)
   assert paoding.compact(stripped).get_layer('before').filters == 4
+
+
+def gated(z):
+  return z * tf.sigmoid(1.5 * z)
+
+
+ACTIVATIONS = {
+  'a lambda': lambda z: tf.nn.leaky_relu(z, alpha=0.1),
+  'a function': gated,
+}
+
+
+@pytest.mark.parametrize('name', ACTIVATIONS)
+def test_units_of_an_activation_of_ones_own_leave(name):
+  function = ACTIVATIONS[name]
+  model = keras.Sequential(
+    [
+      keras.Input((6,)),
+      L.Dense(8, activation=function, name='fused'),
+      L.Dense(8, name='plain'),
+      L.Activation(function, name='alone'),
+      L.Dense(3, activation=function, name='out'),
+    ]
+  )
+  x = data(4, 6)
+  testing.fill(model)
+  wrapped = paoding.prune_low_saliency(model, method='l1', input_range=RANGE)
+  paoding.run_schedule(wrapped, verbose=0)
+  stripped = tfmot.sparsity.keras.strip_pruning(wrapped)
+  small = paoding.compact(stripped)
+  assert [small.get_layer(x).units for x in ('fused', 'plain')] == [4, 4]
+  assert small.output_names == model.output_names
+  np.testing.assert_allclose(small(x), stripped(x), atol=1e-5)
+  np.testing.assert_allclose(opened(model)(x), model(x), atol=1e-6)
+
+
+def test_activations_that_nobody_knows_stay_with_their_layers():
+  function = lambda z: tf.math.atan(z)  # noqa: E731
+  inputs = keras.Input((6,))
+  x = L.Dense(8, activation=function, name='fused')(inputs)
+  x = L.Dense(8, 'relu', name='plain')(x)
+  model = testing.fill(keras.Model(inputs, L.Dense(2)(x)))
+  small = paoding.prune(model, 0.5, method='l1', input_range=RANGE, verbose=0)
+  assert small.get_layer('fused').activation is function
+  assert [small.get_layer(x).units for x in ('fused', 'plain')] == [8, 4]

@@ -53,8 +53,8 @@ def random_inputs(structure: Any) -> Any:
       any size gets 2 samples; any other free size is taken for 32.
 
   Returns:
-    Arrays in the same structure: in [0, 1], or zeros and ones of whole
-    numbers.
+    Arrays in the same structure: in [0, 1], zeros and ones of whole numbers,
+    or 'a' and 'b' of strings.
   """
   rng = np.random.default_rng(0)
 
@@ -64,6 +64,8 @@ def random_inputs(structure: Any) -> Any:
     dtype = tf.as_dtype(tensor.dtype).name
     if 'float' in dtype:
       return np.asarray(tf.cast(rng.uniform(0, 1, shape), dtype))
+    if dtype == 'string':
+      return rng.choice(['a', 'b'], shape).astype(object)
     return rng.integers(0, 2, shape).astype(dtype)
 
   return tf.nest.map_structure(sample, structure)

@@ -1,13 +1,15 @@
-"""Lambda layers as the functions of TensorFlow that they are made of.
+"""Functions of somebody's own as those of TensorFlow that they are made of.
 
-What a Lambda does cannot be seen from outside: all units in front of it would
-stay. Its function is run on symbolic tensors, and where nothing but known
-functions comes of it, a model of these takes its place, under its name.
+What a Lambda or an activation of one's own does cannot be seen from outside:
+all units in front of it would stay. It is run on symbolic tensors, and where
+nothing but known functions comes of it, a model of these takes its place: under
+the name of the Lambda, or behind the layer whose activation it was.
 """
 
 from __future__ import annotations
 
 import numbers
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,11 +18,14 @@ import tensorflow as tf
 from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
 from tfmot_paoding.functional import tracing
+from tfmot_paoding.functional.layer_names import name_apart
 from tfmot_paoding.functional.subclassed import (
-  call_arguments_of,
+  Opening,
+  arguments_of,
   retraced,
   traced_call,
 )
+from tfmot_paoding.layers.activation import is_known_function
 from tfmot_paoding.network.graph import build_graph, unwrapped
 
 # What Keras writes to a file, and reads again, as it is.
@@ -36,22 +41,39 @@ _WRITTEN = (
   slice,
 )
 
+_layers = keras.layers
+# Layers whose activation is the last thing that they do.
+_ACTIVATED = (
+  _layers.Dense,
+  _layers.EinsumDense,
+  _layers.Conv1D,
+  _layers.Conv2D,
+  _layers.Conv3D,
+  _layers.Conv1DTranspose,
+  _layers.Conv2DTranspose,
+  _layers.Conv3DTranspose,
+  _layers.DepthwiseConv1D,
+  _layers.DepthwiseConv2D,
+  _layers.SeparableConv1D,
+  _layers.SeparableConv2D,
+)
+
 
 def opened(model: keras.Model) -> keras.Model:
-  """A model with its Lambda layers opened, where that shows what they do.
+  """A model with its Lambda layers and activations of one's own opened.
 
   Args:
     model: A tf_keras model; not changed.
 
   Returns:
     A functional model of the same answers, layer names and weights, in which
-    Lambda layers made of known functions are models of these; `model` itself
-    where there are none, where layers are wrapped, or where it answers
+    what is made of known functions are models of these; `model` itself where
+    there is none of that, where layers are wrapped, or where it answers
     otherwise each time.
   """
   if not compat.is_graph_model(model):
     return model
-  opening = _Opening()
+  opening = _Functions()
   if not _any_opened(model, opening):
     return model
   try:
@@ -60,50 +82,79 @@ def opened(model: keras.Model) -> keras.Model:
     return model
 
 
-def _any_opened(model: keras.Model, opening: _Opening) -> bool:
+def _any_opened(model: keras.Model, opening: _Functions) -> bool:
   layers = list(model._flatten_layers())
-  calls = [
-    (layer, call_arguments_of(layer, call))
-    for layer in filter(_is_lambda, layers)
-    for call in layer.inbound_nodes[:1]
-  ]
-  opens = any(opening(*call) for call in calls)
-  return opens and all(unwrapped(layer) is layer for layer in layers)
+  if any(unwrapped(layer) is not layer for layer in layers):
+    return False
+  return any(
+    opening.behind(layer) is not None
+    or any(
+      opening.opens(layer, call.call_args, call.call_kwargs)
+      for call in layer.inbound_nodes[:1]
+    )
+    for layer in layers
+  )
 
 
 def _is_lambda(layer: Any) -> bool:
-  return type(layer) is keras.layers.Lambda
+  """Whether a layer is nothing but a function of somebody's own."""
+  if type(layer) is _layers.Activation:
+    return not is_known_function(layer.activation)
+  return type(layer) is _layers.Lambda and layer.mask is None
 
 
-class _Opening:
-  """Which calls of layers are opened; each layer is asked of once."""
+class _Functions(Opening):
+  """Opens what is made of known functions; each layer is asked of once."""
 
   def __init__(self):
-    self._found: dict[int, bool] = {}
+    self._opens: dict[int, bool] = {}
+    self._behind: dict[int, keras.Model | None] = {}
 
-  def __call__(self, layer: Any, arguments: dict[str, Any]) -> bool:
-    """Whether a layer is a Lambda of known functions.
-
-    Args:
-      layer: The layer.
-      arguments: What its `call` is told, by name.
-    """
+  def opens(self, layer: Any, args: Any, kwargs: Any) -> bool:
+    """Whether a layer is a function made of known ones."""
     if not _is_lambda(layer):
       return False
-    if id(layer) not in self._found:
-      self._found[id(layer)] = _is_of_known_functions(layer, arguments)
-    return self._found[id(layer)]
+    if id(layer) not in self._opens:
+      arguments = arguments_of(layer, args, kwargs)
+      cast = any(_is_cast(layer, x) for x in tf.nest.flatten(arguments))
+      # What it makes of a mask is code of its own.
+      plain = not cast and arguments.get('mask') is None
+      self._opens[id(layer)] = plain and _is_of_known_functions(
+        lambda: traced_call(layer, arguments)
+      )
+    return self._opens[id(layer)]
+
+  def behind(self, layer: Any) -> keras.Model | None:
+    """The activation as a model, where units could leave in front of it."""
+    if id(layer) not in self._behind:
+      self._behind[id(layer)] = _activation_of(layer)
+    return self._behind[id(layer)]
 
 
-def _is_of_known_functions(layer: Any, arguments: dict[str, Any]) -> bool:
-  if layer.mask is not None or arguments.get('mask') is not None:
-    return False  # what it makes of a mask is code of its own
-  if any(_is_cast(layer, tensor) for tensor in tf.nest.flatten(arguments)):
-    return False
+def _activation_of(layer: Any) -> keras.Model | None:
+  """A fused activation made of known functions, as a model of these."""
+  if type(layer) not in _ACTIVATED or is_known_function(layer.activation):
+    return None
+  if not layer.outbound_nodes:  # an output, whose units stay and whose name
+    return None
+  output = layer.inbound_nodes[0].outputs
+
+  def traced() -> keras.Model:
+    symbol = keras.Input(output.shape[1:], dtype=output.dtype)
+    made = layer.activation(symbol)
+    name_apart(made)
+    name = getattr(layer.activation, '__name__', '').strip('<>')
+    return keras.Model(symbol, made, name=f'{layer.name}_{name or "function"}')
+
+  return traced() if _is_of_known_functions(traced) else None
+
+
+def _is_of_known_functions(trace: Callable[[], keras.Model]) -> bool:
+  """Whether what is traced can be, and is made of known functions alone."""
   try:
-    traced = traced_call(layer, arguments)
+    traced = trace()
     graph = build_graph(traced)
-  except (*tracing.TRACE_ERRORS, StopIteration):
+  except tracing.TRACE_ERRORS:
     return False
   calls = [x for x in compat.ordered_nodes(traced) if not x.is_input]
   return (

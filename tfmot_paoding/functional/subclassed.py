@@ -23,8 +23,29 @@ from tfmot_paoding.functional.layer_names import name_apart
 from tfmot_paoding.functional.own_training import warn_of_own_training
 from tfmot_paoding.network.cloning import fresh_layer, set_weights
 
-# Whether a layer is opened, told what it is called with, by name.
-Opens = Callable[[Any, dict[str, Any]], bool]
+
+class Opening:
+  """Which layers of a model that is replayed are shown to be made of what."""
+
+  def opens(self, layer: Any, args: Any, kwargs: Any) -> bool:
+    """Whether its `call` is traced: of somebody's own layers, made of others.
+
+    Args:
+      layer: A layer that is no functional model.
+      args: What it is called with.
+      kwargs: What it is called with by name.
+    """
+    del args, kwargs
+    return compat.is_made_of_layers(layer)
+
+  def behind(self, layer: Any) -> keras.Model | None:
+    """What its activation does, to stand behind a layer without; None: stays.
+
+    Args:
+      layer: A layer that is not opened.
+    """
+    del layer
+    return None
 
 
 def is_subclassed(model: Any) -> bool:
@@ -78,17 +99,16 @@ def from_subclassed(model: keras.Model, input_shape: Any = None) -> keras.Model:
     )
     model(*bound.args, **bound.kwargs)
   return _made(
-    model, arguments, lambda tracer: tracer.inside(model, arguments), _is_made
+    model, arguments, lambda tracer: tracer.inside(model, arguments), Opening()
   )
 
 
-def retraced(model: keras.Model, opens: Opens | None = None) -> keras.Model:
+def retraced(model: keras.Model, opening: Opening | None = None) -> keras.Model:
   """A functional model anew, with layers in it opened.
 
   Args:
     model: A functional or Sequential model; not changed.
-    opens: Which layers are. None: those of somebody's own that are made of
-      others.
+    opening: Which layers are.
 
   Raises:
     ValueError: it cannot be, or answers otherwise then.
@@ -97,7 +117,7 @@ def retraced(model: keras.Model, opens: Opens | None = None) -> keras.Model:
     model,
     {'inputs': compat.input_structure(model)},
     lambda tracer: tracer.replay(model, model.name),
-    opens or _is_made,
+    opening or Opening(),
   )
 
 
@@ -111,18 +131,7 @@ def traced_call(layer: Any, arguments: dict[str, Any]) -> keras.Model:
   Raises:
     ValueError: it cannot be traced.
   """
-  return _Tracer(_is_made)._traced(layer, arguments, None)
-
-
-def call_arguments_of(layer: Any, call: Any) -> dict[str, Any]:
-  """What a recorded call told a layer, by the names of its signature."""
-  return _bound(layer, call.call_args, call.call_kwargs)
-
-
-def _is_made(layer: Any, arguments: dict[str, Any]) -> bool:
-  """Whether a layer is somebody's own and made of others."""
-  del arguments
-  return compat.is_made_of_layers(layer)
+  return _Tracer(Opening())._traced(layer, arguments, None)
 
 
 def _has_blocks(model: Any) -> bool:
@@ -142,7 +151,7 @@ def _made(
   model: keras.Model,
   arguments: dict[str, Any],
   make: Callable[[_Tracer], keras.Model],
-  opens: Opens,
+  opening: Opening,
 ) -> keras.Model:
   """What a tracer makes of a model, weights and all, once compared with it.
 
@@ -150,9 +159,9 @@ def _made(
     model: The model, which comes out as it went in.
     arguments: The tensors that its `call` takes, by argument.
     make: Has the tracer make it.
-    opens: Which layers are opened, told their arguments by name.
+    opening: Which layers are opened.
   """
-  tracer = _Tracer(opens)
+  tracer = _Tracer(opening)
   kept = tracing.undisturbed(model, compat.TRACED_ATTRIBUTES)
   with kept, answers.unchanged(model.variables):
     made = make(tracer)
@@ -169,8 +178,10 @@ def _made(
 class _Tracer:
   """Traces models and layers; each once, however often it is called."""
 
-  def __init__(self, opens: Opens):
-    self._opens = opens
+  def __init__(self, opening: Opening):
+    self._opening = opening
+    # By the identity of a layer: what stands behind it.
+    self._behind: dict[int, keras.Model] = {}
     # By the identity of what was called: how, and what it became.
     self._made: dict[int, tuple[Any, Any]] = {}
     self._kept: list[Any] = []  # identities stay theirs while they are here
@@ -242,7 +253,7 @@ class _Tracer:
       args, kwargs = _of_every_axis(node), {}
     made, is_inside = self._layer(layer, args, kwargs)
     if is_inside:
-      arguments = _bound(layer, args, kwargs)
+      arguments = arguments_of(layer, args, kwargs)
       inputs = tf.nest.map_structure(new, packed_inputs(arguments))
       training = arguments.get('training')
       own = {'training': training} if isinstance(training, bool) else {}
@@ -252,15 +263,17 @@ class _Tracer:
       for key, value in kwargs.items()
       if not isinstance(value, tracing.TrainingFlag)
     }
-    return made(
+    outputs = made(
       *tf.nest.map_structure(new, tuple(args)),
       **tf.nest.map_structure(new, kwargs),
     )
+    behind = self._behind.get(id(layer))
+    return outputs if behind is None else behind(outputs)
 
   def _layer(self, layer: Any, args: Any, kwargs: Any) -> tuple[Any, bool]:
     """What stands for a layer, and whether it was made of its inside."""
-    traced = not compat.is_graph_model(layer) and self._opens(
-      layer, _bound(layer, args, kwargs)
+    traced = not compat.is_graph_model(layer) and self._opening.opens(
+      layer, args, kwargs
     )
     way = _way_of(layer, args, kwargs) if traced else None
     if id(layer) not in self._made:
@@ -283,13 +296,17 @@ class _Tracer:
     reason = None
     if traced:
       try:
-        return self.inside(layer, _bound(layer, args, kwargs)), True
+        return self.inside(layer, arguments_of(layer, args, kwargs)), True
       except ValueError as error:
         if isinstance(layer, keras.Model):
           raise
         reason = error
+    behind, config = self._opening.behind(layer), None
+    if behind is not None:
+      self._behind[id(layer)] = self.replay(behind, behind.name)
+      config = {**layer.get_config(), 'activation': 'linear'}
     try:
-      made = fresh_layer(layer)
+      made = fresh_layer(layer, config)
     except ValueError as error:
       if reason is None:
         raise
@@ -333,7 +350,7 @@ def _is_tensor(leaf: Any) -> bool:
   ) or compat.is_keras_tensor(leaf)
 
 
-def _bound(layer: Any, args: Any, kwargs: Any) -> dict[str, Any]:
+def arguments_of(layer: Any, args: Any, kwargs: Any) -> dict[str, Any]:
   """The arguments of a call by name, in the order of the signature."""
   signature = inspect.signature(layer.call)
   return dict(signature.bind(*args, **kwargs).arguments)
@@ -347,7 +364,7 @@ def _way_of(layer: Any, args: Any, kwargs: Any) -> str:
         lambda x: 'tensor' if _is_tensor(x) else repr(tracing.without_flags(x)),
         value,
       )
-      for key, value in _bound(layer, args, kwargs).items()
+      for key, value in arguments_of(layer, args, kwargs).items()
     }
   )
 

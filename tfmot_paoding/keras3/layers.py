@@ -81,7 +81,7 @@ def convert_layer(layer: Any, name: str | None = None) -> Callable[..., Any]:
   if grouped_attention.shares_heads(layer):
     config = grouped_attention.own_settings(layer)
   else:
-    config = layer.get_config()
+    config = _with_vocabulary(layer, layer.get_config())
   config, behind = _translated(config, cls, layer)
   config['name'] = name or layer.name
   # Its `from_config` wants what only a built tf_keras layer has noted.
@@ -90,6 +90,19 @@ def convert_layer(layer: Any, name: str | None = None) -> Callable[..., Any]:
   if behind is None:
     return made
   return Chain(made, _activation_behind(behind, config['name']))
+
+
+def _with_vocabulary(layer: Any, config: dict[str, Any]) -> dict[str, Any]:
+  """The config of a layer that looks words up, with those it was adapted to.
+
+  tf_keras gives such layers a type of its own, and counts the words by itself.
+  """
+  if not hasattr(layer, 'get_vocabulary'):
+    return config
+  words = layer.get_vocabulary(include_special_tokens=False)
+  left_out = ('dtype', 'vocabulary_size')
+  found = {k: value for k, value in config.items() if k not in left_out}
+  return found | {'vocabulary': np.asarray(words).tolist()}
 
 
 class Chain:

@@ -26,6 +26,7 @@ _NAMES = {
   _functions.exponential: 'exponential',
   _functions.gelu: 'gelu',
   _functions.swish: 'silu',
+  _functions.mish: 'mish',
   tf.nn.relu: 'relu',
   tf.nn.relu6: 'relu6',
   tf.nn.leaky_relu: 'leaky_relu',
@@ -40,6 +41,13 @@ _NAMES = {
 }
 _LINEAR = (None, _functions.linear, tf.identity)
 _SOFTMAX = (_functions.softmax, tf.nn.softmax)
+
+
+def is_known_function(function: Callable | None) -> bool:
+  """Whether an activation function is one of Keras's that are known."""
+  return isinstance(function, Hashable) and (
+    function in _LINEAR or function in _SOFTMAX or function in _NAMES
+  )
 
 
 def lower_function(layer: Any, function: Callable | None) -> list[Op]:

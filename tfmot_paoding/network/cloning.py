@@ -137,7 +137,9 @@ def fresh_layer(layer: Any, config: dict[str, Any] | None = None) -> Any:
     )
   try:
     with keras.utils.custom_object_scope(_held_classes(layer)):
-      return type(layer).from_config(config or layer.get_config())
+      return type(layer).from_config(
+        compat.with_own_functions(layer, config or layer.get_config())
+      )
   except (TypeError, NotImplementedError) as error:
     raise ValueError(
       f'Layer {layer.name!r} of class {type(layer).__name__} cannot be made '

@@ -253,7 +253,7 @@ def _chain(
     ops = opaque(layer, 'compares what layers make with a value')
   if _needs_more_sizes(ops, first, tensors[0], out_shapes[0]):
     ops = opaque(layer, _SIZES)
-  ops = [op for op in ops if not op.known][:1] or ops
+  ops = _known_part(ops, in_shapes)
   if not ops:
     return Lowered((), (), (0,))
   count = len(in_shapes)
@@ -275,6 +275,19 @@ def _chain(
   return Lowered(
     tuple(steps), tuple(shapes), current, {}, _held(steps, layer, path)
   )
+
+
+def _known_part(ops: list[Op], in_shapes: list[Shape]) -> list[Op]:
+  """Operations up to the first that is not known.
+
+  A product by a kernel in front of it still tells which units it reads; of all
+  else nothing is gained by telling it apart from what is not known.
+  """
+  first = next((k for k, op in enumerate(ops) if not op.known), None)
+  if first is None:
+    return ops
+  reads = len(in_shapes) == 1 and first == 1 and ops[0].makes_units
+  return ops[0 if reads else first : first + 1]
 
 
 def _between(

@@ -108,6 +108,15 @@ def _silu_slope(z: Array) -> Array:
   return s + np.clip(z, -1e3, 1e3) * s * (1 - s)
 
 
+def _mish(z: Array) -> Array:
+  return z * np.tanh(np.logaddexp(0, z))
+
+
+def _mish_slope(z: Array) -> Array:
+  t = np.tanh(np.logaddexp(0, z))
+  return t + np.clip(z, -1e3, 1e3) * (1 - t**2) * _sigmoid(z)
+
+
 def _ones(z: Array) -> Array:
   return np.ones_like(np.asarray(z, np.float64))
 
@@ -206,6 +215,13 @@ _NAMED = {
     _silu_slope,
     turns=(-1.2784645427610737,),
     bends=(-2.3993572805154684, 2.3993572805154684),
+  ),
+  'mish': Activation(
+    'mish',
+    _mish,
+    _mish_slope,
+    turns=(-1.1924312145154952,),
+    bends=(-2.256376396360793, 1.4905711794854284),
   ),
 }
 

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import tensorflow as tf
+
 from tfmot_paoding import compat
 from tfmot_paoding.arguments import check_seed, is_number
 from tfmot_paoding.compat import keras
@@ -235,12 +237,29 @@ def network_of(model: keras.Model, input_shape: Any, attention: str) -> Network:
   """
   check_attention(attention)
   network = Network.of(opened(as_tf_keras(model, input_shape)), attention)
+  _check_no_strings(network.model)
   if attention != VIEWS[0] and not network.graph.views:
     raise ValueError(
       f'`attention` is {attention!r}, but {network.model.name!r} has no '
       'MultiHeadAttention that could lose them: leave it out.'
     )
   return network
+
+
+def _check_no_strings(model: keras.Model) -> None:
+  """Raises where an input is text, of which nothing can be drawn.
+
+  Raises:
+    ValueError: one is.
+  """
+  for name, tensor in zip(model.input_names, model.inputs, strict=True):
+    if tensor.dtype == tf.string:
+      raise ValueError(
+        f'The input {name!r} of {model.name!r} takes strings, but pruning asks '
+        'the model about numbers that it draws. Prune what stands behind the '
+        'layer that looks them up, keras.Model([lookup.output, ...], '
+        'model.outputs), and put the lookup in front of what comes out again.'
+      )
 
 
 def check_unwrapped(network: Network) -> None:
