@@ -96,7 +96,7 @@ def test_layers_called_twice_are_counted():
 def test_what_is_not_known_is_opaque_and_named(make):
   layer = make()
   model = keras.Sequential([keras.Input((3, 4)), layer])
-  (node,) = build_graph(model).nodes
+  *_, node = build_graph(model).nodes
   assert isinstance(node.op, Opaque)
   assert layer.name in node.op.reason
   assert type(layer).__name__ in node.op.reason

@@ -158,3 +158,14 @@ def test_tiles_by_what_is_known_later_are_left():
   made = with_equal_forms(model)
   x = testing.draw((3, 4), 5).astype(np.float32)
   np.testing.assert_allclose(made(x), model(x), atol=1e-6)
+
+
+def test_an_lstm_that_drops_states_in_training_is_one_operator():
+  inputs = keras.Input((5, 3))
+  x = L.LSTM(4, return_sequences=True, recurrent_dropout=0.2)(inputs)
+  x = L.Bidirectional(L.LSTM(3, recurrent_dropout=0.1, name='l'))(x)
+  model = testing.fill(keras.Model(inputs, L.Dense(2)(x)))
+  data = paoding.convert_to_tflite(model, 'int8', input_range=(0.0, 1.0))
+  counts = TFLiteFile(data).operator_counts
+  assert 'WHILE' not in counts
+  assert counts['UNIDIRECTIONAL_SEQUENCE_LSTM'] == 3

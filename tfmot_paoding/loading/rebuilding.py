@@ -128,7 +128,7 @@ def _load_saved_model(path: str, allow_code: bool, given: dict) -> keras.Model:
         model = keras.models.model_from_json(json.dumps(config))
       status = model.load_weights(variables_prefix(path))
       status.assert_existing_objects_matched().expect_partial()
-      for layer in model.submodules:
+      for layer in model._flatten_layers():
         if hasattr(layer, 'finalize_state'):  # what `adapt` has taken
           layer.finalize_state()
   return model
@@ -148,7 +148,7 @@ def _refuse_revived(model: Any, path: str) -> None:
     raise ModelFileError(f'{path!r} holds no Keras model, but a {type(model)}.')
   revived = [
     layer
-    for layer in (model, *model.submodules)
+    for layer in model._flatten_layers()
     if isinstance(layer, keras.layers.Layer) and compat.is_revived(layer)
   ]
   if revived:

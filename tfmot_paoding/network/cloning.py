@@ -313,7 +313,7 @@ def _is_float32(model: keras.Model) -> bool:
   """Whether all that a model holds and works with is float32 or whole."""
   tensors = [*model.inputs, *model.outputs, *model.weights]
   dtypes = [tensor.dtype for tensor in tensors]
-  for layer in model.submodules:
+  for layer in model._flatten_layers():
     policy = getattr(layer, 'dtype_policy', None)
     if isinstance(layer, keras.Model):
       continue  # the session's policy, by which it computes nothing

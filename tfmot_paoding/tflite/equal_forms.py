@@ -24,6 +24,7 @@ from tfmot_paoding.tflite.function_forms import (
 )
 
 Form = Callable[[Any, tf.Tensor], tf.Tensor]
+_DROPS = 'recurrent_dropout'
 
 
 def with_equal_forms(model: keras.Model) -> keras.Model:
@@ -33,13 +34,16 @@ def with_equal_forms(model: keras.Model) -> keras.Model:
     model: A plain tf_keras model, not changed.
   """
   if not any(
-    _form_of(layer) or is_dilated(layer) or has_function_form(layer)
-    for layer in model.submodules
+    _form_of(layer)
+    or is_dilated(layer)
+    or has_function_form(layer)
+    or getattr(layer, _DROPS, 0)
+    for layer in model._flatten_layers()
   ):
     return model
 
   def make_layer(layer: Any, _: Any) -> Any:
-    form, made = _form_of(layer), fresh_layer(layer)
+    form, made = _form_of(layer), fresh_layer(layer, _at_inference(layer))
     for inner in made._flatten_layers():
       if is_dilated(inner):
         dilate_natively(inner)
@@ -49,6 +53,31 @@ def with_equal_forms(model: keras.Model) -> keras.Model:
   made = clone_with(model, make_layer)
   copy_weights(model, made)
   return made
+
+
+def _at_inference(layer: Any) -> dict[str, Any] | None:
+  """The config of a layer that drops parts of its states in training alone.
+
+  Keras runs such an LSTM step by step at inference, too: a loop, which takes
+  more room than the operator and has no integers.
+
+  Args:
+    layer: A layer; None comes of others.
+  """
+  if not any(getattr(part, _DROPS, 0) for part in layer._flatten_layers()):
+    return None
+  return _without_drops(layer.get_config())
+
+
+def _without_drops(config: Any) -> Any:
+  if isinstance(config, (list, tuple)):
+    return type(config)(map(_without_drops, config))
+  if not isinstance(config, dict):
+    return config
+  return {
+    key: 0.0 if key == _DROPS else _without_drops(value)
+    for key, value in config.items()
+  }
 
 
 class _Replaced(keras.layers.Layer):

@@ -33,7 +33,7 @@ def prepared(
 
 def _check_states(model: keras.Model) -> None:
   """Raises where a layer keeps states from one call to the next."""
-  for layer in model.submodules:
+  for layer in model._flatten_layers():
     if isinstance(layer, keras.layers.RNN) and layer.stateful:
       raise ValueError(
         f'Layer {layer.name!r} is stateful, and a .tflite made of it could not '
