@@ -71,6 +71,29 @@ def test_costs_are_what_the_error_grows_by(width):
       np.testing.assert_allclose(error(fit) - before, cost, rtol=1e-6)
 
 
+@pytest.mark.parametrize('width', [1, 3])
+def test_many_rows_are_downdated_at_once(width, monkeypatch):
+  samples, matrix, rows = setting(units=9, width=width)
+  moments = lib.RowMoments(samples, 1e-2)
+
+  def run():
+    alive = np.ones(9, bool)
+    alive[7] = False
+    fit = lib.Elimination(matrix, rows, moments, np.ones(4), alive)
+    costs = []
+    for unit in (4, 1, 2, 8, 0):
+      alive[unit] = False
+      fit.eliminate(unit)
+      costs.append(fit.costs(np.flatnonzero(alive)))
+    return fit.matrix, np.concatenate(costs)
+
+  wanted = run()
+  monkeypatch.setattr(lib, '_SMALL', 0)
+  monkeypatch.setattr(lib, '_WAITING', 2 * width + 1)
+  for one, other in zip(run(), wanted, strict=True):
+    np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
 def test_units_gone_before_stay_gone():
   samples, matrix, rows = setting()
   alive = np.array([True, False, True, True, True, True])

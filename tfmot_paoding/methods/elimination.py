@@ -21,6 +21,10 @@ Array = np.ndarray
 # More rows than this share one covariance for all taps of a channel.
 MOST_ROWS = 2500
 _MOST_SAMPLES = 20000
+# Rows that go before what they did to the others is worked out for all, and
+# from how many rows on that pays.
+_WAITING = 64
+_SMALL = 256
 
 
 class RowMoments:
@@ -123,14 +127,17 @@ class Elimination:
     self.matrix = np.array(matrix)
     self.matrix[rows[~alive].ravel()] = 0.0
     size = len(matrix)
-    self._inverse = np.zeros((size, size))
+    inverse = np.zeros((size, size))
     inside = np.ix_(self._used, self._used)
-    self._inverse[inside] = np.linalg.inv(moments.covariance[inside])
+    inverse[inside] = np.linalg.inv(moments.covariance[inside])
+    self._inverse = _Downdated(inverse)
+    # What a unit's own rows are to one another in it, (units, rows, rows).
+    self._blocks = inverse[rows[:, :, None], rows[:, None, :]]
 
   def costs(self, units: Array) -> Array:
     """What taking each unit out costs, the rest re-fitted, (k,)."""
     rows = self._rows[units]
-    blocks = self._inverse[rows[:, :, None], rows[:, None, :]]
+    blocks = self._blocks[units]
     values = self.matrix[rows] * self._weights
     if rows.shape[1] == 1:
       return np.square(values[:, 0]).sum(1) / blocks[:, 0, 0]
@@ -151,17 +158,67 @@ class Elimination:
   def _take_out(self, unit: int) -> Array:
     """What each row takes over of the unit's, (rows of a unit, rows)."""
     rows = self._rows[unit]
-    column = self._inverse[:, rows]
+    column = self._inverse.columns(rows)
     gain = np.linalg.solve(column[rows], column.T)
-    self._inverse -= column @ gain
-    self._inverse[rows] = 0.0
-    self._inverse[:, rows] = 0.0
+    self._inverse.lose(rows, column, gain)
+    gains = np.moveaxis(gain.T[self._rows], -1, -2)
+    self._blocks -= column[self._rows] @ gains
     return gain
 
   @property
   def shift(self) -> Array:
     """What the bias takes of the means, shape (columns,)."""
     return self._mean @ (self._before - self.matrix)
+
+
+class _Downdated:
+  """A symmetric matrix that loses rows, and what they did to the others.
+
+  Only columns are asked for on the way. What has been lost is taken off the
+  whole of it for many rows at a time: one by one, a matrix of thousands of rows
+  goes through the memory for each.
+
+  Args:
+    matrix: Shape (rows, rows); taken over.
+  """
+
+  def __init__(self, matrix: Array):
+    self._matrix = matrix
+    self._columns: list[Array] = []
+    self._gains: list[Array] = []
+
+  def columns(self, rows: Array) -> Array:
+    """These columns as they are now, shape (all rows, rows)."""
+    found = self._matrix[:, rows]
+    if self._columns:
+      lost = np.concatenate([gain[:, rows] for gain in self._gains])
+      found = found - np.concatenate(self._columns, 1) @ lost
+    return found
+
+  def lose(self, rows: Array, column: Array, gain: Array) -> None:
+    """Takes off `column` times `gain`, with which rows come to nothing.
+
+    Args:
+      rows: These.
+      column: Shape (all rows, rows).
+      gain: Shape (rows, all rows).
+    """
+    self._columns.append(column)
+    self._gains.append(gain)
+    waiting = sum(map(len, self._gains))
+    if waiting >= _WAITING or len(self._matrix) < _SMALL:
+      self._settle()
+    self._matrix[rows] = 0.0
+    self._matrix[:, rows] = 0.0
+    for one, other in zip(self._columns, self._gains, strict=True):
+      one[rows] = 0.0
+      other[:, rows] = 0.0
+
+  def _settle(self) -> None:
+    self._matrix -= np.concatenate(self._columns, 1) @ np.concatenate(
+      self._gains
+    )
+    self._columns, self._gains = [], []
 
 
 def least_squares(
