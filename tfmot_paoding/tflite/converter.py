@@ -17,6 +17,7 @@ from tfmot_paoding.tflite.cell_clips import without_cell_clips
 from tfmot_paoding.tflite.end_types import EndTypes, end_types
 from tfmot_paoding.tflite.equal_forms import with_equal_forms
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile
+from tfmot_paoding.tflite.idle_rows import with_enough_weight
 from tfmot_paoding.tflite.integers import (
   PlainConverter,
   check_ranges,
@@ -102,6 +103,7 @@ def _written(
   ends = ends or end_types(mode, False, None, None)
   if mode.recipe:
     with _explained(mode):
+      plain = with_enough_weight(plain, ranged)
       found = recipe_file(
         plain, mode, drawn, heads, ranged=ranged, ends=ends.before
       )
