@@ -14,7 +14,7 @@ from tfmot_paoding.command.model_files import (
   read_model,
   read_range,
 )
-from tfmot_paoding.pruning import Budget, prune_to_budget
+from tfmot_paoding.pruning import Budget, Fitted, prune_to_budget
 from tfmot_paoding.quantization import QUANTIZATIONS
 from tfmot_paoding.tflite import (
   TFLiteProfile,
@@ -62,15 +62,7 @@ def run(given: flags.FlagValues) -> None:
   result_files.check_device(before, given)
   if given.dry_run:
     printing.print_plan(model, None, given.attention)
-    timed = given.latency_ratio is not None
-    profile = profile_tflite(
-      before,
-      before if timed else None,
-      micro=given.arena_bytes is not None,
-      latency=timed,
-      npu=given.npu,
-    )
-    _print_shares(budget, profile)
+    _print_shares(budget, _profile(before, given))
     return
   fitted = prune_to_budget(
     model,
@@ -88,11 +80,7 @@ def run(given: flags.FlagValues) -> None:
     model, fitted.model, settled, given, fitted.verdict
   )
   printing.print_left_alone(model, given.attention)
-  for layer, sparsity in fitted.sparsity.items():
-    print(f'pruned: {layer}: {sparsity:.1%}')
-  for layer, ranks in fitted.ranks.items():
-    print(f'low rank: {layer}: {ranks}')
-  print(f'the cut is spread over layers by: {fitted.spread}')
+  _print_cut(fitted)
   _print_shares(budget, fitted.profile)
   print(f'tflite bytes: {len(before)} -> {len(fitted.data)}')
   print(f'runs in: {QUANTIZATIONS[budget.quantization].runs_in}')
@@ -108,6 +96,27 @@ def run(given: flags.FlagValues) -> None:
     limits=budget.limits,
   )
   result_files.write_results(results, given)
+
+
+def _profile(data: bytes, given: flags.FlagValues) -> TFLiteProfile:
+  """What a file takes of all that the flags limit."""
+  timed = given.latency_ratio is not None
+  return profile_tflite(
+    data,
+    data if timed else None,
+    micro=given.arena_bytes is not None,
+    latency=timed,
+    npu=given.npu,
+  )
+
+
+def _print_cut(fitted: Fitted) -> None:
+  """Prints what of each layer left."""
+  for layer, sparsity in fitted.sparsity.items():
+    print(f'pruned: {layer}: {sparsity:.1%}')
+  for layer, ranks in fitted.ranks.items():
+    print(f'low rank: {layer}: {ranks}')
+  print(f'the cut is spread over layers by: {fitted.spread}')
 
 
 def _print_shares(budget: Budget, profile: TFLiteProfile) -> None:
