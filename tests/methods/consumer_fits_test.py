@@ -11,6 +11,7 @@ import tensorflow as tf
 import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding.compat import keras
+from tfmot_paoding.methods import consumer_fits
 from tfmot_paoding.methods.consumer_fits import FitSettings, Fitting
 from tfmot_paoding.network.groups import find_groups
 from tfmot_paoding.network.layer_runner import Simulation
@@ -341,3 +342,20 @@ def test_ways_are_compared_from_their_group_on(monkeypatch):
   monkeypatch.setattr(Simulation, '_run_layer', noted)
   fits.change(network.params())
   assert len(ran) == 2
+
+
+def test_ways_are_told_apart_on_the_first_of_many_samples(monkeypatch):
+  monkeypatch.setattr(consumer_fits, '_TOLD', 20)
+  model = testing.mlp((5, 8, 6, 4, 3))
+  network = Network.of(model)
+  params = network.params()
+  group, *_ = find_groups(network.graph).groups
+  changed = {ref: value + 0.1 for ref, value in params.items()}
+  x = testing.samples((5,), 50).astype(np.float32)
+  many, few = (
+    Fitting(network, params, [part], FitSettings()) for part in (x, x[:20])
+  )
+  many.stand_before(params, group)  # of the few as well
+  assert many.change(params) == 0
+  assert many.change(changed) == pytest.approx(few.change(changed))
+  assert many.divergence(changed) != pytest.approx(few.divergence(changed))

@@ -111,7 +111,9 @@ class Simulation:
 
     self._assign(params)
     found = replicas.gathered(make, len(self._inputs[0]))
-    return {value: x.astype(np.float32) for value, x in found.items()}
+    return {
+      value: x.astype(np.float32, copy=False) for value, x in found.items()
+    }
 
   def stand_before(self, params: Params, paths: Iterable[Path]) -> None:
     """Keeps what stands in front of layers: runs that follow begin there.
