@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import strategies
 
 from tests import testing
 from tfmot_paoding.methods.compensation import Compensation, Merge
@@ -14,6 +17,7 @@ from tfmot_paoding.methods.criteria import (
   IntervalImpact,
   Norm,
   PairSaliency,
+  Ward,
   criteria,
 )
 from tfmot_paoding.methods.named import Method
@@ -292,3 +296,30 @@ def test_who_stays_is_known_from_the_first_removal_on():
   assert len(gone) == 4
   for _, staying in seen:
     assert staying == sorted(set(range(10)) - set(gone))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Anew(Criterion):
+  """Ward's, of all pairs again each time."""
+
+  def scores(self, view, units):
+    return Ward().scores(view, units)
+
+
+@hypothesis.given(seed=strategies.integers(0, 1000), few=strategies.booleans())
+def test_mutual_costs_are_those_of_all_pairs_scored_again(seed, few):
+  def folded(criterion):
+    rng = np.random.default_rng(seed)
+    weights = rng.normal(size=(3, 14)).round(0 if few else 3)  # some are equal
+    model = testing.mlp((3, 14, 2), seed=seed)
+    model.layers[-2].kernel.assign(weights)
+    edit = testing.group_edit(model)
+    found = []
+    for unit, kept in Greedy().propose(edit.view, criterion, 11, None):
+      edit.begin()
+      edit.fold(unit, kept)
+      edit.remove(unit)
+      found.append((unit, kept))
+    return found
+
+  assert folded(Ward()) == folded(_Anew())

@@ -29,12 +29,16 @@ class Criterion(Configurable):
     twins_are_free: Whether it costs exactly 0 to merge units of like weights.
     unread_are_free: Whether units that feed nothing cost exactly 0.
     silent_are_free: Whether units that give 0 for every input cost exactly 0.
+    is_mutual: Whether a pair costs the same either way, by what makes its two
+      units and what they stand for: as others go, only pairs with a unit that
+      has moved are scored again.
   """
 
   needs_samples = False
   twins_are_free = False
   unread_are_free = False
   silent_are_free = False
+  is_mutual = False
 
   def scores(self, view: GroupView, units: Array) -> Array:
     """What removing each of `units` costs, lower is better.
@@ -123,6 +127,7 @@ class Ward(Criterion):
   """
 
   twins_are_free = True
+  is_mutual = True
 
   def scores(self, view: GroupView, units: Array) -> Array:
     """Shape (k, n)."""

@@ -67,7 +67,7 @@ class GroupEdit:
 
   def begin(self) -> None:
     """Before a removal: nothing has changed yet."""
-    self._state.changed = np.zeros(0, int)
+    self._state.changed = self._state.shifted = np.zeros(0, int)
 
   def remove(self, unit: int) -> None:
     """Takes a unit out; its outgoing weights become zero."""
@@ -94,6 +94,7 @@ class GroupEdit:
     self._move(removed, kept, float(share))
     self._folds.append(Fold(removed, kept, float(share)))
     masses[kept] += masses[removed]
+    self._state.shifted = np.append(self._state.shifted, kept)
     self.absorb(removed, kept)
     self._all_changed()  # all distances to it change
 

@@ -34,6 +34,7 @@ class UnitState:
       another.
     masses: How many original units each stands for, (n,).
     changed: The units whose weights the last removal changed.
+    shifted: Those among them that stand for more units, elsewhere.
     staying: Units known to stay at this step, (n,) of bool; None where a
       selection does not choose all removals at once.
     moved: The incoming weights and biases, and the distances between units,
@@ -44,6 +45,7 @@ class UnitState:
   outgoing: Array
   masses: Array
   changed: Array = dataclasses.field(default_factory=lambda: np.zeros(0, int))
+  shifted: Array = dataclasses.field(default_factory=lambda: np.zeros(0, int))
   staying: Array | None = None
   moved: tuple[Array, Array, Array] | None = None
 
@@ -109,6 +111,11 @@ class GroupView:
     return _read_only(self._state.changed)
 
   @property
+  def shifted(self) -> Array:
+    """Those among them that stand for more units now, elsewhere."""
+    return _read_only(self._state.shifted)
+
+  @property
   def staying(self) -> Array | None:
     """Units known to stay at this step, (n,) of bool.
 
@@ -160,10 +167,22 @@ class GroupView:
 
   def twins(self, units: Array) -> Array:
     """For each of some units a living one that equals it, or -1, (k,)."""
-    equal = self.pair_distances[units] == 0
+    found = np.full(len(units), -1)
+    asked = np.arange(len(units))
+    if self._state.moved is None:
+      asked = np.flatnonzero(self._have_twins[units])
+    equal = self.pair_distances[units[asked]] == 0
     equal &= self.alive
-    equal[np.arange(len(units)), units] = False
-    return np.where(equal.any(1), equal.argmax(1), -1)
+    equal[np.arange(len(asked)), units[asked]] = False
+    found[asked] = np.where(equal.any(1), equal.argmax(1), -1)
+    return found
+
+  @functools.cached_property
+  def _have_twins(self) -> Array:
+    """Which units equal another before any has moved, (n,) of bool."""
+    equal = self._pair_distances == 0
+    np.fill_diagonal(equal, False)
+    return equal.any(1)
 
   @functools.cached_property
   def _points(self) -> tuple[Array, Array]:

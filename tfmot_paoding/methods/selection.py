@@ -90,9 +90,11 @@ class ScoreTable:
   def forget(self, unit: int) -> None:
     """Takes in that a unit has gone and others have changed."""
     self._best[unit] = np.inf
-    stale = self._view.changed[self._view.alive[self._view.changed]]
-    if stale.size:
-      self._store(stale, self._criterion.scores(self._view, stale))
+    if self._criterion.is_mutual:
+      for kept in self._view.shifted:
+        self._meet_again(int(kept))
+    else:
+      self._score_again(self._view.changed)
     if self._single:
       return
     self._scores[:, unit] = np.inf
@@ -101,6 +103,23 @@ class ScoreTable:
     lost = orphans[np.isinf(self._best[orphans])]
     if lost.size:
       self._store(lost, self._criterion.scores(self._view, lost))
+
+  def _score_again(self, units: Array) -> None:
+    """Scores those of some units that are alive."""
+    stale = units[self._view.alive[units]]
+    if stale.size:
+      self._store(stale, self._criterion.scores(self._view, stale))
+
+  def _meet_again(self, unit: int) -> None:
+    """Scores all pairs with a unit, which cost the same either way."""
+    self._score_again(np.array([unit]))
+    self._scores[:, unit] = costs = self._scores[unit]
+    theirs = self._partner == unit
+    lower = self._partner > unit
+    nearer = (costs < self._best) | ((costs == self._best) & lower)
+    nearer &= self._view.alive & ~theirs
+    self._partner[nearer], self._best[nearer] = unit, costs[nearer]
+    self._choose(np.flatnonzero(theirs & self._view.alive))
 
   def _store(self, units: Array, scores: Array) -> None:
     if self._single:
