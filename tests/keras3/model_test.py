@@ -237,7 +237,13 @@ def with_layer(layer):
   [
     (lambda: with_layer(Own(name='mine')), None),
     (lambda: with_layer(L.Activation('mish')), None),
-    (lambda: with_layer(L.Activation('glu', name='g')), "Activation 'g'"),
+    (lambda: with_layer(L.Activation('glu', name='g')), None),
+    (
+      lambda: keras.Sequential(
+        [keras.Input((4, 2)), L.GRU(2, activation='celu', name='g')]
+      ),
+      "GRU 'g' has no tf_keras counterpart with the activation 'celu' inside",
+    ),
     (lambda: with_layer(keras.ops.cumsum), None),
     (lambda: Subclassed(name='sub'), "'sub' is subclassed, and nothing in it"),
     (lambda: keras.Sequential([L.Dense(2)], name='late'), 'is not built'),

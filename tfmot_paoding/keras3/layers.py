@@ -7,11 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
 from tfmot_paoding.keras3 import grouped_attention
+from tfmot_paoding.keras3.activations import (
+  NoActivationError,
+  translated_activation,
+)
 from tfmot_paoding.keras3.held_layer import HeldLayer, held
 from tfmot_paoding.layers import RMSNormalization
 
@@ -35,13 +38,6 @@ _RENAMED = {
   'LeakyReLU': {'negative_slope': 'alpha'},
   'MultiHeadAttention': grouped_attention.RENAMED,
 }
-# Functions of one name that differ between the generations, and others that
-# only the later one has, as steps of tf_keras layers: (class, settings).
-_HARD_SIGMOID = (
-  ('Rescaling', {'scale': 1.0, 'offset': 3.0}),
-  ('ReLU', {'max_value': 6.0}),
-  ('Rescaling', {'scale': 1.0 / 6.0}),
-)
 # What has its counterpart elsewhere than in the layers of tf_keras.
 _ELSEWHERE = {
   'CustomScaleLayer': compat.CustomScaleLayer,
@@ -89,7 +85,7 @@ def convert_layer(layer: Any, name: str | None = None) -> Callable[..., Any]:
   made = cls(**config) if attends else cls.from_config(config)
   if behind is None:
     return made
-  return Chain(made, _activation_behind(behind, config['name']))
+  return Chain(made, behind(config['name']))
 
 
 def _with_vocabulary(layer: Any, config: dict[str, Any]) -> dict[str, Any]:
@@ -214,7 +210,10 @@ def _translated(
     if key == 'dtype':
       value = _policy_name(value)
     elif key.endswith('activation'):
-      value, behind = _activation(value, key, layer)
+      try:
+        value, behind = translated_activation(value, key, layer)
+      except NoActivationError as error:
+        raise no_counterpart(layer, str(error)) from None
     elif key.endswith(('_regularizer', '_constraint')):
       value = _training_part(value)
     elif key == 'cells' or (key == 'cell' and isinstance(value, list)):
@@ -282,47 +281,3 @@ def _inner_config(inside: Any) -> dict[str, Any]:
   if isinstance(made, Chain):
     raise no_counterpart(inside, ' for its activation inside a wrapper')
   return {'class_name': type(made).__name__, 'config': made.get_config()}
-
-
-def _activation(value: Any, key: str, layer: Any) -> tuple[Any, Any]:
-  """An activation for tf_keras, or 'linear' and what must stand behind."""
-  import keras as keras3
-
-  if value is None:
-    return None, None
-  wanted = keras3.activations.get(value)
-  name = getattr(wanted, '__name__', None)
-  if getattr(keras3.activations, str(name), None) is not wanted:
-    raise no_counterpart(layer, f' with the activation {value!r}')
-  if name in ('hard_sigmoid', 'hard_silu'):
-    if key != 'activation' or hasattr(layer, 'recurrent_activation'):
-      raise no_counterpart(layer, f' with the activation {name!r} inside')
-    return 'linear', name
-  try:
-    found = keras.activations.get(name)
-  except ValueError:
-    raise no_counterpart(layer, f' with the activation {name!r}') from None
-  x = tf.reshape(tf.linspace(-8.0, 8.0, 65), (5, 13))
-  gap = np.abs(np.asarray(wanted(x)) - np.asarray(found(x)))
-  if not gap.max() <= 1e-5:
-    raise no_counterpart(
-      layer, f' with the activation {name!r}, which has changed its meaning'
-    )
-  return name, None
-
-
-def _activation_behind(name: str, layer: str) -> Callable[[Any], Any]:
-  """Keras 3's piecewise linear sigmoid, or x times it, as layers."""
-  steps = [
-    getattr(keras.layers, cls)(**settings, name=f'{layer}_{name}_{k}')
-    for k, (cls, settings) in enumerate(_HARD_SIGMOID)
-  ]
-  multiply = keras.layers.Multiply(name=f'{layer}_{name}')
-
-  def apply(x: Any) -> Any:
-    y = x
-    for step in steps:
-      y = step(y)
-    return multiply([x, y]) if name == 'hard_silu' else y
-
-  return apply
