@@ -72,6 +72,7 @@ def functional(apply, shape=(4, 6), **kwargs):
 FUNCTIONS = {
   'arithmetic': lambda x: (x * 2.0 + 1.0 - x / 3.0) ** 2.0 + (-x),
   'two of a name': lambda x: L2.Add(name='tf.math.multiply')([x * 2.0, x]) * 3,
+  'lists': lambda x: tf.math.add(x, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]),
   'constants': lambda x: x * np.arange(6.0, dtype=np.float32) + tf.ones(6),
   'activations': lambda x: (
     tf.nn.relu(x)

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfmot_paoding import compat
@@ -141,9 +142,18 @@ def _of_tensors(layer: Any, function: Callable) -> Callable[..., Any]:
   def apply(*args: Any, **kwargs: Any) -> Any:
     bound = _bound(layer, args, kwargs)
     values = [value for key, value in bound.items() if key != 'name']
-    return function(*(plain(value) for value in values))
+    tensors = [x for x in values if hasattr(x, 'dtype')]
+    return function(*(_constant(value, tensors) for value in values))
 
   return apply
+
+
+def _constant(value: Any, tensors: list[Any]) -> Any:
+  """A constant; a list as an array of what stands beside it."""
+  if not (isinstance(value, (list, tuple)) and tensors):
+    return plain(value)
+  dtype = tf.as_dtype(tensors[0].dtype).as_numpy_dtype
+  return np.asarray(plain(value), dtype)
 
 
 def _named(layer: Any, function: Callable) -> Callable[..., Any]:
