@@ -43,8 +43,9 @@ def test_a_step_that_asks_for_nothing_does_nothing():
 @pytest.mark.parametrize('method', paoding.methods.method_names())
 def test_a_new_driver_goes_on_where_the_old_one_stopped(method):
   wrapped = wrapped_mlp(method)
-  lib.Driver(wrapped).step(0)
-  lib.Driver(wrapped).step(1)
+  # What each of them left is known to the next, and what was before that.
+  lib.Driver(wrapped, resumes=True).step(0)
+  lib.Driver(wrapped, resumes=True).step(1)
   assert_same(finished(wrapped), finished(wrapped_mlp(method)))
 
 
