@@ -352,6 +352,7 @@ def test_cheap_networks_are_fitted_on_more_samples():
   assert FitSettings().count(10**7) == 512
   assert FitSettings().count(4 * 10**9) == 32
   assert 512 < FitSettings().count(5 * 10**5) < 4096
+  assert FitSettings().count(5 * 10**5, normalized=True) == 4000
   assert FitSettings(samples=7).count(1000) == 7
 
 

@@ -9,7 +9,6 @@ that were drawn for them.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,7 +21,6 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.deprecation import takes_old_calls
 from tfmot_paoding.inputs.first_layers import whole_entries
 from tfmot_paoding.inputs.prior import Prior, prior_samples
-from tfmot_paoding.inputs.quick_norms import as_stored
 from tfmot_paoding.inputs.ranges import (
   InputRange,
   RangeLike,
@@ -332,14 +330,9 @@ class _Judge:
     return compat.may_branch(self._model)
 
   def _noting(self, layer: keras.layers.Layer, call: Callable) -> Callable:
-    own = type(layer) is keras.layers.BatchNormalization
-
     def noted(inputs: tf.Tensor, *args: Any, **kwargs: Any) -> tf.Tensor:
       self._seen.append((layer, inputs))
-      again = functools.partial(call, **kwargs)
-      if own and not args and kwargs.get('training') is False:
-        return as_stored(layer, again, inputs)
-      return again(inputs, *args)
+      return call(inputs, *args, **kwargs)
 
     return noted
 

@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_paoding.compat import keras
-from tfmot_paoding.inputs.quick_norms import channel_moments
 from tfmot_paoding.inputs.statistics_prior import StatisticsPrior
 from tfmot_paoding.replicas import WHOLE, Part
 
@@ -75,13 +74,11 @@ def statistics_mismatch(
   values = tf.cast(values, tf.float32)
   rank = len(values.shape)
   axis = layer.axis if isinstance(layer.axis, int) else layer.axis[0]
+  others = [k for k in range(rank) if k != axis % rank]
   stored = (
     tf.cast(layer.moving_mean, tf.float32),
     tf.cast(layer.moving_variance, tf.float32) + layer.epsilon,
   )
-  if part.rows is None and axis % rank == rank - 1:
-    return _moments_gap(channel_moments(values), stored)
-  others = [k for k in range(rank) if k != axis % rank]
   return _moments_gap(part.moments(values, others), stored)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from tfmot_paoding.bounds.deviation import ChangeBound
 from tfmot_paoding.compaction.standing import Standing, note, noted
 from tfmot_paoding.compat import keras
+from tfmot_paoding.inputs.recall import has_statistics
 from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.layers.base import Path
 from tfmot_paoding.methods.allocation import allocate
@@ -121,10 +122,11 @@ class Driver:
       )
       before = self._origin.network
     self.source = self.source.settled(before)
-    self.samples = self.source.samples(before, fit.count(before.macs))
+    count = fit.count(before.macs, has_statistics(before.graph))
+    self.samples = self.source.samples(before, count)
     judged_on = None
     if self._allocation.scope == 'global':
-      judged_on = self.source.apart(before, fit.count(before.macs))
+      judged_on = self.source.apart(before, count)
     self._fitting = Fitting(
       before, before.params(), self.samples, fit, judged_on
     )

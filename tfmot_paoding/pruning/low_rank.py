@@ -20,6 +20,7 @@ from tfmot_paoding.functional.opening import opened
 from tfmot_paoding.functional.own_training import warn_of_own_training
 from tfmot_paoding.inputs.prior import PriorLike
 from tfmot_paoding.inputs.ranges import RangeLike
+from tfmot_paoding.inputs.recall import has_statistics
 from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.inputs.user_data import Inputs
 from tfmot_paoding.keras3.model import as_tf_keras
@@ -157,7 +158,7 @@ def factorize(
   steps = len(candidates.layers) * (1 if ranks is not None else 2)
   bar = progress_bar(steps, verbose, 'layer')
   drawn = source.settled(network)
-  count = FitSettings().count(network.macs)
+  count = FitSettings().count(network.macs, has_statistics(network.graph))
   samples = drawn.samples(network, count)
   fits = ChainFits(
     network,
