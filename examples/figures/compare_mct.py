@@ -34,7 +34,6 @@ from absl import app, flags, logging
 import tfmot_paoding as paoding
 from tfmot_paoding.command.one_line import in_one_line
 from tfmot_paoding.compat import keras
-from tfmot_paoding.inputs.recall import has_statistics
 from tfmot_paoding.network.network import Network
 
 _PYTHON = flags.DEFINE_string('python', None, "MCT's Python.")
@@ -195,7 +194,7 @@ def rows_of(network: compare_networks.Network, kept: float) -> Iterator[Row]:
   yield row(network, 'original', network.model)
   sizes = [int(kept * network.model.count_params())]
   for source in _SOURCES.value:
-    if source == 'own' and not has_statistics(Network.of(network.model).graph):
+    if source == 'own' and not Network.of(network.model).has_statistics:
       continue  # there is nothing to make images from
     model = pruned_by_mct(network, source, kept)
     form = f'MCT, {source}'

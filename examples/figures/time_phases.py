@@ -41,7 +41,6 @@ import tfmot_paoding as paoding
 from tfmot_paoding.command.one_line import in_one_line
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs import samples, source
-from tfmot_paoding.inputs.recall import has_statistics
 from tfmot_paoding.network.layer_runner import Simulation
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.pruning import driver, pruned
@@ -136,7 +135,7 @@ def today(model: keras.Model, box: tuple[float, float]) -> None:
 def before(model: keras.Model, box: tuple[float, float]) -> None:
   """The form before."""
   network = Network.of(model)
-  macs, tells = max(network.macs, 1), has_statistics(network.graph)
+  macs, tells = max(network.macs, 1), network.has_statistics
   lesson = DistillSettings(
     steps=int(np.clip(3e9 / macs, 100, 2000)),
     samples=int(np.clip(1e10 / macs, 256, 8192)),

@@ -20,9 +20,8 @@ from tfmot_paoding.bounds.balls import balls
 from tfmot_paoding.bounds.walks import check_method
 from tfmot_paoding.bounds.whole_range import propagate, propagate_change
 from tfmot_paoding.compat import keras
-from tfmot_paoding.functional.opening import opened
 from tfmot_paoding.inputs.ranges import RangeLike, input_boxes, resolve_range
-from tfmot_paoding.keras3.model import as_tf_keras
+from tfmot_paoding.keras3.model import as_opened
 from tfmot_paoding.network.graph import Graph
 from tfmot_paoding.network.matching import Pair, pair_models
 from tfmot_paoding.numerics import intervals
@@ -82,7 +81,7 @@ def deviation_bound(
       leads to an output (`NoBoundError`, `NoRelaxationError`), or a setting is
       bad.
   """
-  original, pruned = opened(as_tf_keras(original)), opened(as_tf_keras(pruned))
+  original, pruned = as_opened(original), as_opened(pruned)
   check_method(method)
   check_whole('batch_size', batch_size, 1)
   if x is None and epsilon:

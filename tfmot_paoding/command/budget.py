@@ -35,15 +35,7 @@ def run(given: flags.FlagValues) -> None:
     ValueError: the budget cannot be met, a flag or the model does not fit, or
       too few answers stay.
   """
-  budget = Budget(
-    flash_bytes=given.flash_bytes,
-    arena_bytes=given.arena_bytes,
-    macs=given.macs,
-    latency_ratio=given.latency_ratio,
-    quantization=quantization_of(given),
-    npu_cycles=given.npu_cycles,
-    npu=given.npu,
-  )
+  budget = _budget_of(given)
   budget.check_extras()
   if not given.dry_run:
     result_files.check_results(given)
@@ -96,6 +88,19 @@ def run(given: flags.FlagValues) -> None:
     limits=budget.limits,
   )
   result_files.write_results(results, given)
+
+
+def _budget_of(given: flags.FlagValues) -> Budget:
+  """What the flags limit."""
+  return Budget(
+    flash_bytes=given.flash_bytes,
+    arena_bytes=given.arena_bytes,
+    macs=given.macs,
+    latency_ratio=given.latency_ratio,
+    quantization=quantization_of(given),
+    npu_cycles=given.npu_cycles,
+    npu=given.npu,
+  )
 
 
 def _profile(data: bytes, given: flags.FlagValues) -> TFLiteProfile:

@@ -178,11 +178,6 @@ def recalled(
   return recall.inputs(count, verbose)
 
 
-def has_statistics(graph: Graph) -> bool:
-  """Whether a model stores statistics that inputs can be recalled from."""
-  return bool(_norms(graph))
-
-
 class _Recall:
   """Starts and targets from one seed, and a private copy to descend on."""
 

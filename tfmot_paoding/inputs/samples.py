@@ -33,7 +33,6 @@ from tfmot_paoding.inputs.prior import (
 from tfmot_paoding.inputs.ranges import InputRange, input_boxes
 from tfmot_paoding.inputs.recall import (
   RecallSettings,
-  has_statistics,
   recalled,
 )
 from tfmot_paoding.inputs.statistics_fit import (
@@ -288,7 +287,7 @@ def recalls(model: keras.Model | Network, prior: Any = None) -> bool:
   whole = any(entries.any() for entries in wholes)
   if prior is None:
     few = network.macs <= _MOST_MACS
-    return has_statistics(graph) and few and not whole
+    return network.has_statistics and few and not whole
   asked = isinstance(prior, str) and prior == 'recalled'
   if asked and whole:
     raise ValueError(

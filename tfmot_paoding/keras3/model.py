@@ -14,6 +14,7 @@ from tfmot_paoding import callers, compat
 from tfmot_paoding.compat import keras
 from tfmot_paoding.functional import answers, tracing
 from tfmot_paoding.functional.layer_names import SafeNames, name_apart
+from tfmot_paoding.functional.opening import opened
 from tfmot_paoding.functional.own_training import warn_of_own_training
 from tfmot_paoding.functional.subclassed import (
   from_subclassed,
@@ -110,6 +111,19 @@ def as_tf_keras(model: Any, input_shape: Any = None) -> Any:
   if is_subclassed(model):
     return from_subclassed(model, input_shape)
   return model if input_shape is None else with_input_shape(model, input_shape)
+
+
+def as_opened(model: Any, input_shape: Any = None) -> Any:
+  """`as_tf_keras`, with functions of somebody's own opened where they can be.
+
+  Args:
+    model: What a public function was given.
+    input_shape: As for `as_tf_keras`.
+
+  Raises:
+    ValueError: as `as_tf_keras`.
+  """
+  return opened(as_tf_keras(model, input_shape))
 
 
 class _Replay:

@@ -51,6 +51,10 @@ class FitSettings:
   samples: int | None = None
   refresh: bool = True
 
+  def count_for(self, network: Network) -> int:
+    """How many inputs, for a network."""
+    return self.count(network.macs, network.has_statistics)
+
   def count(self, macs: int, normalized: bool = False) -> int:
     """How many inputs.
 

@@ -100,9 +100,7 @@ class ScoreTable:
     self._scores[:, unit] = np.inf
     orphans = np.flatnonzero((self._partner == unit) & self._view.alive)
     self._choose(orphans)
-    lost = orphans[np.isinf(self._best[orphans])]
-    if lost.size:
-      self._store(lost, self._criterion.scores(self._view, lost))
+    self._score_again(orphans[np.isinf(self._best[orphans])])
 
   def _score_again(self, units: Array) -> None:
     """Scores those of some units that are alive."""

@@ -93,6 +93,14 @@ class Network:
     """Multiply-accumulates of one inference."""
     return graph_macs(self.graph)
 
+  @functools.cached_property
+  def has_statistics(self) -> bool:
+    """Whether it stores statistics of batch normalization."""
+    return any(
+      isinstance(layer, keras.layers.BatchNormalization)
+      for layer in self.graph.layers.values()
+    )
+
   @property
   def input_names(self) -> list[str]:
     """The names of the inputs, in their order."""

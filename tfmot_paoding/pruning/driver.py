@@ -10,7 +10,6 @@ import numpy as np
 from tfmot_paoding.bounds.deviation import ChangeBound
 from tfmot_paoding.compaction.standing import Standing, note, noted
 from tfmot_paoding.compat import keras
-from tfmot_paoding.inputs.recall import has_statistics
 from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.layers.base import Path
 from tfmot_paoding.methods.allocation import allocate
@@ -122,7 +121,7 @@ class Driver:
       )
       before = self._origin.network
     self.source = self.source.settled(before)
-    count = fit.count(before.macs, has_statistics(before.graph))
+    count = fit.count_for(before)
     self.samples = self.source.samples(before, count)
     judged_on = None
     if self._allocation.scope == 'global':

@@ -16,14 +16,12 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.factorization.candidates import find_candidates
 from tfmot_paoding.factorization.fits import ChainFits
 from tfmot_paoding.factorization.splitting import with_chains
-from tfmot_paoding.functional.opening import opened
 from tfmot_paoding.functional.own_training import warn_of_own_training
 from tfmot_paoding.inputs.prior import PriorLike
 from tfmot_paoding.inputs.ranges import RangeLike
-from tfmot_paoding.inputs.recall import has_statistics
 from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.inputs.user_data import Inputs
-from tfmot_paoding.keras3.model import as_tf_keras
+from tfmot_paoding.keras3.model import as_opened
 from tfmot_paoding.methods.consumer_fits import FitSettings
 from tfmot_paoding.methods.stairs import MultipleOf
 from tfmot_paoding.network.costs import COSTS
@@ -124,7 +122,7 @@ def factorize(
       'Pass either `sparsity` or `ranks`, but got '
       + ('neither.' if ranks is None else 'both.')
     )
-  network = Network.of(opened(as_tf_keras(model, input_shape)))
+  network = Network.of(as_opened(model, input_shape))
   check_unwrapped(network)
   warn_of_own_training(network.model)
   check_seed(seed)
@@ -158,7 +156,7 @@ def factorize(
   steps = len(candidates.layers) * (1 if ranks is not None else 2)
   bar = progress_bar(steps, verbose, 'layer')
   drawn = source.settled(network)
-  count = FitSettings().count(network.macs, has_statistics(network.graph))
+  count = FitSettings().count_for(network)
   samples = drawn.samples(network, count)
   fits = ChainFits(
     network,

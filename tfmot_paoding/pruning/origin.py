@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from tfmot_paoding import callers
-from tfmot_paoding.functional.opening import opened
-from tfmot_paoding.keras3.model import as_tf_keras
+from tfmot_paoding.keras3.model import as_opened
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.ops import Params
 
@@ -86,7 +85,7 @@ def checked_original(original: Any, wrapped: Network) -> Network:
     TypeError: it is no Keras model.
     ValueError: it is not what was wrapped.
   """
-  original = Network.of(opened(as_tf_keras(original)), wrapped.graph.views)
+  original = Network.of(as_opened(original), wrapped.graph.views)
   shapes, ours = (
     {ref: value.shape for ref, value in network.params().items()}
     for network in (original, wrapped)

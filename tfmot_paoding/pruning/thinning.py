@@ -13,7 +13,6 @@ from tfmot_paoding.factorization.fits import ChainFits
 from tfmot_paoding.factorization.forms import Form
 from tfmot_paoding.factorization.splitting import with_chains
 from tfmot_paoding.factorization.worth import Chain
-from tfmot_paoding.inputs.recall import has_statistics
 from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.methods.consumer_fits import FitSettings
 from tfmot_paoding.methods.stairs import MultipleOf
@@ -95,7 +94,7 @@ class Thinner:
 
   def _weighed(self, network: Network) -> _Thinned:
     candidates, source = find_candidates(network), self._source
-    count = FitSettings().count(network.macs, has_statistics(network.graph))
+    count = FitSettings().count_for(network)
     fits = ChainFits(
       network,
       candidates.layers,

@@ -14,7 +14,6 @@ from tfmot_paoding.deprecation import takes_old_calls
 from tfmot_paoding.functional.own_training import warn_of_own_training
 from tfmot_paoding.inputs.prior import PriorLike
 from tfmot_paoding.inputs.ranges import RangeLike
-from tfmot_paoding.inputs.recall import has_statistics
 from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.inputs.user_data import Inputs
 from tfmot_paoding.layers.base import VIEWS
@@ -189,7 +188,7 @@ def _within(
     source = source.settled(network)
   # Compared on others than are fitted on, unless these are all there are.
   samples = source.like(seed=source.seed + 1).samples(
-    network, FitSettings().count(network.macs, has_statistics(network.graph))
+    network, FitSettings().count_for(network)
   )
   apart = source.another(network).samples(network, len(samples[0]))
   nearness = Nearness(network, network.params(), apart)

@@ -12,11 +12,10 @@ from tfmot_paoding import compat
 from tfmot_paoding.arguments import check_seed, is_number
 from tfmot_paoding.compat import keras
 from tfmot_paoding.deprecation import takes_old_calls
-from tfmot_paoding.functional.opening import opened
 from tfmot_paoding.functional.own_training import warn_of_own_training
 from tfmot_paoding.inputs.ranges import RangeLike, resolve_range
 from tfmot_paoding.inputs.source import InputSource
-from tfmot_paoding.keras3.model import as_tf_keras
+from tfmot_paoding.keras3.model import as_opened
 from tfmot_paoding.layers.base import VIEWS, Path
 from tfmot_paoding.methods.allocation import Allocation
 from tfmot_paoding.methods.named import (
@@ -236,7 +235,7 @@ def network_of(model: keras.Model, input_shape: Any, attention: str) -> Network:
     ValueError: it cannot be walked, or leaves no such choice.
   """
   check_attention(attention)
-  network = Network.of(opened(as_tf_keras(model, input_shape)), attention)
+  network = Network.of(as_opened(model, input_shape), attention)
   _check_no_strings(network.model)
   if attention != VIEWS[0] and not network.graph.views:
     raise ValueError(

@@ -25,14 +25,12 @@ from tfmot_paoding import replicas
 from tfmot_paoding.arguments import check_seed, warn_idle
 from tfmot_paoding.compat import keras
 from tfmot_paoding.deprecation import takes_old_calls
-from tfmot_paoding.functional.opening import opened
 from tfmot_paoding.inputs.familiarity import families_for, tells_pictures
 from tfmot_paoding.inputs.prior import PriorLike
 from tfmot_paoding.inputs.ranges import RangeLike
-from tfmot_paoding.inputs.recall import has_statistics
 from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.inputs.user_data import Inputs
-from tfmot_paoding.keras3.model import as_tf_keras
+from tfmot_paoding.keras3.model import as_opened
 from tfmot_paoding.network.agreement import check_ends
 from tfmot_paoding.network.cloning import (
   clone_with,
@@ -114,8 +112,8 @@ def distill(
       f'`settings` must be None or a DistillSettings, but got {settings!r}.'
     )
   check_seed(seed)
-  network = Network.of(opened(as_tf_keras(original)))
-  pruned = opened(as_tf_keras(pruned))
+  network = Network.of(as_opened(original))
+  pruned = as_opened(pruned)
   check_model(pruned)
   _check_pair(network.model, pruned)
   source = InputSource.of(
@@ -155,7 +153,7 @@ def taught(
   if watch.distances[0] < ALIKE:
     return _with_state(student, pruned)
   with contextlib.suppress(KeyboardInterrupt):  # what is learned so far counts
-    rates = settings.rates(macs, has_statistics(network.graph))
+    rates = settings.rates(macs, network.has_statistics)
     usual = settings.usual_count(len(samples[0]), macs, entries)
     length = settings.length(
       macs, learned_from(usual), batch, watch.distances[0]
