@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfmot_paoding.compat import keras
+from tfmot_paoding.tflite.saved_function import SIGNATURE, TAG, save_function
 
 # TensorFlow's operations that run others until something holds.
 LOOPS = frozenset({'While', 'StatelessWhile'})
@@ -65,30 +66,20 @@ def operations(function: Any) -> set[str]:
 
 
 class OnceConverter(tf.lite.TFLiteConverter):
-  """TensorFlow's converter, but it does not load what it has just saved.
-
-  That is a fifth of its time for a small model, and all that comes of it is
-  another owner of variables that have one.
-  """
+  """TensorFlow's converter, of a SavedModel that holds what it reads alone."""
 
   def _convert_concrete_functions_to_saved_model(
     self, output_dir: str
   ) -> tuple[Any, Any, Any]:
-    key = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
     try:
-      tf.saved_model.save(
-        self._trackable_obj,
-        output_dir,
-        {key: self._funcs[0]},
-        tf.saved_model.SaveOptions(save_debug_info=True),
-      )
+      graph, inputs = save_function(self._funcs[0], output_dir)
     except Exception:  # then TensorFlow freezes the function, as it does itself
       return None, None, None
     self.saved_model_dir = output_dir
-    self._saved_model_tags = {tf.saved_model.SERVING}
-    self._saved_model_exported_names = [key]
+    self._saved_model_tags = {TAG}
+    self._saved_model_exported_names = [SIGNATURE]
     self._parse_saved_model_args(always_enable_saved_model_import=True)
-    return self._load_saved_model(output_dir, self._saved_model_tags)
+    return graph.as_graph_def(), inputs, None
 
 
 def converter_of(
