@@ -35,6 +35,8 @@ class Quantization:
       `[quantize]`) makes the file of one of real numbers: 'dynamic',
       'weight_only' or 'static'; '' where it does not.
     biases: The type of biases; only the calibrator leaves a choice.
+    one_step: The operators whose weights of four bits have one step for all
+      units, as tflite-micro reads them.
     on_micro: Whether tflite-micro has kernels for such files; others are for
       phones alone.
     casts: Whether integers come with a CAST operator, so that a real input can
@@ -50,6 +52,7 @@ class Quantization:
   quantizer: str = ''
   recipe: str = ''
   biases: str = 'int32'
+  one_step: tuple[str, ...] = ()
   on_micro: bool = True
   casts: bool = True
 
@@ -119,7 +122,7 @@ class Quantization:
   @property
   def on_npu(self) -> bool:
     """Whether Arm's NPUs, which tflite-micro drives, run such files."""
-    return self.is_calibrated and self.on_micro
+    return self.is_calibrated and self.on_micro and self.weight_bits == 8
 
   @property
   def keeps_real(self) -> bool:
@@ -191,13 +194,13 @@ QUANTIZATIONS: dict[str | None, Quantization] = {
     ),
     Quantization(
       'int4x8',
-      'int8 activations, weights as int4 has them, for phones',
+      'int8 activations, weights of int4 or int8, for microcontrollers',
       0.1,
       weights='int4',
       activations='int8',
       operators='TFLITE_BUILTINS_INT8',
       recipe='static',
-      on_micro=False,
+      one_step=('FULLY_CONNECTED',),
     ),
   )
 }

@@ -54,7 +54,7 @@ def test_columns_are_made_up_for_as_by_elimination(block, monkeypatch):
   monkeypatch.setattr(lib, '_BLOCK', block)
   rows, covariance = random_case(1)
   cost, steps = lib.damped(covariance), np.abs(rows).max(1) / 8
-  made = lib._with_feedback(rows, steps, cost)
+  made = lib._with_feedback(rows, steps, cost, np.abs(rows).argmax(1))
   for row, step, found in zip(rows, steps, made, strict=True):
     np.testing.assert_array_equal(
       found, feedback_by_elimination(row, step, cost)
@@ -79,6 +79,32 @@ def test_rows_are_on_their_grid_and_cost_no_more_than_nearest(
     np.einsum('ij,jk,ik->i', e, cost, e) for e in (nearest - rows, made - rows)
   )
   assert np.all(after <= before * (1 + 1e-9) + 1e-18)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 4), st.integers(1, 12))
+def test_one_step_for_all_rows_is_found_again_in_the_largest(
+  seed, units, width
+):
+  rows, covariance = random_case(seed, units, width)
+  covariance = np.reshape(covariance, (width, width))
+  made = lib.on_grid(rows, covariance, one_step=True)
+  multiples = made / (np.abs(made).max() / 7)
+  np.testing.assert_allclose(multiples, np.rint(multiples), atol=1e-9)
+  seventh = np.abs(rows).max() / 7
+  nearest = np.rint(rows / seventh) * seventh
+  cost = lib.damped(covariance)
+  before, after = (
+    np.einsum('ij,jk,ik->', e, cost, e) for e in (nearest - rows, made - rows)
+  )
+  assert after <= before * (1 + 1e-9) + 1e-18
+
+
+def test_one_step_by_hand():
+  """7, 4 and 3 steps of one: 1 * 7 + .5 * 4 + .45 * 3 = 10.35 over 74."""
+  made = lib.on_grid(np.array([[1.0, 0.5], [0.45, 0.0]]), one_step=True)
+  step = 10.35 / 74
+  np.testing.assert_allclose(made, [[7 * step, 4 * step], [3 * step, 0.0]])
 
 
 def test_units_of_zeros_and_inputs_that_never_move_are_no_matter():

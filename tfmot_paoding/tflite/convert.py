@@ -76,8 +76,8 @@ def convert_to_tflite(
     quantization: What numbers the file holds: None for float32, or another
       name of `tflite.QUANTIZATIONS`, such as 'int8', integers throughout, or
       'int4', weights of four bits where the outputs hardly move for it and of
-      eight elsewhere; the latter run in LiteRT alone, and not in tflite-micro
-      as it is today.
+      eight elsewhere, which runs in LiteRT alone; 'int4x8' has such weights
+      between integers, and runs in tflite-micro as well.
     input_range: The range of the inputs that the model was trained on: a pair
       (low, high) of numbers or arrays, or a dict of input name to such a pair.
       None: what the first layers say, with a warning that names it, and (0, 1)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import collections
 import copy
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
@@ -45,13 +45,16 @@ class NarrowLayer:
 
 
 def narrow_layers(
-  plain: bytes, drawn: Mapping[str, Array]
+  plain: bytes,
+  drawn: Mapping[str, Array],
+  one_step: Collection[str] = (),
 ) -> tuple[bytes, list[NarrowLayer]]:
   """The layers of a file that may have four bits.
 
   Args:
     plain: A file of real numbers.
     drawn: Inputs by input name.
+    one_step: The operators whose units all have the same step.
 
   Returns:
     The same file, in which these layers share no weights and biases with
@@ -68,17 +71,22 @@ def narrow_layers(
   few = {name: x[:_FITTED] for name, x in drawn.items()}
   moments = moments_of(plain, numbers, few)
   return plain, [
-    _layer(plain, file, number, moments.get(number)) for number in numbers
+    _layer(plain, file, number, moments.get(number), one_step)
+    for number in numbers
   ]
 
 
 def _layer(
-  plain: bytes, file: TFLiteFile, number: int, moments: Moments | None
+  plain: bytes,
+  file: TFLiteFile,
+  number: int,
+  moments: Moments | None,
+  one_step: Collection[str],
 ) -> NarrowLayer:
   """One of them, fitted."""
   op, slots = file.operators[number], _constants(file, number)
   stored = {slot: _contents(file, index) for slot, index in slots.items()}
-  made = fitted(stored[1], stored.get(2), moments)
+  made = fitted(stored[1], stored.get(2), moments, op.name in one_step)
   contents = {
     _place(plain, file, slots[slot]): np.frombuffer(x.tobytes(), np.uint8)
     for slot, x in zip((1, 2), made, strict=True)
@@ -89,7 +97,10 @@ def _layer(
 
 
 def fitted(
-  weights: Array, bias: Array | None, moments: Moments | None
+  weights: Array,
+  bias: Array | None,
+  moments: Moments | None,
+  one_step: bool = False,
 ) -> tuple[Array, Array | None]:
   """Weights on their grid, and the bias beside them, in float32.
 
@@ -97,14 +108,15 @@ def fitted(
     weights: Output units first.
     bias: (units,); None where none is stored.
     moments: Of what the layer reads; None where that is not known.
+    one_step: Whether all units have the same step.
   """
   rows = weights.reshape(len(weights), -1).astype(np.float64)
   if moments is None:
-    made = on_grid(rows)
+    made = on_grid(rows, one_step=one_step)
   elif bias is None:
-    made = on_grid(rows, moments.squares)
+    made = on_grid(rows, moments.squares, one_step=one_step)
   else:
-    made = on_grid(rows, moments.covariance)
+    made = on_grid(rows, moments.covariance, one_step=one_step)
     bias = (bias + (rows - made) @ moments.mean).astype(np.float32)
   return made.reshape(weights.shape).astype(np.float32), bias
 

@@ -59,6 +59,8 @@ class Job:
     ranges: The lowest and highest value of each activation, by tensor.
     layers: What may have four bits.
     likely: Whether each output is a probability, by its place.
+    one_step: The operators whose weights of four bits have one step for all
+      units.
   """
 
   kind: str
@@ -67,11 +69,13 @@ class Job:
   ranges: Mapping[str, Sequence[float]]
   layers: Sequence[Layer]
   likely: Sequence[bool]
+  one_step: Sequence[str]
 
   def recipe(self, four: Sequence[Layer]) -> Any:
     """The recipe that has some layers in four bits, others in eight."""
     from ai_edge_quantizer import algorithm_manager, qtyping, recipe_manager
 
+    steps = qtyping.QuantGranularity
     names = qtyping.TFLOperationName
     algorithms = algorithm_manager.AlgorithmName
     recipe = recipe_manager.RecipeManager()
@@ -86,6 +90,9 @@ class Job:
         names[layer.operator],
         *before,
         self.bits[0],
+        steps.TENSORWISE
+        if layer.operator in self.one_step
+        else steps.CHANNELWISE,
         algorithm_key=algorithms.MIN_MAX_UNIFORM_QUANT,
       )
     for name, real in zip((names.INPUT, names.OUTPUT), self.real, strict=False):

@@ -64,7 +64,7 @@ def recipe_file(
   """
   layers: list[NarrowLayer] = []
   if mode.weight_bits < 8:
-    plain, layers = narrow_layers(plain, drawn.ranging)
+    plain, layers = narrow_layers(plain, drawn.ranging, mode.one_step)
   file = TFLiteFile(plain)
   places, outputs = (file.signature(of_inputs=x) for x in (True, False))
   kinds = {outputs[name]: head.kind for name, head in heads.items()}
@@ -74,6 +74,7 @@ def recipe_file(
     'real': [ends.takes_real, ends.gives_real] if ends else [],
     'ranges': {} if ranged is None else _ranges(ranged),
     'layers': [(one.operator, one.made, one.size) for one in layers],
+    'one_step': mode.one_step,
     'likely': [kinds.get(k) == 'softmax' for k in range(len(file.outputs))],
   }
   batches = {str(places[name]): x[:_TRIED] for name, x in drawn.checked.items()}
