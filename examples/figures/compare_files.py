@@ -25,7 +25,6 @@ from tfmot_paoding import extras
 from tfmot_paoding.command.one_line import in_one_line
 from tfmot_paoding.files import check_writable
 from tfmot_paoding.quantization import QUANTIZATIONS
-from tfmot_paoding.tflite.micro import MicroError, check_micro
 from tfmot_paoding.tflite.recipes import require_recipes
 
 _ITEMS = flags.DEFINE_integer('items', 2000, 'Test items to score on, at most.')
@@ -45,7 +44,7 @@ class Row:
     score: Accuracy, or an autoencoder's error over the original's.
     operators: How many there are.
     kinds: How many kinds of operator.
-    on_micro: Whether tflite-micro runs it.
+    arena: Bytes that tflite-micro takes to run it; None where it does not.
     seconds: Of a processor, all processes together.
   """
 
@@ -55,7 +54,7 @@ class Row:
   score: float
   operators: int
   kinds: int
-  on_micro: bool
+  arena: int | None
   seconds: float
 
 
@@ -97,12 +96,7 @@ def row(network: compare_networks.Network, form: str) -> Row:
       **given,
     )
   seconds = processor_seconds() - began
-  try:
-    check_micro(data)
-    on_micro = True
-  except MicroError:
-    on_micro = False
-  profile = paoding.profile_tflite(data, micro=False, latency=False)
+  profile = paoding.profile_tflite(data, latency=False)
   return Row(
     network.name,
     form,
@@ -110,7 +104,7 @@ def row(network: compare_networks.Network, form: str) -> Row:
     score(network, data),
     sum(profile.operators.values()),
     len(profile.operators),
-    on_micro,
+    profile.arena_bytes,
     seconds,
   )
 
@@ -120,7 +114,7 @@ def table(rows: list[Row]) -> str:
   eight = {one.network: one for one in rows if one.form == 'int8'}
   given = {one.network: one for one in rows if one.form == _DATA}
   heads = ['network', 'form', 'bytes', 'of int8', 'score', 'operators']
-  heads += ['tflite-micro', 'seconds', 'of real data']
+  heads += ['arena', 'seconds', 'of real data']
   lines = [
     [
       one.network,
@@ -129,7 +123,7 @@ def table(rows: list[Row]) -> str:
       f'{one.bytes / eight[one.network].bytes:.0%}',
       f'{one.score:.3f}',
       f'{one.operators} of {one.kinds} kinds',
-      'yes' if one.on_micro else 'no',
+      'no' if one.arena is None else str(one.arena),
       f'{one.seconds:.1f}',
       f'{one.seconds / given[one.network].seconds:.1f}',
     ]
