@@ -91,7 +91,9 @@ def test_files_hold_what_a_mode_says(name):
 
 
 def test_an_arena_for_files_of_phones_alone_is_refused():
-  with pytest.raises(ValueError, match="None, 'int8', 'int16x8' or 'int4x8', but"):
+  with pytest.raises(
+    ValueError, match="None, 'int8', 'int16x8' or 'int4x8', but"
+  ):
     paoding.Budget(arena_bytes=5000, quantization='dynamic')
 
 

@@ -13,8 +13,8 @@ paoding.write_c_array(data, 'g_net', arena_bytes=16384)  # g_net.cc, g_net.h
 what each is; phones run files of all, microcontrollers those of `on_micro`.
 Weights of four bits take `pip install 'tfmot_paoding[quantize]'`: LiteRT runs
 them all, tflite-micro those of 'int4x8', between integers. Its own kernels
-unpack a layer's weights into the arena, those of CMSIS-NN as they go: a measured
-arena is more than a Cortex-M takes.
+unpack a layer's weights into the arena, those of CMSIS-NN do not: what is
+measured is then more than a Cortex-M takes.
 Integers throughout ('int8', 'int16x8') need ranges of activations, and so
 inputs: these are recalled from the model or drawn from a prior, unless you have
 some (`representative_data=`). What takes the ranges and writes the integers,
