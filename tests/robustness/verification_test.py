@@ -37,6 +37,9 @@ def check(model, x, epsilon, method='bab', **options):
   proved = robustness.certified(model, x, y, epsilon, RANGE)
   attacked = robustness.pgd(model, x, y, epsilon, RANGE, 20, 3)
   broken = labels_of(model, attacked) != y
+  for point in np.random.default_rng(0).uniform(-1, 1, (100, *x.shape)):
+    moved = np.clip(x + epsilon * point, *RANGE)
+    broken |= labels_of(model, moved) != y
   for answer, label, sure, fell, one in zip(
     found, y, proved, broken, x, strict=True
   ):
@@ -164,46 +167,94 @@ def test_settings_of_another_kind():
     )
 
 
-def least_lead(model, centre, epsilon, label):
+# Where an activation is which line: from, to, its slope and its shift.
+PIECES = {
+  'relu': ((-np.inf, 0.0, 0.0, 0.0), (0.0, np.inf, 1.0, 0.0)),
+  'clipped': (
+    (-np.inf, 0.0, 0.25, 0.0),
+    (0.0, 0.5, 1.0, 0.0),
+    (0.5, np.inf, 0.0, 0.5),
+  ),
+  'hard_sigmoid': (
+    (-np.inf, -2.5, 0.0, 0.0),
+    (-2.5, 2.5, 0.2, 0.5),
+    (2.5, np.inf, 0.0, 1.0),
+  ),
+}
+ACTIVATIONS = {
+  'relu': L.ReLU,
+  'clipped': lambda: L.ReLU(0.5, negative_slope=0.25),
+  'hard_sigmoid': lambda: L.Activation('hard_sigmoid'),
+}
+
+
+def mlp_of(layer, sizes, seed, gain=1.0):
+  """An MLP with a layer behind each but the last; no class is ahead of all."""
+  inputs = x = keras.Input(sizes[:1])
+  for size in sizes[1:-1]:
+    x = layer()(L.Dense(size)(x))
+  model = testing.fill(keras.Model(inputs, L.Dense(sizes[-1])(x)), seed)
+  *weights, bias = [gain * w for w in model.get_weights()]
+  model.set_weights([*weights, bias])
+  mean = model(draw(sizes[:1], 50, seed=seed)).numpy().mean(0)
+  model.set_weights([*weights, bias - mean])
+  return model
+
+
+def least_lead(model, centre, epsilon, label, pieces):
   """The least lead in a ball, exactly: an LP for each pattern of an MLP."""
   weights = [w.astype(float) for w in model.get_weights()]
+  layers = list(zip(weights[::2], weights[1::2], strict=True))
   low, high = np.maximum(centre - epsilon, -1), np.minimum(centre + epsilon, 1)
-  count = sum(len(b) for b in weights[1:-2:2])
-  least = np.inf
-  for signs in itertools.product([-1.0, 1.0], repeat=count):
-    kernel, bias = np.eye(len(centre)), np.zeros(len(centre))
-    limits, ends, at = [], [], 0
-    for w, b in zip(weights[:-2:2], weights[1:-2:2], strict=True):
-      kernel, bias = kernel @ w, bias @ w + b
-      sign = np.array(signs[at : at + len(b)])
-      at += len(b)
-      limits.append(-(kernel * sign).T)
-      ends.append(bias * sign)
-      kernel, bias = kernel * (sign > 0), bias * (sign > 0)
-    kernel, bias = kernel @ weights[-2], bias @ weights[-2] + weights[-1]
-    for other in range(kernel.shape[1]):
-      if other == label:
-        continue
-      found = linprog(
-        kernel[:, label] - kernel[:, other],
-        np.concatenate(limits),
-        np.concatenate(ends),
-        bounds=np.stack([low, high], 1),
+
+  def least(objective, limits, ends):
+    found = linprog(objective, limits, ends, bounds=np.stack([low, high], 1))
+    return found.fun if found.status == 0 else np.inf
+
+  def behind(depth, kernel, bias, limits, ends):
+    kernel, bias = kernel @ layers[depth][0], bias @ layers[depth][0]
+    bias = bias + layers[depth][1]
+    if depth == len(layers) - 1:
+      return min(
+        least(kernel[:, label] - kernel[:, other], limits, ends)
+        + bias[label]
+        - bias[other]
+        for other in range(len(bias))
+        if other != label
       )
-      if found.status == 0:
-        least = min(least, found.fun + bias[label] - bias[other])
-  return least
+    found = np.inf
+    for pattern in itertools.product(pieces, repeat=len(bias)):
+      first, last, slope, shift = np.array(pattern).T
+      below, above = np.isfinite(first), np.isfinite(last)
+      inside = np.concatenate([limits, -kernel.T[below], kernel.T[above]])
+      until = [ends, (bias - first)[below], (last - bias)[above]]
+      until = np.concatenate(until)
+      if least(np.zeros(len(centre)), inside, until) == 0:
+        moved = kernel * slope, bias * slope + shift
+        found = min(found, behind(depth + 1, *moved, inside, until))
+    return found
+
+  count = len(centre)
+  nothing = np.zeros((0, count)), np.zeros(0)
+  return behind(0, np.eye(count), np.zeros(count), *nothing)
 
 
-@pytest.mark.parametrize('seed', range(3))
-def test_answers_are_those_of_all_patterns(seed):
-  model = testing.mlp((3, 3, 3, 3), seed=seed)
+@pytest.mark.parametrize(
+  ('name', 'seed', 'gain', 'epsilon'),
+  [
+    ('relu', 0, 1.0, 0.2),
+    ('relu', 2, 1.0, 0.6),
+    ('clipped', 2, 2.0, 0.4),
+    ('hard_sigmoid', 2, 5.0, 0.2),
+  ],
+)
+def test_answers_are_those_of_all_patterns(name, seed, gain, epsilon):
+  model = mlp_of(ACTIVATIONS[name], (3, 3, 3, 3), seed, gain)
   x = draw((3,), 3, seed=seed)
   y = labels_of(model, x)
-  epsilon = (0.2, 0.4, 0.6)[seed]
   found = robustness.verify(model, x, y, epsilon, RANGE, verbose=0)
   for answer, one, label in zip(found, x, y, strict=True):
-    exact = least_lead(model, one, epsilon, label)
+    exact = least_lead(model, one, epsilon, label, PIECES[name])
     assert answer.verdict == ('robust' if exact > 0 else 'broken')
     if answer.low is not None:
       assert answer.low <= exact + 1e-9
@@ -255,6 +306,59 @@ def test_convolutions_sums_norms_and_leaky_relu_are_split():
   model = testing.fill(keras.Model(inputs, L.Dense(2)(L.Flatten()(x))), 1)
   verdicts = check(model, draw((4, 4, 1), 6), 0.2)
   assert 'unknown' not in verdicts
+
+
+def test_a_separable_network_with_relu6_is_split():
+  inputs = keras.Input((6, 6, 1))
+  x = inputs
+  for layer in (L.Conv2D(3, 3, 2), L.DepthwiseConv2D(2), L.Conv2D(4, 1)):
+    x = L.ReLU(6.0)(L.BatchNormalization()(layer(x)))
+  x = L.GlobalAveragePooling2D()(x)
+  model = testing.fill(keras.Model(inputs, L.Dense(3)(x)), 1)
+  # Some units lie above 6, some cross it.
+  weights = model.get_weights()
+  model.set_weights([w * 4 if w.ndim == 4 else w for w in weights])
+  verdicts = check(model, draw((6, 6, 1), 2), 0.1)
+  assert 'unknown' not in verdicts
+
+
+def extremes(seed):
+  """Three lines against each other, cut off, then the least of what reads them.
+
+  No class is ahead of the other everywhere.
+  """
+  inputs = keras.Input((2,))
+  x = L.ReLU(0.5)(L.Maximum()([L.Dense(3)(inputs) for _ in range(3)]))
+  x = L.Minimum()([L.Dense(3)(x), L.Dense(1)(x)])
+  model = testing.fill(keras.Model(inputs, L.Dense(2)(x)), seed)
+  *weights, bias = model.get_weights()
+  mean = model(draw((2,), 50)).numpy().mean(0)
+  model.set_weights([*weights, bias - mean])
+  return model
+
+
+def test_clips_maxima_and_minima_by_a_grid():
+  model, epsilon = extremes(5), 0.2
+  x = draw((2,), 6)
+  y = labels_of(model, x)
+  found = robustness.verify(model, x, y, epsilon, RANGE)
+  line = np.linspace(-epsilon, epsilon, 81)
+  grid = np.stack(np.meshgrid(line, line), -1).reshape(-1, 2)
+  for answer, one, label in zip(found, x, y, strict=True):
+    scores = model(np.clip(one + grid, *RANGE).astype(np.float32)).numpy()
+    least = (scores[:, label] - scores[:, 1 - label]).min()
+    assert answer.verdict == ('robust' if least > 0 else 'broken')
+    assert answer.low is None or answer.low <= least + 1e-6
+  assert {answer.verdict for answer in found} == {'robust', 'broken'}
+
+
+@needs_marabou
+def test_clips_maxima_and_minima_agree_with_marabou():
+  model = extremes(5)
+  x = draw((2,), 3)
+  first = check(model, x, 0.3)
+  assert 'unknown' not in first
+  assert first == check(model, x, 0.3, 'marabou')
 
 
 @needs_marabou

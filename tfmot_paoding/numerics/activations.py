@@ -20,6 +20,23 @@ _SELU_ALPHA = 1.6732632423543772
 
 
 @dataclasses.dataclass(frozen=True)
+class Clip:
+  """min(r(slope z + shift), top), where r(x) is x above zero, below x under it.
+
+  Attributes:
+    top: At least 0.
+    below: At least 0.
+    slope: Of what goes into r.
+    shift: Likewise.
+  """
+
+  top: float
+  below: float = 0.0
+  slope: float = 1.0
+  shift: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
 class Activation:
   """An activation with what interval arithmetic must know of it.
 
@@ -31,6 +48,7 @@ class Activation:
     bends: Points where f' changes direction.
     kinks: (point, left slope, right slope) where f' jumps.
     below: The slope below zero of what is z above it; None for any other.
+    clip: What it is as a rectifier that is cut off; None for any other.
     overflows: Whether large arguments take it beyond float64.
   """
 
@@ -41,6 +59,7 @@ class Activation:
   bends: tuple[float, ...] = ()
   kinks: tuple[tuple[float, float, float], ...] = ()
   below: float | None = None
+  clip: Clip | None = None
   overflows: bool = False
 
   def value_range(self, low: Array, high: Array) -> tuple[Array, Array]:
@@ -130,13 +149,16 @@ def rectifier(
   kinks = [(0.0, negative_slope, 1.0)]
   if np.isfinite(top):
     kinks.append((top, 1.0, 0.0))
+  # With a falling part below zero it passes the top again.
+  cut_off = np.isfinite(top) and negative_slope >= 0
   return Activation(
     'relu' if negative_slope == 0 else 'leaky_relu',
     lambda z: np.where(z < 0, negative_slope * z, np.minimum(z, top)),
     lambda z: np.where(z < 0, negative_slope, np.where(z > top, 0.0, 1.0)),
     turns=(0.0,) if negative_slope < 0 else (),
     kinks=tuple(kinks),
-    below=negative_slope if max_value is None else None,
+    below=None if np.isfinite(top) else negative_slope,
+    clip=Clip(top, negative_slope) if cut_off else None,
   )
 
 
@@ -185,6 +207,7 @@ _NAMED = {
     lambda z: np.clip(0.2 * z + 0.5, 0, 1),
     lambda z: np.where(np.abs(z) > 2.5, 0.0, 0.2),
     kinks=((-2.5, 0.0, 0.2), (2.5, 0.2, 0.0)),
+    clip=Clip(1.0, slope=0.2, shift=0.5),
   ),
   'softplus': Activation('softplus', lambda z: np.logaddexp(0, z), _sigmoid),
   'softsign': Activation(

@@ -226,7 +226,9 @@ class Op:
       function without weights.
     kinks: Where its slope jumps, of an elementwise one.
     rectifies: Whether each entry is one line above zero and another below.
-    takes_largest: Whether it is the largest along the axis before the channels.
+    extreme: 'max' or 'min' if each entry of its output is the largest or the
+      smallest of its inputs' there, or, of a single input, of several of its
+      entries: then `competitor` tells these. None for any other.
     looks_up: Whether its inputs are indices into a table.
     moves_positions: Whether it takes, averages or repeats positions.
     needs_sizes: Whether, inside a layer, it must know how many entries there
@@ -256,7 +258,7 @@ class Op:
   activates = False
   kinks: tuple[float, ...] = ()
   rectifies = False
-  takes_largest = False
+  extreme: str | None = None
   looks_up = False
   moves_positions = False
   needs_sizes = False
@@ -456,6 +458,17 @@ class Op:
     """The operations it is made of, each linear or relaxed by lines."""
     del in_shape
     return (self,)
+
+  def rectifiers(self) -> tuple[Op, ...]:
+    """The same function as operations in a row, each linear or a rectifier.
+
+    None of what is either itself, or can be written so by no row.
+    """
+    return ()
+
+  def competitor(self, x: tf.Tensor, k: int) -> tf.Tensor:
+    """Of what an extreme of one input is taken of, the k-th everywhere."""
+    raise NotImplementedError
 
   def transform(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
     """Its value without the offset, for a linear one.

@@ -9,19 +9,20 @@ import numpy as np
 import tensorflow as tf
 
 from tfmot_paoding.numerics import intervals, tangents
-from tfmot_paoding.numerics.activations import Activation, by_name
+from tfmot_paoding.numerics.activations import Activation, by_name, rectifier
 from tfmot_paoding.numerics.intervals import Interval
 from tfmot_paoding.numerics.tangents import Lines
 from tfmot_paoding.ops.base import (
   Array,
   Gain,
+  Op,
   Params,
   Shape,
   UnitBook,
   WeightAxes,
   WeightRef,
 )
-from tfmot_paoding.ops.channelwise import Channelwise
+from tfmot_paoding.ops.channelwise import Channelwise, Line
 from tfmot_paoding.ops.numbering import channel_row
 
 
@@ -42,6 +43,22 @@ class Elementwise(Channelwise):
   def rectifies(self) -> bool:
     """Whether its slope below zero is all that is to know of it."""
     return self.activation.below is not None
+
+  def rectifiers(self) -> tuple[Op, ...]:
+    """One that is cut off, as one behind another: c - relu(c - r)."""
+    clip = self.activation.clip
+    if clip is None:
+      return ()
+    turned = Line((-1.0,), (clip.top,))
+    row = (
+      Elementwise(rectifier(clip.below)),
+      turned,
+      Elementwise(rectifier()),
+      turned,
+    )
+    if (clip.slope, clip.shift) == (1.0, 0.0):
+      return row
+    return Line((clip.slope,), (clip.shift,)), *row
 
   @property
   def answers(self) -> str:

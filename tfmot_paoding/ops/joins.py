@@ -201,6 +201,11 @@ class Extreme(Join):
 
   largest: bool = True
 
+  @property
+  def extreme(self) -> str:
+    """Whichever it is."""
+    return 'max' if self.largest else 'min'
+
   def run(self, params: Params, *x: tf.Tensor) -> tf.Tensor:
     """The extreme."""
     del params

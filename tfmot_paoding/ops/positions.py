@@ -187,7 +187,11 @@ class Windows(Op):
 class Largest(Op):
   """The largest along the axis before the channels, which goes."""
 
-  takes_largest = True
+  extreme = 'max'
+
+  def competitor(self, x: tf.Tensor, k: int) -> tf.Tensor:
+    """The k-th entry along the axis."""
+    return x[..., k, :]
 
   def out_shape(self, in_shape: Shape, out_shape: Shape) -> Shape:
     """Without the axis."""

@@ -52,6 +52,15 @@ class Reduce(Op):
     """A mean and a sum are."""
     return self.kind in ('mean', 'sum')
 
+  @property
+  def extreme(self) -> str | None:
+    """What is no mean and no sum."""
+    return None if self.linear else self.kind
+
+  def competitor(self, x: tf.Tensor, k: int) -> tf.Tensor:
+    """The k-th entry of the axis, which is kept."""
+    return x[..., k : k + 1]
+
   def is_open(self, sizes: Sequence[int | None], source: Shape) -> bool:
     """Where nobody knows how many entries there are."""
     return tuple(source) != self.shape

@@ -23,8 +23,9 @@ class Answer:
       for each other class, and two for each split; 0 where an attack was
       enough. None of a solver that does not tell, as is all below.
     unstable: How many neurons the ball's bounds leave open, before any split
-      (and comparisons of max pooling, unless bounds of whole windows were
-      enough); None where an attack was enough.
+      (and comparisons of maxima, of max pooling unless bounds of whole windows
+      were enough; of a clipped activation each kink by itself); None where an
+      attack was enough.
     low: A lower bound of the label's least lead over another class that is
       proved; work ends as soon as it is positive.
     high: The least lead that the network was seen to have.

@@ -9,7 +9,7 @@ import numpy as np
 
 from tfmot_paoding.bounds import Program, Walk
 from tfmot_paoding.bounds.domains import Goals
-from tfmot_paoding.bounds.maxima import without_maxima
+from tfmot_paoding.bounds.rectified import in_rectifiers
 from tfmot_paoding.bounds.subdomains import SubdomainBounds
 from tfmot_paoding.network.graph import Graph
 from tfmot_paoding.numerics.intervals import Interval
@@ -40,11 +40,11 @@ class BranchAndBound:
   ):
     self._value = value
     self._settings = settings
-    self._program = without_maxima(program)
-    # With maxima as they are: coarser, of far fewer neurons.
-    self._coarse = None
-    if len(self._program.steps) > len(program.steps):
-      self._coarse = program
+    self._program = in_rectifiers(program)
+    # With windows as they are: coarser, of far fewer neurons.
+    coarse = in_rectifiers(program, windows=False)
+    has_windows = len(self._program.steps) > len(coarse.steps)
+    self._coarse = coarse if has_windows else None
     self._bounds = SubdomainBounds(self._program, value)
     if self._bounds.whole and not settings.relax_the_rest:
       names = ', '.join(
@@ -54,8 +54,9 @@ class BranchAndBound:
         )
       )
       raise ValueError(
-        'Branch and bound splits ReLU, leaky ReLU, PReLU and max pooling, but '
-        f'the network has other functions that are no lines: {names}. Use '
+        'Branch and bound splits ReLU (leaky or clipped too), PReLU, hard '
+        'sigmoid, maxima, minima and max pooling, but the network has other '
+        f'functions that are no lines: {names}. Use '
         "verify(..., method='marabou') (sigmoid too), "
         'robustness.certified (an incomplete method), or '
         'BranchSettings(relax_the_rest=True): these are then relaxed alone, '
@@ -140,7 +141,7 @@ class BranchAndBound:
     return unstable, dataclasses.replace(outcome, low=float(least))
 
   def _at_once(self, box: Interval, goals: Goals) -> tuple[int, Array]:
-    """Open neurons, and lower bounds of goals, with maxima as they are."""
+    """Open neurons, and lower bounds of goals, with windows as they are."""
     walk = Walk(self._coarse, [box], 'crown')
     root = SubdomainBounds(self._coarse, self._value).root(walk)
     count, rows = goals.offsets.shape

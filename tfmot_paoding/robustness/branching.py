@@ -45,9 +45,9 @@ class BranchSettings:
     attack_restarts: Its starts.
     seed: For these.
     relax_the_rest: Whether a network with activations that cannot be split
-      (other than ReLU, leaky ReLU, PReLU and max pooling) is worked on all the
-      same. These are then relaxed alone, and an answer may stay 'unknown' with
-      time left.
+      (other than ReLU, leaky or clipped too, PReLU, hard sigmoid, maxima,
+      minima and max pooling) is worked on all the same. These are then relaxed
+      alone, and an answer may stay 'unknown' with time left.
   """
 
   rule: str = 'fsb'

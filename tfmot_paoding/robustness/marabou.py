@@ -13,6 +13,7 @@ import numpy as np
 
 from tfmot_paoding import callers, extras
 from tfmot_paoding.bounds import Program, Walk
+from tfmot_paoding.bounds.rectified import in_rectifiers
 from tfmot_paoding.bounds.steps import AffineStep, CurvedStep
 from tfmot_paoding.numerics.intervals import Interval
 from tfmot_paoding.ops import Elementwise, Largest
@@ -70,7 +71,7 @@ class _Encoding:
   """A program as equations and constraints over numbered variables."""
 
   def __init__(self, program: Program, scores: Scores):
-    self._program = program
+    self._program = program = in_rectifiers(program, windows=False)
     self._scores = scores
     (source,) = program.inputs
     self._first: dict[int, int] = {source: 0}
@@ -233,8 +234,9 @@ def _kind(op: Op) -> tuple[str, float]:
       return 'sigmoids', 0.0
   name = getattr(getattr(op, 'activation', None), 'name', type(op).__name__)
   raise ValueError(
-    f'Marabou knows ReLU, leaky ReLU, sigmoid and max pooling, but the network '
-    f'has {name}. Use robustness.certified, or export it for another verifier.'
+    'Marabou knows ReLU (leaky or clipped too), sigmoids, maxima, minima and '
+    f'max pooling, but the network has {name}. Use robustness.certified, or '
+    'export it for another verifier.'
   )
 
 

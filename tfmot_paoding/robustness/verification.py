@@ -59,9 +59,10 @@ def verify(
     input_range: The range of the inputs: a pair (low, high), a dict of input
       name to such a pair, or None for what the first layers say.
     method: 'bab', branch and bound over beta-CROWN (Wang et al. 2021, arXiv
-      2103.06624), for any network that is affine between ReLU, leaky ReLU,
-      PReLU and max pooling; 'marabou', the solver of that name (extra
-      `verify`), which knows ReLU, leaky ReLU, sigmoid and max pooling.
+      2103.06624), for any network that is affine between ReLU (leaky or
+      clipped too), PReLU, hard sigmoid, maxima, minima and max pooling;
+      'marabou', the solver of that name (extra `verify`), which knows these
+      but PReLU, and sigmoid.
     seconds: How long to work on one sample.
     settings: Of 'bab'.
     helped: Of 'marabou': whether classes that CROWN rules out are left out and
