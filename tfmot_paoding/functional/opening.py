@@ -19,12 +19,8 @@ from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
 from tfmot_paoding.functional import tracing
 from tfmot_paoding.functional.layer_names import name_apart
-from tfmot_paoding.functional.subclassed import (
-  Opening,
-  arguments_of,
-  retraced,
-  traced_call,
-)
+from tfmot_paoding.functional.replay import Opening, arguments_of
+from tfmot_paoding.functional.subclassed import retraced, traced_call
 from tfmot_paoding.layers.activation import is_known_function
 from tfmot_paoding.network.graph import build_graph, unwrapped
 

@@ -16,11 +16,8 @@ from tfmot_paoding.functional import answers, tracing
 from tfmot_paoding.functional.layer_names import SafeNames, name_apart
 from tfmot_paoding.functional.opening import opened
 from tfmot_paoding.functional.own_training import warn_of_own_training
-from tfmot_paoding.functional.subclassed import (
-  from_subclassed,
-  is_subclassed,
-  packed_inputs,
-)
+from tfmot_paoding.functional.replay import packed_inputs
+from tfmot_paoding.functional.subclassed import from_subclassed, is_subclassed
 from tfmot_paoding.keras3 import tracing as keras3_tracing
 from tfmot_paoding.keras3.layers import (
   Chain,

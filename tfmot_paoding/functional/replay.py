@@ -1,0 +1,285 @@
+"""Layers and models traced, and what they did replayed on new layers.
+
+`call` is run on symbolic tensors, which shows the layers it is made of. Layers
+and models inside whose own `call` can be traced become nested models of the
+same name; what cannot be opened is copied whole.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfmot_paoding import compat
+from tfmot_paoding.compat import keras
+from tfmot_paoding.functional import tracing
+from tfmot_paoding.functional.layer_names import name_apart
+from tfmot_paoding.network.cloning import fresh_layer
+
+
+class Opening:
+  """Which layers of a model that is replayed are shown to be made of what."""
+
+  def opens(self, layer: Any, args: Any, kwargs: Any) -> bool:
+    """Whether its `call` is traced: of somebody's own layers, made of others.
+
+    Args:
+      layer: A layer that is no functional model.
+      args: What it is called with.
+      kwargs: What it is called with by name.
+    """
+    del args, kwargs
+    return compat.is_made_of_layers(layer)
+
+  def behind(self, layer: Any) -> keras.Model | None:
+    """What its activation does, to stand behind a layer without; None: stays.
+
+    Args:
+      layer: A layer that is not opened.
+    """
+    del layer
+    return None
+
+
+class Tracer:
+  """Traces models and layers; each once, however often it is called."""
+
+  def __init__(self, opening: Opening):
+    self._opening = opening
+    # By the identity of a layer: what stands behind it.
+    self._behind: dict[int, keras.Model] = {}
+    # By the identity of what was called: how, and what it became.
+    self._made: dict[int, tuple[Any, Any]] = {}
+    self._kept: list[Any] = []  # identities stay theirs while they are here
+    self.pairs: list[tuple[Any, Any]] = []  # parts before the whole
+    self.leaves: list[tuple[Any, Any]] = []
+    # Whose function in training was traced, as it is not the other one.
+    self.in_training: list[Any] = []
+    self.renamed: dict[str, str] = {}
+
+  def inside(self, owner: Any, arguments: dict[str, Any]) -> keras.Model:
+    """What a model or layer does in its `call`, as a functional model."""
+    with tracing.noting_losses(owner):
+      traced = self.traced(owner, arguments, None)
+      if tracing.is_told(owner, arguments):
+        other = self.traced(owner, arguments, tracing.IN_TRAINING)
+        if _calls(other) != _calls(traced):
+          self.in_training.append(owner)
+          traced = other
+    made = self.replay(traced, owner.name)
+    self.pairs.append((owner, made))
+    return made
+
+  def traced(
+    self, owner: Any, arguments: dict[str, Any], training: Any
+  ) -> keras.Model:
+    """The layers that a `call` goes through, as a model of those layers."""
+    symbols = {
+      key: tf.nest.map_structure(_symbol, value)
+      for key, value in arguments.items()
+    }
+    told = tracing.is_told(owner, arguments)
+    outputs = tracing.call_with(owner, symbols, told, training)
+    if not all(map(compat.is_keras_tensor, tf.nest.flatten(outputs))):
+      raise tracing.differs(owner)
+    self.renamed.update(name_apart(outputs))
+    inputs = packed_inputs(symbols)
+    traced = keras.Model(inputs, outputs)
+    self._kept.append(traced)
+    return traced
+
+  def replay(self, traced: keras.Model, name: str) -> keras.Model:
+    """The same calls of new layers."""
+    tensors: dict[int, Any] = {}
+
+    def new(leaf: Any) -> Any:
+      return tensors.get(id(leaf), tracing.without_flags(leaf))
+
+    for node in compat.ordered_nodes(traced):
+      if node.is_input:
+        old = tf.nest.flatten(node.outputs)[0]
+        tensors[id(old)] = _symbol(old, node.layer.name)
+        continue
+      results = self._call(node, new)
+      for old, made in zip(
+        tf.nest.flatten(node.outputs), tf.nest.flatten(results), strict=True
+      ):
+        tensors[id(old)] = made
+    return keras.Model(
+      tf.nest.map_structure(new, compat.input_structure(traced)),
+      tf.nest.map_structure(new, compat.output_structure(traced)),
+      name=name,
+    )
+
+  def _call(self, node: Any, new: Callable[[Any], Any]) -> Any:
+    """One call of a layer, on the new tensors."""
+    layer, args, kwargs = node.layer, node.call_args, node.call_kwargs
+    _check_constants(node)
+    if isinstance(layer, compat.SlicingOpLambda):
+      args, kwargs = _of_every_axis(node), {}
+    made, is_inside = self._layer(layer, args, kwargs)
+    if is_inside:
+      arguments = arguments_of(layer, args, kwargs)
+      inputs = tf.nest.map_structure(new, packed_inputs(arguments))
+      training = arguments.get('training')
+      own = {'training': training} if isinstance(training, bool) else {}
+      return made(inputs, **own)
+    kwargs = {
+      key: value
+      for key, value in kwargs.items()
+      if not isinstance(value, tracing.TrainingFlag)
+    }
+    outputs = made(
+      *tf.nest.map_structure(new, tuple(args)),
+      **tf.nest.map_structure(new, kwargs),
+    )
+    behind = self._behind.get(id(layer))
+    return outputs if behind is None else behind(outputs)
+
+  def _layer(self, layer: Any, args: Any, kwargs: Any) -> tuple[Any, bool]:
+    """What stands for a layer, and whether it was made of its inside."""
+    traced = not compat.is_graph_model(layer) and self._opening.opens(
+      layer, args, kwargs
+    )
+    way = _way_of(layer, args, kwargs) if traced else None
+    if id(layer) not in self._made:
+      self._made[id(layer)] = (way, self._new(layer, args, kwargs, traced))
+    known, (made, is_inside) = self._made[id(layer)]
+    if is_inside and known != way:
+      raise ValueError(
+        f'The layer {layer.name!r} is called with different arguments in '
+        'different places. Use one layer for each, or one way to call it.'
+      )
+    return made, is_inside
+
+  def _new(
+    self, layer: Any, args: Any, kwargs: Any, traced: bool
+  ) -> tuple[Any, bool]:
+    if compat.is_graph_model(layer):
+      made = self.replay(layer, layer.name)
+      self.pairs.append((layer, made))
+      return made, False
+    reason = None
+    if traced:
+      try:
+        return self.inside(layer, arguments_of(layer, args, kwargs)), True
+      except ValueError as error:
+        if isinstance(layer, keras.Model):
+          raise
+        reason = error
+    behind, config = self._opening.behind(layer), None
+    if behind is not None:
+      self._behind[id(layer)] = self.replay(behind, behind.name)
+      config = {**layer.get_config(), 'activation': 'linear'}
+    try:
+      made = fresh_layer(layer, config)
+    except ValueError as error:
+      if reason is None:
+        raise
+      raise reason from error  # why it had to be copied whole
+    made._name = layer.name
+    self.pairs.append((layer, made))
+    self.leaves.append((layer, made))
+    return made, False
+
+
+def _symbol(leaf: Any, name: str | None = None) -> Any:
+  """A symbolic input for a tensor or its description; else what it is."""
+  if not isinstance(leaf, tf.TensorSpec) and not compat.is_keras_tensor(leaf):
+    return leaf
+  batch, *sizes = leaf.shape
+  return keras.Input(shape=sizes, batch_size=batch, dtype=leaf.dtype, name=name)
+
+
+def packed_inputs(arguments: dict[str, Any]) -> Any:
+  """What a functional model takes for the arguments of a `call`.
+
+  The first argument as it is if it alone holds tensors, else a list of all
+  tensors in order.
+  """
+  first = next(iter(arguments.values()))
+  tensors = [x for x in tf.nest.flatten(first) if _is_tensor(x)]
+  everything = [
+    x
+    for value in arguments.values()
+    for x in tf.nest.flatten(value)
+    if _is_tensor(x)
+  ]
+  if len(tensors) == len(everything) == len(tf.nest.flatten(first)):
+    return first
+  return everything
+
+
+def _is_tensor(leaf: Any) -> bool:
+  return isinstance(
+    leaf, (tf.TensorSpec, np.ndarray, tf.Tensor)
+  ) or compat.is_keras_tensor(leaf)
+
+
+def arguments_of(layer: Any, args: Any, kwargs: Any) -> dict[str, Any]:
+  """The arguments of a call by name, in the order of the signature."""
+  signature = inspect.signature(layer.call)
+  return dict(signature.bind(*args, **kwargs).arguments)
+
+
+def _way_of(layer: Any, args: Any, kwargs: Any) -> str:
+  """How a layer is called: what is a tensor where, and what else it is."""
+  return repr(
+    {
+      key: tf.nest.map_structure(
+        lambda x: 'tensor' if _is_tensor(x) else repr(tracing.without_flags(x)),
+        value,
+      )
+      for key, value in arguments_of(layer, args, kwargs).items()
+    }
+  )
+
+
+def _check_constants(node: Any) -> None:
+  """Raises where a weight is used outside of all layers."""
+  for leaf in tf.nest.flatten([list(node.call_args), node.call_kwargs]):
+    if isinstance(leaf, tf.Variable):
+      raise ValueError(
+        f'The weight {leaf.name!r} is used in {node.layer.name!r}, outside of '
+        'all layers: a model without that `call` has no place for it. Put it, '
+        'and what is done with it, into a layer that has a `get_config`.'
+      )
+
+
+def _of_every_axis(node: Any) -> tuple[Any, Any]:
+  """What is sliced, and how, without `...`: .keras files cannot hold that."""
+  given = compat.call_arguments(node)
+  tensor, spec = given['tensor'], given['slice_spec']
+  if not isinstance(spec, (list, tuple)) or Ellipsis not in spec:
+    return tensor, spec
+  whole = {'start': None, 'stop': None, 'step': None}
+  named = [x for x in spec if x not in (Ellipsis, tf.newaxis)]
+  at = spec.index(Ellipsis)
+  missing = len(tensor.shape) - len(named)
+  return tensor, (*spec[:at], *[whole] * missing, *spec[at + 1 :])
+
+
+def _calls(traced: keras.Model) -> list[Any]:
+  """Which layers are called on what, to tell two traces apart."""
+  numbers: dict[int, int] = {}
+  calls = []
+  for node in compat.ordered_nodes(traced):
+    for tensor in tf.nest.flatten(node.outputs):
+      numbers[id(tensor)] = len(numbers)
+    if node.is_input:
+      continue
+    if isinstance(node.layer, compat.FUNCTION_LAYERS):
+      layer = {**node.layer.get_config(), 'name': None}
+    else:
+      layer = id(node.layer)
+    calls.append(
+      tf.nest.map_structure(
+        lambda x: numbers.get(id(x), repr(tracing.without_flags(x))),
+        [repr(layer), list(node.call_args), node.call_kwargs],
+      )
+    )
+  return calls
