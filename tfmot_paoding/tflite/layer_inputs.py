@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 
+from tfmot_paoding.ops.windows import window
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile
 from tfmot_paoding.tflite.interpreter_worker import load_interpreter
 
@@ -93,63 +95,32 @@ def _is_grouped(x: Array, shape: Sequence[int]) -> bool:
 
 
 def _rows(x: Array, shape: Sequence[int], op: Any) -> Array:
-  """What a layer's weights are multiplied by, (places, inputs)."""
+  """What a layer multiplies by its weights at some places, (places, inputs)."""
   if len(shape) == 2:
-    return x.reshape(-1, shape[-1])
+    rows = x.reshape(-1, shape[-1])
+    return rows[_chosen(len(rows))]
   options = op.builtinOptions
-  return windows(
-    x,
+  same = options.padding == schema.Padding.SAME
+  seen = window(
+    'same' if same else 'valid',
     shape[1:3],
     (options.strideH, options.strideW),
     (options.dilationHFactor, options.dilationWFactor),
-    same=options.padding == schema.Padding.SAME,
+    x.shape[1:3],
   )
+  count = len(x) * math.prod(seen.counts(x.shape[1:3]))
+  return seen.patches(x, _chosen(count))
 
 
-def windows(
-  x: Array,
-  kernel: Sequence[int],
-  strides: Sequence[int] = (1, 1),
-  dilations: Sequence[int] = (1, 1),
-  *,
-  same: bool = False,
-) -> Array:
-  """What a convolution's kernel lies over, place by place.
-
-  Args:
-    x: Pictures, (batch, height, width, channels).
-    kernel: Its height and width.
-    strides: Down and across.
-    dilations: Likewise.
-    same: Whether zeros are put around, so that only strides make pictures
-      smaller; one more below and to the right where their number is odd.
-
-  Returns:
-    (places, height * width * channels).
-  """
-  reach = [
-    (size - 1) * far + 1 for size, far in zip(kernel, dilations, strict=True)
-  ]
-  if same:
-    short = [
-      max((-(-size // step) - 1) * step + over - size, 0)
-      for size, step, over in zip(x.shape[1:3], strides, reach, strict=True)
-    ]
-    around = [(lack // 2, lack - lack // 2) for lack in short]
-    x = np.pad(x, [(0, 0), *around, (0, 0)])
-  seen = np.lib.stride_tricks.sliding_window_view(x, reach, axis=(1, 2))
-  (down, across), (tall, wide) = strides, dilations
-  seen = seen[:, ::down, ::across, :, ::tall, ::wide]
-  return seen.transpose(0, 1, 2, 4, 5, 3).reshape(
-    -1, kernel[0] * kernel[1] * x.shape[-1]
-  )
+def _chosen(count: int) -> Array:
+  """Which of so many places are looked at."""
+  # An odd step, so that not the same columns of every line are seen.
+  return np.arange(0, count, -(-count // _PLACES) | 1)
 
 
 def _add(found: dict[int, Moments], number: int, rows: Array) -> None:
   """Adds places of one sample to what is known of an operator."""
-  # Odd, so that not the same columns of every line are seen.
-  step = -(-len(rows) // _PLACES) | 1
-  rows = rows[::step].astype(np.float64)
+  rows = rows.astype(np.float64)
   if number not in found:
     width = rows.shape[1]
     found[number] = Moments(0, np.zeros(width), np.zeros((width, width)))
