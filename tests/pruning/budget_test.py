@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs import source
 from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.network.nearness import Nearness
-from tfmot_paoding.pruning import budget_search, to_budget
+from tfmot_paoding.pruning import budget, budget_search, to_budget
 from tfmot_paoding.pruning import pruned as pruned_lib
 
 _layers = keras.layers
@@ -181,8 +182,43 @@ def test_the_spread_whose_answers_are_nearest_is_taken(monkeypatch):
   assert found.verdict.divergence != gap
 
 
+class FakeWays:
+  """Models are names, and a lesson makes of each what is written here."""
+
+  teaches = True
+  gaps: ClassVar = {'a': 1, 'b': 1.9, 'c': 3, "a'": 0.8, "b'": 0.5, "c'": 0.1}
+
+  def gap(self, model: str) -> float:
+    return self.gaps[model]
+
+  def polish(self, model: str) -> str:
+    return model + "'"
+
+
+@pytest.mark.parametrize(
+  ('models', 'teaches', 'expected'),
+  [
+    ('ab', True, ["b'", "a'"]),
+    ('ac', True, ["a'", "c'"]),
+    ('abc', True, ["b'", "a'", "c'"]),
+    ('ab', False, ["a'", "b'"]),
+    ('a', True, ["a'"]),
+  ],
+)
+def test_rivals_are_told_apart_after_their_lessons(models, teaches, expected):
+  ways = FakeWays()
+  ways.teaches = teaches
+  tried = [
+    budget_search._Tried.of('', budget.Cut(), model, ways) for model in models
+  ]
+  made = budget_search._taught(tried, ways)
+  assert [one.model for one in made] == expected
+
+
 @rough
-def test_only_the_chosen_one_is_distilled(monkeypatch):
+@pytest.mark.parametrize(('near', 'lessons'), [(0, 1), (np.inf, 2)])
+def test_those_near_to_the_nearest_are_distilled(near, lessons, monkeypatch):
+  monkeypatch.setattr(budget_search, '_NEAR', near)
   calls, kept = [], pruned_lib.taught
   monkeypatch.setattr(
     pruned_lib, 'taught', lambda *args: calls.append(1) or kept(*args)
@@ -197,7 +233,7 @@ def test_only_the_chosen_one_is_distilled(monkeypatch):
     verbose=0,
     distillation=paoding.training.DistillSettings(steps=20, samples=64),
   )
-  assert len(calls) == 1
+  assert len(calls) == lessons
   assert found.profile.macs <= paoding.report.count_macs(model) // 2
 
 

@@ -81,8 +81,9 @@ def prune_to_budget(
   in up to three ways (the same fraction of each; the fraction of all units that
   `method` would choose; for an arena, only where memory peaks), the model is
   pruned in each of these ways to the least that meets every limit, and the one
-  whose answers are nearest to the original's is returned. In the scope of a
-  `tf.distribute` strategy its replicas share what they share in `prune`.
+  whose answers are nearest to the original's, taught where two are near to each
+  other, is returned. In the scope of a `tf.distribute` strategy its replicas
+  share what they share in `prune`.
 
   Args:
     model: A model that `prune` takes; it is not changed.
@@ -219,6 +220,7 @@ def _within(
     earnest,
     quick,
     polish,
+    distills,
     driver.allocated,
     nearness.gap_of,
     multiple_of,
