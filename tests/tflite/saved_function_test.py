@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextvars
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests import testing
+from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
 from tfmot_paoding.tflite.saved_function import save_function
 from tfmot_paoding.tflite.serving import converter_of, serving
@@ -110,3 +113,15 @@ def test_tables_are_left_to_tensorflow(tmp_path):
   function, _ = _function(lambda x: table.lookup(tf.cast(x, tf.int32)))
   with pytest.raises(ValueError, match='neither a variable nor a constant'):
     save_function(function, str(tmp_path))
+
+
+def test_files_have_no_forms_for_gpus(monkeypatch):
+  """Each is a second graph of a layer, and no file knows of it."""
+  asked = contextvars.copy_context()  # other than in all other tests
+  asked.run(compat._FORMS_FOR_GPUS.set, True)
+  seen = []
+  register = compat._kept_if_asked(lambda *_, **__: seen.append(1))
+  monkeypatch.setattr(compat.gru_lstm_utils, 'function_register', register)
+  model = recurrent()
+  asked.run(serving, model)
+  assert not seen

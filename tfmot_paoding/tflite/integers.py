@@ -4,8 +4,8 @@ TensorFlow's converter does all of that at once, and what it takes from inputs
 that overflow ends the process. Here the file with the ranges written in it is
 looked at before anything is quantized; and what takes ranges and writes
 integers runs in processes of its own, for what no look foresees. Their start
-takes .1 and .4 seconds of a processor, beside one or more for the conversion
-itself, so that every file has its own two: none are kept for the next.
+would take .1 and .4 seconds of a processor, as much as all the rest, and so
+they are forks of one that is kept.
 """
 
 from __future__ import annotations

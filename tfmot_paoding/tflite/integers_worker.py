@@ -39,12 +39,14 @@ def compiled(name: str) -> Any:
   """
   if name in sys.modules:
     return sys.modules[name]
-  spec = importlib.util.find_spec('tensorflow')
-  root, packages = os.path.dirname(spec.origin), name.split('.')[:-1]
+  packages = name.split('.')[:-1]
   packages = ['.'.join(packages[: k + 1]) for k in range(len(packages))]
   # Where compiled modules look for what they have in common.
   packages.append('tensorflow.python')
+  root = _root()
   for package in packages:
+    if package in sys.modules:
+      continue
     stand_in = types.ModuleType(package)
     stand_in.__path__ = [os.path.join(root, *package.split('.')[1:])]
     sys.modules[package] = stand_in
@@ -54,6 +56,19 @@ def compiled(name: str) -> Any:
     for module in [m for m in sys.modules if m.split('.')[0] == 'tensorflow']:
       del sys.modules[module]
     return importlib.import_module(name)
+
+
+def _root() -> str:
+  """TensorFlow's folder."""
+  if 'tensorflow' in sys.modules:
+    return sys.modules['tensorflow'].__path__[0]
+  return os.path.dirname(importlib.util.find_spec('tensorflow').origin)
+
+
+def prepare() -> None:
+  """Imports what it needs."""
+  compiled(_CALIBRATION)
+  compiled(_CONVERTER)
 
 
 def calibrator(data: bytes) -> Any:

@@ -8,6 +8,7 @@ its `labelled` name, and where to write the outputs' .npz.
 
 from __future__ import annotations
 
+import importlib
 import sys
 import warnings
 from collections.abc import Mapping
@@ -16,6 +17,14 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray
+
+
+def prepare() -> None:
+  """Imports what it needs."""
+  try:
+    importlib.import_module('ai_edge_litert.interpreter')
+  except ImportError:
+    importlib.import_module('tensorflow')
 
 
 def load_interpreter(

@@ -12,6 +12,7 @@ from one after it.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -21,6 +22,11 @@ import numpy as np
 
 ALLOCATED = 'allocated'
 ALIGNMENT = 16  # bytes, of which an arena is a multiple
+
+
+def prepare() -> None:
+  """Imports what it needs."""
+  importlib.import_module('tflite_micro.runtime')
 
 
 def run(model: str, arena: str, inputs: str, outputs: str) -> None:

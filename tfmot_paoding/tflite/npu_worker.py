@@ -6,7 +6,14 @@ are Vela's.
 
 from __future__ import annotations
 
+import importlib
 import sys
+
+
+def prepare() -> None:
+  """Imports what it needs."""
+  importlib.import_module('ethosu.vela.vela')
+
 
 if __name__ == '__main__':
   from ethosu.vela import vela

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+
+from tfmot_paoding.tflite import forks
 
 # A script's own folder comes first where it is looked for modules, and names
 # there (`litert`, `profile`) hide those of others; so does the folder that the
@@ -38,6 +41,9 @@ def run_script(
 ) -> subprocess.CompletedProcess:
   """Runs a script to its end, and what it prints as text.
 
+  On Linux that is a fork of a process that is kept for a minute: it has
+  imported what a script's function `prepare` says.
+
   What interrupts the wait (Ctrl-C, a timeout) kills the script's process too.
 
   Args:
@@ -48,8 +54,12 @@ def run_script(
   Raises:
     subprocess.TimeoutExpired: it takes longer.
   """
+  start = [sys.executable, '-c', _START]
+  if forks.CAN_FORK:
+    with contextlib.suppress(forks.GoneError):
+      return forks.run_in_fork(start, script, arguments, seconds)
   return subprocess.run(
-    [sys.executable, '-c', _START, script, *arguments],
+    [*start, script, *arguments],
     capture_output=True,
     text=True,
     errors='replace',

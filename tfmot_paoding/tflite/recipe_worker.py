@@ -14,6 +14,7 @@ its place, an .npz of the bytes that layers of four bits have in that file, by
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import re
 import sys
@@ -28,6 +29,12 @@ import numpy as np
 # then, and with its test data in sight.
 _MOST = 0.035
 _LEAST_LIKELY = 1e-6
+
+
+def prepare() -> None:
+  """Imports what it needs."""
+  importlib.import_module('ai_edge_quantizer.quantizer')
+  importlib.import_module('ai_edge_litert.interpreter')
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
 from tfmot_paoding.tflite.saved_function import SIGNATURE, TAG, save_function
 
@@ -33,7 +34,8 @@ def serving(model: keras.Model) -> Any:
       for x, name in zip(model.inputs, model.input_names, strict=True)
     ]
     # With autograph: layers of the user's may branch on a tensor.
-    return tf.function(serve).get_concrete_function(*specs)
+    with compat.without_forms_for_gpus():
+      return tf.function(serve).get_concrete_function(*specs)
 
   function = traced(None)
   needs_one = operations(function) & (LOOPS | {'Shape'})
