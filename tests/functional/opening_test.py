@@ -162,3 +162,67 @@ def test_activations_that_nobody_knows_stay_with_their_layers():
   small = paoding.prune(model, 0.5, method='l1', input_range=RANGE, verbose=0)
   assert small.get_layer('fused').activation is function
   assert [small.get_layer(x).units for x in ('fused', 'plain')] == [8, 4]
+
+
+def encoder(*last):
+  """Units before and behind what merges, normalizes, drops and pools."""
+  inputs = keras.Input((6, 6, 1))
+  x = L.Conv2D(4, 3, padding='same', name='conv')(inputs)
+  x = L.BatchNormalization()(x)
+  y = L.Conv2D(4, 3, padding='same', activation='relu')(x)
+  x = L.Concatenate(axis=3)([L.Add()([x, y]), y])
+  x = L.Dropout(0.5)(L.MaxPooling2D()(x))
+  for layer in last:
+    x = layer(x)
+  return keras.Model(inputs, L.Dense(6, 'relu', name='dense')(x), name='frame')
+
+
+def film(model, *others):
+  inputs = keras.Input((3, 6, 6, 1))
+  x = L.TimeDistributed(model, name='frames')(inputs)
+  x = L.Flatten()(x)
+  if others:
+    x = L.concatenate([x, *(other(inputs) for other in others)])
+  return testing.fill(keras.Model(inputs, L.Dense(2)(x)))
+
+
+@pytest.mark.parametrize(
+  'last',
+  [
+    lambda: [L.Flatten()],
+    lambda: [L.GlobalAveragePooling2D()],
+    lambda: [L.GlobalMaxPooling2D(keepdims=True), L.Reshape((8,))],
+    lambda: [keras.Sequential([L.Input((3, 3, 8)), L.Flatten()])],
+  ],
+)
+def test_units_of_a_model_at_each_step_leave(last):
+  model = film(encoder(*last()))
+  x = data(4, 3, 6, 6, 1)
+  wrapped = paoding.prune_low_saliency(model, method='l1', input_range=RANGE)
+  history = paoding.run_schedule(wrapped, verbose=0)
+  assert set(history.left_alone) == {model.layers[-1].name}
+  stripped = tfmot.sparsity.keras.strip_pruning(wrapped)
+  small = paoding.compact(stripped)
+  frames = small.get_layer('frames')
+  assert frames.get_layer('conv').layer.filters == 2
+  assert frames.get_layer('dense').layer.units == 3
+  np.testing.assert_allclose(small(x), stripped(x), atol=1e-5)
+  np.testing.assert_allclose(opened(model)(x), model(x), atol=1e-6)
+
+
+def test_a_model_at_each_step_that_is_used_elsewhere_too_stays_one():
+  frame = encoder(L.Flatten())
+  model = film(frame, lambda x: frame(x[:, 0]))
+  assert opened(model) is model
+  again = L.TimeDistributed(frame)
+  model = film(frame, lambda x: again(x)[:, 0])
+  assert opened(model) is model
+
+
+def test_a_model_at_each_step_with_layers_not_known_there_is_told():
+  inputs = keras.Input((6, 6, 1))
+  x = L.Flatten()(tf.nn.relu(L.Conv2D(4, 3)(inputs)))
+  model = film(keras.Model(inputs, x))
+  assert opened(model) is model
+  with pytest.raises(ValueError, match="'frames' holds a model with layers"):
+    paoding.prune(model, 0.5, method='l1', input_range=RANGE)

@@ -459,3 +459,9 @@ def test_a_model_that_is_traced_twice_is_the_same_one():
   model = built(Model(), data(1, 4))
   small = paoding.prune(model, 0.5, method='l1', input_range=(0, 1), verbose=0)
   assert np.all(np.isfinite(paoding.deviation_bound(model, small, (0, 1))))
+
+
+def test_inputs_go_by_the_same_names_each_time():
+  model = built(Two(), data(4, 5), right=data(4, 5))
+  assert paoding.from_subclassed(model).input_names == ['input_1', 'input_2']
+  assert paoding.from_subclassed(model).input_names == ['input_1', 'input_2']

@@ -236,3 +236,13 @@ def test_what_operations_of_keras_3_have_become_goes_back(name):
 def test_what_depends_on_an_open_size_is_refused_by_name(apply):
   with pytest.raises(ValueError, match='a size that the model leaves open'):
     paoding.to_keras3(functional(apply))
+
+
+def test_directions_of_unlike_widths_are_named():
+  inputs = keras2.Input((4, 3))
+  both = L2.Bidirectional(
+    L2.GRU(3), backward_layer=L2.GRU(2, go_backwards=True), name='both'
+  )
+  model = keras2.Model(inputs, both(inputs))
+  with pytest.raises(ValueError, match="'both'.* 3 units forward and 2 back"):
+    paoding.to_keras3(model)

@@ -201,3 +201,10 @@ def test_losses_that_a_call_adds_are_told_of():
   with pytest.warns(UserWarning, match=r"'sparse' adds.*add_loss"):
     made = paoding.from_keras3(model)
   np.testing.assert_allclose(made(data(2, 4)), model(data(2, 4)), atol=1e-5)
+
+
+def test_inputs_go_by_the_same_names_each_time():
+  model = Functions()
+  model(data(2, 5))
+  assert paoding.from_keras3(model).input_names == ['input_1']
+  assert paoding.from_keras3(model).input_names == ['input_1']

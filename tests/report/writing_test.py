@@ -7,6 +7,7 @@ import html.parser
 import json
 import os
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -306,3 +307,55 @@ def test_accuracy_of_one_sigmoid_is_of_its_two_classes():
       model, model, data, sparsity=0.0, data=samples, test_data=(x, labels)
     )
     assert point.accuracy == wanted
+
+
+def with_a_lambda() -> keras.Model:
+  inputs = keras.Input((6,))
+  x = keras.layers.Dense(8, activation='relu')(inputs)
+  x = keras.layers.Lambda(lambda t: tf.abs(t) * 2.0)(x)
+  return keras.Model(inputs, keras.layers.Dense(3)(x))
+
+
+def subclassed() -> keras.Model:
+  class Subclassed(keras.Model):
+    def __init__(self):
+      super().__init__()
+      self.hidden = keras.layers.Dense(8, 'relu')
+      self.out = keras.layers.Dense(3)
+
+    def call(self, x):
+      return self.out(self.hidden(x))
+
+  model = Subclassed()
+  model(np.zeros((1, 6), np.float32))
+  return model
+
+
+def of_keras3() -> Any:
+  import keras as keras3
+
+  return keras3.Sequential(
+    [
+      keras3.Input((6,)),
+      keras3.layers.Dense(8, activation='relu'),
+      keras3.layers.Dense(3),
+    ]
+  )
+
+
+@pytest.mark.parametrize('make', [with_a_lambda, subclassed, of_keras3])
+def test_an_original_of_any_kind_that_prune_takes(make):
+  model = make()
+  small = paoding.prune(model, 0.5, method='l1', input_range=RANGE, verbose=0)
+  files = tuple(map(paoding.convert_to_tflite, (model, small)))
+  report = paoding.report.make_report(
+    model, small, files, input_range=RANGE, micro=False
+  )
+  assert [(w.before, w.after) for w in report.layers] == [(8, 4), (3, 3)]
+  samples = [testing.samples((6,), 8).astype(np.float32)]
+  point = paoding.report.curve_point(
+    model, small, files[1], sparsity=0.5, data=samples
+  )
+  assert point.bytes == len(files[1])
+  alike = paoding.report.judge(model, model, samples)
+  assert alike.distance < 1e-9

@@ -1,9 +1,10 @@
-"""Functions of somebody's own as those of TensorFlow that they are made of.
+"""What cannot be seen from outside as layers and functions that are known.
 
 What a Lambda or an activation of one's own does cannot be seen from outside:
 all units in front of it would stay. It is run on symbolic tensors, and where
 nothing but known functions comes of it, a model of these takes its place: under
-the name of the Lambda, or behind the layer whose activation it was.
+the name of the Lambda, or behind the layer whose activation it was. A model at
+each step of time becomes layers of which each is.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.functional import tracing
 from tfmot_paoding.functional.layer_names import name_apart
 from tfmot_paoding.functional.replay import Opening, arguments_of
+from tfmot_paoding.functional.stepping import (
+  at_each_step,
+  is_model_at_each_step,
+)
 from tfmot_paoding.functional.subclassed import retraced, traced_call
 from tfmot_paoding.layers.activation import is_known_function
 from tfmot_paoding.network.graph import build_graph, unwrapped
@@ -56,7 +61,7 @@ _ACTIVATED = (
 
 
 def opened(model: keras.Model) -> keras.Model:
-  """A model with its Lambda layers and activations of one's own opened.
+  """A model with Lambda layers, activations and models in steps of time opened.
 
   Args:
     model: A tf_keras model; not changed.
@@ -69,13 +74,18 @@ def opened(model: keras.Model) -> keras.Model:
   """
   if not compat.is_graph_model(model):
     return model
-  opening = _Functions()
-  if not _any_opened(model, opening):
-    return model
-  try:
-    return retraced(model, opening)
-  except ValueError:  # it draws at random, say, and cannot be compared
-    return model
+  for steps in (True, False):
+    opening = _Functions(steps)
+    if not _any_opened(model, opening):
+      return model
+    try:
+      made = retraced(model, opening)
+    except ValueError:  # it draws at random, say, and cannot be compared
+      return model
+    # Unless a model at each step shares its weights with what stands elsewhere.
+    if len(made.weights) <= len(model.weights):
+      return made
+  return model
 
 
 def _any_opened(model: keras.Model, opening: _Functions) -> bool:
@@ -84,6 +94,7 @@ def _any_opened(model: keras.Model, opening: _Functions) -> bool:
     return False
   return any(
     opening.behind(layer) is not None
+    or opening.steps(layer) is not None
     or any(
       opening.opens(layer, call.call_args, call.call_kwargs)
       for call in layer.inbound_nodes[:1]
@@ -102,9 +113,11 @@ def _is_lambda(layer: Any) -> bool:
 class _Functions(Opening):
   """Opens what is made of known functions; each layer is asked of once."""
 
-  def __init__(self):
+  def __init__(self, with_steps: bool):
+    self._with_steps = with_steps
     self._opens: dict[int, bool] = {}
     self._behind: dict[int, keras.Model | None] = {}
+    self._steps: dict[int, keras.Model | None] = {}
 
   def opens(self, layer: Any, args: Any, kwargs: Any) -> bool:
     """Whether a layer is a function made of known ones."""
@@ -125,6 +138,21 @@ class _Functions(Opening):
     if id(layer) not in self._behind:
       self._behind[id(layer)] = _activation_of(layer)
     return self._behind[id(layer)]
+
+  def steps(self, layer: Any) -> keras.Model | None:
+    """A model at each step of time as layers of which each is."""
+    if id(layer) not in self._steps:
+      known = self._with_steps and is_model_at_each_step(layer)
+      self._steps[id(layer)] = _steps_of(layer) if known else None
+    return self._steps[id(layer)]
+
+
+def _steps_of(layer: Any) -> keras.Model | None:
+  """A model at each step as layers of which each is, if they can be."""
+  try:
+    return at_each_step(layer)
+  except ValueError:  # a part of it is of a kind that is not known there
+    return None
 
 
 def _activation_of(layer: Any) -> keras.Model | None:

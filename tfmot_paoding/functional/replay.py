@@ -8,7 +8,8 @@ same name; what cannot be opened is copied whole.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,15 @@ class Opening:
     del layer
     return None
 
+  def steps(self, layer: Any) -> keras.Model | None:
+    """What a model at each step of time does; None: it stays.
+
+    Args:
+      layer: A layer that is not opened.
+    """
+    del layer
+    return None
+
 
 class Tracer:
   """Traces models and layers; each once, however often it is called."""
@@ -59,6 +69,8 @@ class Tracer:
     self.leaves: list[tuple[Any, Any]] = []
     # Whose function in training was traced, as it is not the other one.
     self.in_training: list[Any] = []
+    # Of which copies, made elsewhere, were replayed.
+    self.stepped: list[Any] = []
     self.renamed: dict[str, str] = {}
 
   def inside(self, owner: Any, arguments: dict[str, Any]) -> keras.Model:
@@ -78,8 +90,11 @@ class Tracer:
     self, owner: Any, arguments: dict[str, Any], training: Any
   ) -> keras.Model:
     """The layers that a `call` goes through, as a model of those layers."""
+    # By its place, as Keras names what subclassed models take in its files;
+    # its count goes on all over the process.
+    names = (f'input_{number}' for number in itertools.count(1))
     symbols = {
-      key: tf.nest.map_structure(_symbol, value)
+      key: tf.nest.map_structure(lambda leaf: _symbol(leaf, names), value)
       for key, value in arguments.items()
     }
     told = tracing.is_told(owner, arguments)
@@ -102,7 +117,7 @@ class Tracer:
     for node in compat.ordered_nodes(traced):
       if node.is_input:
         old = tf.nest.flatten(node.outputs)[0]
-        tensors[id(old)] = _symbol(old, node.layer.name)
+        tensors[id(old)] = _symbol(old, iter([node.layer.name]))
         continue
       results = self._call(node, new)
       for old, made in zip(
@@ -171,6 +186,11 @@ class Tracer:
         if isinstance(layer, keras.Model):
           raise
         reason = error
+    steps = self._opening.steps(layer)
+    if steps is not None:
+      made = self.replay(steps, layer.name)
+      self.stepped.append(layer)
+      return made, False
     behind, config = self._opening.behind(layer), None
     if behind is not None:
       self._behind[id(layer)] = self.replay(behind, behind.name)
@@ -187,12 +207,14 @@ class Tracer:
     return made, False
 
 
-def _symbol(leaf: Any, name: str | None = None) -> Any:
+def _symbol(leaf: Any, names: Iterator[str]) -> Any:
   """A symbolic input for a tensor or its description; else what it is."""
   if not isinstance(leaf, tf.TensorSpec) and not compat.is_keras_tensor(leaf):
     return leaf
   batch, *sizes = leaf.shape
-  return keras.Input(shape=sizes, batch_size=batch, dtype=leaf.dtype, name=name)
+  return keras.Input(
+    shape=sizes, batch_size=batch, dtype=leaf.dtype, name=next(names)
+  )
 
 
 def packed_inputs(arguments: dict[str, Any]) -> Any:

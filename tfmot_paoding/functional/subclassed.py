@@ -180,7 +180,8 @@ def _warn(model: keras.Model, tracer: Tracer) -> None:
       f'{tracer.renamed}.',
       stacklevel=callers.level(),
     )
-  reached = {id(weight) for old, _ in tracer.leaves for weight in old.weights}
+  found = [*(old for old, _ in tracer.leaves), *tracer.stepped]
+  reached = {id(weight) for layer in found for weight in layer.weights}
   missing = [w.name for w in model.weights if id(w) not in reached]
   if missing:
     warnings.warn(

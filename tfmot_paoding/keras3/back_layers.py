@@ -137,7 +137,30 @@ def _counterpart(layer: Any) -> type:
     raise no_keras3_counterpart(layer)
   if cls.__name__ == 'Lambda':
     raise no_keras3_counterpart(layer, ': its function is code')
+  if cls is keras.layers.Bidirectional:
+    _check_directions(layer)
   return found
+
+
+def _check_directions(layer: Any) -> None:
+  """Raises unless both directions of a Bidirectional are as wide.
+
+  Keras 3 takes the width of both to be twice that of one.
+
+  Raises:
+    NoCounterpartError: one is wider.
+  """
+  units = [
+    getattr(part, 'units', None)
+    for part in (layer.forward_layer, layer.backward_layer)
+  ]
+  if units[0] != units[1]:
+    raise no_keras3_counterpart(
+      layer,
+      f' with {units[0]} units forward and {units[1]} backward, since both of '
+      "Keras 3's are as wide (scope='local', or the same sparsity for both in "
+      'a dict, leaves them so)',
+    )
 
 
 def _translated(layer: Any, cls: type) -> tuple[dict[str, Any], Any]:

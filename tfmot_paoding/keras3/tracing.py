@@ -140,7 +140,10 @@ def _traced(owner: Any, arguments: dict[str, Any], training: Any) -> Any:
     if not isinstance(leaf, (tf.TensorSpec, keras3.KerasTensor)):
       return leaf
     made = keras3.Input(
-      batch_shape=tuple(leaf.shape), dtype=tf.as_dtype(leaf.dtype).name
+      batch_shape=tuple(leaf.shape),
+      dtype=tf.as_dtype(leaf.dtype).name,
+      # By its place: Keras counts names all over the process.
+      name=f'input_{len(inputs) + 1}',
     )
     inputs.append(made)
     return made

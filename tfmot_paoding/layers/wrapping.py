@@ -33,6 +33,8 @@ class TimeDistributedHandler(base.LayerHandler):
   ) -> list[Op]:
     """The inner layer's operations, where one more axis does not matter."""
     inner = layer.layer
+    if isinstance(inner, keras.Model):
+      return base.opaque(layer, 'holds a model with layers not known there')
     ops = base.handler_of(inner).lower(
       inner, path, [shape[1:] for shape in in_shapes], out_shape[1:]
     )

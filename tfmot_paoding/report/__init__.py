@@ -1,7 +1,8 @@
 """What pruning did to a model, for people and for programs."""
 
-from tfmot_paoding.network.agreement import Verdict, judge
+from tfmot_paoding.network.agreement import Verdict
 from tfmot_paoding.report.data import CurvePoint, Report
+from tfmot_paoding.report.judging import judge
 from tfmot_paoding.report.macs import count_macs
 from tfmot_paoding.report.writing import (
   curve_point,

@@ -22,7 +22,8 @@ from tfmot_paoding.deprecation import takes_old_calls
 from tfmot_paoding.files import write_files
 from tfmot_paoding.inputs.ranges import RangeLike, resolve_range
 from tfmot_paoding.inputs.source import InputSource
-from tfmot_paoding.network.agreement import Verdict, all_outputs, judge
+from tfmot_paoding.keras3.model import as_opened, as_tf_keras
+from tfmot_paoding.network.agreement import Verdict, all_outputs
 from tfmot_paoding.network.chains import multiplied_out
 from tfmot_paoding.network.graph import Graph, build_graph
 from tfmot_paoding.network.network import Network
@@ -36,6 +37,7 @@ from tfmot_paoding.report.data import (
   Limit,
   Report,
 )
+from tfmot_paoding.report.judging import judge
 from tfmot_paoding.report.page import report_page
 from tfmot_paoding.tflite.comparison import clipped, compare_tflite
 from tfmot_paoding.tflite.litert import run_tflite
@@ -68,8 +70,8 @@ def make_report(
   """Measures a pruned model beside its original.
 
   Args:
-    original: The model before pruning.
-    pruned: The compact model, or what `factorize` made.
+    original: The model before pruning, of any kind that `prune` takes.
+    pruned: The compact model, or what `factorize` made; of Keras 3, too.
     files: The .tflite of each, converted likewise.
     input_range: The range of the inputs: a pair (low, high), a dict of input
       name to such a pair, or None for what the first layers say.
@@ -99,6 +101,7 @@ def make_report(
   npus = _checked_npus(npu)
   check_unwrapped(original, 'original', 'the model as it was before wrapping')
   check_unwrapped(pruned, 'pruned', 'compact(strip_pruning(pruned))')
+  original, pruned = as_opened(original), as_opened(pruned)
   network = Network.of(original)
   source = InputSource(resolve_range(network, input_range), seed, data)
   source = source.with_told(network)
@@ -145,8 +148,8 @@ def curve_point(
   """One point of a trade-off curve.
 
   Args:
-    original: The model before pruning.
-    pruned: The compact model at this sparsity.
+    original: The model before pruning, of any kind that `prune` takes.
+    pruned: The compact model at this sparsity; of Keras 3, too.
     file: Its .tflite.
     sparsity: The fraction of units removed.
     data: Unlabelled inputs to compare answers on, one array an input of the
@@ -162,6 +165,7 @@ def curve_point(
     ValueError: the models, the file or the data do not fit each other.
   """
   npus = _checked_npus(npu)
+  pruned = as_tf_keras(pruned)
   profile = profile_tflite(file, micro=micro, latency=latency)
   return CurvePoint(
     sparsity,
