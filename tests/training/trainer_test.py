@@ -70,6 +70,33 @@ def fit(model, objective, epochs=10, callbacks=(), **settings):
   )
 
 
+@pytest.mark.parametrize(
+  ('optimizer', 'times'),
+  [('Adam', 1), ('legacy.Adam', 2)],  # the latter cannot be built before
+)
+def test_a_step_is_traced_once(optimizer, times, monkeypatch):
+  seen, step = [], training.RobustModel.train_step
+
+  def counted(model, data):
+    seen.append(tf.executing_eagerly())
+    return step(model, data)
+
+  monkeypatch.setattr(training.RobustModel, 'train_step', counted)
+  trainee = training.robust_model(net(), OBJECTIVES['adversarial'], (0, 1))
+  make = functools.reduce(getattr, optimizer.split('.'), keras.optimizers)
+  trainee.compile(
+    make(0.01),
+    keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    metrics=['accuracy'],
+  )
+  x, y = blobs()
+  for _ in range(2):
+    history = trainee.fit(x[:96], y[:96], verbose=0).history
+  assert seen == [False] * times
+  assert set(history) == {'loss', 'accuracy'}
+  assert trainee.optimizer.iterations == 6
+
+
 def _is_softmax(model):
   last = model.layers[-1]
   inner = getattr(last, 'layer', last)
