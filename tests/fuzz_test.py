@@ -12,11 +12,11 @@ _NEAR = 'bounded, near samples too'
 _OUTCOMES: collections.Counter = collections.Counter()
 
 
-# Of the first forty those that have all but one of the layers, functions and
-# methods that are drawn in any of them; the script draws thousands.
+# Of the first hundred and fifty those with least layers in which all layers,
+# functions, activations and methods are met that were met in the first forty
+# (but for one of them); the script draws thousands.
 _SEEDS = (
-  *(0, 4, 5, 6, 7, 8, 11, 12, 13, 16, 18, 20, 22, 23, 24, 26, 28, 29, 36),
-  *(37, 38),
+  *(0, 4, 5, 6, 11, 12, 18, 24, 29, 38, 51, 52, 62, 71, 98, 112, 115, 121),
 )
 
 
