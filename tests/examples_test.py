@@ -484,12 +484,15 @@ def test_fuzz_models_reports_what_it_found():
 
 
 def test_prune_applications_prints_a_row():
-  done = rerun('figures/prune_applications.py', '--models=MobileNet,Nonsense')
+  done = rerun(
+    'figures/prune_applications.py', '--models=MobileNet,Nonsense', '--side=32'
+  )
   assert done.returncode == 0, done.stderr
   good, bad = done.stdout.splitlines()[-2:]
   cells = [cell.strip() for cell in good.strip('| ').split('|')]
   assert cells[0] == 'MobileNet'
   assert float(cells[3]) < 1e-4
+  assert cells[5].startswith('13 → ')  # 568 at 224 pixels
   assert 'Nonsense' in bad
   assert "no attribute 'Nonsense'" in bad
 

@@ -47,6 +47,9 @@ flags.DEFINE_list('models', list(MODELS), 'Names in keras.applications.')
 flags.DEFINE_string('method', 'saliency', 'The pruning method.')
 flags.DEFINE_float('sparsity', 0.3, 'The fraction of units to remove.')
 flags.DEFINE_float('step_sparsity', 0.3, 'The fraction removed at a step.')
+flags.DEFINE_integer(
+  'side', 0, "Pixels of a picture's side; 0 for what Keras takes by itself."
+)
 flags.DEFINE_bool('json', False, 'Print one JSON object a network.')
 flags.DEFINE_bool('reasons', False, 'List the reasons for what is left alone.')
 flags.DEFINE_bool('in_process', False, 'Internal: run one network right here.')
@@ -83,7 +86,8 @@ def measure(name: str) -> dict:
   import tfmot_paoding as paoding
   from tfmot_paoding.compat import strip_pruning
 
-  model = build(name)
+  shape = {'input_shape': (FLAGS.side, FLAGS.side, 3)} if FLAGS.side else {}
+  model = build(name, **shape)
   began = time.perf_counter()
   wrapped = paoding.prune_low_saliency(
     model,
@@ -121,7 +125,7 @@ def measure(name: str) -> dict:
 def in_own_process(name: str) -> dict:
   """Measures in a process of its own, so that its memory is its own."""
   command = [sys.executable, os.path.abspath(__file__)]
-  settings = ('method', 'sparsity', 'step_sparsity')
+  settings = ('method', 'sparsity', 'step_sparsity', 'side')
   command += [f'--{key}={FLAGS[key].value}' for key in settings]
   command += ['--in_process', f'--models={name}']
   done = subprocess.run(command, capture_output=True, text=True, check=False)
