@@ -214,8 +214,30 @@ class TestPrune:
     said = capsys.readouterr().out
     assert 'no output moves' not in said
 
+  def test_functions_of_somebodys_own_are_opened(self, tmp_path, capsys):
+    inputs = keras.Input((6,))
+    x = keras.layers.Dense(16, 'relu', name='hidden')(inputs)
+    x = keras.layers.Lambda(lambda t: t * 2.0)(x)
+    path = str(tmp_path / 'in.keras')
+    keras.Model(inputs, keras.layers.Dense(3, name='out')(x)).save(path)
+    given = [f'--model={path}', f'--output={tmp_path}/x', '--input_range=0,1']
+    assert run(['prune', *given, '--method=l1', '--allow_code']) == 0
+    said = capsys.readouterr().out
+    assert arrow(said, 'units') == (16, 8)
+    assert 'left alone: hidden' not in said
+
 
 class TestBudget:
+  def test_a_model_that_meets_it_stays_whole(
+    self, tmp_path, model_path, capsys
+  ):
+    given = [f'--model={model_path}', f'--output={tmp_path}/out.tflite']
+    given += ['--method=l1', '--macs=100000', f'--report={tmp_path}/page']
+    assert run(['budget', *given, '--quantization=none']) == 0
+    told = capsys.readouterr()
+    assert 'nothing was removed: the model meets the budget' in told.out
+    assert 'nothing was removed from it' not in told.err
+
   @pytest.mark.parametrize('name', ['prune', 'budget'])
   def test_a_dry_run_prints_the_plan_and_writes_nothing(
     self, name, tmp_path, conv_path, capsys, monkeypatch

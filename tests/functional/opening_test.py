@@ -201,6 +201,7 @@ def test_units_of_a_model_at_each_step_leave(last):
   wrapped = paoding.prune_low_saliency(model, method='l1', input_range=RANGE)
   history = paoding.run_schedule(wrapped, verbose=0)
   assert set(history.left_alone) == {model.layers[-1].name}
+  assert paoding.report.count_macs(model) > 3 * 36 * 9 * 4
   stripped = tfmot.sparsity.keras.strip_pruning(wrapped)
   small = paoding.compact(stripped)
   frames = small.get_layer('frames')

@@ -214,3 +214,13 @@ class TestBadInput:
       robustness.certified(model, draw((5,)), [7] * 4, 0.1, RANGE)
     with pytest.raises(ValueError, match='outside'):
       robustness.certified(model, draw((5,)) + 9, [0] * 4, 0.1, RANGE)
+
+
+def test_functions_of_somebodys_own_are_opened():
+  inputs = keras.Input((4,))
+  x = keras.layers.Dense(6, 'relu')(inputs)
+  x = keras.layers.Lambda(lambda t: t * 2.0)(x)
+  model = keras.Model(inputs, keras.layers.Dense(3)(x))
+  x = np.full((2, 4), 0.5, np.float32)
+  y = model(x).numpy().argmax(-1)
+  assert robustness.certified(model, x, y, 1e-4, (0, 1)).shape == (2,)

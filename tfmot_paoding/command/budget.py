@@ -121,6 +121,9 @@ def _print_cut(fitted: Fitted) -> None:
     print(f'pruned: {layer}: {sparsity:.1%}')
   for layer, ranks in fitted.ranks.items():
     print(f'low rank: {layer}: {ranks}')
+  if not any(fitted.sparsity.values()) and not fitted.ranks:
+    print('nothing was removed: the model meets the budget as it is')
+    return
   print(f'the cut is spread over layers by: {fitted.spread}')
 
 

@@ -13,7 +13,7 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.files import check_writable
 from tfmot_paoding.inputs.ranges import InputRange, resolve_with_data
 from tfmot_paoding.inputs.user_data import calibration_samples
-from tfmot_paoding.keras3.model import as_tf_keras
+from tfmot_paoding.keras3.model import as_opened
 from tfmot_paoding.loading import load_model
 from tfmot_paoding.methods.stairs import check_multiples
 from tfmot_paoding.network.input_shapes import open_inputs, with_input_shape
@@ -61,7 +61,7 @@ def open_model(
     ValueError: a flag does not fit the model.
   """
   shape = given.input_shape and [int(size) for size in given.input_shape]
-  model = as_tf_keras(load_model(path, given.allow_code))
+  model = as_opened(load_model(path, given.allow_code))
   model = with_input_shape(model, shape)
   if needs_sizes:
     for name, sizes in open_inputs(model).items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tfmot_paoding.compat import keras
-from tfmot_paoding.keras3.model import as_tf_keras
+from tfmot_paoding.keras3.model import as_opened
 from tfmot_paoding.network.input_shapes import check_sizes
 from tfmot_paoding.network.network import Network
 
@@ -27,6 +27,6 @@ def count_macs(model: keras.Model, input_shape: Any = None) -> int:
     ValueError: it is subclassed or not built, leaves sizes open, or
       `input_shape` does not fit it.
   """
-  model = as_tf_keras(model, input_shape)
+  model = as_opened(model, input_shape)
   check_sizes(model)
   return Network.of(model).macs

@@ -108,7 +108,8 @@ def make_report(
   samples = source.samples(network, _SAMPLES) if data is None else data
   samples = clipped(samples, source.boxes(network))
   widths = _widths(network.graph, build_graph(pruned, network.graph.views))
-  if not any(layer.ranks for layer in widths):
+  # A whole model may well be what meets a budget.
+  if not limits and not any(layer.ranks for layer in widths):
     units = [[layer.before, layer.after] for layer in widths]
     warn_of_same_widths(*np.sum(units, 0, int))
   reports = [

@@ -12,7 +12,7 @@ from tfmot_paoding.bounds.balls import as_inputs, balls
 from tfmot_paoding.bounds.walks import check_method
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.ranges import RangeLike, resolve_range
-from tfmot_paoding.keras3.model import as_tf_keras
+from tfmot_paoding.keras3.model import as_opened
 from tfmot_paoding.network.matching import pair_models
 from tfmot_paoding.robustness.scores import Scores, scores_of
 
@@ -75,7 +75,7 @@ def certified_agreement(
     ValueError: the two differ in structure, the original is no classifier, or
       a setting is bad.
   """
-  original, pruned = as_tf_keras(original), as_tf_keras(pruned)
+  original, pruned = as_opened(original), as_opened(pruned)
   check_method(method)
   scores = scores_of(original)
   pair = pair_models(original, pruned)

@@ -19,7 +19,7 @@ from tfmot_paoding.bounds.balls import balls, check_labels
 from tfmot_paoding.bounds.walks import check_method
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.ranges import RangeLike
-from tfmot_paoding.keras3.model import as_tf_keras
+from tfmot_paoding.keras3.model import as_opened
 from tfmot_paoding.network.graph import read_params
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.numerics import intervals
@@ -76,7 +76,7 @@ def output_bounds(
     ValueError: an argument is bad: samples outside the range or of a wrong
       shape, `epsilon` negative or NaN, an unknown method.
   """
-  model = as_tf_keras(model)
+  model = as_opened(model)
   check_method(method)
   graph = Network.of(model).graph
   values, finals = zip(*in_front(graph, (Softmax, Elementwise)), strict=True)
@@ -195,7 +195,7 @@ def margins(
     TypeError: as `certified`.
     ValueError: as `certified`.
   """
-  model = as_tf_keras(model)
+  model = as_opened(model)
   check_method(method)
   scores = scores_of(model)
   graph = scores.graph

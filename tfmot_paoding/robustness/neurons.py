@@ -12,7 +12,7 @@ from tfmot_paoding.bounds.balls import balls
 from tfmot_paoding.bounds.walks import check_method
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.ranges import RangeLike, input_boxes, resolve_range
-from tfmot_paoding.keras3.model import as_tf_keras
+from tfmot_paoding.keras3.model import as_opened
 from tfmot_paoding.network.graph import read_params
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.numerics.intervals import Interval
@@ -80,7 +80,7 @@ def neuron_stability(
     NoRelaxationError: an operation has no sound relaxation.
     ValueError: a setting is bad.
   """
-  model = as_tf_keras(model)
+  model = as_opened(model)
   check_method(method)
   graph = Network.of(model).graph
   shapes = [graph.shapes[value] for value in graph.inputs]

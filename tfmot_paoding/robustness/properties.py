@@ -13,7 +13,7 @@ from tfmot_paoding.bounds.balls import balls, check_labels
 from tfmot_paoding.compat import keras
 from tfmot_paoding.files import write_file, write_files
 from tfmot_paoding.inputs.ranges import RangeLike
-from tfmot_paoding.keras3.model import as_tf_keras
+from tfmot_paoding.keras3.model import as_opened
 from tfmot_paoding.numerics.intervals import Interval
 from tfmot_paoding.robustness.scores import Scores, scores_model, scores_of
 
@@ -77,7 +77,7 @@ def export_properties(
     ValueError: an argument is bad, or the model is no such classifier.
     OSError: a file cannot be written.
   """
-  model = as_tf_keras(model)
+  model = as_opened(model)
   scores = scores_of(model)
   shapes = [scores.graph.shapes[value] for value in scores.graph.inputs]
   boxes = balls(model, x, epsilon, input_range, shapes)

@@ -6,7 +6,7 @@ import numpy as np
 
 from tfmot_paoding.bounds import build_program
 from tfmot_paoding.compat import keras
-from tfmot_paoding.keras3.model import as_tf_keras
+from tfmot_paoding.keras3.model import as_opened
 from tfmot_paoding.network.graph import Graph, read_params
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.progress import progress_bar
@@ -59,7 +59,7 @@ def verify_property(
   """
   check_seconds(seconds)
   settings = settled(settings)
-  model = as_tf_keras(model)
+  model = as_opened(model)
   graph = Network.of(model).graph
   _check_sizes(graph, property)
   (value,) = graph.outputs

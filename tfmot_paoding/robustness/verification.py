@@ -13,7 +13,7 @@ from tfmot_paoding.bounds.balls import as_inputs, balls, check_labels
 from tfmot_paoding.bounds.domains import Goals
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.ranges import RangeLike, resolve_range
-from tfmot_paoding.keras3.model import as_tf_keras
+from tfmot_paoding.keras3.model import as_opened
 from tfmot_paoding.network.graph import read_params
 from tfmot_paoding.numerics.intervals import Interval
 from tfmot_paoding.progress import progress_bar
@@ -83,7 +83,7 @@ def verify(
       it is named, and what to do.
   """
   _check(method, seconds, settings, helped)
-  model = as_tf_keras(model)
+  model = as_opened(model)
   scores = scores_of(model)
   graph = scores.graph
   parts = as_inputs(x, [scores.only_input])
