@@ -402,3 +402,37 @@ def test_inputs_that_are_passed_are_all_taken():
   own = InputSource(None, data=np.zeros((2, *shape), np.float32))
   assert _drawn_entries(network, own) == 1
   assert _drawn_entries(network, InputSource(None)) == 512 * 512 * 3
+
+
+SEEN = []
+
+
+class Noting(keras.layers.Layer):
+  """Notes in what precision it is called."""
+
+  def call(self, x):
+    SEEN.append(x.dtype.name)
+    return x
+
+
+def test_halves_are_taught_in_float32():
+  policy = 'mixed_float16'
+
+  def layer(kind, *args, **kwargs):
+    return kind(*args, dtype=policy, **kwargs)
+
+  inputs = keras.Input((4,))
+  x = layer(keras.layers.Dense, 8, activation='relu', name='hidden')(inputs)
+  x = layer(Noting)(layer(keras.layers.Dense, 6)(x))
+  model = testing.fill(keras.Model(inputs, layer(keras.layers.Dense, 3)(x)))
+  pruned = halved(model)
+  SEEN.clear()
+  taught = distilled(pruned, model)
+  assert 'float32' in SEEN
+  hidden = taught.get_layer('hidden')
+  assert hidden.dtype_policy.name == policy
+  assert hidden.kernel.dtype == model.get_layer('hidden').kernel.dtype
+  SEEN.clear()
+  quick = paoding.inputs.RecallSettings(steps=2)
+  paoding.recall_inputs(model, 4, (0.0, 1.0), settings=quick, verbose=0)
+  assert SEEN[-1] == 'float32'

@@ -36,7 +36,12 @@ from tfmot_paoding.inputs.statistics_fit import explaining_priors
 from tfmot_paoding.inputs.statistics_prior import StatisticsPrior
 from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.network.answering import outputs_of
-from tfmot_paoding.network.cloning import clone_with, copy_weights, fresh_layer
+from tfmot_paoding.network.cloning import (
+  clone_with,
+  copy_weights,
+  fresh_layer,
+  without_halves,
+)
 from tfmot_paoding.network.graph import Graph, unwrapped
 from tfmot_paoding.network.input_shapes import check_sizes
 from tfmot_paoding.network.network import Network
@@ -195,6 +200,7 @@ class _Recall:
     model = network.model
     copy = clone_with(model, lambda layer, _: fresh_layer(unwrapped(layer)))
     copy_weights(model, copy)
+    copy = without_halves(copy)
     graph = network.like(copy).graph
     self._heads = network.heads(task)
     check_sizes(copy, 'inputs cannot be recalled without them')

@@ -21,6 +21,7 @@ from tfmot_paoding.network.graph import (
 from tfmot_paoding.network.told_shapes import untraced
 from tfmot_paoding.ops import Shape
 
+_HALVES = ('float16', 'bfloat16')
 _RECURRENT = (keras.layers.RNN, keras.layers.Bidirectional)
 
 
@@ -295,6 +296,36 @@ def in_float32(model: keras.Model) -> keras.Model:
         'and devices compute in. Scale the model down.'
       )
   return made
+
+
+def without_halves(model: keras.Model) -> keras.Model:
+  """A model of mixed or half precision in float32, to follow gradients.
+
+  CPUs have no arithmetic of halves and take several times as long, and small
+  gradients, which nothing scales here, are 0 among them.
+
+  Args:
+    model: A model without wrappers, not changed.
+
+  Returns:
+    A copy; the model itself where it computes no halves, or where a layer of
+    somebody's own computes in nothing else.
+  """
+  if not computes_halves(model):
+    return model
+  try:
+    return in_float32(model)
+  except (TypeError, ValueError):
+    return model
+
+
+def computes_halves(model: keras.Model) -> bool:
+  """Whether a layer of a model computes in mixed or half precision."""
+  return any(
+    layer.compute_dtype in _HALVES
+    for layer in model._flatten_layers()
+    if not isinstance(layer, keras.Model)
+  )
 
 
 def with_whole_inputs(

@@ -34,10 +34,12 @@ from tfmot_paoding.keras3.model import as_opened
 from tfmot_paoding.network.agreement import check_ends
 from tfmot_paoding.network.cloning import (
   clone_with,
+  computes_halves,
   copy_weights,
   fresh_layer,
   has_state,
   plain_copy,
+  without_halves,
 )
 from tfmot_paoding.network.graph import check_model, layers_of, unwrapped
 from tfmot_paoding.network.network import Network
@@ -135,7 +137,7 @@ def taught(
 ) -> keras.Model:
   """`distill` of a pair that fits, on a source's inputs."""
   settings, original = settings or DistillSettings(), network.model
-  student = plain_copy(pruned)
+  student = without_halves(plain_copy(pruned))
   if not student.trainable_variables:
     return _with_state(student, pruned)
   macs = network.macs
@@ -145,7 +147,7 @@ def taught(
   samples = source.samples(network, count, otherwise=families_for(network))
   # A copy's weights are on every replica.
   copies = has_state(original) or replicas.sharing() is not None
-  teacher = plain_copy(original) if copies else original
+  teacher = without_halves(plain_copy(original) if copies else original)
   numbers = sum(map(math.prod, network.graph.shapes))
   batch, at_once = settings.batch(numbers), settings.at_once(numbers)
   lesson = Lesson(teacher, samples, network.heads(), settings, batch, at_once)
@@ -225,8 +227,8 @@ def _drawn_entries(network: Network, source: InputSource) -> int:
 
 
 def _with_state(student: keras.Model, pruned: keras.Model) -> keras.Model:
-  """The student as `pruned` is called, in batches of its size."""
-  if not has_state(pruned):
+  """The student as `pruned` is called: batches of its size, its numbers."""
+  if not (has_state(pruned) or computes_halves(pruned)):
     return student
   found = clone_with(pruned, lambda layer, _: fresh_layer(layer))
   copy_weights(student, found)
