@@ -34,7 +34,11 @@ class TimeDistributedHandler(base.LayerHandler):
     """The inner layer's operations, where one more axis does not matter."""
     inner = layer.layer
     if isinstance(inner, keras.Model):
-      return base.opaque(layer, 'holds a model with layers not known there')
+      return base.opaque(
+        layer,
+        'holds a model with layers not known there, is called in several ways, '
+        'or takes a mask',
+      )
     ops = base.handler_of(inner).lower(
       inner, path, [shape[1:] for shape in in_shapes], out_shape[1:]
     )
