@@ -257,6 +257,11 @@ def finer(mode: Quantization) -> str:
   return listed(found)
 
 
+def others(mode: Quantization) -> str:
+  """The modes but one, as a sentence names them."""
+  return listed([m for m in QUANTIZATIONS.values() if m != mode])
+
+
 def that_read(argument: str) -> list[Quantization]:
   """The modes that look at an argument of a conversion."""
   return [mode for mode in QUANTIZATIONS.values() if argument in mode.reads]

@@ -346,6 +346,23 @@ def test_an_operator_that_tflite_lacks_is_named():
     paoding.convert_to_tflite(made)
 
 
+def test_numbers_that_an_operator_lacks_are_told_with_those_it_may_have():
+  model = testing.fill(
+    keras.Sequential(
+      [
+        keras.Input((4, 3)),
+        keras.layers.LSTM(3, return_sequences=True),
+        keras.layers.LSTM(2),
+      ]
+    )
+  )
+  with pytest.raises(ValueError) as caught:
+    paoding.convert_to_tflite(model, 'int16x8', input_range=(0, 1))
+  message = str(caught.value)
+  assert message.count('UNIDIRECTIONAL_SEQUENCE_LSTM') == 1
+  assert "Another may do: None, 'dynamic', 'float16', 'int8'" in message
+
+
 def sparse_net():
   model = testing.mlp((64, 96, 64, 10))
   for layer in model.layers:

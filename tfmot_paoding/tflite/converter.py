@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfmot_paoding.compat import keras
 from tfmot_paoding.network.graph import build_graph
 from tfmot_paoding.network.outputs import Head, heads_of
-from tfmot_paoding.quantization import Quantization, uncalibrated
+from tfmot_paoding.quantization import Quantization, others, uncalibrated
 from tfmot_paoding.tflite.cell_clips import without_cell_clips
 from tfmot_paoding.tflite.end_types import EndTypes, end_types
 from tfmot_paoding.tflite.equal_forms import with_equal_forms
@@ -143,7 +143,7 @@ def _explained(mode: Quantization) -> Iterator[None]:
     except Exception as error:  # the converter raises what it likes
       raise ValueError(
         'TFLite cannot express the model with `quantization` '
-        f'{mode.name!r}: {_gist(str(error))}'
+        f'{mode.name!r}: {_gist(str(error))}{_instead(mode)}'
       ) from error
 
 
@@ -173,9 +173,17 @@ def _choose(
   return converter
 
 
+def _instead(mode: Quantization) -> str:
+  """What to try, since operators have some kinds of numbers and lack others."""
+  if mode.name is None:
+    return ''
+  return f' Another may do: {others(mode)}.'
+
+
 def _gist(text: str) -> str:
   """What a converter's message says of operators, or its first lines."""
   lines = [line.strip() for line in text.splitlines() if line.strip()]
+  lines = list(dict.fromkeys(lines))
   named = [
     line
     for line in lines
