@@ -6,6 +6,7 @@ import functools
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests import testing
 from tests.testing import conv_net, draw
@@ -197,8 +198,12 @@ class TestBadInput:
       robustness.certified(model, draw((5,)), [0] * 4, 0.1, RANGE, 'best')
 
   def test_layers_without_relaxation_are_named(self):
+    class Sorted(L.Layer):
+      def call(self, z):
+        return tf.sort(z)
+
     inputs = keras.Input((5,))
-    x = L.Lambda(lambda z: z * z, name='norm')(L.Dense(4)(inputs))
+    x = Sorted(name='norm')(L.Dense(4)(inputs))
     model = testing.fill(keras.Model(inputs, L.Dense(3)(x)))
     for run in (robustness.certified, robustness.margins):
       with pytest.raises(robustness.NoRelaxationError, match="'norm'"):
