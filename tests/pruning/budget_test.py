@@ -166,7 +166,7 @@ def test_what_cannot_be_met_says_how_near_it_came():
 
 @rough
 def test_the_spread_whose_answers_are_nearest_is_taken(monkeypatch):
-  """Nearest on inputs of another kind than its verdict is of."""
+  """Nearest on other inputs than its verdict is of."""
   model, seen = wide(), []
   kept = Nearness.gap_of
 
