@@ -162,7 +162,7 @@ def rows_of(text: str, known: dict) -> Iterator[Row]:
         verbose=0,
       )
     except paoding.pruning.BudgetError as error:
-      logging.warning('%s, %s: %s', network.name, form, error)
+      logging.error('%s, %s: %s', network.name, form, error)
       continue
     seconds = time.perf_counter() - began
     yield row(

@@ -199,7 +199,7 @@ def rows_of(text: str, known: dict) -> Iterator[Row]:
           if form == 'multiples':
             sparsity = bench.least(asked, npu)
           if sparsity is None:
-            logging.warning(
+            logging.error(
               '%s: no multiples are as fast on %s as %s less: left out.',
               name,
               npu,
