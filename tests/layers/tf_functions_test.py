@@ -34,6 +34,10 @@ def shuffle(x, groups=2):
   return tf.reshape(x, (-1, height, width, channels))
 
 
+def settings(*shape):
+  return np.random.default_rng(4).normal(size=shape).astype(np.float32)
+
+
 def patches(x):
   height, width, channels = x.shape[1:]
   x = tf.reshape(x, (-1, height // 2, 2, width // 2, 2, channels))
@@ -299,10 +303,29 @@ BLOCKS = {
     _STEPS,
     lambda x: tf.matmul(x, dense()(x), transpose_b=True),
   ),
+  'a window over the steps': (
+    dense(),
+    _STEPS,
+    lambda x: settings(1, 6, 1) - x * settings(6, 1),
+  ),
+  'a share of each pixel': (
+    conv(),
+    _IMAGE,
+    lambda x: (x + settings(6, 6, 1)) / (1 + settings(6, 1, 1) ** 2),
+  ),
+  'settings behind the units': (
+    dense(),
+    _STEPS,
+    lambda x: L.Normalization((1, 2), settings(6, 9), 1 + settings(6, 9) ** 2)(
+      L.Dense(9)(x)
+    ),
+  ),
 }
 
-# What holds units besides the outputs: those that scores are made of.
+# What holds units besides the outputs: those that scores are made of, and those
+# that have settings of their own.
 _HELD = (
+  'settings behind the units',
   'attention by hand',
   'attention by Dot',
 )
@@ -318,7 +341,11 @@ KNOWN = {
   'two of them': lambda x: tf.matmul(x, dense()(x), transpose_a=True),
   'no product with a kernel': lambda x: tf.reduce_sum(x, -1, keepdims=True),
   'by steps': lambda x: x[..., 1:7:3],
-  'a setting for each': lambda x: x * np.arange(8, dtype=np.float32),
+  'a setting for each of': lambda x: x * np.arange(8, dtype=np.float32),
+  'has a setting for each': lambda x: x + settings(6, 8),
+  'has a setting for': lambda x: tf.transpose(
+    tf.transpose(x, [0, 2, 1]) * settings(8, 1), [0, 2, 1]
+  ),
   'for them by number': lambda x: x[:, :, 3],
   'on several axes': lambda x: L.Flatten()(
     tf.gather(x, [[0, 1], [2, 5]], axis=-1)
@@ -417,3 +444,14 @@ def test_a_mean_over_some_of_many_axes_is_left_alone():
   small = paoding.compact(net)
   x = testing.samples((8,), 10).astype(np.float32)
   np.testing.assert_allclose(small(x), net(x), atol=1e-6)
+
+
+def test_settings_that_make_more_entries_are_left_alone():
+  """One number for each of six channels, of a tensor that has one."""
+  inputs = keras.Input(_ROW)
+  x = L.Dense(1, name='one')(dense()(inputs)) * settings(6)
+  net = testing.fill(keras.Model(inputs, L.Dense(3)(x)))
+  assert 'not known so' in find_groups(build_graph(net)).left_alone['one',]
+  x = testing.samples(_ROW, 10).astype(np.float32)
+  _, stripped, small = pruned(net)
+  np.testing.assert_allclose(stripped(x), small(x), atol=1e-5)

@@ -13,6 +13,7 @@ from tfmot_paoding.layers import base
 from tfmot_paoding.layers.padded_normalization import PaddedLayerNormalization
 from tfmot_paoding.layers.rms_normalization import RMSNormalization
 from tfmot_paoding.ops import (
+  Array,
   GroupNorm,
   LayerNorm,
   Line,
@@ -20,6 +21,7 @@ from tfmot_paoding.ops import (
   RootMeanSquare,
   Scale,
   Shape,
+  Table,
   UnitLength,
 )
 
@@ -186,8 +188,8 @@ class RescalingHandler(base.LayerHandler):
     in_shapes: list[Shape],
     out_shape: Shape,
   ) -> list[Op]:
-    """A line, unless its settings are of higher rank."""
-    return line(layer, layer.scale, layer.offset)
+    """A line."""
+    return line(layer, layer.scale, layer.offset, out_shape)
 
 
 @base.register_handler(_layers.Normalization)
@@ -201,20 +203,43 @@ class NormalizationHandler(base.LayerHandler):
     in_shapes: list[Shape],
     out_shape: Shape,
   ) -> list[Op]:
-    """A line, if the statistics are of the last axis or of all."""
+    """A line, by position where the statistics are."""
     mean = np.asarray(layer.mean, np.float64)
     deviation = np.maximum(
       np.sqrt(np.asarray(layer.variance, np.float64)), keras.backend.epsilon()
     )
     if layer.invert:
-      return line(layer, deviation, mean)
-    return line(layer, 1 / deviation, -mean / deviation)
+      return line(layer, deviation, mean, out_shape)
+    return line(layer, 1 / deviation, -mean / deviation, out_shape)
 
 
-def line(layer: Any, scale: Any, shift: Any) -> list[Op]:
-  """The line of numbers, or of one number a channel."""
-  scale, shift = np.asarray(scale, np.float64), np.asarray(shift, np.float64)
-  for values in (scale, shift):
-    if values.size != (values.shape[-1] if values.ndim else 1):
+def line(layer: Any, scale: Any, shift: Any, shape: Shape) -> list[Op]:
+  """A line by numbers: one, or one a channel, or a table of positions.
+
+  Args:
+    layer: The layer that they are settings of.
+    scale: What the layer's input is multiplied by, broadcasting to it with or
+      without the batch axis.
+    shift: What is added.
+    shape: The input's shape, and the output's, without the batch axis.
+  """
+  settings = [np.asarray(values, np.float64) for values in (scale, shift)]
+  if any(values.size != values.shape[-1] for values in settings if values.ndim):
+    tables = [_table(values, shape) for values in settings]
+    if any(table is None for table in tables):
       return base.opaque(layer, 'has a setting for each position')
-  return [Line(tuple(scale.ravel()), tuple(shift.ravel()))]
+    return [Table(*tables)]
+  if any(values.size not in (1, shape[-1]) for values in settings):
+    return base.opaque(layer, 'has settings for more than it reads')
+  return [Line(*(tuple(values.ravel()) for values in settings))]
+
+
+def _table(settings: Array, shape: Shape) -> Array | None:
+  """Of the rank of an input, where each sample has the same settings."""
+  batched = (1,) * (len(shape) + 1 - settings.ndim) + settings.shape
+  sizes = batched[-len(shape) :]
+  if batched != (1, *sizes) or any(
+    size not in (1, whole) for size, whole in zip(sizes, shape, strict=True)
+  ):
+    return None
+  return settings.reshape(sizes)

@@ -90,7 +90,7 @@ class TFOpHandler(base.LayerHandler):
     in_shapes: list[Shape],
     out_shape: Shape,
   ) -> list[Op]:
-    """An activation, or arithmetic of two tensors or a tensor and a number."""
+    """An activation, or arithmetic of two tensors or a tensor and numbers."""
     name = _name(layer)
     named = {
       key: value
@@ -109,53 +109,33 @@ class TFOpHandler(base.LayerHandler):
       if ranks != [len(out_shape)] * 2:
         return _unknown(layer)
       return [_JOINS[name]]
-    if len(values) == 2 and tensors.count(True) == 1:
+    is_same = in_shapes[0] == out_shape
+    if is_same and len(values) == 2 and tensors.count(True) == 1:
       place = tensors.index(True)
-      channels = out_shape[-1] if out_shape else 1
-      return _with_number(layer, name, values, place, channels)
+      return _with_constant(layer, name, values, place, out_shape)
     return _unknown(layer)
 
 
-def _with_row(
-  layer: Any, name: str, row: Array, tensor: int, channels: int
+def _with_constant(
+  layer: Any, name: str, values: list[Any], tensor: int, shape: Shape
 ) -> list[Op]:
-  """The same with a number for each channel, which these cannot leave."""
-  if row.shape[-1:] != (row.size,) and row.size != row.shape[-1]:
-    return _unknown(layer)
-  if row.size != channels:
-    return _unknown(layer)
-  if name in ('math.add', '__operators__.add', 'nn.bias_add'):
-    return line(layer, 1.0, row)
-  if name == 'math.multiply':
-    return line(layer, row, 0.0)
-  if name == 'math.subtract':
-    return line(layer, *((1.0, -row) if tensor == 0 else (-1.0, row)))
-  if name in _DIVISIONS and tensor == 0 and np.all(row):
-    return line(layer, 1 / row, 0.0)
-  return _unknown(layer)
-
-
-def _with_number(
-  layer: Any, name: str, values: list[Any], tensor: int, channels: int
-) -> list[Op]:
-  """x + c, c - x and the like."""
+  """x + c, c - x and the like, of numbers and tables of numbers."""
   try:
     number = np.asarray(values[1 - tensor], np.float64)
   except (TypeError, ValueError):
     return _unknown(layer)
-  if number.size != 1:
-    return _with_row(layer, name, number, tensor, channels)
-  number = float(number.ravel()[0])
-  if name in ('math.add', '__operators__.add'):
-    return line(layer, 1.0, number)
+  if name in ('math.add', '__operators__.add', 'nn.bias_add'):
+    return line(layer, 1.0, number, shape)
   if name == 'math.multiply':
-    return line(layer, number, 0.0)
-  if name in ('math.maximum', 'math.minimum'):
-    return above(number) if name == 'math.maximum' else below(number)
+    return line(layer, number, 0.0, shape)
   if name == 'math.subtract':
-    return line(layer, *((1.0, -number) if tensor == 0 else (-1.0, number)))
-  if name in _DIVISIONS and tensor == 0 and number:
-    return line(layer, 1 / number, 0.0)
+    turned = (1.0, -number) if tensor == 0 else (-1.0, number)
+    return line(layer, *turned, shape)
+  if name in _DIVISIONS and tensor == 0 and np.all(number):
+    return line(layer, 1 / number, 0.0, shape)
+  if name in ('math.maximum', 'math.minimum') and number.size == 1:
+    bound = above if name == 'math.maximum' else below
+    return bound(number.item())
   return _unknown(layer)
 
 

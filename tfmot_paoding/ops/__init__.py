@@ -44,6 +44,7 @@ from tfmot_paoding.ops.projections import Projection
 from tfmot_paoding.ops.recurrent import Recurrence
 from tfmot_paoding.ops.shapes import Permute, Reshape, Softmax
 from tfmot_paoding.ops.single_attention import SingleAttention
+from tfmot_paoding.ops.tables import Table
 from tfmot_paoding.ops.takes import Take
 from tfmot_paoding.ops.windows import Transposed, Window, window
 
@@ -92,6 +93,7 @@ __all__ = [
   'SimpleCell',
   'SingleAttention',
   'Softmax',
+  'Table',
   'Take',
   'Transposed',
   'UnitBook',
