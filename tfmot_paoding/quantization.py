@@ -96,7 +96,7 @@ class Quantization:
 
   @property
   def runs_in(self) -> str:
-    """The interpreters that run such files, in words."""
+    """The interpreters that compute with such numbers, in words."""
     if self.on_micro:
       return 'LiteRT (phones) and tflite-micro (microcontrollers)'
     return 'LiteRT (phones), not in tflite-micro (microcontrollers)'

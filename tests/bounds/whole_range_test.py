@@ -323,6 +323,22 @@ def exploding() -> keras.Model:
   return model
 
 
+def test_gains_that_overflow_are_not_finite_and_say_nothing():
+  """Bounds need not overflow where gains do."""
+  model = testing.mlp((3, 4, 4, 4, 3))
+  graph, params, boxes = setting(model, -1e-200, 1e-200)
+  params = {
+    ref: 1e110 * value if value.ndim == 2 else 0 * value
+    for ref, value in params.items()
+  }
+  found = whole_range.propagate(graph, params, boxes)
+  assert np.all(np.isfinite(found[graph.outputs[0]].high))
+  with np.errstate(all='raise', under='ignore'):
+    gains = whole_range.output_gain(graph, params, found)
+  first = gains[graph.nodes[0].outputs[0]]
+  assert not np.all(np.isfinite(first.up + first.down))
+
+
 def test_overflow_widens_bounds_and_never_makes_them_nan():
   graph, params, boxes = setting(exploding(), -9, 9)
   with np.errstate(all='ignore'):

@@ -77,6 +77,7 @@ def propagate_constants(graph: Graph, params: Params) -> list[Array | None]:
   return found
 
 
+@intervals.overflow_opens
 def output_gain(
   graph: Graph,
   params: Params,

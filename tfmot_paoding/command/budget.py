@@ -21,6 +21,7 @@ from tfmot_paoding.tflite import (
   convert_to_tflite,
   profile_tflite,
 )
+from tfmot_paoding.tflite.interpreters import runs_in
 
 
 def run(given: flags.FlagValues) -> None:
@@ -75,7 +76,8 @@ def run(given: flags.FlagValues) -> None:
   _print_cut(fitted)
   _print_shares(budget, fitted.profile)
   print(f'tflite bytes: {len(before)} -> {len(fitted.data)}')
-  print(f'runs in: {QUANTIZATIONS[budget.quantization].runs_in}')
+  mode = QUANTIZATIONS[budget.quantization]
+  print(f'runs in: {runs_in(fitted.data, mode)}')
   print(f'answers: {verdict}')
   answers.check_min_agreement(verdict, given)
   results = result_files.Results(

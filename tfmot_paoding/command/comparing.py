@@ -14,6 +14,7 @@ from tfmot_paoding.network.input_shapes import open_inputs
 from tfmot_paoding.quantization import QUANTIZATIONS
 from tfmot_paoding.report import CurvePoint, count_macs
 from tfmot_paoding.tflite import convert_to_tflite
+from tfmot_paoding.tflite.interpreters import runs_in
 
 
 def converted(
@@ -57,7 +58,8 @@ def print_sizes(
     ('MACs:         ', macs),
   ):
     print(f'{label}{before} -> {after}')
-  print(f'runs in:      {QUANTIZATIONS[quantization_of(given)].runs_in}')
+  mode = QUANTIZATIONS[quantization_of(given)]
+  print(f'runs in:      {runs_in(files[1], mode)}')
 
 
 def compare_and_write(
