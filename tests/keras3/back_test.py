@@ -64,6 +64,29 @@ def test_pruned_models_are_saved_loaded_and_exported(tmp_path):
   back.fit(x[0], np.zeros((3, 2)), verbose=0)
 
 
+def test_layers_of_applications_go_back(tmp_path):
+  """As ConvNeXt and InceptionResNet have them."""
+  from keras.src.applications import convnext, inception_resnet_v2
+
+  inputs = keras.Input((8, 8, 3))
+  x = L.Conv2D(6, 3, name='stem')(inputs)
+  y = L.Dense(8, 'gelu', name='wide')(L.LayerNormalization()(x))
+  y = convnext.LayerScale(0.5, 6, name='scale')(L.Dense(6)(y))
+  x = x + convnext.StochasticDepth(0.2, name='depth')(y)
+  y = L.Conv2D(6, 1, name='branch')(x)
+  x = inception_resnet_v2.CustomScaleLayer(0.3, name='custom')([x, y])
+  outputs = L.Dense(2)(L.GlobalAveragePooling2D()(x))
+  model = randomized(keras.Model(inputs, outputs))
+  small = paoding.prune(model, {'wide': 0.5}, method='l1', verbose=0)
+  back = paoding.to_keras3(small)
+  for name in ('scale', 'depth', 'custom'):
+    assert type(back.get_layer(name)) is type(model.get_layer(name))
+  x = inputs_of(model)
+  agree(small, back, x)
+  back.save(tmp_path / 'small.keras')
+  agree(small, keras.models.load_model(tmp_path / 'small.keras'), x)
+
+
 def functional(apply, shape=(4, 6), **kwargs):
   inputs = keras2.Input(shape, **kwargs)
   return keras2.Model(inputs, apply(inputs))

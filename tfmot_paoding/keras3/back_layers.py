@@ -37,6 +37,13 @@ _NOTHING_SAID = (None, False, 1)
 # What the layer's part is called that holds another layer.
 _PARTS = ('layer', 'backward_layer', 'cell', 'cells')
 
+# What is no layer of either for all to use, but of both.
+_APPLICATIONS = (
+  compat.CustomScaleLayer,
+  compat.LayerScale,
+  compat.StochasticDepth,
+)
+
 
 class NoCounterpartError(ValueError):
   """A layer or function that Keras 3 does not have."""
@@ -130,15 +137,26 @@ def _counterpart(layer: Any) -> type:
   import keras as keras3
 
   cls = type(layer)
+  if cls in _APPLICATIONS:
+    return _of_applications(cls.__name__)
   known = cls is RMSNormalization
   known = known or getattr(keras.layers, cls.__name__, None) is cls
   found = getattr(keras3.layers, cls.__name__, None)
-  if cls is compat.CustomScaleLayer or not known or found is None:
+  if not known or found is None:
     raise no_keras3_counterpart(layer)
   if cls.__name__ == 'Lambda':
     raise no_keras3_counterpart(layer, ': its function is code')
   if cls is keras.layers.Bidirectional:
     _check_directions(layer)
+  return found
+
+
+def _of_applications(name: str) -> type:
+  """A class that networks of `keras.applications` have for themselves."""
+  from keras.src.applications import convnext, inception_resnet_v2
+
+  own = convnext, inception_resnet_v2
+  (found,) = [vars(module)[name] for module in own if name in vars(module)]
   return found
 
 
