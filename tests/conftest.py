@@ -82,18 +82,19 @@ def _timed_shortly():
 
 
 @pytest.fixture(autouse=True, scope='module')
-def _without_forms_for_gpus(request):
-  """LSTM and GRU leave their forms for GPUs out of graphs: none runs here.
+def _models_made_shortly(request):
+  """Models are made without traces that would only tell shapes.
 
-  That is most of the time of a graph with such a layer. Files of other people's
-  go their whole way as users take it.
+  Those of Keras's own layers, and the forms of LSTM and GRU for GPUs, of which
+  none runs here. Files of other people's go their whole way as users take it.
   """
   if 'tfmot_paoding' not in sys.modules or 'field' in request.module.__name__:
     yield
     return
   from tfmot_paoding.compat import without_forms_for_gpus
+  from tfmot_paoding.network.told_shapes import told
 
-  with without_forms_for_gpus():
+  with without_forms_for_gpus(), told():
     yield
 
 

@@ -13,6 +13,7 @@ from tests import testing
 from tfmot_paoding import compat, training
 from tfmot_paoding.compat import keras, strip_pruning
 from tfmot_paoding.network import cloning as lib
+from tfmot_paoding.network import told_shapes
 from tfmot_paoding.network.cloning import (
   clone_with,
   copy_weights,
@@ -277,6 +278,7 @@ def test_forms_for_gpus_are_left_out_of_copies_alone(monkeypatch):
   """Keras swaps them in where a model runs; copying needs shapes alone."""
   asked = contextvars.copy_context()  # other than in all other tests
   asked.run(compat._FORMS_FOR_GPUS.set, True)
+  asked.run(told_shapes._TOLD.set, False)
   asked.run(_check_forms_for_gpus, monkeypatch)
 
 

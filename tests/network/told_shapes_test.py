@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
 from tfmot_paoding.network.cloning import clone_with, copied, fresh_layer
-from tfmot_paoding.network.told_shapes import untraced
+from tfmot_paoding.network.told_shapes import told, untraced
 
 L = keras.layers
 _MAP, _ROW, _FLAT = (7, 6, 4), (6, 4), (4,)
@@ -58,6 +59,13 @@ _LAYERS = [
   # In float16 it answers in float32.
   (_MAP, lambda: L.UpSampling2D(2, interpolation='bilinear')),
 ]
+
+
+@pytest.fixture(autouse=True, scope='module')
+def _models_made_shortly():
+  """Instead of that of all tests: here Keras's own way is what counts."""
+  with compat.without_forms_for_gpus():
+    yield
 
 
 @keras.utils.register_keras_serializable('told_shapes')
@@ -140,6 +148,14 @@ def test_layers_are_as_they_were():
   assert all('call' not in vars(layer) for layer in called)
 
 
+def test_nothing_is_left_of_it():
+  with told():
+    layer = L.Dense(3)
+    layer(keras.Input(_FLAT))
+  assert 'call' not in vars(layer)
+  np.testing.assert_array_equal(layer(np.zeros((2, 4))), np.zeros((2, 3)))
+
+
 def test_a_subclass_is_traced():
   class Own(L.Dense):
     def call(self, inputs):
@@ -149,14 +165,19 @@ def test_a_subclass_is_traced():
   with untraced() as spare:
     spare(layer, layer)
     assert layer(keras.Input(_FLAT)).shape == (None, 2)
+  with told():
+    assert layer(keras.Input(_FLAT)).shape == (None, 2)
 
 
 def _check(model: keras.Model) -> None:
   """Whether a copy's tensors are what Keras's own makes of it."""
   clones = [copied(model), keras.models.clone_model(model)]
-  told, traced = (_tensors(clone) for clone in clones)
-  assert told == traced
-  clones[1].set_weights(model.get_weights())
+  with told():
+    clones.append(keras.models.clone_model(model))
+  first, traced, last = (_tensors(clone) for clone in clones)
+  assert first == traced == last
+  for clone in clones[1:]:
+    clone.set_weights(model.get_weights())
   rng = np.random.default_rng(0)
   x = [
     tf.constant(
@@ -165,8 +186,9 @@ def _check(model: keras.Model) -> None:
     )
     for x in model.inputs
   ]
-  for answer, other in zip(*[clone(x) for clone in clones], strict=True):
-    np.testing.assert_array_equal(answer, other)
+  for one, *others in zip(*[clone(x) for clone in clones], strict=True):
+    for other in others:
+      np.testing.assert_array_equal(one, other)
 
 
 def _tensors(model: keras.Model) -> list:

@@ -20,6 +20,7 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.functional import tracing
 from tfmot_paoding.functional.layer_names import name_apart
 from tfmot_paoding.network.cloning import fresh_layer
+from tfmot_paoding.network.told_shapes import told
 
 
 class Opening:
@@ -119,7 +120,8 @@ class Tracer:
         old = tf.nest.flatten(node.outputs)[0]
         tensors[id(old)] = _symbol(old, iter([node.layer.name]))
         continue
-      results = self._call(node, new)
+      with compat.without_forms_for_gpus(), told():
+        results = self._call(node, new)
       for old, made in zip(
         tf.nest.flatten(node.outputs), tf.nest.flatten(results), strict=True
       ):

@@ -27,6 +27,7 @@ from tfmot_paoding.keras3.layers import (
 )
 from tfmot_paoding.keras3.operations import convert_operation
 from tfmot_paoding.network.input_shapes import with_input_shape
+from tfmot_paoding.network.told_shapes import told
 
 # What tf_keras and TensorFlow raise at arguments that they do not take.
 _CALL_ERRORS = (TypeError, AttributeError, ValueError, tf.errors.OpError)
@@ -194,18 +195,8 @@ class _Replay:
 
   def _functional(self, graph: Any, name: str) -> keras.Model:
     tensors: dict[int, Any] = {}
-    used = []
-    for depth in sorted(graph._nodes_by_depth, reverse=True):
-      for node in graph._nodes_by_depth[depth]:
-        if node.is_input:
-          tensors[id(node.output_tensors[0])] = self._input(node.operation)
-          continue
-        results = self._call(node, tensors)
-        for old, new in zip(
-          node.output_tensors, tf.nest.flatten(results), strict=True
-        ):
-          tensors[id(old)] = new
-        used.append(node.operation)
+    with compat.without_forms_for_gpus(), told():
+      used = self._called(graph, tensors)
 
     def replaced(structure: Any) -> Any:
       return tf.nest.map_structure(lambda t: tensors[id(t)], structure)
@@ -218,6 +209,22 @@ class _Replay:
     for operation in used:
       self._fill(operation)
     return made
+
+  def _called(self, graph: Any, tensors: dict[int, Any]) -> list[Any]:
+    """Calls what a graph calls, notes what comes of it; which those were."""
+    used = []
+    for depth in sorted(graph._nodes_by_depth, reverse=True):
+      for node in graph._nodes_by_depth[depth]:
+        if node.is_input:
+          tensors[id(node.output_tensors[0])] = self._input(node.operation)
+          continue
+        results = self._call(node, tensors)
+        for old, new in zip(
+          node.output_tensors, tf.nest.flatten(results), strict=True
+        ):
+          tensors[id(old)] = new
+        used.append(node.operation)
+    return used
 
   def _call(self, node: Any, tensors: dict[int, Any]) -> Any:
     """One node's operation on the tensors made so far."""
