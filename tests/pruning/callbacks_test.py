@@ -10,6 +10,8 @@ import tensorflow_model_optimization as tfmot
 import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding.compat import keras
+from tfmot_paoding.pruning import callbacks
+from tfmot_paoding.training import first_step
 
 _sparsity = tfmot.sparsity.keras
 
@@ -327,3 +329,77 @@ def test_layers_wrapped_in_part_are_told():
   )
   with pytest.warns(UserWarning, match="hidden_1: layer 'norm_1', which"):
     fit(wrapped, epochs=1)
+
+
+def several():
+  """Two outputs of unlike kinds, in a dict."""
+  x = keras.Input((5,))
+  hidden = keras.layers.Dense(8, 'relu', name='hidden')(x)
+  outputs = {
+    'a': keras.layers.Dense(3, name='a')(hidden),
+    'b': keras.layers.Dense(1, name='b')(hidden),
+  }
+  return testing.fill(keras.Model(x, outputs))
+
+
+def _trained(make, optimizer, **more):
+  """The history of a fit of two epochs, and the weights that it came to."""
+  wrapped = paoding.prune_low_saliency(make(), schedule())
+  loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+  y, losses, metrics = Y, loss, ['accuracy']
+  if make is several:
+    y = {'b': X[:, :1], 'a': Y}
+    losses, metrics = {'a': loss, 'b': 'mse'}, {'b': 'mae', 'a': 'accuracy'}
+  wrapped.compile(optimizer(), losses, metrics=metrics, **more)
+  callback = paoding.UpdatePruningStep()
+  fits = [
+    wrapped.fit(X, y, 8, verbose=0, shuffle=False, callbacks=[callback])
+    for _ in range(2)
+  ]
+  return [each.history for each in fits], wrapped.get_weights()
+
+
+@pytest.mark.parametrize(
+  ('make', 'optimizer', 'more', 'times'),
+  [
+    (testing.mlp, keras.optimizers.Adam, {}, 1),
+    # The step is in the function twice: in front of a loop and in it.
+    (several, keras.optimizers.SGD, {'steps_per_execution': 3}, 2),
+    (testing.mlp, keras.optimizers.legacy.Adam, {}, 2),
+  ],
+)
+def test_the_first_step_is_traced_once(
+  make, optimizer, more, times, monkeypatch
+):
+  seen, step = [], keras.Model.train_step
+
+  def counted(model, data):
+    seen.append(tf.executing_eagerly())
+    return step(model, data)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(keras.Model, 'train_step', counted)
+    histories, weights = _trained(make, optimizer, **more)
+  assert seen == [False] * times
+  # All else is as Keras makes it.
+  monkeypatch.setattr(callbacks, 'trace_once', lambda model: None)
+  wanted, others = _trained(make, optimizer, **more)
+  for history, other in zip(histories, wanted, strict=True):
+    assert history.keys() == other.keys()
+    for name, values in history.items():
+      np.testing.assert_allclose(values, other[name], rtol=1e-5)
+  for weight, other in zip(weights, others, strict=True):
+    np.testing.assert_allclose(weight, other, atol=1e-5)
+
+
+def test_a_step_of_ones_own_is_left_alone():
+  class Own(keras.Model):
+    def train_step(self, data):
+      return super().train_step(data)
+
+  plain = testing.mlp()
+  model = Own(plain.inputs, plain.outputs)
+  model.compile('adam', 'mse')
+  train = model.make_train_function()
+  first_step.trace_once(model)
+  assert model.train_function is train

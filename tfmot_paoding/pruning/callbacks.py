@@ -13,6 +13,7 @@ from tfmot_paoding.pruning.following import Follower
 from tfmot_paoding.pruning.history import History
 from tfmot_paoding.pruning.shares import warn_of_rounding
 from tfmot_paoding.pruning.unit_wrapper import UnitWrapper
+from tfmot_paoding.training.first_step import trace_once
 
 
 class UpdatePruningStep(compat.UpdatePruningStep):
@@ -67,6 +68,8 @@ class UpdatePruningStep(compat.UpdatePruningStep):
   def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
     """Finds the groups; prunes already if the schedule begins at step 0.
 
+    The first step is traced once, not twice as Keras's own.
+
     Raises:
       ValueError: no group of the model can be pruned, or a callback behind this
         one sets weights back.
@@ -82,6 +85,7 @@ class UpdatePruningStep(compat.UpdatePruningStep):
           'last time. List it before UpdatePruningStep.'
         )
       self.follower = Follower(self.model, self._data, self._prior)
+      trace_once(self.model)
     super().on_train_begin(logs)
 
   def on_train_batch_begin(

@@ -16,6 +16,7 @@ from tfmot_paoding.network.graph import check_model
 from tfmot_paoding.network.outputs import heads_of
 from tfmot_paoding.network.sound_convolutions import sound_convolutions
 from tfmot_paoding.robustness.scores import by_class, scores_of
+from tfmot_paoding.training.first_step import make_variables
 from tfmot_paoding.training.live import Box, LiveBounds
 from tfmot_paoding.training.objectives import (
   Natural,
@@ -61,26 +62,12 @@ class RobustModel(keras.Model):
       train = super().make_train_function(force)
 
       def ready_to_train(iterator: Any) -> dict[str, tf.Tensor]:
-        self._make_variables(iterator)
+        if not self.learner:
+          make_variables(self, iterator)
         return train(iterator)
 
       self.train_function = ready_to_train
     return self.train_function
-
-  def _make_variables(self, iterator: Any) -> None:
-    """Makes what a first step would, where one replica takes all of it."""
-    if self.compiled_metrics.built or self.run_eagerly or self.learner:
-      return
-    # A legacy optimizer has no such method.
-    builds = hasattr(self.optimizer, 'build')
-    if not builds or not isinstance(iterator, tf.data.Iterator):
-      return
-    _, y, _ = keras.utils.unpack_x_y_sample_weight(iterator.element_spec)
-    if y is None:  # objectives will say what they lack
-      return
-    self.optimizer.build(self.trainable_variables)
-    self.compiled_loss.build(self.output)
-    self.compiled_metrics.build(self.output, y)
 
   def train_step(self, data: Any) -> dict[str, tf.Tensor]:
     """One step of the objective's loss, the regularizers', and `stability`."""
