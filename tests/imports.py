@@ -181,6 +181,7 @@ def folder_of(module: str) -> str:
   return module.split('.')[1] if '.' in module else module
 
 
+@functools.cache
 def folder_arrows(root: pathlib.Path) -> dict[str, dict[str, int]]:
   """From which folder of the package how many imports lead into which."""
   files = module_files(root)

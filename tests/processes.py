@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import pathlib
@@ -97,6 +98,9 @@ def _run_script(
     with open(name, 'wb') as file:
       os.dup2(file.fileno(), number)
   os.environ.update(env)
+  # As in the tests' own process: what was imported is no garbage.
+  gc.freeze()
+  gc.set_threshold(50_000, 20, 50)
   sys.argv = [path, *flags]
   sys.path.insert(0, os.path.dirname(path))
   runpy.run_path(path, run_name='__main__')

@@ -31,6 +31,7 @@ _COMMAND = re.compile(
 )
 
 
+@functools.cache
 def text_of(path: pathlib.Path) -> str:
   """What a page says; of a module, its docstring."""
   text = path.read_text(encoding='utf-8')

@@ -24,17 +24,17 @@ from tfmot_paoding.pruning.driver import Driver
 _FLOAT32 = 1e-4
 
 
-def models():
-  for name in ('relu', 'sigmoid', 'tanh', 'gelu', 'silu', 'elu', 'softplus'):
-    yield name, testing.mlp((5, 12, 10, 3), name)
-  yield 'softmax', testing.mlp((5, 12, 3), 'relu', activation='softmax')
-  yield 'sigmoid out', testing.mlp((5, 12, 3), 'relu', activation='sigmoid')
-  yield 'no bias', testing.mlp((5, 12, 10, 3), 'relu', use_bias=False)
-  yield 'norm before', testing.with_batch_norm(True)
-  yield 'norm after', testing.with_batch_norm(False, 'tanh')
-
-
-MODELS = dict(models())
+MODELS = {
+  **{
+    name: functools.partial(testing.mlp, (5, 12, 10, 3), name)
+    for name in ('relu', 'sigmoid', 'tanh', 'gelu', 'silu', 'elu', 'softplus')
+  },
+  'softmax': lambda: testing.mlp((5, 12, 3), 'relu', activation='softmax'),
+  'sigmoid out': lambda: testing.mlp((5, 12, 3), 'relu', activation='sigmoid'),
+  'no bias': lambda: testing.mlp((5, 12, 10, 3), 'relu', use_bias=False),
+  'norm before': lambda: testing.with_batch_norm(True),
+  'norm after': lambda: testing.with_batch_norm(False, 'tanh'),
+}
 
 
 def forms(model, method='saliency'):
@@ -63,7 +63,7 @@ def forms(model, method='saliency'):
 
 @pytest.mark.parametrize('name', MODELS)
 def test_it_bounds_every_form(name):
-  model = MODELS[name]
+  model = MODELS[name]()
   x = testing.samples((5,), 2000).astype(np.float32)
   old = testing.answers(model, x)
   found = {}
@@ -82,7 +82,7 @@ def test_it_bounds_every_form(name):
 
 @pytest.mark.parametrize('method', ['l1', 'impact', 'stochastic'])
 def test_it_bounds_every_method(method):
-  model = MODELS['relu']
+  model = MODELS['relu']()
   x = testing.samples((5,), 2000).astype(np.float32)
   pruned = forms(model, method)['compact']
   bound = paoding.deviation_bound(model, pruned, (-1.0, 1.0))
@@ -91,7 +91,7 @@ def test_it_bounds_every_method(method):
 
 
 def test_an_unpruned_model_has_not_moved():
-  model = MODELS['relu']
+  model = MODELS['relu']()
   same = keras.models.clone_model(model)
   same.set_weights(model.get_weights())
   assert paoding.deviation_bound(model, same).max() == 0
@@ -109,7 +109,7 @@ def test_removing_a_duplicate_moves_nothing():
 
 
 def test_a_smaller_box_gives_a_smaller_bound():
-  model = MODELS['relu']
+  model = MODELS['relu']()
   pruned = forms(model)['compact']
   wide = paoding.deviation_bound(model, pruned, (-1.0, 1.0))
   narrow = paoding.deviation_bound(model, pruned, (-0.1, 0.1))
@@ -130,9 +130,9 @@ def test_several_outputs_give_several_bounds():
 
 
 def test_other_models_are_refused():
-  model = MODELS['relu']
+  model = MODELS['relu']()
   with pytest.raises(ValueError, match='differ in structure'):
-    paoding.deviation_bound(model, MODELS['sigmoid out'])
+    paoding.deviation_bound(model, MODELS['sigmoid out']())
   with pytest.raises(ValueError, match='20 units in the pruned model'):
     paoding.deviation_bound(model, testing.mlp((5, 20, 10, 3), 'relu'))
   with pytest.raises(ValueError, match='not a pruned form'):
@@ -195,7 +195,7 @@ def test_merges_are_read_off_the_weights(method):
 
 def test_another_activation_in_the_same_place_is_refused():
   with pytest.raises(ValueError, match='differ in structure'):
-    paoding.deviation_bound(MODELS['relu'], MODELS['tanh'])
+    paoding.deviation_bound(MODELS['relu'](), MODELS['tanh']())
 
 
 def twins(make):

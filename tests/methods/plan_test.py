@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -53,20 +54,26 @@ def planned(model, method, sparsity, seed=0, alive=None, params=None):
 
 
 MODELS = {
-  'plain': testing.mlp((6, 10, 8, 3)),
-  'no bias': testing.mlp((6, 10, 8, 3), use_bias=False),
-  'batch norm before': testing.with_batch_norm(True),
-  'batch norm after': testing.with_batch_norm(False, 'sigmoid'),
-  'single unit': testing.mlp((6, 1, 8, 3)),
+  'plain': lambda: testing.mlp((6, 10, 8, 3)),
+  'no bias': lambda: testing.mlp((6, 10, 8, 3), use_bias=False),
+  'batch norm before': lambda: testing.with_batch_norm(True),
+  'batch norm after': lambda: testing.with_batch_norm(False, 'sigmoid'),
+  'single unit': lambda: testing.mlp((6, 1, 8, 3)),
 }
+
+
+@functools.cache
+def made(name):
+  """Nobody changes it."""
+  return MODELS[name]()
 
 
 @pytest.mark.parametrize('method', method_names())
 @pytest.mark.parametrize('name', MODELS)
 @pytest.mark.parametrize('sparsity', [0.0, 0.3, 0.99])
 def test_every_method_meets_its_budget(method, name, sparsity):
-  _, groups, _, _ = setting(MODELS[name])
-  plan = planned(MODELS[name], method, sparsity)
+  _, groups, _, _ = setting(made(name))
+  plan = planned(made(name), method, sparsity)
   for group in groups:
     wanted = lib.units_to_remove(group.size, sparsity)
     removals = plan.removed.get(group.name, ())
@@ -78,8 +85,8 @@ def test_every_method_meets_its_budget(method, name, sparsity):
 @pytest.mark.parametrize('method', method_names())
 @pytest.mark.parametrize('name', MODELS)
 def test_removed_units_are_zero_on_both_sides(method, name):
-  _, groups, params, _ = setting(MODELS[name])
-  plan = planned(MODELS[name], method, 0.5)
+  _, groups, params, _ = setting(made(name))
+  plan = planned(made(name), method, 0.5)
   for group in groups:
     gone = [unit for unit, _ in plan.removed.get(group.name, ())]
     producer = group.producers[0].node.op
@@ -99,9 +106,9 @@ def test_removed_units_are_zero_on_both_sides(method, name):
 
 @pytest.mark.parametrize('method', method_names())
 def test_the_input_arrays_are_not_changed(method):
-  _, _, params, alive = setting(MODELS['plain'])
+  _, _, params, alive = setting(made('plain'))
   before = {ref: value.copy() for ref, value in params.items()}
-  planned(MODELS['plain'], method, 0.5, alive=alive, params=params)
+  planned(made('plain'), method, 0.5, alive=alive, params=params)
   for ref, value in params.items():
     np.testing.assert_array_equal(value, before[ref])
   assert all(units.all() for units in alive.values())
@@ -165,7 +172,7 @@ def test_masks_are_ones_but_for_removed_units():
 
 
 def test_a_later_plan_goes_on_from_an_earlier_one():
-  model = MODELS['plain']
+  model = made('plain')
   _, groups, _, alive = setting(model)
   first = planned(model, 'saliency', 0.3)
   for group in groups:
