@@ -11,7 +11,7 @@ from tfmot_paoding import inputs
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs import familiarity, source, statistics_fit
 from tfmot_paoding.inputs.named_priors import NAMED_PRIORS
-from tfmot_paoding.inputs.source import InputSource
+from tfmot_paoding.inputs.source import InputSource, few_of
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.pruning.few_answers import inputs_in_words
 from tfmot_paoding.training.distill_settings import DistillSettings
@@ -242,3 +242,25 @@ def test_what_a_user_describes_has_no_other():
   np.testing.assert_array_equal(
     own.another(network).samples(network, 4)[0], data
   )
+
+
+def test_what_is_drawn_anew_is_of_the_same_kind():
+  network = Network.of(testing.mlp((5, 8, 4)))
+  own = InputSource.of(network, (0, 1), prior='smooth', seed=3)
+  (found,) = own.anew(network, 6)
+  (expected,) = own.like(seed=5).samples(network, 6)
+  np.testing.assert_array_equal(found, expected)
+  assert not np.array_equal(found, own.samples(network, 6)[0])
+  held = [np.full((2, 5), 0.5, np.float32)]
+  own = InputSource.of(network, (0, 1), prior='recalled')
+  own = own.like(recollection=held)
+  np.testing.assert_array_equal(own.anew(network, 2)[0], held[0])
+
+
+def test_candidates_are_told_apart_on_a_few():
+  few = Network.of(testing.mlp((5, 8, 4)))
+  assert few_of(few, 20) == 20
+  assert few_of(few, 4000) == 512
+  many = Network.of(testing.mlp((100_000, 2, 4)))
+  assert few_of(many, 4000) == 100
+  assert few_of(Network.of(testing.mlp((700_000, 2, 4))), 4000) == 16

@@ -8,6 +8,7 @@ import pytest
 import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding.compat import keras
+from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.methods import allocation
 from tfmot_paoding.methods.allocation import Allocation, allocate
 from tfmot_paoding.methods.answer_curves import answer_curve
@@ -135,3 +136,24 @@ def test_curves_are_measured_once_for_many_fractions(monkeypatch):
   first, second = (driver.allocated(part) for part in (0.2, 0.5))
   assert len(asked) == 2
   assert sum(first.values()) < sum(second.values())
+
+
+def test_a_spread_is_told_on_inputs_like_those_of_the_fits(monkeypatch):
+  drawn = []
+
+  def anew(source, network, count):
+    drawn.append((source.prior, count))
+    return source.samples(network, count)
+
+  monkeypatch.setattr(InputSource, 'anew', anew)
+  for scope in ('local', 'global'):
+    paoding.prune(
+      testing.mlp((6, 16, 12, 3)),
+      0.5,
+      prior='smooth',
+      input_range=(-1.0, 1.0),
+      scope=scope,
+      verbose=0,
+      distillation=False,
+    )
+  assert drawn == [('smooth', 512)]

@@ -41,8 +41,8 @@ you do have unlabelled inputs, `data=` of `prune` and `run_schedule`
 takes them instead. Moments are those of the samples as they run through the
 real network, pruned so far, so that any layer may stand in the way. With
 `scope='global'` each layer is cut to a few widths, the others left whole, and
-how far the answers move, on inputs of another source than the fits were made
-on, says how much it can lose of the whole cut.
+how far the answers move, on inputs drawn once more as those of the fits, says
+how much it can lose of the whole cut.
 
 The settings of each part are frozen dataclasses; these are the paper's:
 

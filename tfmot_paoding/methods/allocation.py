@@ -91,7 +91,7 @@ def allocate(
     sparsity: The fraction of all units.
     network: The network at its current weights; with moments, as methods that
       fit have them, units are weighed by how far the answers are from the
-      original's, on inputs of another source than fits are made on, when one
+      original's, on inputs drawn once more as those of the fits, when one
       group alone is cut and what reads it re-fitted.
     groups: Its groups.
     alive: Which units each group still has, by group name.

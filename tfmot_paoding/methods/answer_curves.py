@@ -3,8 +3,9 @@
 A layer that loses much of what passes it may matter little, or the other way
 round: only the outputs tell. The group is cut to a few widths, what reads it
 re-fitted each time, and the answers are looked at: forward passes alone. They
-are looked at on inputs of another source than the fits were made on; on the
-same, layers look cheap that the fits have merely learned to do without.
+are looked at on inputs that were drawn once more as those that fits are made
+on: on these themselves layers look cheap that the fits have merely learned to
+do without, and inputs of another kind value the layers otherwise.
 """
 
 from __future__ import annotations

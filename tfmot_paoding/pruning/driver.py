@@ -10,7 +10,7 @@ import numpy as np
 from tfmot_paoding.bounds.deviation import ChangeBound
 from tfmot_paoding.compaction.standing import Standing, note, noted
 from tfmot_paoding.compat import keras
-from tfmot_paoding.inputs.source import InputSource
+from tfmot_paoding.inputs.source import InputSource, few_of
 from tfmot_paoding.layers.base import Path
 from tfmot_paoding.methods.allocation import allocate
 from tfmot_paoding.methods.consumer_fits import FitSettings, Fitting
@@ -125,7 +125,7 @@ class Driver:
     self.samples = self.source.samples(before, count)
     judged_on = None
     if self._allocation.scope == 'global':
-      judged_on = self.source.apart(before, count)
+      judged_on = self.source.anew(before, few_of(before, count))
     self._fitting = Fitting(
       before, before.params(), self.samples, fit, judged_on
     )

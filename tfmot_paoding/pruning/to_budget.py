@@ -191,10 +191,7 @@ def _within(
   samples = source.like(seed=source.seed + 1).samples(
     network, FitSettings().count_for(network)
   )
-  # All are fitted and taught on one kind of input, and on that are told apart:
-  # noise of another tells half of a spotter of keywords that keeps .77 from one
-  # that keeps .83 the wrong way round, and a ResNet of .57 from one of .62.
-  others = source.like(seed=source.seed + 2).samples(network, len(samples[0]))
+  others = source.anew(network, len(samples[0]))
   nearness = Nearness(network, network.params(), others)
   distills = is_distilled(network, fits, distillation)
 
