@@ -91,7 +91,7 @@ def test_quickstart_prints_every_method_and_writes_the_best(tmp_path):
 
 def test_prune_model_writes_a_smaller_file(tmp_path, model_path):
   output = tmp_path / 'out.tflite'
-  done = run(
+  done = rerun(
     'prune_model.py',
     f'--model={model_path}',
     f'--output={output}',

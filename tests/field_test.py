@@ -14,6 +14,7 @@ import tensorflow_model_optimization as tfmot
 
 import tfmot_paoding as paoding
 from tfmot_paoding import compat
+from tfmot_paoding.network.told_shapes import told
 
 pytestmark = pytest.mark.shared
 
@@ -99,9 +100,13 @@ def pruned(model, case, x):
     input_range=case.input_range,
   )
   paoding.run_schedule(wrapped, verbose=0)
-  # A detector's anchors stay one array in it; else this takes longer than all
-  # that is done here with the model, and gives the same one.
-  with compat.with_whole_constants():
+  # A detector's anchors stay one array in it, and shapes are told; else this
+  # takes longer than all that is done here with the model, and gives the same.
+  with (
+    compat.with_whole_constants(),
+    compat.without_forms_for_gpus(),
+    told(),
+  ):
     stripped = tfmot.sparsity.keras.strip_pruning(wrapped)
   small = paoding.compact(stripped)
   want = answers(wrapped, x)
