@@ -261,6 +261,39 @@ def test_a_wrapper_around_a_class_that_nobody_registered_is_copied():
   np.testing.assert_allclose(lib.plain_copy(model)(x), model(x))
 
 
+class Shifted(keras.layers.Layer):
+  """Its config holds its own argument alone."""
+
+  def __init__(self, shift, **kwargs):
+    super().__init__(**kwargs)
+    self.shift = shift
+
+  def build(self, shape):
+    self.factor = self.add_weight('factor', shape[-1:], initializer='ones')
+
+  def call(self, x):
+    return self.factor * x + self.shift
+
+  def get_config(self):
+    return {'shift': self.shift}
+
+
+def test_a_config_need_not_hold_what_all_layers_have():
+  dense = keras.layers.Dense
+  model = keras.Sequential(
+    [keras.Input((4,)), Shifted(0.5), dense(6, 'relu'), Shifted(1.5), dense(2)]
+  )
+  model.layers[0].trainable = False
+  names = [layer.name for layer in model.layers]
+  small = lib.clone_with(model, lambda layer, _: lib.fresh_layer(layer))
+  lib.copy_weights(testing.fill(model), small)
+  assert [layer.name for layer in small.layers] == names
+  assert not small.layers[0].trainable
+  assert small.layers[2].trainable
+  x = testing.samples((4,), 5).astype(np.float32)
+  np.testing.assert_allclose(small(x), model(x), atol=1e-6)
+
+
 def test_classes_of_one_name_are_left_to_keras():
   class Dense(keras.layers.Dense):
     pass

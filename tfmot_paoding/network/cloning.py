@@ -137,10 +137,9 @@ def fresh_layer(layer: Any, config: dict[str, Any] | None = None) -> Any:
       'register_keras_serializable, and load the model again.'
     )
   try:
+    config = config or layer.get_config()
     with keras.utils.custom_object_scope(_held_classes(layer)):
-      return type(layer).from_config(
-        compat.with_own_functions(layer, config or layer.get_config())
-      )
+      made = type(layer).from_config(compat.with_own_functions(layer, config))
   except (TypeError, NotImplementedError) as error:
     raise ValueError(
       f'Layer {layer.name!r} of class {type(layer).__name__} cannot be made '
@@ -148,6 +147,12 @@ def fresh_layer(layer: Any, config: dict[str, Any] | None = None) -> Any:
       '`get_config` hold every argument of `__init__`, and `__init__` take '
       '**kwargs for `name` and `dtype`.'
     ) from error
+  # A `get_config` may hold nothing but what its own class takes.
+  if 'name' not in config:
+    made._name = layer.name
+  if 'trainable' not in config and not layer.trainable:
+    made.trainable = False
+  return made
 
 
 def _held_classes(layer: Any) -> dict[str, type]:
