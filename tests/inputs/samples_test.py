@@ -8,6 +8,7 @@ import pytest
 import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding.compat import keras
+from tfmot_paoding.inputs import samples
 from tfmot_paoding.inputs import source as lib
 from tfmot_paoding.inputs.leaves import LeavesPrior
 from tfmot_paoding.inputs.prior import Prior, VariedPrior
@@ -51,6 +52,33 @@ def test_the_default_is_smooth_or_what_the_caller_says():
   np.testing.assert_array_equal(default[0], smooth[0])
   np.testing.assert_array_equal(other[0], varied[0])
   assert not np.array_equal(smooth[0], varied[0])
+
+
+@pytest.mark.parametrize(
+  ('macs', 'count', 'steps'),
+  [
+    (0, 768, 200),
+    (6_500_000, 768, 200),
+    (9_000_000, 512, 200),
+    (12_500_000, 256, 200),
+    (26_000_000, 256, 150),
+    (60_000_000, 256, 120),
+    (300_000_000, 256, 120),
+  ],
+)
+def test_large_networks_recall_less(macs, count, steps, monkeypatch):
+  asked = []
+
+  def recalled(network, box, count, seed, verbose, told, settings):
+    asked.append((count, settings.steps))
+    return [np.zeros((count, 5), np.float32)]
+
+  monkeypatch.setattr(samples, 'recalled', recalled)
+  network = Network.of(testing.with_batch_norm())
+  monkeypatch.setattr(type(network), 'macs', macs)
+  samples.recalled_samples(network, None, 0, 0, [None])
+  samples.recalled_samples(network, None, 0, 0, [None], 100)
+  assert asked == [(count, steps), (100, steps)]
 
 
 def test_models_with_batch_norm_are_asked_first():
