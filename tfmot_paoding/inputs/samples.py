@@ -54,7 +54,7 @@ Array = np.ndarray
 # Recalling inputs for larger networks (multiply-accumulates) takes too long.
 _MOST_MACS = 6e7
 _MOST_RECALLED = 768
-# Of inputs, steps and multiply-accumulates of an inference: some 90 s of
+# Of inputs, steps and multiply-accumulates of an inference: three minutes of
 # computing on one core. Beyond, fewer inputs are recalled, a batch at least,
 # and then in fewer steps. Not before: taught, half of four small networks for
 # digits has .875, .869, .939, .828 right with 768 inputs in 200 steps and .868,
