@@ -226,7 +226,7 @@ def test_time_phases_tells_shares_of_the_whole(model_path):
     shares = [int(x[:-1]) for x in row.values() if x.endswith('%')]
     assert 95 <= sum(shares) <= 105
   ratio = float(today['CPU seconds']) / float(before['CPU seconds'])
-  assert float(today['ratio']) == pytest.approx(ratio, abs=0.1 * ratio)
+  assert float(today['ratio']) == pytest.approx(ratio, abs=0.03)
   assert int(before['simulation'][:-1]) > 0
   assert int(today['distillation'][:-1]) > 0
 

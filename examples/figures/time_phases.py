@@ -202,7 +202,9 @@ def cells(
   total = sum(seconds[phase] for phase in PHASES)
   shares = [f'{seconds[phase] / total:.0%}' for phase in PHASES]
   once = [f'{seconds[part]:.1f}' for part in _ONCE if part in seconds]
-  return [name, form, *once, f'{total:.1f}', *shares, f'{total / first:.2f}']
+  # Small networks take about a second: its tenths say little.
+  said = f'{total:.1f}' if total >= 10 else f'{total:.2f}'
+  return [name, form, *once, said, *shares, f'{total / first:.2f}']
 
 
 def rows() -> Iterator[list[str]]:

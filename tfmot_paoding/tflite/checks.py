@@ -23,6 +23,17 @@ _FEW = 4  # of real numbers, where one wrong operator shows at once
 # to say nothing), and the most of its answers that may be cut off in silence.
 _APART = 0.5
 _CUT = 0.01
+# Why answers are lost in steps of integers, and what to do.
+_PART = (
+  'One scale holds for a whole output, so that what is small beside the rest '
+  'of it is lost: give that an output layer of its own, scale the outputs '
+  'alike, or use another `quantization`.'
+)
+_WHOLE = (
+  'They move by little beside the steps of integers here or in front: see that '
+  '`input_range` is the range the model was trained on, prune less if units '
+  'have left, or use another `quantization`.'
+)
 
 
 def check_answers(
@@ -79,9 +90,7 @@ def _check_parts(found: Comparison, mode: Quantization) -> None:
     text = (
       f'The converted model hardly tells the answers of {found.where} apart: '
       f"they differ from the Keras model's by {found.apart:.2g} of their own "
-      'deviation. One scale holds for a whole output, so that what is small '
-      'beside the rest of it is lost: give that an output layer of its own, '
-      'scale the outputs alike, or use another `quantization`.'
+      f'deviation. {_PART if found.is_part else _WHOLE}'
     )
     if found.is_number and mode.is_calibrated:
       raise ValueError(text)

@@ -44,6 +44,7 @@ class Comparison:
       the others, and probabilities, which have a scale of their own, not at
       all.
     where: Where `apart` is that large.
+    is_part: Whether that is one column of several.
     is_number: Whether that is a column of numbers, or a whole output of them
       that moves by more than a small part of its size: no score of a class.
     cut: The fraction of numbers that lie beyond all that the file ever says.
@@ -55,6 +56,7 @@ class Comparison:
   count: int
   apart: float = 0.0
   where: str = ''
+  is_part: bool = False
   is_number: bool = False
   cut: float = 0.0
 
@@ -96,7 +98,7 @@ def compare_tflite(
   graph = build_graph(model)
   input_shapes = [graph.shapes[value] for value in graph.inputs]
   largest, mean, cut, alike = 0.0, 0.0, 0.0, []
-  apart = (0.0, '', False)
+  apart = (0.0, '', False, False)
   for name, head, want, got in zip(
     model.output_names, heads_of(graph), expected, found, strict=True
   ):
@@ -116,7 +118,7 @@ def compare_tflite(
       is_number = not head.is_classes and bool(by_column or moves)
       beside = _BESIDE if head.is_classes else 1.0
       worst = _worst(name, want, got, by_column, beside)
-      apart = max(apart, (*worst, is_number))
+      apart = max(apart, (*worst, by_column, is_number))
   agreement = float(np.mean(alike)) if alike else float('nan')
   return Comparison(largest, mean, agreement, len(expected[0]), *apart, cut)
 
