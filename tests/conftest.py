@@ -91,10 +91,9 @@ def _models_made_shortly(request):
   if 'tfmot_paoding' not in sys.modules or 'field' in request.module.__name__:
     yield
     return
-  from tfmot_paoding.compat import without_forms_for_gpus
   from tfmot_paoding.network.told_shapes import told
 
-  with without_forms_for_gpus(), told():
+  with told():
     yield
 
 

@@ -102,11 +102,7 @@ def pruned(model, case, x):
   paoding.run_schedule(wrapped, verbose=0)
   # A detector's anchors stay one array in it, and shapes are told; else this
   # takes longer than all that is done here with the model, and gives the same.
-  with (
-    compat.with_whole_constants(),
-    compat.without_forms_for_gpus(),
-    told(),
-  ):
+  with compat.with_whole_constants(), told():
     stripped = tfmot.sparsity.keras.strip_pruning(wrapped)
   small = paoding.compact(stripped)
   want = answers(wrapped, x)

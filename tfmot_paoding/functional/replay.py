@@ -120,7 +120,7 @@ class Tracer:
         old = tf.nest.flatten(node.outputs)[0]
         tensors[id(old)] = _symbol(old, iter([node.layer.name]))
         continue
-      with compat.without_forms_for_gpus(), told():
+      with told():
         results = self._call(node, new)
       for old, made in zip(
         tf.nest.flatten(node.outputs), tf.nest.flatten(results), strict=True

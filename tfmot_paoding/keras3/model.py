@@ -195,7 +195,7 @@ class _Replay:
 
   def _functional(self, graph: Any, name: str) -> keras.Model:
     tensors: dict[int, Any] = {}
-    with compat.without_forms_for_gpus(), told():
+    with told():
       used = self._called(graph, tensors)
 
     def replaced(structure: Any) -> Any:

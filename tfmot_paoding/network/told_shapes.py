@@ -104,12 +104,14 @@ _L.Layer._infer_output_signature = _told_if_asked(
 def told() -> Iterator[None]:
   """Spares layers of Keras's own their trace, here and in this thread.
 
-  For models that are made call by call of one that is known to work: sizes that
-  do not fit are not found as well as by a trace.
+  What is traced all the same, such as an LSTM in a layer of another class, is
+  without forms for GPUs. For models that are made call by call of one that is
+  known to work: sizes that do not fit are not found as well as by a trace.
   """
   token = _TOLD.set(True)
   try:
-    yield
+    with compat.without_forms_for_gpus():
+      yield
   finally:
     _TOLD.reset(token)
 
