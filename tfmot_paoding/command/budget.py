@@ -50,6 +50,7 @@ def run(given: flags.FlagValues) -> None:
     input_range=settled,
     seed=given.seed,
     representative_data=ranging_data(given),
+    micro=budget.is_for_micro,
     verbose='auto',
   )
   result_files.check_device(before, given)

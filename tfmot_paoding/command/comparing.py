@@ -20,16 +20,19 @@ from tfmot_paoding.tflite.interpreters import runs_in
 def converted(
   model: keras.Model, settled: InputRange, given: flags.FlagValues
 ) -> bytes:
-  """The .tflite of a model."""
+  """The .tflite of a model; for tflite-micro, where C++ source is asked for."""
+  name = quantization_of(given)
+  as_source = getattr(given, 'c_array', None) is not None
   return convert_to_tflite(
     model,
-    quantization_of(given),
+    name,
     input_range=settled,
     seed=given.seed,
     representative_data=ranging_data(given),
     float_io=given.float_io,
     inference_input_type=given.inference_input_type,
     inference_output_type=given.inference_output_type,
+    micro=as_source and QUANTIZATIONS[name].on_micro,
     verbose='auto',
   )
 

@@ -101,6 +101,11 @@ class Budget(Configurable):
       )
 
   @property
+  def is_for_micro(self) -> bool:
+    """Whether the file has to run in tflite-micro."""
+    return self.arena_bytes is not None
+
+  @property
   def limits(self) -> dict[str, float]:
     """The limits that are set, by name."""
     found = {name: getattr(self, name) for name in _LIMITS}

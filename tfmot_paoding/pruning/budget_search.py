@@ -274,6 +274,7 @@ class _Fitter:
         self._budget.quantization,
         input_range=self._source.range,
         seed=self._source.seed,
+        micro=self._budget.is_for_micro,
       )
       if self._reference is None:
         self._reference = data
@@ -307,7 +308,7 @@ class _Fitter:
     profile = profile_tflite(
       data,
       self._reference if timed else None,
-      micro=self._budget.arena_bytes is not None,
+      micro=self._budget.is_for_micro,
       latency=timed,
       seconds=_SECONDS,
       npu=self._budget.npu,
@@ -410,6 +411,7 @@ class _Fitter:
       input_range=self._source.range,
       seed=self._source.seed,
       representative_data=self._representative,
+      micro=self._budget.is_for_micro,
     )
     profile = self.measured(data)
     verdict = judge(self.network, model, self._samples)

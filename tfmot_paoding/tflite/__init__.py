@@ -39,7 +39,12 @@ sequences.
 `pip install 'tfmot_paoding[micro]'` brings the interpreters that run on
 devices, LiteRT and tflite-micro (a pre-release). With it, `profile_tflite`
 measures the tensor arena, names the operators that tflite-micro lacks, and
-`write_c_array` recommends an arena. `pip install 'tfmot_paoding[npu]'` brings
+`write_c_array` recommends an arena. Some of these LiteRT and NPUs have, and run
+faster than anything else: `convert_to_tflite(..., micro=True)` writes them in
+what tflite-micro has, GELU in all modes, exponentials, logarithms and square
+roots of integers, concatenations of more than ten. Of 8 bits that is a table,
+the same answers bit for bit. Files for a budget of `arena_bytes`, and those of
+the command's `--c_array`, are so. `pip install 'tfmot_paoding[npu]'` brings
 Vela, Arm's compiler for its NPUs: `profile_tflite(data, npu='ethos-u55-128')`
 then counts cycles, SRAM and flash there and names the operators that fall back
 to the CPU. Cycles go in steps of width, which `multiple_of=` of `prune` ends

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tfmot_paoding import callers, compat
+from tfmot_paoding import callers, compat, extras
 from tfmot_paoding.arguments import warn_idle
 from tfmot_paoding.compaction.dead_units import dead_units
 from tfmot_paoding.compaction.left_whole import warn_of_full_size
@@ -25,6 +25,7 @@ from tfmot_paoding.quantization import (
   Quantization,
   finer,
   listed,
+  on_micro,
   quantization_of,
   that_read,
 )
@@ -34,6 +35,8 @@ from tfmot_paoding.tflite.converter import flatbuffer_of
 from tfmot_paoding.tflite.end_types import end_types
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile
 from tfmot_paoding.tflite.litert import run_apart
+from tfmot_paoding.tflite.micro import check_micro
+from tfmot_paoding.tflite.micro_forms import with_micro_forms
 from tfmot_paoding.tflite.preparation import prepared
 from tfmot_paoding.tflite.real_heads import real_inputs
 from tfmot_paoding.tflite.recipes import require_recipes
@@ -60,6 +63,7 @@ def convert_to_tflite(
   input_shape: Any = None,
   inference_input_type: Any = None,
   inference_output_type: Any = None,
+  micro: bool = False,
 ) -> bytes:
   """Converts a model to TFLite and checks the result by running it.
 
@@ -109,6 +113,10 @@ def convert_to_tflite(
       their own integers (None), 'float32', or, where these are 'int8', 'uint8',
       as cameras give. One operator more; the same scale.
     inference_output_type: What they give, likewise.
+    micro: Whether the file is for tflite-micro: GELU, and exponentials and
+      logarithms of integers, which LiteRT and NPUs have and it has not, are
+      then written in what it has, which those run more slowly. Where it is
+      installed (the extra `[micro]`) it is asked whether it runs the file.
 
   Returns:
     The flatbuffer.
@@ -116,6 +124,7 @@ def convert_to_tflite(
   Raises:
     ImportError: the mode takes ai-edge-quantizer (the extra `[quantize]`), and
       that is not installed.
+    MicroError: a file for tflite-micro does not run there.
     TypeError: `model` is no Keras model.
     ValueError: an argument is not as described, TFLite has no operator for
       something in the model, or the converted model's outputs differ from the
@@ -133,6 +142,9 @@ def convert_to_tflite(
     prior=prior,
     float_io=float_io,
   )
+  if micro:
+    _check_micro_mode(mode, sparse)
+    sparse = False
   original, model = model, as_tf_keras(model)
   check_model(model)
   if not sparse:
@@ -169,6 +181,10 @@ def convert_to_tflite(
     checked = few_inputs(model, input_range, seed)
     if mode.name is None and sparse is not False:
       data = _sparser(model, data, checked, bool(sparse))
+  if micro:
+    data = with_micro_forms(data)
+    if extras.MICRO.is_installed:
+      check_micro(data)
   check_answers(model, data, mode, checked)
   _warn_if_larger(model, data, mode)
   return data
@@ -200,6 +216,25 @@ def _check_read(mode: Quantization, sparse: bool | None, **given: Any) -> None:
   if 'prior' in mode.reads:
     name = 'representative_data'
     warn_of_two(given[name], given['prior'], name)
+
+
+def _check_micro_mode(mode: Quantization, sparse: bool | None) -> None:
+  """Raises where a file for tflite-micro is asked for as it does not read it.
+
+  Raises:
+    ValueError: so it is.
+  """
+  if not mode.on_micro:
+    raise ValueError(
+      f'`micro` asks for a file for tflite-micro, which does not run '
+      f'{mode.text}: `quantization` must be {on_micro()}, but got '
+      f'{mode.name!r}.'
+    )
+  if sparse:
+    raise ValueError(
+      '`micro` asks for a file for tflite-micro, which does not read weights '
+      'that are stored sparsely. Leave `sparse` out.'
+    )
 
 
 def _warn_if_coarse(
@@ -257,6 +292,7 @@ def convert_unchecked(
   *,
   input_range: Any,
   seed: int = 0,
+  micro: bool = False,
 ) -> bytes:
   """A file of the right size and shape, for what it costs.
 
@@ -267,12 +303,14 @@ def convert_unchecked(
     quantization: A name of `QUANTIZATIONS`.
     input_range: The range of the inputs.
     seed: Of the inputs.
+    micro: Whether it is for tflite-micro.
   """
   mode, drawn = quantization_of(quantization), None
   model = prepared(model, mode, False)
   if mode.takes_inputs:
     drawn = a_few(model, resolve_range(model, input_range), seed=seed, count=8)
-  return flatbuffer_of(model, mode, drawn=drawn)
+  data = flatbuffer_of(model, mode, drawn=drawn)
+  return with_micro_forms(data) if micro else data
 
 
 def _sparser(

@@ -3,7 +3,8 @@
 TensorFlow's converter turns repeated entries into one tensor each and puts them
 together again, or into tiles, which tflite-micro lacks; of slices it takes four
 axes at most, and of pooling two; dilated convolutions it spreads over the
-batch. The nearest neighbour of an enlarged grid is a repeated entry as well,
+batch, and volumes have convolutions of their own, without integers. The nearest
+neighbour of an enlarged grid is a repeated entry as well,
 and axes that lie side by side can be read as one.
 """
 
@@ -19,8 +20,13 @@ from tfmot_paoding.network.cloning import clone_with, copy_weights, fresh_layer
 from tfmot_paoding.tflite.dilations import dilate_natively, is_dilated
 from tfmot_paoding.tflite.function_forms import (
   has_function_form,
+  joined,
   repeated,
   set_function_form,
+)
+from tfmot_paoding.tflite.volume_convolutions import (
+  convolve_as_images,
+  is_volume_convolution,
 )
 
 Form = Callable[[Any, tf.Tensor], tf.Tensor]
@@ -36,6 +42,7 @@ def with_equal_forms(model: keras.Model) -> keras.Model:
   if not any(
     _form_of(layer)
     or is_dilated(layer)
+    or is_volume_convolution(layer)
     or has_function_form(layer)
     or getattr(layer, _DROPS, 0)
     for layer in model._flatten_layers()
@@ -47,6 +54,8 @@ def with_equal_forms(model: keras.Model) -> keras.Model:
     for inner in made._flatten_layers():
       if is_dilated(inner):
         dilate_natively(inner)
+      if is_volume_convolution(inner):
+        convolve_as_images(inner, joined)
       set_function_form(inner)
     return made if form is None else _Replaced(made, form)
 
@@ -139,7 +148,21 @@ def _cropped_volume(layer: keras.layers.Cropping3D, x: tf.Tensor) -> tf.Tensor:
 
 
 def _pooled(layer: Any, x: tf.Tensor) -> tf.Tensor:
-  """Pooling of volumes by windows that lie side by side."""
+  """Pooling of volumes: of heights and widths, and of what comes of depths."""
+  if layer.padding == 'valid' and layer.strides == layer.pool_size:
+    return _pooled_side_by_side(layer, x)
+  pool, padding = _POOLS[type(layer)], layer.padding.upper()
+  window, steps = layer.pool_size, layer.strides
+  depth, *sizes = x.shape[1:]
+  x = pool(tf.reshape(x, (-1, *sizes)), window[1:], steps[1:], padding)
+  height, width, channels = x.shape[1:]
+  x = tf.reshape(x, (-1, depth, height * width, channels))
+  x = pool(x, (window[0], 1), (steps[0], 1), padding)
+  return tf.reshape(x, (-1, x.shape[1], height, width, channels))
+
+
+def _pooled_side_by_side(layer: Any, x: tf.Tensor) -> tf.Tensor:
+  """Pooling of volumes by windows that lie so, of any number of samples."""
   sizes = layer.pool_size
   counts = [
     size // window for size, window in zip(x.shape[1:], sizes, strict=False)
@@ -180,9 +203,5 @@ def _form_of(layer: Any) -> Form | None:
   """
   form = _FORMS.get(type(layer))
   if getattr(layer, 'data_format', None) == 'channels_first':
-    return None
-  if form is _pooled and not (
-    layer.padding == 'valid' and layer.strides == layer.pool_size
-  ):
     return None
   return form

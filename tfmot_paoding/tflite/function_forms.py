@@ -9,7 +9,7 @@ is.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,11 +69,11 @@ def _tile(
   if any(count is None or count < 1 for count in counts):
     return tf.tile(input, multiples, name)
   for axis, count in enumerate(counts):
-    input = _joined([input] * count, axis)
+    input = joined([input] * count, axis)
   return input
 
 
-def _joined(parts: Sequence[tf.Tensor], axis: int) -> tf.Tensor:
+def joined(parts: Sequence[tf.Tensor], axis: int) -> tf.Tensor:
   """Concatenated, as many at a time as tflite-micro takes."""
   while len(parts) > 1:
     parts = [
@@ -116,6 +116,17 @@ def _mish(x: Any) -> tf.Tensor:
   return x * (1.0 - square) / (1.0 + square)
 
 
+def _softplus(features: Any, name: str | None = None) -> tf.Tensor:
+  """`softplus`: nothing on the way grows beyond what comes out.
+
+  The converter takes log(1 + e^x), whose e^x overflows, and leaves integers no
+  steps for the rest.
+  """
+  del name
+  below = tf.math.log(tf.sigmoid(tf.abs(features)))
+  return tf.nn.relu(features) - below
+
+
 def _whole_number(value: Any) -> int | None:
   """Of what is one, known now."""
   known = not tf.is_tensor(value) and np.ndim(value) == 0
@@ -126,13 +137,30 @@ def _is_open(x: tf.Tensor) -> bool:
   return None in x.shape[1:]
 
 
-_FUNCTIONS: dict[Callable, Callable] = {
+_KNOWN: dict[Callable, Callable] = {
   keras.activations.mish: _mish,
   keras.activations.selu: _selu,
+  keras.activations.softplus: _softplus,
   tf.nn.selu: _selu,
+  tf.nn.softplus: _softplus,
   tf.repeat: _repeat,
   tf.roll: _roll,
   tf.tile: _tile,
+}
+
+
+def _all_within(function: Callable) -> Iterator[Callable]:
+  """A function and those that it wraps: layers hold one or another."""
+  yield function
+  while hasattr(function, '__wrapped__'):
+    function = function.__wrapped__
+    yield function
+
+
+_FUNCTIONS: dict[Callable, Callable] = {
+  held: form
+  for function, form in _KNOWN.items()
+  for held in _all_within(function)
 }
 # Where a layer keeps a function.
 _PLACES = ('activation', 'function')

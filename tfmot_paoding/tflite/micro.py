@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from tfmot_paoding import extras
-from tfmot_paoding.tflite.flatbuffer import TFLiteFile, packed
+from tfmot_paoding.tflite.flatbuffer import TFLiteFile
 from tfmot_paoding.tflite.litert import dequantized, load_interpreter, quantized
 from tfmot_paoding.tflite.micro_process import (
   MicroError,
@@ -18,6 +17,7 @@ from tfmot_paoding.tflite.micro_process import (
 )
 from tfmot_paoding.tflite.micro_worker import ALIGNMENT
 from tfmot_paoding.tflite.refusals import check_names, refusals
+from tfmot_paoding.tflite.single_operator import alone
 
 Array = np.ndarray
 
@@ -170,28 +170,12 @@ def missing_operators(data: bytes) -> list[str]:
     first.setdefault(op.name, number)
   for name, number in first.items():
     try:
-      alone = _alone(file, number)
-      run_in_arena(alone, 1 << 20, _resting(TFLiteFile(alone)))
+      part = alone(file, number)
+      run_in_arena(part, 1 << 20, _resting(TFLiteFile(part)))
     except MicroError as error:
       if error.missing or 'custom op' in str(error).lower():
         found.add(name)
   return sorted(found)
-
-
-def _alone(file: TFLiteFile, number: int) -> bytes:
-  """A flatbuffer with one of the operators and nothing else."""
-  model = copy.deepcopy(file.object)
-  graph = model.subgraphs[0]
-  op = graph.operators[number]
-  graph.operators = [op]
-  graph.inputs = [
-    index
-    for index in file.operators[number].inputs
-    if index >= 0 and not file.tensors[index].stored
-  ]
-  graph.outputs = list(op.outputs)
-  model.signatureDefs = []
-  return packed(model)
 
 
 def _ample(file: TFLiteFile, data: bytes) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from tfmot_paoding.tflite.micro_forms import with_forms
 from tfmot_paoding.tflite.micro_worker import ALLOCATED, arenas
 from tfmot_paoding.tflite.processes import run_script, signal_name
 
@@ -57,7 +58,7 @@ def run_in_arena(
     arguments = ['run', model, str(arena_bytes), inputs, outputs]
     done = _run(arguments, _SECONDS * count)
     if done.returncode:
-      raise _error(done, arena_bytes)
+      raise _error(done, arena_bytes, data)
     with np.load(outputs) as file:
       return done.stderr, [file[name] for name in sorted(file, key=int)]
 
@@ -85,7 +86,7 @@ def search_arena(data: bytes, first: int, inputs: Mapping[str, Array]) -> int:
       if not done.returncode:
         return list(found)[-1]
       if done.returncode > 0 or len(found) == known:
-        raise _error(done, first)
+        raise _error(done, first, data)
       known = len(found)
 
 
@@ -124,13 +125,22 @@ def _run(
     ) from None
 
 
-def _error(done: subprocess.CompletedProcess, arena_bytes: int) -> MicroError:
-  """What tflite-micro says of a failure, in one sentence."""
-  missing = _MISSING.findall(done.stderr)
+def _error(
+  done: subprocess.CompletedProcess, arena_bytes: int, data: bytes
+) -> MicroError:
+  """What tflite-micro says of a failure, and what to do."""
+  missing, written = _MISSING.findall(done.stderr), with_forms(data)
+  advice = (
+    f' Convert the model with `micro=True`, or to a budget of `arena_bytes`: '
+    f'{" and ".join(written)} then come in operators that it has.'
+    if written
+    else ''
+  )
   if missing:
+    layer = '' if missing[0] in written else ' Replace the layer it comes from.'
     return MicroError(
       "tflite-micro does not have the operator (Didn't find op for builtin "
-      f"opcode '{missing[0]}'): replace the layer that it comes from.",
+      f"opcode '{missing[0]}').{layer}{advice}",
       missing[:1],
     )
   lines = [
@@ -144,10 +154,10 @@ def _error(done: subprocess.CompletedProcess, arena_bytes: int) -> MicroError:
   if done.stdout.startswith(ALLOCATED):
     return MicroError(
       f'tflite-micro allocates the model in an arena of {arena_bytes} bytes, '
-      f'but fails to run it on these inputs: {said}',
+      f'but fails to run it on these inputs: {said}{advice}',
       stage='invoke',
     )
   return MicroError(
     'tflite-micro does not run the model in an arena of '
-    f'{arena_bytes} bytes: {said}'
+    f'{arena_bytes} bytes: {said}{advice}'
   )
