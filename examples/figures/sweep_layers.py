@@ -60,7 +60,8 @@ class Row:
     weights: Bytes of its weights, where each is stored once in that form.
     operators: How many there are.
     kinds: Which.
-    verdict: 'yes' where tflite-micro runs it, or why not.
+    verdict: 'yes' where tflite-micro runs it, or why not; or the bytes of the
+      file that is written for it.
   """
 
   layer: str
@@ -217,7 +218,10 @@ def _row(name: str, case: Case, form: str | None) -> Row:
     return Row(name, form or 'none', 0, weights, 0, [], why)
   found = paoding.profile_tflite(data, latency=False)
   missing = ', '.join(found.missing_operators)
-  verdict = 'yes' if not found.micro_error else missing or found.micro_error
+  verdict = missing or found.micro_error
+  if verdict:
+    size = _micro_bytes(model, form, top)
+    verdict = f'with `micro=True`, {size}' if size else verdict
   return Row(
     name,
     form or 'none',
@@ -225,8 +229,19 @@ def _row(name: str, case: Case, form: str | None) -> Row:
     weights,
     sum(found.operators.values()),
     sorted(found.operators),
-    _short(verdict),
+    _short(verdict or 'yes'),
   )
+
+
+def _micro_bytes(model: keras.Model, form: str | None, top: int) -> int:
+  """What a file takes that is written for tflite-micro; 0 if it runs none."""
+  try:
+    data = paoding.convert_to_tflite(
+      model, form, input_range=(0, top), verbose=0, micro=True
+    )
+  except ValueError:
+    return 0
+  return len(data)
 
 
 def main(_) -> None:
@@ -259,9 +274,11 @@ def _told(row: Row) -> str:
   counted = kinds or f'{row.operators} of {len(row.kinds)} kinds'
   if not row.bytes:
     return f'none | {row.verdict}'
-  refused = (
-    '' if row.verdict == 'yes' else f'; **not in tflite-micro**: {row.verdict}'
-  )
+  refused = ''
+  if 'micro=True' in row.verdict:
+    refused = f'; {row.verdict}'
+  elif row.verdict != 'yes':
+    refused = f'; **not in tflite-micro**: {row.verdict}'
   return f'{row.bytes} | {counted}{refused}'
 
 

@@ -71,6 +71,7 @@ def net(shape, layer) -> keras.Model:
   [
     *((name, 'int8') for name in CASES),
     *((name, None) for name in ('upsampling 3', 'tf.tile', 'selu', 'causal')),
+    ('grouped volume', None),
   ],
 )
 def test_they_run_in_tflite_micro_in_no_more_than_they_need(name, quantization):
@@ -98,6 +99,18 @@ def test_they_are_the_same_function(name):
   assert other is not model
   x = testing.draw(model.input_shape[1:], 7).astype(np.float32)
   np.testing.assert_allclose(other(x), model(x), rtol=1e-5, atol=1e-5)
+
+
+def test_volumes_of_real_numbers_keep_the_operator_that_litert_has():
+  model = net(*CASES['volume'])
+  found = [
+    TFLiteFile(
+      convert_unchecked(model, None, input_range=(-1, 1), micro=micro)
+    ).operator_counts
+    for micro in (False, True)
+  ]
+  assert 'CONV_3D' in found[0]
+  assert 'CONV_3D' not in found[1]
 
 
 DEPTHWISE = {

@@ -36,7 +36,6 @@ from tfmot_paoding.tflite.end_types import end_types
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile
 from tfmot_paoding.tflite.litert import run_apart
 from tfmot_paoding.tflite.micro import check_micro
-from tfmot_paoding.tflite.micro_forms import with_micro_forms
 from tfmot_paoding.tflite.preparation import prepared
 from tfmot_paoding.tflite.real_heads import real_inputs
 from tfmot_paoding.tflite.recipes import require_recipes
@@ -113,10 +112,11 @@ def convert_to_tflite(
       their own integers (None), 'float32', or, where these are 'int8', 'uint8',
       as cameras give. One operator more; the same scale.
     inference_output_type: What they give, likewise.
-    micro: Whether the file is for tflite-micro: GELU, and exponentials and
-      logarithms of integers, which LiteRT and NPUs have and it has not, are
-      then written in what it has, which those run more slowly. Where it is
-      installed (the extra `[micro]`) it is asked whether it runs the file.
+    micro: Whether the file is for tflite-micro: GELU, exponentials, logarithms
+      and roots of integers and convolutions of volumes, which LiteRT and NPUs
+      have and it has not, are then written in what it has, which those run more
+      slowly. Where it is installed (the extra `[micro]`) it is asked whether it
+      runs the file.
 
   Returns:
     The flatbuffer.
@@ -170,21 +170,19 @@ def convert_to_tflite(
       verbose=verbose,
       coarse=mode.is_coarse,
     )
-    data = flatbuffer_of(model, mode, drawn=drawn, ends=ends)
+    data = flatbuffer_of(model, mode, drawn=drawn, ends=ends, micro=micro)
     if mode.is_calibrated:
       _warn_if_coarse(model, data, mode, input_range, ends.takes_real)
       ends.warn_if_without(data)
     _warn_if_eight(model, data, mode)
     checked = drawn.checked
   else:
-    data = flatbuffer_of(model, mode)
+    data = flatbuffer_of(model, mode, micro=micro)
     checked = few_inputs(model, input_range, seed)
     if mode.name is None and sparse is not False:
       data = _sparser(model, data, checked, bool(sparse))
-  if micro:
-    data = with_micro_forms(data)
-    if extras.MICRO.is_installed:
-      check_micro(data)
+  if micro and extras.MICRO.is_installed:
+    check_micro(data)
   check_answers(model, data, mode, checked)
   _warn_if_larger(model, data, mode)
   return data
@@ -309,8 +307,7 @@ def convert_unchecked(
   model = prepared(model, mode, False)
   if mode.takes_inputs:
     drawn = a_few(model, resolve_range(model, input_range), seed=seed, count=8)
-  data = flatbuffer_of(model, mode, drawn=drawn)
-  return with_micro_forms(data) if micro else data
+  return flatbuffer_of(model, mode, drawn=drawn, micro=micro)
 
 
 def _sparser(

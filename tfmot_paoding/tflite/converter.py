@@ -29,6 +29,7 @@ from tfmot_paoding.tflite.integers import (
 )
 from tfmot_paoding.tflite.lean import lean
 from tfmot_paoding.tflite.lstm_ranges import with_lstm_ranges
+from tfmot_paoding.tflite.micro_forms import with_micro_forms
 from tfmot_paoding.tflite.own_states import with_own_states
 from tfmot_paoding.tflite.processes import EndedError
 from tfmot_paoding.tflite.real_heads import real_heads
@@ -49,6 +50,7 @@ def flatbuffer_of(
   drawn: Representative | None = None,
   ends: EndTypes | None = None,
   sparse: bool = False,
+  micro: bool = False,
 ) -> bytes:
   """The flatbuffer.
 
@@ -59,11 +61,13 @@ def flatbuffer_of(
       are tried on.
     ends: The types of inputs and outputs, of a calibrated mode.
     sparse: Whether to store zeros sparsely.
+    micro: Whether it is for tflite-micro.
 
   Raises:
     ValueError: TFLite cannot express the model, or not in such numbers.
   """
-  return lean(_written(model, mode, drawn, ends, sparse))
+  data = lean(_written(model, mode, drawn, ends, sparse, micro))
+  return with_micro_forms(data) if micro else data
 
 
 def _written(
@@ -72,6 +76,7 @@ def _written(
   drawn: Representative | None,
   ends: EndTypes | None,
   sparse: bool,
+  micro: bool,
 ) -> bytes:
   """The flatbuffer as converters and quantizers write it.
 
@@ -79,7 +84,8 @@ def _written(
     ValueError: TFLite cannot express the model, or not in such numbers.
   """
   heads = _heads(model) if mode.recipe else {}
-  model = with_equal_forms(model)
+  # LiteRT's own kernel for volumes is the faster one, but has no integers.
+  model = with_equal_forms(model, volumes=mode.has_steps or micro)
   function = serving(model)
   if not mode.is_calibrated:
     with _explained(mode):

@@ -26,6 +26,7 @@ from tfmot_paoding.tflite.function_forms import (
 )
 from tfmot_paoding.tflite.volume_convolutions import (
   convolve_as_images,
+  has_no_operator,
   is_volume_convolution,
 )
 
@@ -33,16 +34,26 @@ Form = Callable[[Any, tf.Tensor], tf.Tensor]
 _DROPS = 'recurrent_dropout'
 
 
-def with_equal_forms(model: keras.Model) -> keras.Model:
+def with_equal_forms(
+  model: keras.Model, *, volumes: bool = True
+) -> keras.Model:
   """The model with such layers replaced; itself where it has none.
 
   Args:
     model: A plain tf_keras model, not changed.
+    volumes: Whether their convolutions are among them, for which LiteRT has an
+      operator of real numbers.
   """
+
+  def by_images(layer: Any) -> bool:
+    if not is_volume_convolution(layer):
+      return False
+    return volumes or has_no_operator(layer)
+
   if not any(
     _form_of(layer)
     or is_dilated(layer)
-    or is_volume_convolution(layer)
+    or by_images(layer)
     or has_function_form(layer)
     or getattr(layer, _DROPS, 0)
     for layer in model._flatten_layers()
@@ -54,7 +65,7 @@ def with_equal_forms(model: keras.Model) -> keras.Model:
     for inner in made._flatten_layers():
       if is_dilated(inner):
         dilate_natively(inner)
-      if is_volume_convolution(inner):
+      if by_images(inner):
         convolve_as_images(inner, joined)
       set_function_form(inner)
     return made if form is None else _Replaced(made, form)

@@ -22,6 +22,11 @@ def is_volume_convolution(layer: Any) -> bool:
   )
 
 
+def has_no_operator(layer: keras.layers.Conv3D) -> bool:
+  """Whether no interpreter has an operator for such a convolution."""
+  return layer.groups > 1 or max(layer.dilation_rate) > 1
+
+
 def convolve_as_images(
   layer: keras.layers.Conv3D, join: Callable[[list[tf.Tensor], int], tf.Tensor]
 ) -> None:
