@@ -536,6 +536,19 @@ def call_arguments(node: Any) -> dict[str, Any]:
   return {**dict(zip(names, node.call_args, strict=False)), **node.call_kwargs}
 
 
+def inferred_value(tensor: Any) -> list[int | None] | None:
+  """The sizes that a symbolic tensor of whole numbers stands for, if it does.
+
+  Args:
+    tensor: A Keras tensor.
+
+  Returns:
+    Its entries, one for a number; None for those that are not known.
+  """
+  sizes = getattr(tensor, '_inferred_value', None)
+  return None if sizes is None else list(sizes)
+
+
 def set_arguments(node: Any, changes: dict[str, Any]) -> None:
   """Calls with other constants, for models that are cloned from this one."""
   names = node.layer._call_spec.arg_names

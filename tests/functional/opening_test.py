@@ -9,6 +9,7 @@ import tensorflow_model_optimization as tfmot
 
 import tfmot_paoding as paoding
 from tests import testing
+from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
 from tfmot_paoding.functional.opening import opened
 
@@ -227,3 +228,140 @@ def test_a_model_at_each_step_with_layers_not_known_there_is_told():
   assert opened(model) is model
   with pytest.raises(ValueError, match="'frames' holds a model with layers"):
     paoding.prune(model, 0.5, method='l1', input_range=RANGE)
+
+
+class Steps(L.Layer):
+  """An embedding of what stands where, as many places as there are steps."""
+
+  def __init__(self, **kwargs):
+    super().__init__(**kwargs)
+    self.tokens = L.Embedding(9, 8, name='tokens')
+    self.places = L.Embedding(6, 8, name='places')
+
+  def call(self, x):
+    places = tf.range(start=0, limit=tf.shape(x)[-1], delta=1)
+    return self.tokens(x) + self.places(places)
+
+
+class Positions(L.Layer):
+  """Rows of a table of positions, as many as there are steps."""
+
+  def __init__(self, **kwargs):
+    super().__init__(**kwargs)
+    self.wide = L.Dense(12, 'relu', name='wide')
+    self.narrow = L.Dense(8, name='narrow')
+    self.table = tf.random.stateless_normal((20, 8), (1, 2))
+
+  def call(self, x):
+    length = tf.shape(x)[1]
+    x = self.narrow(self.wide(x)) * tf.sqrt(tf.cast(8, tf.float32))
+    return x + self.table[tf.newaxis, :length, :]
+
+
+class Flattened(L.Layer):
+  """Moves without weights, by sizes that it asks for."""
+
+  def call(self, x):
+    sizes = tf.shape(x)
+    return tf.reshape(x, (sizes[0], sizes[1] * sizes[2], sizes[3]))
+
+
+class Folded(L.Layer):
+  """Moves there and back."""
+
+  def call(self, x):
+    shape = tf.shape(x)
+    return tf.reshape(tf.nn.relu(tf.reshape(x, (shape[0], -1))), shape)
+
+
+class Looking(L.Layer):
+  """Made of layers, but asks what stands in a tensor."""
+
+  def __init__(self, **kwargs):
+    super().__init__(**kwargs)
+    self.dense = L.Dense(6)
+
+  def call(self, x):
+    y = self.dense(x)
+    if tf.reduce_sum(x) < -1e9:
+      y = -y
+    return y
+
+
+def picture(own):
+  inputs = keras.Input((6, 6, 2))
+  x = own(L.Conv2D(8, 3, name='before')(inputs))
+  x = L.Dense(4, name='after')(L.Flatten()(x))
+  return testing.fill(keras.Model(inputs, L.Dense(3, name='out')(x)))
+
+
+def test_places_that_are_counted_are_embedded_as_before():
+  inputs = keras.Input((6,), dtype='int32')
+  x = L.Dense(4, name='after')(L.Flatten()(Steps(name='own')(inputs)))
+  model = testing.fill(keras.Model(inputs, L.Dense(3, name='out')(x)))
+  found, x = opened(model), np.arange(12).reshape(2, 6) % 9
+  assert compat.is_graph_model(found.get_layer('own'))
+  assert len(found.weights) == len(model.weights)
+  np.testing.assert_allclose(found(x), model(x), atol=1e-6)
+
+
+@pytest.mark.parametrize('own', [Positions, Flattened, Folded])
+def test_layers_of_ones_own_are_opened_and_sizes_are_numbers(own):
+  inputs = keras.Input((6, 2) if own is Positions else (6, 6, 2))
+  layer = L.Dense if own is Positions else L.Conv2D
+  sizes = {} if own is Positions else {'kernel_size': 3}
+  x = own(name='own')(layer(8, name='before', **sizes)(inputs))
+  x = L.Dense(4, name='after')(L.Flatten()(x))
+  model = testing.fill(keras.Model(inputs, L.Dense(3, name='out')(x)))
+  x = data(3, *model.input_shape[1:])
+  before = model(x).numpy()
+  small, history = pruned(model)
+  # What stands at a place in a table is no weight, which could be masked.
+  kept = {'out', *(['own/narrow'] if own is Positions else [])}
+  assert set(history.left_alone) == kept
+  assert small.get_layer('before').get_weights()[0].shape[-1] == 4
+  assert compat.is_graph_model(small.get_layer('own'))
+  np.testing.assert_array_equal(model(x), before)  # as it was
+  if own is Positions:
+    assert small.get_layer('own').get_layer('wide').units == 6
+
+
+def test_layers_of_ones_own_that_cannot_be_traced_stay():
+  model = picture(Looking(name='own'))
+  small, history = pruned(model)
+  assert 'could not be traced' in history.left_alone['own']
+  assert type(small.get_layer('own')) is Looking
+  assert small.get_layer('after').units == 2
+
+
+def pruned(model):
+  wrapped = paoding.prune_low_saliency(model, method='l1', input_range=RANGE)
+  history = paoding.run_schedule(wrapped, verbose=0)
+  stripped = tfmot.sparsity.keras.strip_pruning(wrapped)
+  small = paoding.compact(stripped)
+  x = data(3, *model.input_shape[1:])
+  np.testing.assert_allclose(wrapped(x), stripped(x), atol=1e-5)
+  np.testing.assert_allclose(small(x), stripped(x), atol=1e-5)
+  return small, history
+
+
+class Taught(L.Layer):
+  """A block that a handler knows."""
+
+  def __init__(self, **kwargs):
+    super().__init__(**kwargs)
+    self.dense = L.Dense(5)
+
+  def call(self, x):
+    return self.dense(x)
+
+
+def test_a_layer_that_somebody_taught_is_not_opened():
+  class Handler(paoding.layers.LayerHandler):
+    def lower(self, layer, path, in_shapes, out_shape):
+      return paoding.layers.opaque(layer, 'is as it was taught')
+
+  paoding.layers.register_handler(Taught)(Handler)
+  assert (
+    opened(picture(Taught(name='own'))).get_layer('own').__class__ is Taught
+  )

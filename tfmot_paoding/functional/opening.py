@@ -1,10 +1,11 @@
 """What cannot be seen from outside as layers and functions that are known.
 
-What a Lambda or an activation of one's own does cannot be seen from outside:
-all units in front of it would stay. It is run on symbolic tensors, and where
-nothing but known functions comes of it, a model of these takes its place: under
-the name of the Lambda, or behind the layer whose activation it was. A model at
-each step of time becomes layers of which each is.
+What a Lambda, an activation or a layer of one's own does cannot be seen from
+outside: all units in front of it would stay. It is run on symbolic tensors, and
+where layers, or nothing but known functions, come of it, a model of these takes
+its place: under the name of the layer, or behind the one whose activation it
+was. A model at each step of time becomes layers of which each is. Sizes that are
+asked for and known become numbers.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.functional import tracing
 from tfmot_paoding.functional.layer_names import name_apart
 from tfmot_paoding.functional.replay import Opening, arguments_of
+from tfmot_paoding.functional.sizes import asks_for_sizes, gives_sizes
 from tfmot_paoding.functional.stepping import (
   at_each_step,
   is_model_at_each_step,
 )
 from tfmot_paoding.functional.subclassed import retraced, traced_call
 from tfmot_paoding.layers.activation import is_known_function
+from tfmot_paoding.layers.base import is_known
 from tfmot_paoding.network.graph import build_graph, unwrapped
 
 # What Keras writes to a file, and reads again, as it is.
@@ -61,16 +64,16 @@ _ACTIVATED = (
 
 
 def opened(model: keras.Model) -> keras.Model:
-  """A model with Lambda layers, activations and models in steps of time opened.
+  """A model with what is somebody's own, and models in steps of time, opened.
 
   Args:
     model: A tf_keras model; not changed.
 
   Returns:
     A functional model of the same answers, layer names and weights, in which
-    what is made of known functions are models of these; `model` itself where
-    there is none of that, where layers are wrapped, or where it answers
-    otherwise each time.
+    what is made of layers or of known functions are models of these; `model`
+    itself where there is none of that, where layers are wrapped, or where it
+    answers otherwise each time.
   """
   if not compat.is_graph_model(model):
     return model
@@ -92,7 +95,7 @@ def _any_opened(model: keras.Model, opening: _Functions) -> bool:
   layers = list(model._flatten_layers())
   if any(unwrapped(layer) is not layer for layer in layers):
     return False
-  return any(
+  return asks_for_sizes(model) or any(
     opening.behind(layer) is not None
     or opening.steps(layer) is not None
     or any(
@@ -107,7 +110,34 @@ def _is_lambda(layer: Any) -> bool:
   """Whether a layer is nothing but a function of somebody's own."""
   if type(layer) is _layers.Activation:
     return not is_known_function(layer.activation)
-  return type(layer) is _layers.Lambda and layer.mask is None
+  if type(layer) is _layers.Lambda:
+    return layer.mask is None
+  return _is_own(layer) and not layer.weights
+
+
+def _is_own(layer: Any) -> bool:
+  """Whether somebody's own layer is made of others, and nobody taught it."""
+  return compat.is_made_of_layers(layer) and not is_known(layer)
+
+
+def _can_be_traced(layer: Any, args: Any, kwargs: Any) -> bool:
+  """Whether a layer is made of others that a trace of it goes through."""
+  if not _is_own(layer):
+    return False
+  try:
+    return bool(traced_call(layer, arguments_of(layer, args, kwargs)))
+  except tracing.TRACE_ERRORS:
+    return False
+
+
+def _is_function_of_known(layer: Any, args: Any, kwargs: Any) -> bool:
+  """Whether a layer without weights is a function made of known ones."""
+  arguments = arguments_of(layer, args, kwargs)
+  if any(_is_cast(layer, x) for x in tf.nest.flatten(arguments)):
+    return False
+  if arguments.get('mask') is not None:  # what it makes of it is its own code
+    return False
+  return _is_of_known_functions(lambda: traced_call(layer, arguments))
 
 
 class _Functions(Opening):
@@ -120,16 +150,12 @@ class _Functions(Opening):
     self._steps: dict[int, keras.Model | None] = {}
 
   def opens(self, layer: Any, args: Any, kwargs: Any) -> bool:
-    """Whether a layer is a function made of known ones."""
-    if not _is_lambda(layer):
-      return False
+    """Whether a layer is made of others, or a function of known ones."""
     if id(layer) not in self._opens:
-      arguments = arguments_of(layer, args, kwargs)
-      cast = any(_is_cast(layer, x) for x in tf.nest.flatten(arguments))
-      # What it makes of a mask is code of its own.
-      plain = not cast and arguments.get('mask') is None
-      self._opens[id(layer)] = plain and _is_of_known_functions(
-        lambda: traced_call(layer, arguments)
+      self._opens[id(layer)] = (
+        _is_function_of_known(layer, args, kwargs)
+        if _is_lambda(layer)
+        else _can_be_traced(layer, args, kwargs)
       )
     return self._opens[id(layer)]
 
@@ -181,11 +207,12 @@ def _is_of_known_functions(trace: Callable[[], keras.Model]) -> bool:
   except tracing.TRACE_ERRORS:
     return False
   calls = [x for x in compat.ordered_nodes(traced) if not x.is_input]
+  of_sizes = {call.layer.name for call in calls if gives_sizes(call)}
   return (
     bool(calls)
     and not traced.weights
     and all(map(_is_written, calls))
-    and all(node.op.known for node in graph.nodes)
+    and all(node.op.known or node.path[-1] in of_sizes for node in graph.nodes)
   )
 
 

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
-from tfmot_paoding.functional import tracing
+from tfmot_paoding.functional import sizes, tracing
 from tfmot_paoding.functional.layer_names import name_apart
 from tfmot_paoding.network.cloning import fresh_layer
 from tfmot_paoding.network.told_shapes import told
@@ -111,21 +111,34 @@ class Tracer:
   def replay(self, traced: keras.Model, name: str) -> keras.Model:
     """The same calls of new layers."""
     tensors: dict[int, Any] = {}
+    # By the same: what is a number, and the call for who needs a tensor of it.
+    numbers: dict[int, Any] = {}
+    waiting: dict[int, Any] = {}
 
     def new(leaf: Any) -> Any:
+      if id(leaf) in waiting:
+        make(waiting[id(leaf)], new)
       return tensors.get(id(leaf), tracing.without_flags(leaf))
 
-    for node in compat.ordered_nodes(traced):
-      if node.is_input:
-        old = tf.nest.flatten(node.outputs)[0]
-        tensors[id(old)] = _symbol(old, iter([node.layer.name]))
-        continue
+    def make(node: Any, told_by: Callable[[Any], Any]) -> None:
       with told():
-        results = self._call(node, new)
+        results = self._call(node, told_by)
       for old, made in zip(
         tf.nest.flatten(node.outputs), tf.nest.flatten(results), strict=True
       ):
         tensors[id(old)] = made
+        waiting.pop(id(old), None)
+
+    for node in compat.ordered_nodes(traced):
+      olds = tf.nest.flatten(node.outputs)
+      if node.is_input:
+        tensors[id(olds[0])] = _symbol(olds[0], iter([node.layer.name]))
+      elif not isinstance(node.layer, compat.FUNCTION_LAYERS):
+        make(node, new)
+      elif sizes.note_numbers(node, numbers):
+        waiting.update((id(old), node) for old in olds)
+      else:
+        make(node, sizes.in_numbers(node, numbers, new))
     return keras.Model(
       tf.nest.map_structure(new, compat.input_structure(traced)),
       tf.nest.map_structure(new, compat.output_structure(traced)),

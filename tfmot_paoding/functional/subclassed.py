@@ -17,6 +17,7 @@ from tfmot_paoding.functional import answers, tracing
 from tfmot_paoding.functional.input_specs import call_specs
 from tfmot_paoding.functional.own_training import warn_of_own_training
 from tfmot_paoding.functional.replay import Opening, Tracer, packed_inputs
+from tfmot_paoding.functional.sizes import asks_for_sizes
 from tfmot_paoding.network.cloning import set_weights
 
 
@@ -94,7 +95,7 @@ def retraced(model: keras.Model, opening: Opening | None = None) -> keras.Model:
 
 
 def traced_call(layer: Any, arguments: dict[str, Any]) -> keras.Model:
-  """What a layer's `call` goes through, as a model of those very layers.
+  """What a layer's `call` goes through, as a model; of those layers or copies.
 
   Args:
     layer: The layer.
@@ -103,7 +104,9 @@ def traced_call(layer: Any, arguments: dict[str, Any]) -> keras.Model:
   Raises:
     ValueError: it cannot be traced.
   """
-  return Tracer(Opening()).traced(layer, arguments, None)
+  tracer = Tracer(Opening())
+  traced = tracer.traced(layer, arguments, None)
+  return tracer.replay(traced, layer.name) if asks_for_sizes(traced) else traced
 
 
 def _has_blocks(model: Any) -> bool:

@@ -43,7 +43,7 @@ class Join(Op):
   ) -> Array:
     """Entries that meet live or die together."""
     rank = len(shape)
-    if any(source.ndim != rank for source in sources):
+    if not rank or any(source.ndim != rank for source in sources):
       for source in sources:
         book.freeze(source, f'tensors of unlike rank meet at {book.label!r}')
       return np.broadcast_to(-1, shape)
