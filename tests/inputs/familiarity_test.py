@@ -12,7 +12,6 @@ from tfmot_paoding.inputs.familiarity import (
   is_picture,
   knows_leaves,
   knows_rows,
-  mutual_information,
   tells_pictures,
   tells_rows,
   tells_vectors,
@@ -30,10 +29,10 @@ from tfmot_paoding.numerics.intervals import Interval
 def test_sure_and_various_answers_say_all_there_is():
   sure = np.eye(4, dtype=np.float32)[np.arange(80) % 4]
   head = Head('softmax', (4,))
-  assert mutual_information(head, sure) == pytest.approx(np.log(4), abs=1e-4)
-  assert mutual_information(head, sure[:1].repeat(9, 0)) == pytest.approx(0)
+  assert head.information(sure) == pytest.approx(np.log(4), abs=1e-4)
+  assert head.information(sure[:1].repeat(9, 0)) == pytest.approx(0)
   unsure = np.full((6, 4), 0.25, np.float32)
-  assert mutual_information(head, unsure) == pytest.approx(0, abs=1e-6)
+  assert head.information(unsure) == pytest.approx(0, abs=1e-6)
 
 
 def test_two_answers_by_hand():
@@ -44,19 +43,19 @@ def test_two_answers_by_hand():
     return -(p * np.log(p)).sum(-1)
 
   expected = entropy(middle) - entropy(output.astype(float)).mean()
-  found = mutual_information(Head('softmax', (2,)), output)
+  found = Head('softmax', (2,)).information(output)
   assert found == pytest.approx(expected, rel=1e-5)
   # Two sigmoids say what each says.
-  sigmoids = mutual_information(Head('sigmoid', (1,)), output[:, :1])
+  sigmoids = Head('sigmoid', (1,)).information(output[:, :1])
   assert sigmoids == pytest.approx(expected, rel=1e-5)
-  both = mutual_information(Head('sigmoid', (2,)), output)
+  both = Head('sigmoid', (2,)).information(output)
   assert both == pytest.approx(2 * expected, rel=1e-5)
 
 
 def test_positions_are_inputs():
   output = np.random.default_rng(0).normal(size=(3, 5, 4)).astype(np.float32)
-  assert mutual_information(Head('logits', (5, 4)), output) == pytest.approx(
-    mutual_information(Head('logits', (4,)), output.reshape(15, 4)), rel=1e-6
+  assert Head('logits', (5, 4)).information(output) == pytest.approx(
+    Head('logits', (4,)).information(output.reshape(15, 4)), rel=1e-6
   )
 
 

@@ -10,7 +10,11 @@ import pytest
 import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding.compat import keras
+from tfmot_paoding.inputs.source import InputSource
+from tfmot_paoding.network.agreement import Verdict
+from tfmot_paoding.network.network import Network
 from tfmot_paoding.pruning import few_answers as lib
+from tfmot_paoding.pruning import running
 
 
 def told(function):
@@ -155,3 +159,46 @@ def test_who_knows_vectors_as_pictures_is_judged_on_these(known, monkeypatch):
   verdict = lib.compare_answers(model, model, input_range=(0, 1), verbose=0)
   assert ("'RowsPrior'" in verdict.inputs) is known
   assert ("'smooth'" in verdict.inputs) is not known
+
+
+def seen(kept, information, inputs=''):
+  return Verdict(0.0, kept, inputs=inputs, information=information)
+
+
+@pytest.mark.parametrize(
+  'own, other, taken',
+  [
+    ((0.98, 2.3), (0.86, 1.2), 'other'),  # the worse of two that tell
+    ((0.81, 2.3), (0.93, 1.2), 'own'),
+    ((0.85, 2.3), (0.10, 0.1), 'own'),  # fields that it does not know
+    ((0.99, 0.1), (0.95, 1.2), 'other'),
+    ((0.99, 0.0), (0.50, 1.2), 'own'),  # nothing to compare with
+    ((0.99, float('nan')), (0.50, 1.2), 'own'),  # numbers, no classes
+  ],
+)
+def test_the_worse_verdict_counts_where_inputs_tell(
+  own, other, taken, monkeypatch
+):
+  monkeypatch.setattr(lib, 'judged', lambda *_: seen(*other, 'other'))
+  network = Network.of(classifier())
+  source = InputSource.of(network, (-1.0, 1.0))
+  found = lib.beside_another(network, network.model, source, seen(*own, 'own'))
+  assert found.inputs == taken
+
+
+def test_what_was_learned_on_is_not_all_that_is_judged_on(monkeypatch):
+  asked = []
+
+  def judged(original, pruned, samples, source):
+    asked.append(source.prior)
+    return seen(0.9, 1.0, str(source.prior))
+
+  monkeypatch.setattr(lib, 'judged', judged)
+  monkeypatch.setattr(running, 'judged', judged)
+  model = testing.with_batch_norm()
+  run(wrapped(model, 'reconstruction', 0.3))
+  assert asked == [None, 'varied']
+  x = testing.samples((5,)).astype(np.float32)
+  asked.clear()
+  run(wrapped(model, 'reconstruction', 0.3), data=x)
+  assert len(asked) == 1  # a user's own inputs are all there are

@@ -4,8 +4,8 @@ What a Lambda, an activation or a layer of one's own does cannot be seen from
 outside: all units in front of it would stay. It is run on symbolic tensors, and
 where layers, or nothing but known functions, come of it, a model of these takes
 its place: under the name of the layer, or behind the one whose activation it
-was. A model at each step of time becomes layers of which each is. Sizes that are
-asked for and known become numbers.
+was. A model at each step of time becomes layers of which each is. Sizes that
+are asked for and known become numbers.
 """
 
 from __future__ import annotations

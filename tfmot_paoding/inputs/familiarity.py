@@ -15,7 +15,6 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
-import tensorflow as tf
 
 from tfmot_paoding.inputs.named_priors import NAMED_PRIORS
 from tfmot_paoding.inputs.prior import InputPrior, VariedPrior, prior_samples
@@ -23,7 +22,6 @@ from tfmot_paoding.inputs.ranges import InputRange, input_boxes
 from tfmot_paoding.inputs.rows import RowsPrior, picture_of
 from tfmot_paoding.network.agreement import all_outputs
 from tfmot_paoding.network.network import Network
-from tfmot_paoding.network.outputs import Head
 from tfmot_paoding.numerics.intervals import Interval
 from tfmot_paoding.ops import Shape
 
@@ -47,29 +45,6 @@ _LEAST_SIDE = 8
 # their entries shuffled themselves .9 to 1.0, those for tables .9 to 1.03.
 _SHUFFLES, _ORDERED = 3, 1.15
 _MULTIPLY_ACCUMULATES = 4e9  # of all inputs of a family
-
-
-def mutual_information(head: Head, output: Array) -> float:
-  """What an input says about a classifier's answer, in nats.
-
-  Args:
-    head: The output's; positions count as inputs, sigmoids add up.
-    output: What the model gives, shape (samples, *shape).
-  """
-  logits = np.asarray(head.logits(output), np.float64)
-  logits = logits.reshape(-1, logits.shape[-1])
-  if head.kind == 'sigmoid':
-    likely = np.asarray(tf.sigmoid(logits))
-    parts = np.stack([likely, 1 - likely], -1)
-  else:
-    parts = np.asarray(tf.nn.softmax(logits))
-  gap = _entropy(parts.mean(0)) - _entropy(parts).mean(0)
-  return float(np.sum(gap))
-
-
-def _entropy(parts: Array) -> Array:
-  """Of distributions along the last axis."""
-  return -(parts * np.log(np.maximum(parts, 1e-300))).sum(-1)
 
 
 def is_picture(shape: Shape) -> bool:
@@ -211,7 +186,7 @@ def _information(
   )
   outputs = all_outputs(network.model, samples)
   return sum(
-    mutual_information(head, output)
+    head.information(output)
     for head, output in zip(network.heads(), outputs, strict=True)
     if head.is_classes
   )

@@ -43,6 +43,8 @@ class Verdict:
     inputs: Whose inputs this speaks of, in words; '' where nobody said.
     divergence: As `distance`, but of classes by the divergence of what the
       logits make likely; see `Head.gap`.
+    information: What these inputs say about the original's classes, in nats;
+      see `Head.information`. NaN as `agreement`.
     draws: Whether the original answers the same inputs otherwise each time, as
       it draws at random; nothing is told then.
   """
@@ -54,6 +56,7 @@ class Verdict:
   inputs: str = ''
   divergence: float = float('nan')
   draws: bool = False
+  information: float = float('nan')
 
   @property
   def kept(self) -> float:
@@ -148,7 +151,7 @@ def judge(
   models = (network.model, other)
   ours, theirs = (all_outputs(model, samples) for model in models)
   distance = divergence = 0.0
-  alike, explained, commonest = [], [], []
+  alike, explained, commonest, information = [], [], [], []
   for head, a, b in zip(network.heads(), ours, theirs, strict=True):
     before, after = (np.asarray(head.logits(x), np.float64) for x in (a, b))
     gap = head.distance(before, after)
@@ -158,6 +161,7 @@ def judge(
       answers = head.answers(a)
       alike.append(np.mean(answers == head.answers(b)))
       commonest.append(_commonest(answers))
+      information.append(head.information(a))
       if commonest[-1] > _ONE_ANSWER:
         # Not by what lies between classes, which is what makes them so sure.
         spread = max(float(before.var(0).mean()), _NOTHING)
@@ -171,6 +175,7 @@ def judge(
     max(commonest, default=float('nan')),
     divergence=divergence,
     draws=distance > _ALIKE and draws_at_random(network.model, samples),
+    information=sum(information) if information else float('nan'),
   )
 
 

@@ -216,6 +216,27 @@ class Head:
       return output > 0.5
     return output.argmax(-1)
 
+  def information(self, output: Array) -> float:
+    """What an input says about the answer, the mutual information, in nats.
+
+    Args:
+      output: What the model gives, shape (samples, *shape); positions count as
+        inputs, sigmoids add up.
+    """
+    logits = np.asarray(self.logits(output), np.float64)
+    logits = logits.reshape(-1, logits.shape[-1])
+    if self.kind == 'sigmoid':
+      likely = np.asarray(tf.sigmoid(logits))
+      parts = np.stack([likely, 1 - likely], -1)
+    else:
+      parts = np.asarray(tf.nn.softmax(logits))
+    return float(np.sum(_entropy(parts.mean(0)) - _entropy(parts).mean(0)))
+
+
+def _entropy(parts: Array) -> Array:
+  """Of distributions along the last axis."""
+  return -(parts * np.log(np.maximum(parts, 1e-300))).sum(-1)
+
 
 def heads_of(graph: Graph, task: str | None = None) -> list[Head]:
   """The heads of a model, in the order of its outputs.

@@ -38,6 +38,9 @@ _RECALLED = 64
 # little is then said to.
 _MOST_MACS = 4e6
 _MULTIPLY_ACCUMULATES = 2e9  # of all inputs: a second or so
+# Of what the most telling inputs say of answers. Keyword spotters have .05 of
+# it for fields of many kinds, networks for pictures .5 and more.
+_TELLING = 0.25
 
 
 class FewAnswersWarning(UserWarning):
@@ -85,19 +88,55 @@ def compared(
   original: Network, pruned: keras.Model, source: InputSource
 ) -> Verdict:
   """`compare_answers` on a source's inputs."""
-  macs = max(1, original.macs)
-  count = int(np.clip(_MULTIPLY_ACCUMULATES / macs, 16, _MOST))
   first = source
   nobody_said = source.prior is None and source.data is None
   if nobody_said and source.recollection is None:
     first = source.like(prior=_smooth(original, source))
+  count = _count_for(original)
   found = judged(original, pruned, first.samples(original, count), first)
-  if not (nobody_said and found.is_blind):
+  if not nobody_said:
     return found
-  if macs > _MOST_MACS or not source.recalls(original):
+  if (
+    found.is_blind and original.macs <= _MOST_MACS and source.recalls(original)
+  ):
+    again = source.like(prior='recalled')
+    few = again.samples(original, _RECALLED)
+    found = judged(original, pruned, few, again)
+  return beside_another(original, pruned, source, found)
+
+
+def _count_for(original: Network) -> int:
+  """How many inputs answers are compared on."""
+  macs = max(1, original.macs)
+  return int(np.clip(_MULTIPLY_ACCUMULATES / macs, 16, _MOST))
+
+
+def beside_another(
+  original: Network,
+  pruned: keras.Model,
+  source: InputSource,
+  found: Verdict,
+) -> Verdict:
+  """The worse of a verdict and that on another family, where that one tells.
+
+  A network answers best on what it was fitted and taught on. One for digits
+  that has kept .88 of its answers had .98 of those to recalled inputs, .96 of
+  those to what statistics tell, and .86 of those to many kinds of picture.
+
+  Args:
+    original: The original.
+    pruned: What pruning made of it.
+    source: Where the inputs of the verdict come from; nobody has said which.
+    found: The verdict on these.
+  """
+  if not found.information > 0:
     return found
-  again = source.like(prior='recalled')
-  return judged(original, pruned, again.samples(original, _RECALLED), again)
+  other = source.another(original)
+  samples = other.samples(original, _count_for(original))
+  told = judged(original, pruned, samples, other)
+  least = _TELLING * max(found.information, told.information)
+  telling = [x for x in (found, told) if x.information >= least]
+  return min(telling, key=lambda verdict: verdict.kept)
 
 
 def _smooth(original: Network, source: InputSource) -> PriorLike:

@@ -14,7 +14,7 @@ from tfmot_paoding.deprecation import takes_old_calls
 from tfmot_paoding.inputs.prior import PriorLike
 from tfmot_paoding.inputs.ranges import warn_outside
 from tfmot_paoding.inputs.samples import check_source
-from tfmot_paoding.inputs.source import InputSource
+from tfmot_paoding.inputs.source import InputSource, few_of
 from tfmot_paoding.inputs.user_data import Inputs
 from tfmot_paoding.network.agreement import Verdict
 from tfmot_paoding.network.input_shapes import open_inputs
@@ -22,6 +22,7 @@ from tfmot_paoding.network.network import Network
 from tfmot_paoding.progress import progress_bar
 from tfmot_paoding.pruning.driver import Driver
 from tfmot_paoding.pruning.few_answers import (
+  beside_another,
   compared,
   judged,
   warn_of_few_answers,
@@ -163,8 +164,16 @@ def verdict_on(
     drawn: Where these come from.
     source: Where inputs come from, as the user said.
   """
+  nobody_said = source.data is None and source.prior is None
+  few = None
   if samples is not None and drawn.recalls(original):
     few = [x[:_JUDGED] for x in samples]
-    return judged(original, pruned, few, drawn)
-  source = source.like(seed=source.seed + 1, told=drawn.told)
-  return compared(original, pruned, source)
+  elif samples is not None and nobody_said and drawn.prior is not None:
+    few = drawn.anew(original, few_of(original, len(samples[0])))
+  if few is None:
+    source = source.like(seed=source.seed + 1, told=drawn.told)
+    return compared(original, pruned, source)
+  found = judged(original, pruned, few, drawn)
+  if not nobody_said:
+    return found
+  return beside_another(original, pruned, drawn, found)

@@ -28,6 +28,7 @@ from tfmot_paoding.pruning.budget import Budget, Cut, Fitted, Sparsities
 from tfmot_paoding.pruning.budget_search import Ways, fit_budget
 from tfmot_paoding.pruning.driver import Driver
 from tfmot_paoding.pruning.few_answers import (
+  beside_another,
   inputs_in_words,
   warn_of_few_answers,
 )
@@ -184,6 +185,7 @@ def _within(
   alone = Allocation(multiple_of=multiple_of)
   manner = dataclasses.replace(manner, allocation=alone)
   fits = manner.method.needs_samples
+  nobody_said = source.prior is None and source.data is None
   if fits:
     # Settled once, for all attempts; priors are drawn by each as it needs.
     source = source.settled(network)
@@ -229,6 +231,8 @@ def _within(
   fitted = fit_budget(network, budget, ways, samples, source)
   whose = inputs_in_words(network, len(samples[0]), source)
   verdict = dataclasses.replace(fitted.verdict, inputs=whose)
+  if nobody_said:
+    verdict = beside_another(network, fitted.model, source, verdict)
   warn_of_few_answers(verdict, distills, fits)
   _warn_of_fallback(fitted.profile.npu)
   return dataclasses.replace(fitted, verdict=verdict)

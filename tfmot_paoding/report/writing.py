@@ -29,7 +29,7 @@ from tfmot_paoding.network.graph import Graph, build_graph
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.network.outputs import heads_of
 from tfmot_paoding.pruning.budget import used
-from tfmot_paoding.pruning.few_answers import judged
+from tfmot_paoding.pruning.few_answers import beside_another, judged
 from tfmot_paoding.report.data import (
   CurvePoint,
   FileReport,
@@ -124,13 +124,26 @@ def make_report(
     tuple(widths),
     {'/'.join(p): reason for p, reason in network.groups.stays.items()},
     *reports,
-    verdict or judged(network, pruned, samples, source),
+    verdict or _verdict(network, pruned, samples, source),
     largest_deviation(original, pruned, source.range),
     tuple(curve),
     source.range.described(),
     _limits(limits or {}, reports[1].profile),
     _output_range(original, samples),
   )
+
+
+def _verdict(
+  network: Network,
+  pruned: keras.Model,
+  samples: list[Array],
+  source: InputSource,
+) -> Verdict:
+  """How a pruned network answers, where nobody has told yet."""
+  found = judged(network, pruned, samples, source)
+  if source.data is not None:
+    return found
+  return beside_another(network, pruned, source, found)
 
 
 @takes_old_calls(renamed={'samples': 'data'})
