@@ -72,7 +72,8 @@ def compare_answers(
       where the original knows its rows or vectors as such; where the
       original has one answer to nearly all of those, and batch normalization
       tells what it has seen, a few recalled ones, for networks of up to 4e6
-      multiply-accumulates.
+      multiply-accumulates. Where inputs of many kinds tell the classes of the
+      original too, the worse of the two verdicts.
     verbose: 'auto' shows a progress bar on a terminal and in a notebook where
       inputs are recalled, 1 anywhere, 0 nowhere.
 
