@@ -365,3 +365,36 @@ def test_a_layer_that_somebody_taught_is_not_opened():
   assert (
     opened(picture(Taught(name='own'))).get_layer('own').__class__ is Taught
   )
+
+
+class Placed(L.Layer):
+  """An embedding of what stands where, whose places are numbers."""
+
+  def __init__(self, **kwargs):
+    super().__init__(**kwargs)
+    self.dense = L.Dense(8)
+    self.places = L.Embedding(36, 8)
+
+  def call(self, x):
+    return self.dense(x) + self.places(tf.range(start=0, limit=36, delta=1))
+
+
+class Cut(L.Layer):
+  """Patches, as transformers for images cut them."""
+
+  def call(self, x):
+    batch, sizes = tf.shape(x)[0], [1, 1, 1, 1]
+    x = tf.image.extract_patches(x, sizes, sizes, sizes, 'VALID')
+    return tf.reshape(x, [batch, -1, x.shape[-1]])
+
+
+def test_weights_that_only_numbers_meet_stay_weights():
+  inputs = keras.Input((6, 6, 2))
+  x = Cut(name='cut')(L.Conv2D(6, 1, name='before')(inputs))
+  x = L.Flatten()(Placed(name='own')(x))
+  x = L.Dense(4, name='after')(x)
+  model = testing.fill(keras.Model(inputs, L.Dense(3, name='out')(x)))
+  small, history = pruned(model)
+  assert set(history.left_alone) == {'before', 'own', 'out'}
+  assert compat.is_graph_model(small.get_layer('cut'))
+  assert type(small.get_layer('own')) is Placed

@@ -112,7 +112,7 @@ BLOCKS = {
     lambda x: tf.tanh(x[..., :8]) * tf.sigmoid(x[..., 8:]),
   ),
   'channel shuffle': (conv(), _IMAGE, shuffle),
-  'patches': (conv(), _IMAGE, patches),
+  'patches of images': (conv(), _IMAGE, patches),
   'reshaped by the size of the batch': (
     conv(),
     _IMAGE,
@@ -163,6 +163,13 @@ BLOCKS = {
     conv(16, 1),
     _IMAGE,
     lambda x: tf.nn.depth_to_space(x, 2),
+  ),
+  'patches': (
+    conv(),
+    _IMAGE,
+    lambda x: tf.image.extract_patches(
+      x, [1, 2, 3, 1], [1, 2, 3, 1], [1, 1, 1, 1], 'VALID'
+    ),
   ),
   'space to depth': (conv(), _IMAGE, lambda x: tf.nn.space_to_depth(x, 2)),
   'padded': (

@@ -15,6 +15,14 @@ from tfmot_paoding.tflite.flatbuffer import TFLiteFile
 from tfmot_paoding.tflite.micro import check_micro
 
 L = keras.layers
+
+
+def patches(x, sizes, strides, padding):
+  return tf.image.extract_patches(
+    x, [1, *sizes, 1], [1, *strides, 1], [1, 1, 1, 1], padding
+  )
+
+
 CASES = {
   'upsampling 1': ((12, 4), lambda: L.UpSampling1D(3)),
   'upsampling 3': ((12, 3, 2, 2), lambda: L.UpSampling3D((2, 1, 3))),
@@ -25,6 +33,11 @@ CASES = {
   'tf.repeat': ((12, 4), lambda: lambda x: tf.repeat(x, 3, -2)),
   'tf.tile': ((6, 4), lambda: lambda x: tf.tile(x, [1, 12, 2])),
   'tf.roll': ((9, 4), lambda: lambda x: tf.roll(x, -2, axis=1)),
+  'patches': ((8, 6, 3), lambda: lambda x: patches(x, (2, 2), (2, 2), 'VALID')),
+  'patches that overlap': (
+    (7, 6, 2),
+    lambda: lambda x: patches(x, (3, 2), (2, 1), 'SAME'),
+  ),
   'selu': ((12,), lambda: L.Dense(5, activation='selu')),
   'tf.nn.selu': ((12,), lambda: tf.nn.selu),
   'mish': ((12,), lambda: L.Activation('mish')),

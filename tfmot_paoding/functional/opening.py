@@ -121,13 +121,15 @@ def _is_own(layer: Any) -> bool:
 
 
 def _can_be_traced(layer: Any, args: Any, kwargs: Any) -> bool:
-  """Whether a layer is made of others that a trace of it goes through."""
+  """Whether a trace of a layer goes through all that it is made of."""
   if not _is_own(layer):
     return False
   try:
-    return bool(traced_call(layer, arguments_of(layer, args, kwargs)))
+    traced = traced_call(layer, arguments_of(layer, args, kwargs))
   except tracing.TRACE_ERRORS:
     return False
+  # What a layer inside makes of numbers alone would be a number then.
+  return len(traced.weights) == len(layer.weights)
 
 
 def _is_function_of_known(layer: Any, args: Any, kwargs: Any) -> bool:

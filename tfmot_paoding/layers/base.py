@@ -388,7 +388,7 @@ class _Unknown(LayerHandler):
   def lower(self, layer, path, in_shapes, out_shape):
     why = self._why
     if layer.weights and compat.is_made_of_layers(layer):
-      why += '; its `call` could not be traced into what it is made of'
+      why += '; its `call` could not be traced into all that it is made of'
     return opaque(layer, why)
 
 

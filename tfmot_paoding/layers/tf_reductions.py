@@ -226,9 +226,34 @@ class _Blocks(Move):
       parts = (height // size, size, width // size, size, channels)
     else:
       parts = (height, width, size, size, channels // size**2)
-    order = (0, 2, 1, 3, 4)  # either way
-    moved = tuple(parts[axis] for axis in order)
-    return [[Reshape(parts, shape), Permute(order, moved), Reshape(out, moved)]]
+    return _side_by_side(shape, parts, out)
+
+
+def _side_by_side(
+  shape: Shape, parts: tuple[int, ...], out: Shape
+) -> list[list[Op]]:
+  """The operations of an image in parts whose second and third axis turn."""
+  order = (0, 2, 1, 3, 4)
+  moved = tuple(parts[axis] for axis in order)
+  return [[Reshape(parts, shape), Permute(order, moved), Reshape(out, moved)]]
+
+
+class _Patches(Move):
+  """Patches of an image, side by side, become channels."""
+
+  def lower(self, given, in_shapes, out_shapes):
+    (shape,), (out,) = in_shapes, out_shapes
+    sizes, strides, rates = (
+      _along(given.get(key), 2) for key in ('sizes', 'strides', 'rates')
+    )
+    height, width, channels = shape
+    if sizes is None or sizes != strides or rates != [1, 1]:
+      return None
+    tall, wide = sizes
+    if height % tall or width % wide:
+      return None
+    parts = (height // tall, tall, width // wide, wide, channels)
+    return _side_by_side(shape, parts, out)
 
 
 REDUCTIONS: Mapping[str, Move] = {
@@ -249,6 +274,7 @@ REDUCTIONS: Mapping[str, Move] = {
   'linalg.matmul': _Product(),
   'math.l2_normalize': _Length(),
   'nn.l2_normalize': _Length(),
+  'image.extract_patches': _Patches(),
   'image.resize': _Resize(),
 }
 

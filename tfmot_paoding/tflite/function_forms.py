@@ -1,9 +1,9 @@
 """Functions as what devices have kernels for, where that is the same.
 
 TensorFlow's converter makes tiles of repeated entries, which tflite-micro
-lacks, has no operator that rolls, and takes apart activations that one of its
-operators is near to. What is not known before there are inputs is left as it
-is.
+lacks, has no operator that rolls or takes patches, and takes apart activations
+that one of its operators is near to. What is not known before there are inputs
+is left as it is.
 """
 
 from __future__ import annotations
@@ -100,6 +100,33 @@ def _roll(
   return tf.concat(tf.split(x, [size - by, by], along)[::-1], along)
 
 
+def _patches(
+  images: Any,
+  sizes: Any,
+  strides: Any,
+  rates: Any,
+  padding: Any,
+  name: str | None = None,
+) -> tf.Tensor:
+  """`tf.image.extract_patches`.
+
+  Square ones that lie side by side are space to depth, others a convolution
+  that takes every entry once.
+  """
+  x = tf.convert_to_tensor(images)
+  tall, wide = sizes[1:3]
+  beside = list(sizes) == list(strides) and list(rates) == [1, 1, 1, 1]
+  whole = not _is_open(x) and not (x.shape[1] % tall or x.shape[2] % wide)
+  if beside and whole and tall == wide:
+    return tf.nn.space_to_depth(x, tall)
+  channels = x.shape[-1]
+  if channels is None:
+    return tf.image.extract_patches(x, sizes, strides, rates, padding, name)
+  count = tall * wide * channels
+  taken = tf.reshape(tf.eye(count), (tall, wide, channels, count))
+  return tf.nn.conv2d(x, taken, strides[1:3], padding, dilations=rates[1:3])
+
+
 def _selu(features: Any, name: str | None = None) -> tf.Tensor:
   """`selu` by `elu`, which devices have.
 
@@ -141,6 +168,7 @@ _KNOWN: dict[Callable, Callable] = {
   keras.activations.mish: _mish,
   keras.activations.selu: _selu,
   keras.activations.softplus: _softplus,
+  tf.image.extract_patches: _patches,
   tf.nn.selu: _selu,
   tf.nn.softplus: _softplus,
   tf.repeat: _repeat,
