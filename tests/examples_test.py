@@ -355,6 +355,21 @@ def test_compare_spreads_goes_on_and_compares_at_equal_size(
   assert [row['sparsity'] for row in rows] == [0.5, 0.25]
 
 
+def test_compare_verdicts_says_what_real_inputs_say(network_path, tmp_path):
+  model, data = network_path
+  flags = (
+    f'--network={model},{data},0.00392,0,0,1',
+    f'--output={tmp_path / "rows.json"}',
+    '--sparsities=0.5',
+  )
+  (row,) = columns(rerun('figures/compare_verdicts.py', *flags))
+  assert 'without data' in row['on']
+  for name in ('kept', 'verdict', 'learned on'):
+    assert 0 <= float(row[name]) <= 1
+  (known,) = json.loads((tmp_path / 'rows.json').read_text())
+  assert f'{known["verdict"]:.3f}' == row['verdict']
+
+
 def test_compare_stairs_ends_at_multiples(network_path, tmp_path):
   pytest.importorskip('ethosu', reason='Vela is not installed')
   _, data = network_path
