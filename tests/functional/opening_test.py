@@ -306,7 +306,7 @@ def test_places_that_are_counted_are_embedded_as_before():
 
 
 @pytest.mark.parametrize('own', [Positions, Flattened, Folded])
-def test_layers_of_ones_own_are_opened_and_sizes_are_numbers(own):
+def test_layers_of_ones_own_are_opened_and_sizes_are_numbers(own, tmp_path):
   inputs = keras.Input((6, 2) if own is Positions else (6, 6, 2))
   layer = L.Dense if own is Positions else L.Conv2D
   sizes = {} if own is Positions else {'kernel_size': 3}
@@ -322,6 +322,8 @@ def test_layers_of_ones_own_are_opened_and_sizes_are_numbers(own):
   assert small.get_layer('before').get_weights()[0].shape[-1] == 4
   assert compat.is_graph_model(small.get_layer('own'))
   np.testing.assert_array_equal(model(x), before)  # as it was
+  small.save(path := str(tmp_path / 'small.keras'))
+  np.testing.assert_allclose(paoding.load_model(path)(x), small(x), atol=1e-6)
   if own is Positions:
     assert small.get_layer('own').get_layer('wide').units == 6
 

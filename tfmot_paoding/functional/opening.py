@@ -83,7 +83,7 @@ def opened(model: keras.Model) -> keras.Model:
       return model
     try:
       made = retraced(model, opening)
-    except ValueError:  # it draws at random, say, and cannot be compared
+    except tracing.TRACE_ERRORS:  # it draws at random, say: not to be compared
       return model
     # Unless a model at each step shares its weights with what stands elsewhere.
     if len(made.weights) <= len(model.weights):
