@@ -76,7 +76,7 @@ def _written(
   drawn: Representative | None,
   ends: EndTypes | None,
   sparse: bool,
-  micro: bool,
+  micro: bool = False,
 ) -> bytes:
   """The flatbuffer as converters and quantizers write it.
 
