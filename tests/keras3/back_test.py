@@ -147,6 +147,9 @@ FUNCTIONS = {
   'lengths': lambda x: (
     tf.nn.l2_normalize(x, -1) + tf.norm(x, axis=-1)[..., None]
   ),
+  'patches': lambda x: tf.image.extract_patches(
+    x[..., None], [1, 2, 3, 1], [1, 1, 2, 1], [1, 1, 1, 1], 'SAME'
+  ),
   'resizing': lambda x: tf.image.resize(x[..., None], (8, 8)),
   'sizes': lambda x: tf.reshape(x, (tf.shape(x)[0], 24)),
   'arithmetic of sizes': lambda x: tf.reshape(

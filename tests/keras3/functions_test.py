@@ -39,6 +39,7 @@ BLOCKS = {
   'channel shuffle': (_IMAGE, 8, shuffle),
   'squeeze and excite': (_IMAGE, 8, excited),
   'concatenate': (_ROW, 8, lambda x: ops.concatenate([x, ops.relu(x)], -1)),
+  'patches': (_IMAGE, 8, lambda x: ops.image.extract_patches(x, (2, 3))),
   'pad': (_STEPS, 8, lambda x: ops.pad(x, ((0, 0), (1, 2), (0, 0)))),
   'stack': (_ROW, 8, lambda x: ops.max(ops.stack([x, x * 2], 1), axis=1)),
   'unstack': (_STEPS, 8, lambda x: ops.unstack(x, axis=1)[2]),

@@ -111,6 +111,19 @@ def _resized(
   )
 
 
+def _patches(
+  images: Any, sizes: Any, strides: Any, rates: Any, padding: Any
+) -> Any:
+  from keras import ops
+
+  (tall, wide), steps, (rate, other) = (x[1:3] for x in (sizes, strides, rates))
+  if rate != other:
+    raise TypeError(f'rates={rates}')
+  return ops.image.extract_patches(
+    images, (tall, wide), tuple(steps), rate, padding.lower(), 'channels_last'
+  )
+
+
 def _reversed(tensor: Any, axis: Any) -> Any:
   from keras import ops
 
@@ -255,6 +268,7 @@ SPECIAL: dict[str, Callable[[Any], Callable[..., Any]]] = {
   ),
   'einsum': lambda ops: lambda equation, inputs: ops.einsum(equation, *inputs),
   'norm': lambda ops: _length,
+  'image.extract_patches': lambda ops: _patches,
   'image.resize': lambda ops: _resized,
   'identity': lambda ops: lambda input: input + 0,
   'reverse': lambda ops: _reversed,

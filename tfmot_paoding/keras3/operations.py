@@ -77,13 +77,32 @@ def _hard_sigmoid(x: Any) -> Any:
   return tf.nn.relu6(x + 3.0) * (1.0 / 6.0)
 
 
+def _patches(op: Any) -> Callable[..., Any] | None:
+  """Patches of images with their channels last; None of volumes."""
+  if len(op.size) != 2 or op.data_format != 'channels_last':
+    return None
+
+  def apply(images: Any) -> Any:
+    along = [_pair(x) for x in (op.size, op.strides, op.dilation_rate)]
+    return tf.image.extract_patches(
+      images, *([1, *pair, 1] for pair in along), op.padding.upper()
+    )
+
+  return apply
+
+
+def _pair(sizes: Any) -> list[int]:
+  """Along both axes of an image, of which Keras takes one number too."""
+  return [sizes, sizes] if isinstance(sizes, int) else list(sizes)
+
+
 def _axes(op: Any) -> Any:
   return None if op.axis is None else tf.nest.flatten(op.axis)
 
 
 _layers = keras.layers
 # By class name in keras.ops: how its arguments and attributes are applied.
-_OPERATIONS: dict[str, Callable[[Any], Callable[..., Any]]] = {
+_OPERATIONS: dict[str, Callable[[Any], Callable[..., Any] | None]] = {
   'Add': lambda op: _joined(_layers.Add, tf.math.add),
   'Subtract': lambda op: _joined(_layers.Subtract, tf.math.subtract),
   'Multiply': lambda op: _joined(_layers.Multiply, tf.math.multiply),
@@ -140,6 +159,7 @@ _OPERATIONS: dict[str, Callable[[Any], Callable[..., Any]]] = {
     lambda x: tf.math.reduce_min(x, op.axis, keepdims=op.keepdims)
   ),
   'Take': lambda op: lambda x, indices: _taken(x, indices, op.axis),
+  'ExtractPatches': _patches,
   'Einsum': lambda op: lambda *x: einsum(op.subscripts, *x),
   'Argmax': lambda op: _largest(tf.math.argmax, op),
   'Argmin': lambda op: _largest(tf.math.argmin, op),
@@ -163,8 +183,9 @@ def convert_operation(operation: Any) -> Callable[..., Any]:
 
   own = type(operation).__module__.startswith('keras.src.ops')
   make = _OPERATIONS.get(type(operation).__name__) if own else None
-  if make is not None:
-    return make(operation)
+  made = None if make is None else make(operation)
+  if made is not None:
+    return made
   if keras3.backend.backend() != 'tensorflow':
     raise no_counterpart(
       operation, f' on the backend {keras3.backend.backend()!r} of Keras'
