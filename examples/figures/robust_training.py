@@ -8,17 +8,17 @@
 The protocol of Sehwag et al. 2019: the same objective before and after pruning.
 `--prune` is `magnitude` (single weights, by TFMOT), `learned` (single weights,
 by scores that train under the objective for `--score_epochs` of the epochs of
-fine-tuning), one of this package's methods (whole units, chosen without data),
-`learned-units`, `stable-units` (NRS scores) or `scratch`: a network of as few
-units, trained from scratch for as many epochs in all. `--compression` is how
-many times fewer weights are left; with `--gradual` units that are chosen
-without data leave step by step in the first half of fine-tuning. Epsilon grows
-from 0 while a network is trained, and under `verifiable` and `crown-ibp` it has
-batch normalization, and kernels to begin with that keep intervals narrow. Shown
-are accuracy, accuracy under PGD, and the accuracy that is proved (by IBP and by
-CROWN within epsilon; of smoothed networks within an L2 radius of `--radius`),
-before and after, and how much is kept; means and standard deviations over
-seeds.
+fine-tuning, sparsity growing in the first half of these), one of this package's
+methods (whole units, chosen without data), `learned-units`, `stable-units` (NRS
+scores) or `scratch`: a network of as few units, trained from scratch for as
+many epochs in all. `--compression` is how many times fewer weights are left;
+with `--gradual` units that are chosen without data leave step by step in the
+first half of fine-tuning. Epsilon grows from 0 while a network is trained, and
+under `verifiable` and `crown-ibp` it has batch normalization, and kernels to
+begin with that keep intervals narrow. Shown are accuracy, accuracy under PGD,
+and the accuracy that is proved (by IBP and by CROWN within epsilon; of smoothed
+networks within an L2 radius of `--radius`), before and after, and how much is
+kept; means and standard deviations over seeds.
 
 `--data` is `digits` (the default: ships with scikit-learn, done in a minute),
 `mnist` or `cifar10` (fetched by Keras), or an .npz in Keras's layout. With
@@ -262,8 +262,19 @@ def fit(
   epochs: int,
   callbacks: Sequence[keras.callbacks.Callback] = (),
   folder: str | None = None,
+  falling: bool = False,
 ) -> None:
-  """Trains under an objective; with a folder, goes on where it was killed."""
+  """Trains under an objective; with a folder, goes on where it was killed.
+
+  Args:
+    model: Trained in place.
+    objective: What for.
+    images: On what.
+    epochs: How long.
+    callbacks: For `fit`.
+    folder: Where checkpoints and logs go.
+    falling: Whether the rate falls to 0, along a cosine.
+  """
   stability = None
   if _STABILITY.value:
     # In a large ball the term is flat for neurons that begin unstable: it
@@ -274,8 +285,11 @@ def fit(
   trainee = training.robust_model(
     model, objective, stability=stability, steps=steps
   )
+  rate = _RATE.value
+  if falling:
+    rate = keras.optimizers.schedules.CosineDecay(rate, steps)
   trainee.compile(
-    keras.optimizers.Adam(_RATE.value),
+    keras.optimizers.Adam(rate),
     keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     metrics=['accuracy'],
   )
@@ -412,17 +426,19 @@ def learned(
   def train(scored: keras.Model) -> None:
     callbacks = [paoding.UpdatePruningStep()]
     inside = folder and f'{folder}/scores'
-    fit(scored, objective, images, _SCORING.value, callbacks, inside)
+    epochs = _SCORING.value
+    fit(scored, objective, images, epochs, callbacks, inside, falling=True)
 
   left = 1.0 / _COMPRESSION.value
+  half = _SCORING.value * -(-len(images.x) // _BATCH.value) // 2
   done = folder and f'{folder}/learned'
   if method == 'learned':
     wrapped = training.with_fixed_masks(model)
-    masks = training.learned_masks(wrapped, train, 1.0 - left, done)
+    masks = training.learned_masks(wrapped, train, 1.0 - left, done, half)
     training.set_masks(wrapped, masks)
     return wrapped
   shares = shares_for(model, left)
-  scores = training.learned_scores(model, train, shares, done)
+  scores = training.learned_scores(model, train, shares, done, half)
   return by_scores(model, scores, shares, images)
 
 

@@ -170,6 +170,66 @@ def _set(learner, masks):
     weight.assign(values[id(weight)])
 
 
+class TestRamp:
+  def test_what_is_kept_by_hand(self):
+    scored = lib.Scored(np.arange(1.0, 9.0), 2, ())
+    learner = lib.MaskLearner([scored], 4)
+    left = []
+    for step in range(6):
+      learner.step.assign(step)
+      left.append(int(tf.reduce_sum(learner.masks()[0])))
+    # 2 and 6 times (1 - step / 4) cubed
+    assert left == [8, 4, 2, 2, 2, 2]
+
+  def test_sparsity_grows_as_scores_train(self):
+    left = []
+
+    def train(model):
+      count = keras.callbacks.LambdaCallback(
+        on_batch_end=lambda batch, logs: left.append(
+          sum(int(tf.reduce_sum(m)) for m in model.learner.masks())
+        )
+      )
+      fit(model, epochs=2, callbacks=[count])
+
+    wrapped = training.with_fixed_masks(small())
+    masks = training.learned_masks(wrapped, train, 0.75, ramp_steps=6)
+    # 40, 48 and 18 weights
+    assert left[0] > left[2] > left[3] > left[5] == left[-1] == 26
+    assert len(left) == 12
+    assert [mask.sum() for mask in masks] == [10, 12, 4]
+
+  def test_units_leave_step_by_step(self):
+    kept = []
+
+    def train(model):
+      kept.append([int(tf.reduce_sum(m)) for m in model.learner.masks()])
+      fit(model, epochs=2)
+      kept.append([int(tf.reduce_sum(m)) for m in model.learner.masks()])
+
+    training.learned_scores(small(), train, 0.5, ramp_steps=2)
+    assert kept == [[8, 6], [4, 3]]
+
+  def test_a_network_that_comes_apart_at_once_learns_while_it_shrinks(self):
+    model = small()
+    for k, layer in enumerate(model.layers):
+      kernel, bias = layer.get_weights()
+      kernel[k, k] = 9.0  # of each layer the largest, and no path
+      layer.set_weights([kernel, 0 * bias])
+    wrapped = training.with_fixed_masks(model)
+    with pytest.raises(ValueError, match='or let it grow: `ramp_steps`'):
+      training.learned_masks(wrapped, fit, 0.97)
+    masks = training.learned_masks(wrapped, fit, 0.97, ramp_steps=3)
+    assert [mask.sum() for mask in masks] == [1, 1, 1]
+
+  def test_training_that_ends_before(self):
+    wrapped = training.with_fixed_masks(small())
+    with pytest.raises(ValueError, match='took 6 steps.*ramp_steps=9'):
+      training.learned_masks(wrapped, fit, 0.5, ramp_steps=9)
+    with pytest.raises(ValueError, match='`ramp_steps` must be an integer'):
+      training.learned_masks(wrapped, fit, 0.5, ramp_steps=0.5)
+
+
 class TestWeights:
   @pytest.mark.parametrize(
     'name', ['natural', 'adversarial', 'verifiable', 'smoothing']

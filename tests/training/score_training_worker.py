@@ -47,7 +47,7 @@ def weights(fit):
 
 
 def units(fit):
-  training.learned_scores(testing.mlp(), fit, 0.5)
+  training.learned_scores(testing.mlp(), fit, 0.5, ramp_steps=STEPS // 2)
 
 
 def whole(fit):

@@ -85,14 +85,18 @@ class MaskLearner(tf.Module):
 
   Args:
     scored: The scores, and what each masks; the weights are masked at once.
+    ramp_steps: In how many steps what is kept falls from all to `kept`, as in
+      TFMOT's `PolynomialDecay`; 0 for `kept` from the start.
   """
 
   # The weights are the model's.
   _TF_MODULE_IGNORED_PROPERTIES = frozenset({'_masked', '_place', '_watched'})
 
-  def __init__(self, scored: Sequence[Scored]):
+  def __init__(self, scored: Sequence[Scored], ramp_steps: int = 0):
     super().__init__(name='mask_learner')
     self._masked = tuple(scored)
+    self._ramp_steps = ramp_steps
+    self.step = tf.Variable(0, False, name='step', dtype=tf.int64)
     gates = {
       id(gate.weight): gate.weight for one in scored for gate in one.gates
     }
@@ -140,9 +144,17 @@ class MaskLearner(tf.Module):
   def masks(self) -> list[tf.Tensor]:
     """Ones where scores stay, zeros elsewhere; one for each set of scores."""
     return [
-      highest(tf.abs(scores), one.kept)
+      highest(tf.abs(scores), self._kept(one))
       for one, scores in zip(self._masked, self.scores, strict=True)
     ]
+
+  def _kept(self, one: Scored) -> int | tf.Tensor:
+    """How many of a set of scores stay at this step."""
+    if not self._ramp_steps:
+      return one.kept
+    left = 1.0 - tf.cast(self.step, tf.float32) / self._ramp_steps
+    more = (np.size(one.initial) - one.kept) * tf.maximum(left, 0.0) ** 3
+    return one.kept + tf.cast(more, tf.int32)
 
   def update(self) -> None:
     """Masks the weights by the scores as they are."""
@@ -182,6 +194,8 @@ class MaskLearner(tf.Module):
         *zip(found[count:], others, strict=True),
       ]
     )
+    if self._ramp_steps:
+      replicas.assign([self.step], [self.step + 1])
     self.update()
 
 
@@ -203,11 +217,12 @@ class ScoredModel(keras.Model):
     return self.compute_metrics(x, y, outputs, weight)
 
 
-def highest(scores: tf.Tensor, count: int) -> tf.Tensor:
+def highest(scores: tf.Tensor, count: int | tf.Tensor) -> tf.Tensor:
   """Ones at the `count` highest of all entries, of which the first at ties."""
   flat = tf.reshape(scores, [-1])
   places = tf.math.top_k(flat, count, sorted=False).indices
-  found = tf.scatter_nd(places[:, None], tf.ones(count), tf.shape(flat))
+  ones = tf.ones_like(places, tf.float32)
+  found = tf.scatter_nd(places[:, None], ones, tf.shape(flat))
   return tf.reshape(found, tf.shape(scores))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tfmot_paoding.arguments import check_sparsity
+from tfmot_paoding.arguments import check_sparsity, check_whole
 from tfmot_paoding.compat import keras
 from tfmot_paoding.keras3.model import as_tf_keras
 from tfmot_paoding.methods.plan import units_to_remove
@@ -46,6 +46,7 @@ def learned_masks(
   train: Train,
   sparsity: float,
   directory: str | None = None,
+  ramp_steps: int = 0,
 ) -> list[Array]:
   """Masks that leave the weights whose scores training has raised most.
 
@@ -60,11 +61,17 @@ def learned_masks(
       stay so.
     train: Trains the model that it is given in place, as in `find_tickets`: by
       `robust_model` under an objective, or by `compile` and `fit`, with TFMOT's
-      `UpdatePruningStep` among the callbacks. Adam at its default rate does.
+      `UpdatePruningStep` among the callbacks. Let the rate fall to 0: Adam's
+      steps are as long for scores that no gradient moves one way, and at its
+      default rate, held, they wander off from where they begin.
     sparsity: The fraction of each weight's entries to be gone, in [0, 1).
     directory: Where the scores are written down when they are learned; a later
       call with the same model and sparsity reads them. For a run that is killed
       while `train` runs, give `fit` Keras's `BackupAndRestore`.
+    ramp_steps: In how many steps of training `sparsity` is reached from 0, as
+      by TFMOT's `PolynomialDecay`; half of those that `train` takes does. 0 for
+      all of it from the start, as published: what is left of a network then
+      may be too little for a gradient to come through.
 
   Returns:
     One array of bool a prunable weight, True where it is left.
@@ -72,7 +79,7 @@ def learned_masks(
   Raises:
     ValueError: nothing in the model is wrapped, a setting is out of range, the
       directory was begun with another model or sparsity, or `train` has trained
-      no score.
+      no score or ends before `ramp_steps`.
   """
   check_sparsity(sparsity, 'sparsity', 'the fraction of weights to remove')
   before = masks_of(wrapped)
@@ -83,7 +90,7 @@ def learned_masks(
     kept = max(1, round(value.size * (1.0 - sparsity)))
     fan_in = value.size / value.shape[-1]
     scored.append(Scored(scaled(value, fan_in), kept, (Gate(weight),)))
-  scores = _learned(copy, scored, train, sparsity, directory)
+  scores = _learned(copy, scored, train, sparsity, directory, ramp_steps)
   return [
     highest(np.abs(own), one.kept).numpy().astype(bool) & alive
     for own, one, alive in zip(scores, scored, before, strict=True)
@@ -95,6 +102,7 @@ def learned_scores(
   train: Train,
   sparsity: float | Mapping[str, float],
   directory: str | None = None,
+  ramp_steps: int = 0,
 ) -> dict[str, Array]:
   """What each hidden unit is worth, learned as `learned_masks` does.
 
@@ -124,6 +132,7 @@ def learned_scores(
       dict of that by the name of a layer, others kept whole unless '*' stands
       for them.
     directory: As in `learned_masks`.
+    ramp_steps: As in `learned_masks`.
 
   Returns:
     By the name of each group, at least 0 for each of its units; higher is worth
@@ -133,7 +142,7 @@ def learned_scores(
     TypeError: `model` is no tf_keras model.
     ValueError: it is subclassed or not built, no units of it can be removed, a
       setting is out of range, the directory was begun with another model or
-      sparsity, or `train` has trained no score.
+      sparsity, or `train` has trained no score or ends before `ramp_steps`.
   """
   model = as_tf_keras(model)
   check_model(model)
@@ -150,7 +159,7 @@ def learned_scores(
     for group, asked in groups
   ]
   asked = [share for _, share in groups]
-  scores = _learned(copy, scored, train, asked, directory)
+  scores = _learned(copy, scored, train, asked, directory, ramp_steps)
   return {
     '/'.join(group.name): np.abs(own)
     for (group, _), own in zip(groups, scores, strict=True)
@@ -163,20 +172,24 @@ def _learned(
   train: Train,
   sparsity: float | Sequence[float],
   directory: str | None,
+  ramp_steps: int,
 ) -> list[Array]:
   """The scores after training."""
+  ramp_steps = check_whole('ramp_steps', ramp_steps, 0)
   files = None
   if directory:
     weights = copy.get_weights()
     start = [*weights, *(one.initial for one in scored)]
-    files = TicketFiles(directory, start, sparsity, 'scores')
+    # Directories of runs without a ramp are as they were before there was one.
+    setting = [*np.ravel(sparsity), ramp_steps] if ramp_steps else sparsity
+    files = TicketFiles(directory, start, setting, 'scores')
     found = files.load(0)
     if found is not None:
       return found[len(weights) :]
   for layer in _owners(copy, scored):
     layer.trainable = False
   model = ScoredModel(copy.inputs, copy.outputs, name=copy.name)
-  model.learner = learner = MaskLearner(scored)
+  model.learner = learner = MaskLearner(scored, ramp_steps)
   before = [keras.backend.get_value(x) for x in learner.scores]
   train(model)
   scores = [keras.backend.get_value(x) for x in learner.scores]
@@ -186,7 +199,13 @@ def _learned(
       'robust_model makes of it, for at least a step; a training loop of your '
       'own calls `model.learner.descend(model, loss, tape)`. If it did, '
       'nothing reaches the outputs of the network that scores leave: lower '
-      'the sparsity.'
+      'the sparsity, or let it grow: `ramp_steps`.'
+    )
+  took = int(keras.backend.get_value(learner.step))
+  if took < ramp_steps:
+    raise ValueError(
+      f'`train` took {took} steps, but sparsity grows for ramp_steps='
+      f'{ramp_steps}. Train longer, or pass fewer: half of the steps does.'
     )
   if not all(np.all(np.isfinite(own)) for own in scores):
     raise ValueError(
