@@ -695,6 +695,7 @@ class TestTraining:
       '--objective=natural',
       '--prune=learned,learned-units,stable-units,scratch',
       '--score_epochs=1',
+      '--score_ramp',
       f'--directory={tmp_path}',
     )
     rows = columns(rerun('figures/robust_training.py', *flags))
@@ -739,6 +740,11 @@ class TestTraining:
         'robust_training',
         '--prune=magnitude,scratch --gradual',
         '--gradual has no effect on --prune=magnitude,scratch',
+      ),
+      (
+        'robust_training',
+        '--prune=magnitude --score_ramp',
+        '--score_ramp has no effect on --prune=magnitude',
       ),
       ('robust_training', '--prune=imapct', '--prune names imapct. Known: '),
       ('robust_training', '--objective=robust', 'Known: adversarial, '),

@@ -8,17 +8,17 @@
 The protocol of Sehwag et al. 2019: the same objective before and after pruning.
 `--prune` is `magnitude` (single weights, by TFMOT), `learned` (single weights,
 by scores that train under the objective for `--score_epochs` of the epochs of
-fine-tuning, sparsity growing in the first half of these), one of this package's
-methods (whole units, chosen without data), `learned-units`, `stable-units` (NRS
-scores) or `scratch`: a network of as few units, trained from scratch for as
-many epochs in all. `--compression` is how many times fewer weights are left;
-with `--gradual` units that are chosen without data leave step by step in the
-first half of fine-tuning. Epsilon grows from 0 while a network is trained, and
-under `verifiable` and `crown-ibp` it has batch normalization, and kernels to
-begin with that keep intervals narrow. Shown are accuracy, accuracy under PGD,
-and the accuracy that is proved (by IBP and by CROWN within epsilon; of smoothed
-networks within an L2 radius of `--radius`), before and after, and how much is
-kept; means and standard deviations over seeds.
+fine-tuning), one of this package's methods (whole units, chosen without data),
+`learned-units`, `stable-units` (NRS scores) or `scratch`: a network of as few
+units, trained from scratch for as many epochs in all. `--compression` is how
+many times fewer weights are left; with `--gradual` units that are chosen
+without data leave step by step in the first half of fine-tuning. Epsilon grows
+from 0 while a network is trained, and under `verifiable` and `crown-ibp` it has
+batch normalization, and kernels to begin with that keep intervals narrow. Shown
+are accuracy, accuracy under PGD, and the accuracy that is proved (by IBP and by
+CROWN within epsilon; of smoothed networks within an L2 radius of `--radius`),
+before and after, and how much is kept; means and standard deviations over
+seeds.
 
 `--data` is `digits` (the default: ships with scikit-learn, done in a minute),
 `mnist` or `cifar10` (fetched by Keras), or an .npz in Keras's layout. With
@@ -104,6 +104,12 @@ _STARTS = flags.DEFINE_bool(
 )
 _SCORING = flags.DEFINE_integer(
   'score_epochs', 4, 'Epochs of fine-tuning that scores are learned in.'
+)
+_SCORE_RATE = flags.DEFINE_float(
+  'score_rate', 0.4, 'Rate that scores begin to descend at, with momentum.'
+)
+_SCORE_RAMP = flags.DEFINE_bool(
+  'score_ramp', False, 'Sparsity grows in the first half of scores learned.'
 )
 _STABILITY = flags.DEFINE_float(
   'stability', 0.0, 'Weight of the term that makes ReLUs stable.'
@@ -262,7 +268,7 @@ def fit(
   epochs: int,
   callbacks: Sequence[keras.callbacks.Callback] = (),
   folder: str | None = None,
-  falling: bool = False,
+  optimizer: keras.optimizers.Optimizer | None = None,
 ) -> None:
   """Trains under an objective; with a folder, goes on where it was killed.
 
@@ -273,7 +279,7 @@ def fit(
     epochs: How long.
     callbacks: For `fit`.
     folder: Where checkpoints and logs go.
-    falling: Whether the rate falls to 0, along a cosine.
+    optimizer: None for Adam.
   """
   stability = None
   if _STABILITY.value:
@@ -285,11 +291,8 @@ def fit(
   trainee = training.robust_model(
     model, objective, stability=stability, steps=steps
   )
-  rate = _RATE.value
-  if falling:
-    rate = keras.optimizers.schedules.CosineDecay(rate, steps)
   trainee.compile(
-    keras.optimizers.Adam(rate),
+    optimizer or keras.optimizers.Adam(_RATE.value),
     keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     metrics=['accuracy'],
   )
@@ -426,19 +429,21 @@ def learned(
   def train(scored: keras.Model) -> None:
     callbacks = [paoding.UpdatePruningStep()]
     inside = folder and f'{folder}/scores'
-    epochs = _SCORING.value
-    fit(scored, objective, images, epochs, callbacks, inside, falling=True)
+    rate = keras.optimizers.schedules.CosineDecay(_SCORE_RATE.value, steps)
+    descent = keras.optimizers.SGD(rate, momentum=0.9)
+    fit(scored, objective, images, epochs, callbacks, inside, descent)
 
-  left = 1.0 / _COMPRESSION.value
-  half = _SCORING.value * -(-len(images.x) // _BATCH.value) // 2
+  left, epochs = 1.0 / _COMPRESSION.value, _SCORING.value
+  steps = epochs * -(-len(images.x) // _BATCH.value)
+  ramp = steps // 2 if _SCORE_RAMP.value else 0
   done = folder and f'{folder}/learned'
   if method == 'learned':
     wrapped = training.with_fixed_masks(model)
-    masks = training.learned_masks(wrapped, train, 1.0 - left, done, half)
+    masks = training.learned_masks(wrapped, train, 1.0 - left, done, ramp)
     training.set_masks(wrapped, masks)
     return wrapped
   shares = shares_for(model, left)
-  scores = training.learned_scores(model, train, shares, done, half)
+  scores = training.learned_scores(model, train, shares, done, ramp)
   return by_scores(model, scores, shares, images)
 
 
@@ -620,7 +625,7 @@ def check_settings(more: Sequence[str] = ()) -> None:
   names += ('stability', 'epochs', 'finetune_epochs', 'batch_size')
   names += ('learning_rate', 'train_samples', 'test_samples', 'radius')
   names += ('certified', 'scope', 'gradual', 'ramp', 'bound_starts')
-  names += ('score_epochs', *more)
+  names += ('score_epochs', 'score_rate', 'score_ramp', *more)
   mine = {name: flags.FLAGS[name].value for name in names}
   if os.path.exists(path):
     with open(path, encoding='utf-8') as file:
@@ -657,6 +662,11 @@ def check_flags() -> None:
     raise ValueError(
       f'--score_epochs={_SCORING.value} are of the {_FINE.value} of '
       '--finetune_epochs: at least one, and fewer than all.'
+    )
+  if _SCORE_RAMP.value and not learn:
+    raise ValueError(
+      f'--score_ramp has no effect on --prune={",".join(_PRUNE.value)}: it is '
+      'for learned and learned-units. Leave it out.'
     )
   if _NETWORK.value == 'cnn' and flags.FLAGS['widths'].present:
     raise ValueError("--widths are an MLP's. Leave them out, or --network=cnn.")

@@ -61,9 +61,17 @@ def learned_masks(
       stay so.
     train: Trains the model that it is given in place, as in `find_tickets`: by
       `robust_model` under an objective, or by `compile` and `fit`, with TFMOT's
-      `UpdatePruningStep` among the callbacks. Let the rate fall to 0: Adam's
-      steps are as long for scores that no gradient moves one way, and at its
-      default rate, held, they wander off from where they begin.
+      `UpdatePruningStep` among the callbacks. Descend with momentum, from a
+      high rate along a cosine, as in the example: scores are scaled for that.
+      Adam moves all scores alike, whatever their gradients, and those of wide
+      layers, which are small, leave their order behind: of a CNN for MNIST,
+      trained adversarially, a tenth of the weights left, 23% of those kept of
+      its widest layer were the largest, and 61% with what is below.
+
+      ```python
+      rate = keras.optimizers.schedules.CosineDecay(0.4, steps)
+      trainee.compile(keras.optimizers.SGD(rate, momentum=0.9), loss)
+      ```
     sparsity: The fraction of each weight's entries to be gone, in [0, 1).
     directory: Where the scores are written down when they are learned; a later
       call with the same model and sparsity reads them. For a run that is killed
