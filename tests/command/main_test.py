@@ -19,6 +19,7 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.files import write_file
 from tfmot_paoding.pruning import Fitted
 from tfmot_paoding.report import count_macs
+from tfmot_paoding.tflite.flatbuffer import TFLiteFile
 
 
 @pytest.fixture(scope='module')
@@ -131,6 +132,16 @@ class TestPrune:
     assert f'a TensorFlow Lite model of {size} bytes'.lower() in (
       (tmp_path / 'net.h').read_text().lower()
     )
+
+  def test_source_is_of_what_tflite_micro_has(self, tmp_path, capsys):
+    pytest.importorskip('tflite_micro', reason='tflite-micro is not installed')
+    testing.mlp((4, 8, 3), 'gelu').save(tmp_path / 'in.h5')
+    given = [f'--model={tmp_path}/in.h5', '--method=l1']
+    for number, flags in enumerate(([], [f'--c_array={tmp_path}/net'])):
+      output = tmp_path / f'{number}.tflite'
+      assert run(['prune', *given, f'--output={output}', *flags]) == 0
+      operators = TFLiteFile(output.read_bytes()).operator_counts
+      assert ('GELU' in operators) == (not flags), capsys.readouterr().err
 
   def test_units_of_all_layers(self, tmp_path, conv_path, capsys):
     output = tmp_path / 'out.tflite'
