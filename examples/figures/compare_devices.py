@@ -20,7 +20,7 @@ from collections.abc import Iterator
 import compare_networks
 import panels
 from absl import app, flags, logging
-from kept_rows import load_rows, save_rows
+from kept_rows import keep_rows, load_rows
 
 import tfmot_paoding as paoding
 from tfmot_paoding import extras
@@ -77,6 +77,11 @@ class Row:
   seconds: float
   cycles: int | None = None
   on_cpu: float | None = None
+
+
+def key(row: Row) -> tuple[str, str]:
+  """What tells a row from others."""
+  return row.network, row.form
 
 
 def score(network: compare_networks.Network, data: bytes, model) -> float:
@@ -268,19 +273,17 @@ def main(argv: list[str]) -> None:
     extras.NPU.require()
   compare_networks.check_networks(flags.FLAGS.network)
   known = {
-    (one.network, one.form): one
+    key(one): one
     for one in load_rows(output, Row)
     # Rows of an earlier run without the NPU are measured again.
     if one.cycles is not None or not _NPU.value
   }
-  rows: list[Row] = []
-  for text in flags.FLAGS.network:
-    for one in rows_of(text, known):
-      rows.append(one)
-      print(one, flush=True)
-      seen = {(other.network, other.form) for other in rows}
-      later = [other for key, other in known.items() if key not in seen]
-      save_rows(output, [*rows, *later])
+  rows = keep_rows(
+    output,
+    (one for text in flags.FLAGS.network for one in rows_of(text, known)),
+    known.values(),
+    key,
+  )
   print('\n' + table(rows))
   if flags.FLAGS.plot:
     plot(rows, flags.FLAGS.plot)

@@ -14,11 +14,12 @@ from __future__ import annotations
 import dataclasses
 import os
 import warnings
+from collections.abc import Iterator
 
 import compare_networks
 import numpy as np
 from absl import app, flags, logging
-from kept_rows import load_rows, save_rows
+from kept_rows import keep_rows, load_rows
 
 import tfmot_paoding as paoding
 from tfmot_paoding import extras
@@ -56,6 +57,11 @@ class Row:
   kinds: int
   arena: int | None
   seconds: float
+
+
+def key(row: Row) -> tuple[str, str]:
+  """What tells a row from others."""
+  return row.network, row.form
 
 
 def processor_seconds() -> float:
@@ -146,20 +152,18 @@ def main(argv: list[str]) -> None:
     QUANTIZATIONS['int8'], name=_RECIPE, quantizer='', recipe='static'
   )
   forms = ['none', _DATA, 'int8', _RECIPE, 'int4', 'int4_weights', 'int4x8']
-  known = {(one.network, one.form): one for one in load_rows(output, Row)}
-  rows: list[Row] = []
-  for text in flags.FLAGS.network:
-    network = compare_networks.load_network(text)
-    # The first conversion of a process loads what all others find loaded.
-    if any((network.name, form) not in known for form in forms):
-      row(network, _DATA)
-    for form in forms:
-      one = known.get((network.name, form)) or row(network, form)
-      rows.append(one)
-      print(one, flush=True)
-      seen = {(other.network, other.form) for other in rows}
-      later = [other for key, other in known.items() if key not in seen]
-      save_rows(output, [*rows, *later])
+  known = {key(one): one for one in load_rows(output, Row)}
+
+  def all_rows() -> Iterator[Row]:
+    for text in flags.FLAGS.network:
+      network = compare_networks.load_network(text)
+      # The first conversion of a process loads what all others find loaded.
+      if any((network.name, form) not in known for form in forms):
+        row(network, _DATA)
+      for form in forms:
+        yield known.get((network.name, form)) or row(network, form)
+
+  rows = keep_rows(output, all_rows(), known.values(), key)
   print('\n' + table(rows))
 
 

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from absl import app, flags, logging
 from compare_networks import Network, check_networks, load_network, table
-from kept_rows import load_rows, save_rows
+from kept_rows import keep_rows, load_rows
 
 import tfmot_paoding as paoding
 from tfmot_paoding.command.one_line import in_one_line
@@ -67,6 +67,11 @@ class Row:
   parameters: dict[str, int]
   accuracy: dict[str, float]
   widths: list[float]
+
+
+def key(row: Row) -> tuple[str, float, bool]:
+  """What tells a row from others."""
+  return row.network, row.sparsity, row.distilled
 
 
 class Spreads:
@@ -146,7 +151,7 @@ class Spreads:
 
 def all_rows(known: Sequence[Row]) -> Iterator[Row]:
   """Every row; known ones are not measured again."""
-  found = {(row.network, row.sparsity, row.distilled): row for row in known}
+  found = {key(row): row for row in known}
   for text in flags.FLAGS.network:
     given = load_network(text)
     if _TRAIN.value:
@@ -213,12 +218,8 @@ def main(argv: list[str]) -> None:
   path = flags.FLAGS.output
   check_writable(filter(None, [path]))
   check_networks(flags.FLAGS.network)
-  rows, known = [], load_rows(path, Row)
-  for row in all_rows(known):
-    rows.append(row)
-    print(row, flush=True)
-    others = [other for other in known if other not in rows]
-    save_rows(path, [*rows, *others])
+  known = load_rows(path, Row)
+  rows = keep_rows(path, all_rows(known), known, key)
   print('\n' + lines(rows))
 
 

@@ -26,7 +26,7 @@ import compare_networks
 import numpy as np
 from absl import app, flags, logging
 from compare_devices import score
-from kept_rows import load_rows, save_rows
+from kept_rows import keep_rows, load_rows
 
 import tfmot_paoding as paoding
 from tfmot_paoding import extras
@@ -76,6 +76,11 @@ class Row:
   macs: int
   flash: int
   score: float
+
+
+def key(row: Row) -> tuple[str, str, float, str]:
+  """What tells a row from others."""
+  return row.network, row.npu, row.asked, row.form
 
 
 class Bench:
@@ -271,18 +276,13 @@ def main(argv: list[str]) -> None:
     print(by_width())
     return
   compare_networks.check_networks(flags.FLAGS.network)
-  known = {
-    (row.network, row.npu, row.asked, row.form): row
-    for row in load_rows(output, Row)
-  }
-  rows: list[Row] = []
-  for text in flags.FLAGS.network:
-    for row in rows_of(text, known):
-      rows.append(row)
-      print(row, flush=True)
-      seen = {(one.network, one.npu, one.asked, one.form) for one in rows}
-      later = [one for key, one in known.items() if key not in seen]
-      save_rows(output, [*rows, *later])
+  known = {key(row): row for row in load_rows(output, Row)}
+  rows = keep_rows(
+    output,
+    (row for text in flags.FLAGS.network for row in rows_of(text, known)),
+    known.values(),
+    key,
+  )
   print('\n' + table(rows))
 
 

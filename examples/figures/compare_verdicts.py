@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from absl import app, flags, logging
 from compare_networks import Network, check_networks, load_network, table
-from kept_rows import load_rows, save_rows
+from kept_rows import keep_rows, load_rows
 
 from tfmot_paoding.command.one_line import in_one_line
 from tfmot_paoding.files import check_writable
@@ -61,6 +61,11 @@ class Row:
   learned_on: float
 
 
+def key(row: Row) -> tuple[str, float]:
+  """What tells a row from others."""
+  return row.network, row.sparsity
+
+
 def measured(given: Network, sparsity: float) -> Row:
   """A network pruned, and what is said of it."""
   network = networks.Network.of(given.model)
@@ -83,7 +88,7 @@ def measured(given: Network, sparsity: float) -> Row:
 
 def all_rows(known: Sequence[Row]) -> Iterator[Row]:
   """Every row; known ones are not measured again."""
-  found = {(row.network, row.sparsity): row for row in known}
+  found = {key(row): row for row in known}
   for text in flags.FLAGS.network:
     given = load_network(text)
     for sparsity in map(float, flags.FLAGS.sparsities):
@@ -142,12 +147,8 @@ def main(argv: list[str]) -> None:
   path = flags.FLAGS.output
   check_writable(filter(None, [path]))
   check_networks(flags.FLAGS.network)
-  rows, known = [], load_rows(path, Row)
-  for row in all_rows(known):
-    rows.append(row)
-    print(row, flush=True)
-    others = [other for other in known if other not in rows]
-    save_rows(path, [*rows, *others])
+  known = load_rows(path, Row)
+  rows = keep_rows(path, all_rows(known), known, key)
   print('\n' + lines(rows) + '\n')
   print(summary(rows))
 

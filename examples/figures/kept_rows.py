@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from tfmot_paoding.files import write_file
@@ -24,6 +24,33 @@ def load_rows(path: str | None, kind: type[Row]) -> list[Row]:
     return []
   with open(path, encoding='utf-8') as file:
     return [kind(**fields) for fields in json.load(file)]
+
+
+def keep_rows(
+  path: str | None,
+  rows: Iterable[Row],
+  known: Iterable[Row],
+  key: Callable[[Row], Any],
+) -> list[Row]:
+  """Prints rows as they come, and writes them down one by one.
+
+  Args:
+    path: The file; nothing is written without.
+    rows: The rows of this run, measured as they are asked for.
+    known: Those of earlier runs, of which the others stay in the file.
+    key: What tells a row from others.
+
+  Returns:
+    The rows of this run.
+  """
+  known, found = list(known), []
+  for row in rows:
+    found.append(row)
+    print(row, flush=True)
+    seen = {key(one) for one in found}
+    later = [one for one in known if key(one) not in seen]
+    save_rows(path, [*found, *later])
+  return found
 
 
 def save_rows(path: str | None, rows: Iterable[Any]) -> None:
