@@ -7,9 +7,9 @@ Each `--network` is given as to `compare_networks.py`. It is pruned by the
 default method to each of `--sparsities`. `kept` is the share of test inputs,
 which nothing else sees, that have the same answer as before; `verdict` what is
 said of it without data, and `learned on` the same share of new inputs of the
-kind that was fitted and taught on, which is all that a verdict went by before.
-With `--output` the rows are written as JSON after every measurement; called
-again with the same file, an interrupted run goes on from there.
+kind that was fitted and taught on, by which alone none should go. With
+`--output` the rows are written as JSON after every measurement; called again
+with the same file, an interrupted run goes on from there.
 """
 
 from __future__ import annotations
