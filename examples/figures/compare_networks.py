@@ -35,7 +35,7 @@ import numpy as np
 import panels
 import tensorflow as tf
 from absl import app, flags, logging
-from kept_rows import load_rows, save_rows
+from kept_rows import keep_rows, load_rows
 
 import tfmot_paoding as paoding
 from tfmot_paoding.command.one_line import in_one_line
@@ -181,6 +181,32 @@ class Row:
   macs: int
   bytes: int
   seconds: float = 0.0
+
+
+def key(row: Row) -> tuple[str, str, float]:
+  """What tells a row from others."""
+  return row.network, row.method, row.sparsity
+
+
+def check_call(argv: list[str], *outputs: str | None) -> None:
+  """Raises unless a script that compares networks is called as it should be.
+
+  From then on nothing but errors is logged.
+
+  Args:
+    argv: The program and what it was called with that is no flag.
+    *outputs: The files that it writes; None for one that it does not.
+
+  Raises:
+    UsageError: something is no flag.
+    OSError: a file cannot be written, or one of a network does not exist.
+    ValueError: a network has not six parts.
+  """
+  if len(argv) > 1:
+    raise app.UsageError(f'Unexpected arguments: {argv[1:]}')
+  logging.set_verbosity(logging.ERROR)
+  check_writable(filter(None, outputs))
+  check_networks(flags.FLAGS.network)
 
 
 def check_networks(texts: Sequence[str]) -> None:
@@ -388,7 +414,7 @@ def pruned(network: Network, setting: str, sparsity: float) -> Row:
 
 def all_rows(known: list[Row]) -> Iterator[Row]:
   """Every row, network after network; known ones are not measured again."""
-  found = {(row.network, row.method, row.sparsity): row for row in known}
+  found = {key(row): row for row in known}
   for text in _NETWORKS.value:
     network = load_network(text)
     yield found.get((network.name, 'original', 0.0)) or measure(
@@ -524,19 +550,11 @@ def sizes(rows: list[Row]) -> str:
 
 def main(argv: list[str]) -> None:
   """Prints the tables."""
-  if len(argv) > 1:
-    raise app.UsageError(f'Unexpected arguments: {argv[1:]}')
-  logging.set_verbosity(logging.ERROR)
-  check_writable(filter(None, [_OUTPUT.value, _PLOT.value]))
-  check_networks(_NETWORKS.value)
+  check_call(argv, _OUTPUT.value, _PLOT.value)
   if _PLOT.value:
     panels.check_labels(plotted())
-  rows, known = [], load_rows(_OUTPUT.value, Row)
-  for row in all_rows(known):
-    rows.append(row)
-    print(row, flush=True)
-    others = [other for other in known if other not in rows]
-    save_rows(_OUTPUT.value, [*rows, *others])
+  known = load_rows(_OUTPUT.value, Row)
+  rows = keep_rows(_OUTPUT.value, all_rows(known), known, key)
   print('\n' + scores(rows) + '\n\n' + sizes(rows))
   if _ATTACKED.value:
     print('\n' + robustness(rows))

@@ -18,12 +18,11 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from absl import app, flags, logging
-from compare_networks import Network, check_networks, load_network, table
+from absl import app, flags
+from compare_networks import Network, check_call, load_network, table
 from kept_rows import keep_rows, load_rows
 
 from tfmot_paoding.command.one_line import in_one_line
-from tfmot_paoding.files import check_writable
 from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.methods.allocation import Allocation
 from tfmot_paoding.methods.named import get_method
@@ -73,7 +72,7 @@ def measured(given: Network, sparsity: float) -> Row:
   manner = Manner(get_method('reconstruction'), Allocation())
   found = pruned(network, sparsity, manner, FIT_STEP_SPARSITY, True, source)
   verdict = found.verdict()
-  own = source.settled(network).anew(network, _COUNT)
+  own = found.drawn.anew(network, _COUNT)
   return Row(
     given.name,
     sparsity,
@@ -141,12 +140,8 @@ def summary(rows: Sequence[Row]) -> str:
 
 def main(argv: list[str]) -> None:
   """Prints the table."""
-  if len(argv) > 1:
-    raise app.UsageError(f'Unexpected arguments: {argv[1:]}')
-  logging.set_verbosity(logging.ERROR)
   path = flags.FLAGS.output
-  check_writable(filter(None, [path]))
-  check_networks(flags.FLAGS.network)
+  check_call(argv, path)
   known = load_rows(path, Row)
   rows = keep_rows(path, all_rows(known), known, key)
   print('\n' + lines(rows) + '\n')

@@ -27,14 +27,13 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from absl import app, flags, logging
-from compare_networks import Network, check_networks, load_network, table
+from absl import app, flags
+from compare_networks import Network, check_call, load_network, table
 from kept_rows import load_rows, save_rows
 
 import tfmot_paoding as paoding
 from tfmot_paoding.command.one_line import in_one_line
 from tfmot_paoding.compat import keras
-from tfmot_paoding.files import check_writable
 from tfmot_paoding.inputs import draw_samples
 from tfmot_paoding.inputs.prior import parts_of
 from tfmot_paoding.inputs.source import InputSource
@@ -303,12 +302,8 @@ def scores(rows: Sequence[Candidate]) -> str:
 
 def main(argv: list[str]) -> None:
   """Prints the table."""
-  if len(argv) > 1:
-    raise app.UsageError(f'Unexpected arguments: {argv[1:]}')
-  logging.set_verbosity(logging.ERROR)
   path = flags.FLAGS.output
-  check_writable(filter(None, [path]))
-  check_networks(flags.FLAGS.network)
+  check_call(argv, path)
   rows = load_rows(path, Candidate)
   for text in flags.FLAGS.network:
     for row in candidates(load_network(text), rows):

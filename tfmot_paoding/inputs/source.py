@@ -153,6 +153,14 @@ class InputSource(CarriedInputs):
           )
     return self.like(verbose=verbose)
 
+  @property
+  def nobody_said(self) -> bool:
+    """Whether a user has left open where inputs come from.
+
+    Of the source as it was passed: one that is settled knows where.
+    """
+    return self.data is None and self.prior is None
+
   def like(self, **changes: Any) -> InputSource:
     """The same source but for some attributes."""
     return dataclasses.replace(self, **changes)

@@ -90,12 +90,11 @@ def compared(
 ) -> Verdict:
   """`compare_answers` on a source's inputs."""
   first = source
-  nobody_said = source.prior is None and source.data is None
-  if nobody_said and source.recollection is None:
+  if source.nobody_said and source.recollection is None:
     first = source.like(prior=_smooth(original, source))
   count = _count_for(original)
   found = judged(original, pruned, first.samples(original, count), first)
-  if not nobody_said:
+  if not source.nobody_said:
     return found
   if (
     found.is_blind and original.macs <= _MOST_MACS and source.recalls(original)

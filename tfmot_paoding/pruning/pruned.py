@@ -43,6 +43,11 @@ class Pruned:
   _driver: Driver
   _source: InputSource
 
+  @property
+  def drawn(self) -> InputSource:
+    """Where that came from which it was fitted and taught on."""
+    return self._driver.source
+
   def verdict(self) -> Verdict | None:
     """How it answers beside the original; None where sizes are open."""
     return verdict_of(self._driver, self._original, self.model, self._source)

@@ -164,16 +164,14 @@ def verdict_on(
     drawn: Where these come from.
     source: Where inputs come from, as the user said.
   """
-  nobody_said = source.data is None and source.prior is None
-  few = None
   if samples is not None and drawn.recalls(original):
     few = [x[:_JUDGED] for x in samples]
-  elif samples is not None and nobody_said and drawn.prior is not None:
+  elif samples is not None and source.nobody_said and not drawn.nobody_said:
     few = drawn.anew(original, few_of(original, len(samples[0])))
-  if few is None:
+  else:
     source = source.like(seed=source.seed + 1, told=drawn.told)
     return compared(original, pruned, source)
   found = judged(original, pruned, few, drawn)
-  if not nobody_said:
+  if not source.nobody_said:
     return found
   return beside_another(original, pruned, drawn, found)

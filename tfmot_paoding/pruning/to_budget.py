@@ -185,7 +185,7 @@ def _within(
   alone = Allocation(multiple_of=multiple_of)
   manner = dataclasses.replace(manner, allocation=alone)
   fits = manner.method.needs_samples
-  nobody_said = source.prior is None and source.data is None
+  nobody_said = source.nobody_said
   if fits:
     # Settled once, for all attempts; priors are drawn by each as it needs.
     source = source.settled(network)

@@ -141,7 +141,7 @@ def _verdict(
 ) -> Verdict:
   """How a pruned network answers, where nobody has told yet."""
   found = judged(network, pruned, samples, source)
-  if source.data is not None:
+  if not source.nobody_said:
     return found
   return beside_another(network, pruned, source, found)
 

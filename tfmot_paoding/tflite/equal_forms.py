@@ -20,7 +20,6 @@ from tfmot_paoding.network.cloning import clone_with, copy_weights, fresh_layer
 from tfmot_paoding.tflite.dilations import dilate_natively, is_dilated
 from tfmot_paoding.tflite.function_forms import (
   has_function_form,
-  joined,
   repeated,
   set_function_form,
 )
@@ -66,7 +65,7 @@ def with_equal_forms(
       if is_dilated(inner):
         dilate_natively(inner)
       if by_images(inner):
-        convolve_as_images(inner, joined)
+        convolve_as_images(inner)
       set_function_form(inner)
     return made if form is None else _Replaced(made, form)
 

@@ -18,7 +18,7 @@ import tensorflow as tf
 from tfmot_paoding.compat import keras
 
 # Of what tflite-micro puts together at a time.
-_PARTS = 10
+PARTS = 10
 # Of selu: what it multiplies, and its limit below zero over that.
 _SELU, _SELU_LIMIT = 1.0507009873554805, 1.6732632423543772
 
@@ -77,8 +77,8 @@ def joined(parts: Sequence[tf.Tensor], axis: int) -> tf.Tensor:
   """Concatenated, as many at a time as tflite-micro takes."""
   while len(parts) > 1:
     parts = [
-      tf.concat(parts[start : start + _PARTS], axis)
-      for start in range(0, len(parts), _PARTS)
+      tf.concat(parts[start : start + PARTS], axis)
+      for start in range(0, len(parts), PARTS)
     ]
   return parts[0]
 

@@ -20,6 +20,7 @@ import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 
 from tfmot_paoding.tflite.flatbuffer import TFLiteFile
+from tfmot_paoding.tflite.function_forms import PARTS
 from tfmot_paoding.tflite.graph_writer import GraphWriter
 from tfmot_paoding.tflite.lean import lean
 from tfmot_paoding.tflite.litert import load_interpreter
@@ -30,8 +31,6 @@ Array = np.ndarray
 
 # Whose kernels in tflite-micro have no integers, or that it lacks.
 _SCALARS = frozenset(['EXP', 'GELU', 'LOG', 'SQRT'])
-# How many tensors it concatenates at a time.
-_PARTS = 10
 _LEAST, _MOST = -128, 127  # integers of 8 bits
 # gelu(x) = x p(x), p the normal distribution, and p(x) is the sigmoid of an odd
 # function: x times this polynomial in x^2, least powers first, to within 2e-6
@@ -85,7 +84,7 @@ def _form(
   file: TFLiteFile, op: Operator
 ) -> Callable[[GraphWriter, int], None] | None:
   """How an operator is written; None for what tflite-micro has."""
-  if op.name == 'CONCATENATION' and len(op.inputs) > _PARTS:
+  if op.name == 'CONCATENATION' and len(op.inputs) > PARTS:
     return _concatenated
   if op.name not in _SCALARS:
     return None
@@ -147,8 +146,8 @@ def _concatenated(writer: GraphWriter, number: int) -> None:
   op, read = writer.file.operators[number], writer.read[number]
   tensors, axis = writer.file.tensors, read.builtinOptions.axis
   parts = [(index, tensors[index].shape[axis]) for index in op.inputs]
-  while len(parts) > _PARTS:
-    groups = [parts[at : at + _PARTS] for at in range(0, len(parts), _PARTS)]
+  while len(parts) > PARTS:
+    groups = [parts[at : at + PARTS] for at in range(0, len(parts), PARTS)]
     parts = []
     for group in groups:
       size = sum(count for _, count in group)

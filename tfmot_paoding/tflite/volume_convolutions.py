@@ -13,6 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfmot_paoding.compat import keras
+from tfmot_paoding.tflite.function_forms import joined
 
 
 def is_volume_convolution(layer: Any) -> bool:
@@ -27,22 +28,14 @@ def has_no_operator(layer: keras.layers.Conv3D) -> bool:
   return layer.groups > 1 or max(layer.dilation_rate) > 1
 
 
-def convolve_as_images(
-  layer: keras.layers.Conv3D, join: Callable[[list[tf.Tensor], int], tf.Tensor]
-) -> None:
-  """Lets a layer, which is changed, convolve images.
-
-  Args:
-    layer: The layer.
-    join: What concatenates along an axis.
-  """
-  layer.call = functools.partial(_convolved, layer, layer.call, join)
+def convolve_as_images(layer: keras.layers.Conv3D) -> None:
+  """Lets a layer, which is changed, convolve images."""
+  layer.call = functools.partial(_convolved, layer, layer.call)
 
 
 def _convolved(
   layer: keras.layers.Conv3D,
   otherwise: Callable[[tf.Tensor], tf.Tensor],
-  join: Callable[[list[tf.Tensor], int], tf.Tensor],
   x: tf.Tensor,
 ) -> tf.Tensor:
   """All that the layer does.
@@ -50,7 +43,6 @@ def _convolved(
   Args:
     layer: The layer.
     otherwise: How it does it where sizes are open.
-    join: What concatenates along an axis.
     x: Shape (samples, depth, height, width, channels).
   """
   if None in x.shape[1:]:
@@ -68,7 +60,7 @@ def _convolved(
     )
   made = []
   for part, own, added in parts:
-    depth, images = _beside(layer, part, join)
+    depth, images = _beside(layer, part)
     y = tf.nn.conv2d(
       images,
       own,
@@ -77,23 +69,18 @@ def _convolved(
       dilations=layer.dilation_rate[1:],
     )
     made.append(tf.nn.bias_add(y, added))
-  y = join(made, -1)
+  y = joined(made, -1)
   if layer.activation is not None:
     y = layer.activation(y)
   return tf.reshape(y, (-1, depth, *y.shape[1:]))
 
 
-def _beside(
-  layer: keras.layers.Conv3D,
-  x: tf.Tensor,
-  join: Callable[[list[tf.Tensor], int], tf.Tensor],
-) -> tuple[int, tf.Tensor]:
+def _beside(layer: keras.layers.Conv3D, x: tf.Tensor) -> tuple[int, tf.Tensor]:
   """What each depth reads, as channels of one image.
 
   Args:
     layer: The layer.
     x: Shape (samples, depth, height, width, channels).
-    join: What concatenates along an axis.
 
   Returns:
     How many depths come out, and shape (samples x that, height, width, taps x
@@ -118,4 +105,4 @@ def _beside(
     tf.reshape(x[:, first : first + last : step], (-1, *sizes))
     for first in range(0, reach, apart)
   ]
-  return count, join(read, -1)
+  return count, joined(read, -1)
