@@ -90,15 +90,38 @@ def test_others_stay_as_they_are(name):
   assert type(found.get_layer('function')) is L.Lambda
 
 
-def test_a_model_that_draws_is_left_alone():
+def test_a_model_that_draws_is_opened_too():
   class Noise(L.Layer):
     def call(self, x):
       return x + tf.random.normal(tf.shape(x))
 
   inputs = keras.Input((6,))
   x = L.Lambda(tf.nn.relu)(L.Dense(4)(inputs))
-  model = keras.Model(inputs, Noise()(x))
-  assert opened(model) is model
+  model = keras.Model(inputs, Noise(name='noise')(x))
+  found = opened(model)
+  assert type(found.get_layer('noise')) is Noise
+  assert not any(type(layer) is L.Lambda for layer in found._flatten_layers())
+
+
+def test_a_layer_called_in_two_ways_is_opened_for_each():
+  class Mixed(L.Layer):
+    def __init__(self, **kwargs):
+      super().__init__(**kwargs)
+      self.wide, self.narrow = L.Dense(8, 'relu', name='wide'), L.Dense(4)
+
+    def call(self, x, other=None, factor=1.0):
+      y = self.narrow(self.wide(x)) * factor
+      return y if other is None else y + other
+
+  first, second = keras.Input((4,)), keras.Input((4,))
+  layer = Mixed(name='mixed')
+  x = layer(layer(layer(first), other=second), factor=2.0)
+  model = keras.Model([first, second], L.Dense(2)(x))
+  small = paoding.prune(model, 0.5, method='l1', verbose=0)
+  found, x = opened(model), [data(3, 4), data(3, 4) - 1]
+  np.testing.assert_allclose(found(x), model(x), rtol=1e-5)
+  assert len(found.weights) == len(model.weights)
+  assert small.count_params() < model.count_params()
 
 
 def test_bounds_and_lessons_know_what_was_opened():

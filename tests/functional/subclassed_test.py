@@ -8,6 +8,7 @@ import tensorflow as tf
 
 import tfmot_paoding as paoding
 from tfmot_paoding.compat import keras
+from tfmot_paoding.functional import answers
 
 L = keras.layers
 
@@ -232,7 +233,7 @@ def branch_on_training(self, x, training=False):
 
 
 def random_numbers(self, x):
-  return self.out(x) + tf.random.normal(tf.shape(x)[:1])[:, None]
+  return self.out(x) + np.random.default_rng().normal(size=3)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +243,7 @@ def random_numbers(self, x):
     (numpy_of_values, 'return self.out'),
     (loop_over_samples, 'for row in x'),
     (branch_on_training, 'if training:'),
-    (random_numbers, 'random numbers'),
+    (random_numbers, 'draws numbers'),
   ],
 )
 def test_what_cannot_be_traced_is_shown(call, statement):
@@ -462,3 +463,27 @@ def test_inputs_go_by_the_same_names_each_time():
   model = built(Two(), data(4, 5), right=data(4, 5))
   assert paoding.from_subclassed(model).input_names == ['input_1', 'input_2']
   assert paoding.from_subclassed(model).input_names == ['input_1', 'input_2']
+
+
+def test_what_both_draw_is_not_told_apart():
+  draw = np.random.default_rng(0).normal
+  drawn = lambda x: [x, draw(size=3)]
+  assert answers.compare(drawn, drawn, 1.0) == 0
+  assert answers.compare(drawn, lambda x: [x + 1, draw(size=3)], 1.0) == 1
+  assert answers.compare(drawn, lambda x: [x, np.zeros(3)], 1.0) > 0
+  assert answers.compare(drawn, drawn, 1.0, remembers=True) > 0
+
+
+def test_a_call_that_draws_is_traced():
+  class Noisy(keras.Model):
+    def __init__(self):
+      super().__init__()
+      self.hidden, self.out = L.Dense(8, 'relu', name='hidden'), L.Dense(3)
+
+    def call(self, x):
+      return self.out(self.hidden(x + tf.random.normal(tf.shape(x))))
+
+  model = built(Noisy(), data(2, 4))
+  with pytest.warns(UserWarning, match='draws at random'):
+    small = paoding.prune(model, 0.5, method='l1', verbose=0)
+  assert small.get_layer('hidden').units == 4

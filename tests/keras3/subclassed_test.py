@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -208,3 +210,59 @@ def test_inputs_go_by_the_same_names_each_time():
   model(data(2, 5))
   assert paoding.from_keras3(model).input_names == ['input_1']
   assert paoding.from_keras3(model).input_names == ['input_1']
+
+
+class Sampling(L.Layer):
+  """As variational autoencoders have it."""
+
+  def __init__(self, **kwargs):
+    super().__init__(**kwargs)
+    self.seed_generator = keras.random.SeedGenerator(1)
+
+  def call(self, inputs):
+    mean, log_variance = inputs
+    shape = ops.shape(mean)[0], ops.shape(mean)[1]
+    noise = keras.random.normal(shape, seed=self.seed_generator)
+    return mean + ops.exp(log_variance / 2) * noise
+
+
+def _encoder():
+  inputs = keras.Input((6,))
+  x = L.Dense(8, 'relu', name='hidden')(inputs)
+  mean, log_variance = L.Dense(2)(x), L.Dense(2)(x)
+  sampled = Sampling(name='sampling')([mean, log_variance])
+  return keras.Model(inputs, [mean, log_variance, sampled])
+
+
+def test_a_layer_that_cannot_be_traced_is_run_as_it_is():
+  model, x = randomized(_encoder()), data(4, 6)
+  made = paoding.from_keras3(model)
+  for ours, theirs in list(zip(made(x), model(x), strict=True))[:2]:
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+  assert not np.array_equal(made(x)[2], made(x)[2])
+  with warnings.catch_warnings():
+    warnings.simplefilter('ignore')
+    small = paoding.prune(model, 0.5, method='l1', verbose=0)
+  assert small.get_layer('hidden').units == 4
+
+
+def test_a_layer_called_in_two_ways_has_its_weights_once():
+  class Mixed(L.Layer):
+    def __init__(self, **kwargs):
+      super().__init__(**kwargs)
+      self.wide, self.narrow = L.Dense(6, 'relu', name='wide'), L.Dense(4)
+
+    def call(self, x, other=None, factor=1.0):
+      y = self.narrow(self.wide(x)) * factor
+      return y if other is None else y + other
+
+  first, second = keras.Input((4,)), keras.Input((4,))
+  layer = Mixed(name='mixed')
+  x = layer(layer(layer(first), other=second), factor=2.0)
+  model = randomized(keras.Model([first, second], L.Dense(2)(x)))
+  inputs = [data(3, 4), data(3, 4) - 1]
+  small = paoding.prune(model, 0.5, method='l1', verbose=0)
+  assert small.count_params() < model.count_params()
+  made = paoding.from_keras3(model)
+  np.testing.assert_allclose(made(inputs), model(inputs), rtol=1e-4)
+  assert len(made.weights) == len(model.weights)

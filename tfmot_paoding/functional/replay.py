@@ -63,8 +63,10 @@ class Tracer:
     self._opening = opening
     # By the identity of a layer: what stands behind it.
     self._behind: dict[int, keras.Model] = {}
-    # By the identity of what was called: how, and what it became.
-    self._made: dict[int, tuple[Any, Any]] = {}
+    # By the identity of what was called: what it became.
+    self._made: dict[int, Any] = {}
+    # By that, and by how it was called: what a trace of it became.
+    self._insides: dict[tuple[int, str | None], keras.Model] = {}
     self._kept: list[Any] = []  # identities stay theirs while they are here
     self.pairs: list[tuple[Any, Any]] = []  # parts before the whole
     self.leaves: list[tuple[Any, Any]] = []
@@ -139,9 +141,12 @@ class Tracer:
         waiting.update((id(old), node) for old in olds)
       else:
         make(node, sizes.in_numbers(node, numbers, new))
+    outputs = tf.nest.map_structure(new, compat.output_structure(traced))
+    if len({known for known, _ in self._insides}) < len(self._insides):
+      self.renamed.update(name_apart(outputs, [new for _, new in self.pairs]))
     return keras.Model(
       tf.nest.map_structure(new, compat.input_structure(traced)),
-      tf.nest.map_structure(new, compat.output_structure(traced)),
+      outputs,
       name=name,
     )
 
@@ -175,15 +180,16 @@ class Tracer:
     traced = not compat.is_graph_model(layer) and self._opening.opens(
       layer, args, kwargs
     )
-    way = _way_of(layer, args, kwargs) if traced else None
-    if id(layer) not in self._made:
-      self._made[id(layer)] = (way, self._new(layer, args, kwargs, traced))
-    known, (made, is_inside) = self._made[id(layer)]
-    if is_inside and known != way:
-      raise ValueError(
-        f'The layer {layer.name!r} is called with different arguments in '
-        'different places. Use one layer for each, or one way to call it.'
-      )
+    if id(layer) in self._made:
+      return self._made[id(layer)], False
+    way = id(layer), _way_of(layer, args, kwargs) if traced else None
+    if way in self._insides:
+      return self._insides[way], True
+    made, is_inside = self._new(layer, args, kwargs, traced)
+    if is_inside:
+      self._insides[way] = made
+    else:
+      self._made[id(layer)] = made
     return made, is_inside
 
   def _new(
@@ -198,8 +204,9 @@ class Tracer:
       try:
         return self.inside(layer, arguments_of(layer, args, kwargs)), True
       except ValueError as error:
-        if isinstance(layer, keras.Model):
-          raise
+        opened_before = any(known == id(layer) for known, _ in self._insides)
+        if isinstance(layer, keras.Model) or (opened_before and layer.weights):
+          raise  # another copy would have weights of its own
         reason = error
     steps = self._opening.steps(layer)
     if steps is not None:

@@ -166,6 +166,7 @@ def _compare(
     lambda _: model(*bound.args, **bound.kwargs),
     lambda _: made(packed_inputs(inputs), training=False),
     None,
+    remembers=model.stateful,
   )
   if gap and tracer.in_training:
     owner = tracer.in_training[0]

@@ -267,6 +267,7 @@ def _compare(model: keras.Model, made: Any) -> None:
         lambda x: made(x, training=False),
         inputs,
         tolerance,
+        remembers=model.stateful,
       )
     except (ValueError, tf.errors.OpError):
       if any(None in t.shape[1:] for t in tf.nest.flatten(structure)):

@@ -19,6 +19,7 @@ from tfmot_paoding.functional.own_training import warn_of_own_training
 from tfmot_paoding.functional.replay import packed_inputs
 from tfmot_paoding.functional.subclassed import from_subclassed, is_subclassed
 from tfmot_paoding.keras3 import tracing as keras3_tracing
+from tfmot_paoding.keras3.held_layer import HeldLayer, held
 from tfmot_paoding.keras3.layers import (
   Chain,
   convert_layer,
@@ -134,7 +135,8 @@ class _Replay:
     self._names = SafeNames()
     # The names of layers that are called with training=True.
     self._training: list[str] = []
-    self._ways: dict[int, str] = {}  # how what was traced is called
+    # By the identity of what was traced, and how it is called.
+    self._insides: dict[tuple[int, str], keras.Model] = {}
     self._kept: list[Any] = []  # identities stay theirs while they are here
     # Whose function in training was traced, as it is not the other one.
     self.in_training: list[Any] = []
@@ -251,7 +253,7 @@ class _Replay:
       del kwargs['training']
       self._training.append(operation.name)
     _check_constants(operation, arguments)
-    if keras3_tracing.is_traced(operation):
+    if self._is_opened(operation, arguments):
       return self._call_inside(operation, arguments, replaced)
     function = self._function(operation)
     try:
@@ -262,22 +264,43 @@ class _Replay:
       _name_after(results, operation.name)
     return results
 
+  def _is_opened(self, operation: Any, arguments: Any) -> bool:
+    """Whether what a layer's `call` is made of takes its place.
+
+    One that cannot be traced is run as it is, if Keras 3 can make it anew.
+    """
+    if not keras3_tracing.is_traced(operation):
+      return False
+    bound = _by_name(operation, arguments)
+    way = id(operation), _way_of(bound)
+    if id(operation) not in self._made and way not in self._insides:
+      try:
+        self._insides[way] = self.inside(operation, bound)
+      except ValueError as error:
+        self._made[id(operation)] = self._run_as_it_is(operation, error)
+    return way in self._insides
+
   def _call_inside(
     self, operation: Any, arguments: Any, replaced: Callable[[Any], Any]
   ) -> Any:
     """A call of what is traced, which takes tensors alone."""
-    signature = inspect.signature(operation.call)
-    bound = dict(signature.bind(*arguments.args, **arguments.kwargs).arguments)
-    tensors = [
-      x for x in tf.nest.flatten(bound) if hasattr(x, '_keras_history')
-    ]
-    way = repr([len(tensors), list(bound), bound.get('training')])
-    if id(operation) not in self._made:
-      self._made[id(operation)] = self.inside(operation, bound)
-      self._ways[id(operation)] = way
-    elif way != self._ways[id(operation)]:
-      raise no_counterpart(operation, ', called in different ways')
-    return self._made[id(operation)](packed_inputs(replaced(bound)))
+    bound = _by_name(operation, arguments)
+    made = self._insides[id(operation), _way_of(bound)]
+    return made(packed_inputs(replaced(bound)))
+
+  def _run_as_it_is(self, layer: Any, reason: ValueError) -> HeldLayer:
+    """A layer that cannot be opened, and was not opened elsewhere."""
+    import keras as keras3
+
+    opened_before = any(known == id(layer) for known, _ in self._insides)
+    if isinstance(layer, keras3.Model) or (opened_before and layer.weights):
+      raise reason  # what is held has weights of its own
+    try:
+      made = held(layer, self._names.safe(layer.name))
+    except (NotImplementedError, TypeError, ValueError) as error:
+      raise reason from error
+    self._pairs.append((layer, made))
+    return made
 
   def _function(self, operation: Any) -> Callable[..., Any]:
     import keras as keras3
@@ -314,10 +337,13 @@ class _Replay:
     if not isinstance(operation, keras3.layers.Layer):
       return
     # A model's layers have theirs already.
+    made = self._made.get(id(operation))
     if not (
-      isinstance(operation, keras3.Model) or _is_around_a_model(operation)
+      made is None  # it was opened, and its layers have theirs
+      or isinstance(operation, keras3.Model)
+      or _is_around_a_model(operation)
     ):
-      copy_weights(operation, self._made[id(operation)])
+      copy_weights(operation, made)
 
 
 def _converted(layer: Any, names: SafeNames) -> Callable[..., Any]:
@@ -326,6 +352,24 @@ def _converted(layer: Any, names: SafeNames) -> Callable[..., Any]:
     return convert_layer(layer, name=names.safe(layer.name))
   except TypeError as error:  # its class takes other settings
     raise no_counterpart(layer, f' with its settings ({error})') from error
+
+
+def _by_name(operation: Any, arguments: Any) -> dict[str, Any]:
+  """What an operation is called with, by the name of the argument."""
+  signature = inspect.signature(operation.call)
+  return dict(signature.bind(*arguments.args, **arguments.kwargs).arguments)
+
+
+def _way_of(bound: dict[str, Any]) -> str:
+  """How it is called: what is a tensor where, and what else there is."""
+  return repr(
+    {
+      key: tf.nest.map_structure(
+        lambda x: 'tensor' if hasattr(x, '_keras_history') else repr(x), value
+      )
+      for key, value in bound.items()
+    }
+  )
 
 
 def _is_layer(operation: Any) -> bool:
@@ -407,6 +451,7 @@ def _compare(
         lambda x: model(**x, **extra),
         lambda x: converted(packed_inputs(x), training=False),
         inputs,
+        remembers=bool(states),
       )
     except (ValueError, tf.errors.OpError):
       if any(None in t.shape[1:] for t in tf.nest.flatten(arguments)):
