@@ -187,6 +187,18 @@ BLOCKS = {
     _IMAGE,
     lambda x: tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]], constant_values=0.5),
   ),
+  'shortcut that widens': (
+    conv(),
+    _IMAGE,
+    lambda x: tf.pad(x, [[0, 0], [0, 0], [0, 0], [0, 6]]) + conv(14, 1)(x),
+  ),
+  'shortcut that widens on both sides': (
+    conv(),
+    _IMAGE,
+    lambda x: tf.pad(x, [[0, 0], [0, 1], [0, 1], [4, 2]]) + conv(14, 1)(
+      tf.pad(x, [[0, 0], [1, 0], [1, 0], [0, 0]])
+    ),
+  ),
   'every second channel': (conv(), _IMAGE, lambda x: x[..., 1::2]),
   'channels backwards': (dense(), _ROW, lambda x: x[:, ::-1]),
   'positions backwards': (dense(), _STEPS, lambda x: x[:, ::-2]),

@@ -28,6 +28,7 @@ from tfmot_paoding.ops import (
   Reshape,
   Shape,
 )
+from tfmot_paoding.ops.channel_pads import PadChannels
 from tfmot_paoding.ops.slices import Slice
 from tfmot_paoding.ops.takes import Take
 from tfmot_paoding.ops.windows import Pad
@@ -137,26 +138,32 @@ class _Roll(Move):
 
 
 class _Pad(Move):
-  """Zeros, a constant or entries of the border around positions."""
+  """Zeros, a constant or entries of the border around positions.
+
+  Beside channels, zeros.
+  """
 
   def lower(self, given, in_shapes, out_shapes):
     (shape,) = in_shapes
     pads = _pads(given.get('paddings'), len(shape))
-    if pads is None or pads[-1] != (0, 0):
+    if pads is None:
       return None
     mode = str(given.get('mode', 'CONSTANT')).upper()
     if mode == 'CONSTANT':
       value = given.get('constant_values') or 0
       if not isinstance(value, (int, float)):
         return None
-      if not any(any(pair) for pair in pads):
-        return [[]]
+      wider = [PadChannels(*pads[-1])] if any(pads[-1]) else []
+      if wider and value:
+        return None
+      if not any(any(pair) for pair in pads[:-1]):
+        return [wider]
       around = Positions(True, kind='ZeroPadding', move=Pad(tuple(pads[:-1])))
       if not value:
-        return [[around]]
+        return [[around, *wider]]
       value = float(value)
       return [[Line((1.0,), (-value,)), around, Line((1.0,), (value,))]]
-    if mode not in _MODES:
+    if mode not in _MODES or any(pads[-1]):
       return None
     return [
       [
@@ -169,6 +176,19 @@ class _Pad(Move):
         if any(pair)
       ]
     ]
+
+
+  def resize(self, given, kept, out_shape):
+    *others, (before, after) = np.asarray(given['paddings']).tolist()
+    if not (before or after):
+      return {}
+    added = out_shape[-1] - int(kept[-1].sum())
+    # Of the shorter side nothing leaves; see `PadChannels`.
+    if after >= before:
+      after = added - before
+    else:
+      before = added - after
+    return {'paddings': [*others, [before, after]]}
 
 
 class _Stack(Move):
