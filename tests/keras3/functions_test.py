@@ -106,3 +106,17 @@ def test_units_in_front_leave_and_nothing_else_changes(name):
   np.testing.assert_allclose(
     np.asarray(paoding.to_keras3(small)(x)), small(x), atol=1e-5
   )
+
+
+def test_what_is_sliced_by_dots_can_be_saved(tmp_path):
+  inputs = keras.Input((4, 4, 3))
+  x = L.Conv2D(7, 1)(L.Conv2D(8, 1, activation='relu')(inputs))
+  sliced = [x[..., :2], x[..., None, 2:], x[:, 1, ..., 0]]
+  model = randomized(keras.Model(inputs, sliced))
+  net = paoding.from_keras3(model)
+  net.save(tmp_path / 'net.keras')
+  x = np.random.default_rng(1).uniform(-1, 1, (2, 4, 4, 3)).astype(np.float32)
+  for ours, theirs in zip(
+    paoding.load_model(tmp_path / 'net.keras')(x), model(x), strict=True
+  ):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)

@@ -96,6 +96,17 @@ def _pair(sizes: Any) -> list[int]:
   return [sizes, sizes] if isinstance(sizes, int) else list(sizes)
 
 
+def _of_every_axis(x: Any, key: Any) -> tuple[Any, ...]:
+  """What is asked for, without `...`: files of tf_keras cannot hold that."""
+  keys = tuple(key) if isinstance(key, (list, tuple)) else (key,)
+  for at, one in enumerate(keys):
+    if one is Ellipsis:
+      named = sum(other is not None for other in keys) - 1
+      missing = [slice(None)] * (len(x.shape) - named)
+      return (*keys[:at], *missing, *keys[at + 1 :])
+  return keys
+
+
 def _axes(op: Any) -> Any:
   return None if op.axis is None else tf.nest.flatten(op.axis)
 
@@ -120,9 +131,7 @@ _OPERATIONS: dict[str, Callable[[Any], Callable[..., Any] | None]] = {
   'NotEqual': lambda op: _binary(tf.math.not_equal),
   'Cast': lambda op: lambda x: tf.cast(x, op.dtype),
   'Clip': lambda op: lambda x: tf.clip_by_value(x, op.x_min, op.x_max),
-  'GetItem': lambda op: (
-    lambda x, key: x[tuple(key) if isinstance(key, list) else key]
-  ),
+  'GetItem': lambda op: lambda x, key: x[_of_every_axis(x, key)],
   'ExpandDims': lambda op: lambda x: tf.expand_dims(x, op.axis),
   'Squeeze': lambda op: lambda x: tf.squeeze(x, _axes(op)),
   'Stack': lambda op: lambda x: tf.stack(x, op.axis),
