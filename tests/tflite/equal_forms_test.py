@@ -230,3 +230,30 @@ def test_an_lstm_that_drops_states_in_training_is_one_operator():
   counts = TFLiteFile(data).operator_counts
   assert 'WHILE' not in counts
   assert counts['UNIDIRECTIONAL_SEQUENCE_LSTM'] == 3
+
+
+ENCODINGS = {
+  'one of several': ((1,), 'one_hot'),
+  'a number alone': ((), 'one_hot'),
+  'several of them': ((4,), 'multi_hot'),
+  'how many of each': ((4,), 'count'),
+}
+
+
+@pytest.mark.parametrize('quantization', [None, 'int8'])
+@pytest.mark.parametrize('name', ENCODINGS)
+def test_categories_have_a_file(name, quantization):
+  shape, mode = ENCODINGS[name]
+  number, category = keras.Input((3,)), keras.Input(shape, dtype='int32')
+  encoded = L.CategoryEncoding(5, output_mode=mode)(category)
+  x = L.Dense(8, 'relu')(L.Concatenate()([number, encoded]))
+  model = testing.fill(keras.Model([number, category], L.Dense(2)(x)))
+  rng = np.random.default_rng(0)
+  x = [rng.uniform(size=(9, 3)).astype('f4'), rng.integers(0, 5, (9, *shape))]
+  np.testing.assert_allclose(with_equal_forms(model)(x), model(x), atol=1e-6)
+  data = convert_unchecked(model, quantization, input_range=(0, 4))
+  by_name = dict(zip(model.input_names, x, strict=True))
+  found = paoding.tflite.compare_tflite(model, data, inputs=by_name)
+  assert found.largest < (0.1 if quantization else 1e-6)
+  pytest.importorskip('tflite_micro')
+  check_micro(data)

@@ -5,7 +5,8 @@ together again, or into tiles, which tflite-micro lacks; of slices it takes four
 axes at most, and of pooling two; dilated convolutions it spreads over the
 batch, and volumes have convolutions of their own, without integers. The nearest
 neighbour of an enlarged grid is a repeated entry as well,
-and axes that lie side by side can be read as one.
+and axes that lie side by side can be read as one. Counts of categories, which
+LiteRT has no operator for, are rows of a table that are added up.
 """
 
 from __future__ import annotations
@@ -192,12 +193,25 @@ def _pooled_side_by_side(layer: Any, x: tf.Tensor) -> tf.Tensor:
   return tf.reshape(x, (-1, *counts, channels))
 
 
+def _encoded(layer: keras.layers.CategoryEncoding, x: tf.Tensor) -> tf.Tensor:
+  """`CategoryEncoding` without weights of its counts."""
+  rows = tf.eye(layer.num_tokens, dtype=layer.compute_dtype)
+  if x.shape.rank == 1 or layer.output_mode == 'one_hot':
+    x = tf.reshape(x, (-1, 1))
+  found = tf.gather(rows, tf.cast(x, tf.int32))
+  if x.shape[1] == 1:
+    return tf.reshape(found, (-1, layer.num_tokens))
+  reduce = tf.reduce_sum if layer.output_mode == 'count' else tf.reduce_max
+  return reduce(found, 1)
+
+
 _POOLS = {
   keras.layers.AveragePooling3D: tf.nn.avg_pool2d,
   keras.layers.MaxPooling3D: tf.nn.max_pool2d,
 }
 _FORMS: dict[type, Form] = {
   keras.layers.AveragePooling3D: _pooled,
+  keras.layers.CategoryEncoding: _encoded,
   keras.layers.Cropping3D: _cropped_volume,
   keras.layers.MaxPooling3D: _pooled,
   keras.layers.RepeatVector: _vector_repeated,
@@ -214,4 +228,8 @@ def _form_of(layer: Any) -> Form | None:
   form = _FORMS.get(type(layer))
   if getattr(layer, 'data_format', None) == 'channels_first':
     return None
+  if getattr(layer, 'sparse', False):
+    return None
+  if any(call.call_kwargs for call in layer.inbound_nodes):
+    return None  # told more than what it is called on, as weights of counts
   return form
