@@ -467,7 +467,10 @@ def test_inputs_go_by_the_same_names_each_time():
 
 def test_what_both_draw_is_not_told_apart():
   draw = np.random.default_rng(0).normal
-  drawn = lambda x: [x, draw(size=3)]
+
+  def drawn(x):
+    return [x, draw(size=3)]
+
   assert answers.compare(drawn, drawn, 1.0) == 0
   assert answers.compare(drawn, lambda x: [x + 1, draw(size=3)], 1.0) == 1
   assert answers.compare(drawn, lambda x: [x, np.zeros(3)], 1.0) > 0

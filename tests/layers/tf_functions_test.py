@@ -195,8 +195,9 @@ BLOCKS = {
   'shortcut that widens on both sides': (
     conv(),
     _IMAGE,
-    lambda x: tf.pad(x, [[0, 0], [0, 1], [0, 1], [4, 2]]) + conv(14, 1)(
-      tf.pad(x, [[0, 0], [1, 0], [1, 0], [0, 0]])
+    lambda x: (
+      tf.pad(x, [[0, 0], [0, 1], [0, 1], [4, 2]])
+      + conv(14, 1)(tf.pad(x, [[0, 0], [1, 0], [1, 0], [0, 0]]))
     ),
   ),
   'every second channel': (conv(), _IMAGE, lambda x: x[..., 1::2]),

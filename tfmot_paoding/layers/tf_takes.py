@@ -177,7 +177,6 @@ class _Pad(Move):
       ]
     ]
 
-
   def resize(self, given, kept, out_shape):
     *others, (before, after) = np.asarray(given['paddings']).tolist()
     if not (before or after):
