@@ -200,6 +200,7 @@ BLOCKS = {
       + conv(14, 1)(tf.pad(x, [[0, 0], [1, 0], [1, 0], [0, 0]]))
     ),
   ),
+  'repeated vector': (dense(), _ROW, lambda x: L.RepeatVector(3)(x)),
   'every second channel': (conv(), _IMAGE, lambda x: x[..., 1::2]),
   'channels backwards': (dense(), _ROW, lambda x: x[:, ::-1]),
   'positions backwards': (dense(), _STEPS, lambda x: x[:, ::-2]),

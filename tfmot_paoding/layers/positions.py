@@ -8,7 +8,7 @@ import numpy as np
 
 from tfmot_paoding.compat import keras
 from tfmot_paoding.layers import base
-from tfmot_paoding.ops import Op, Positions, Shape, window
+from tfmot_paoding.ops import Op, Positions, Reshape, Shape, window
 from tfmot_paoding.ops.windows import (
   AveragePool,
   Crop,
@@ -182,6 +182,23 @@ class UpSamplingHandler(_PositionsHandler):
     """Each as often as its size says."""
     size = layer.size if isinstance(layer.size, tuple) else (layer.size,)
     return Positions(kind='nearest', move=Repeat(size))
+
+
+@base.register_handler(_layers.RepeatVector)
+class RepeatVectorHandler(base.LayerHandler):
+  """A vector as a sequence of it alone."""
+
+  def lower(
+    self,
+    layer: Any,
+    path: base.Path,
+    in_shapes: list[Shape],
+    out_shape: Shape,
+  ) -> list[Op]:
+    """A position, and that as often as the layer says."""
+    (shape,) = in_shapes
+    one = Reshape((1, *shape), shape)
+    return [one, Positions(kind='nearest', move=Repeat((layer.n,)))]
 
 
 @base.register_handler(_layers.Resizing)

@@ -32,9 +32,10 @@ A batch may have any size where that costs nothing; models whose operators would
 have to work it out (Dense on sequences, attention, reshaping and recurrent
 layers) take one sample a call, without the operators that tflite-micro lacks.
 LSTM converts to int8 as well and runs in tflite-micro (reset the interpreter's
-variables before each sequence: an LSTM remembers the last one); GRU and
-SimpleRNN have no integers, and no end in tflite-micro when they return
-sequences.
+variables before each sequence: an LSTM remembers the last one). GRU, SimpleRNN
+and an LSTM of other activations than Keras's become loops, which have no
+integers, and do not run in tflite-micro when they return sequences:
+`micro=True` writes their steps one by one, in a file that grows with them.
 
 `pip install 'tfmot_paoding[micro]'` brings the interpreters that run on
 devices, LiteRT and tflite-micro (a pre-release). With it, `profile_tflite`

@@ -113,10 +113,10 @@ def convert_to_tflite(
       as cameras give. One operator more; the same scale.
     inference_output_type: What they give, likewise.
     micro: Whether the file is for tflite-micro: GELU, exponentials, logarithms
-      and roots of integers and convolutions of volumes, which LiteRT and NPUs
-      have and it has not, are then written in what it has, which those run more
-      slowly. Where it is installed (the extra `[micro]`) it is asked whether it
-      runs the file.
+      and roots of integers, convolutions of volumes and loops of recurrent
+      layers, which LiteRT and NPUs have and it has not, are then written in
+      what it has, which those run more slowly. Where it is installed (the
+      extra `[micro]`) it is asked whether it runs the file.
 
   Returns:
     The flatbuffer.

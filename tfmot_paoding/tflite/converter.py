@@ -41,6 +41,7 @@ from tfmot_paoding.tflite.serving import (
   operations,
   serving,
 )
+from tfmot_paoding.tflite.unrolled_loops import without_loops
 
 
 def flatbuffer_of(
@@ -84,6 +85,8 @@ def _written(
     ValueError: TFLite cannot express the model, or not in such numbers.
   """
   heads = _heads(model) if mode.recipe else {}
+  if micro:
+    model = without_loops(model, all_of_them=mode.is_calibrated)
   # LiteRT's own kernel for volumes is the faster one, but has no integers.
   model = with_equal_forms(model, volumes=mode.has_steps or micro)
   function = serving(model)
@@ -160,7 +163,9 @@ def _check_loops(function, model: keras.Model, mode: Quantization) -> None:
   if 'WHILE' in TFLiteFile(plain).operator_counts:
     raise ValueError(
       'TFLite has no integers for loops, as in GRU and SimpleRNN layers, but '
-      f'`quantization` is {mode.name!r}. Use {uncalibrated()}, or LSTM layers.'
+      f'`quantization` is {mode.name!r}. Use {uncalibrated()}; LSTM layers of '
+      "Keras's own activations; or layers of `unroll=True`, whose steps are "
+      'written one by one, in a larger file, as `micro=True` has them.'
     )
 
 

@@ -137,6 +137,18 @@ class TFLiteFile:
     return found
 
   @functools.cached_property
+  def has_open_loops(self) -> bool:
+    """Whether a loop makes tensors whose size changes from step to step."""
+    return any(
+      size < 0
+      for other in self.object.subgraphs[1:]
+      for tensor in other.tensors
+      for size in (
+        () if tensor.shapeSignature is None else tensor.shapeSignature
+      )
+    )
+
+  @functools.cached_property
   def peak_activation_bytes(self) -> int:
     """The most bytes of activations that are alive at once."""
     last = dict.fromkeys(self.inputs, -1)

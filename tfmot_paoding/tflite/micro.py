@@ -68,6 +68,7 @@ def run_micro(
   """
   extras.MICRO.require()
   file = TFLiteFile(data)
+  _check_loops(file)
   check_names(file, inputs, outputs)
   with refusals():
     runner = load_interpreter(data).get_signature_runner()
@@ -106,6 +107,7 @@ def measure_arena(data: bytes) -> int:
   """
   extras.MICRO.require()
   file = TFLiteFile(data)
+  _check_loops(file)
   inputs = _resting(file)
   report, _ = run_in_arena(data, _ample(file, data), inputs)
   arena = search_arena(data, int(_TOTAL.search(report).group(1)), inputs)
@@ -128,7 +130,24 @@ def check_micro(data: bytes) -> None:
   """
   extras.MICRO.require()
   file = TFLiteFile(data)
+  _check_loops(file)
   run_in_arena(data, _ample(file, data), _resting(file))
+
+
+def _check_loops(file: TFLiteFile) -> None:
+  """Raises where tflite-micro would answer wrong, or never end.
+
+  It gives tensors their place before it runs, by a size that loops which
+  collect a sequence do not keep to.
+  """
+  if file.has_open_loops:
+    raise MicroError(
+      'tflite-micro does not run the loop of a recurrent layer that returns '
+      'sequences: what it collects grows from step to step. Convert the model '
+      'with `micro=True`, or to a budget of `arena_bytes`: steps whose number '
+      'is known are then written one by one, in a larger file.',
+      stage='invoke',
+    )
 
 
 def _runs(data: bytes, arena_bytes: int, inputs: Mapping[str, Array]) -> bool:
