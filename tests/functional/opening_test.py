@@ -423,3 +423,43 @@ def test_weights_that_only_numbers_meet_stay_weights():
   assert set(history.left_alone) == {'before', 'own', 'out'}
   assert compat.is_graph_model(small.get_layer('cut'))
   assert type(small.get_layer('own')) is Placed
+
+
+def test_a_layer_of_dicts_is_opened():
+  class Fuse(L.Layer):
+    def __init__(self, **kwargs):
+      super().__init__(**kwargs)
+      self.first, self.second = L.Dense(6, 'relu'), L.Dense(8, 'relu')
+
+    def call(self, inputs):
+      return {'b': self.first(inputs['y']), 'a': self.second(inputs['x'])}
+
+  one, other = keras.Input((5,), name='y'), keras.Input((4,), name='x')
+  fused = Fuse(name='fuse')({'x': L.Dense(6, 'relu')(other), 'y': one})
+  outputs = {'p': L.Dense(2)(fused['a']), 'q': L.Dense(3)(fused['b'])}
+  model = keras.Model({'y': one, 'x': other}, outputs)
+  x = {'x': data(3, 4), 'y': data(3, 5)}
+  small = paoding.prune(model, 0.5, method='l1', verbose=0)
+  for found in (opened(model)(x), small(x)):
+    assert {key: y.shape for key, y in found.items()} == {
+      'p': (3, 2),
+      'q': (3, 3),
+    }
+  np.testing.assert_allclose(opened(model)(x)['q'], model(x)['q'], rtol=1e-5)
+  assert small.count_params() < 0.6 * model.count_params()
+
+
+def test_a_model_inside_that_gives_a_dict_is_opened():
+  inputs = keras.Input((5,))
+  x = L.Dense(8, 'relu', name='hidden')(inputs)
+  inner = keras.Model(
+    {'in': inputs}, {'mean': L.Dense(4)(x), 'all': x}, name='inner'
+  )
+  inputs = keras.Input((5,))
+  made = inner({'in': inputs})
+  x = L.Concatenate()([made['mean'], made['all']])
+  model = keras.Model(inputs, L.Dense(2)(x))
+  x = data(3, 5)
+  small = paoding.prune(model, 0.5, method='l1', verbose=0)
+  assert small.get_layer('inner').get_layer('hidden').units == 4
+  np.testing.assert_allclose(opened(model)(x), model(x), rtol=1e-5)

@@ -21,7 +21,11 @@ from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
 from tfmot_paoding.functional import tracing
 from tfmot_paoding.functional.layer_names import name_apart
-from tfmot_paoding.functional.replay import Opening, arguments_of
+from tfmot_paoding.functional.replay import (
+  Opening,
+  arguments_of,
+  plain_tensors,
+)
 from tfmot_paoding.functional.sizes import asks_for_sizes, gives_sizes
 from tfmot_paoding.functional.stepping import (
   at_each_step,
@@ -96,7 +100,8 @@ def _any_opened(model: keras.Model, opening: _Functions) -> bool:
   if any(unwrapped(layer) is not layer for layer in layers):
     return False
   return asks_for_sizes(model) or any(
-    opening.behind(layer) is not None
+    _is_of_more(layer, model)
+    or opening.behind(layer) is not None
     or opening.steps(layer) is not None
     or any(
       opening.opens(layer, call.call_args, call.call_kwargs)
@@ -104,6 +109,14 @@ def _any_opened(model: keras.Model, opening: _Functions) -> bool:
     )
     for layer in layers
   )
+
+
+def _is_of_more(layer: Any, model: keras.Model) -> bool:
+  """Whether a model inside takes or gives more than tensors in a list."""
+  if layer is model or not compat.is_graph_model(layer):
+    return False
+  ends = compat.input_structure(layer), compat.output_structure(layer)
+  return any(plain_tensors(end) is not end for end in ends)
 
 
 def _is_lambda(layer: Any) -> bool:

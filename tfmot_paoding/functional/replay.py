@@ -76,8 +76,16 @@ class Tracer:
     self.stepped: list[Any] = []
     self.renamed: dict[str, str] = {}
 
-  def inside(self, owner: Any, arguments: dict[str, Any]) -> keras.Model:
-    """What a model or layer does in its `call`, as a functional model."""
+  def inside(
+    self, owner: Any, arguments: dict[str, Any], *, nested: bool = False
+  ) -> keras.Model:
+    """What a model or layer does in its `call`, as a functional model.
+
+    Args:
+      owner: The model or layer.
+      arguments: What `call` is told, by name.
+      nested: Whether it is to stand in another model; see `replay`.
+    """
     with tracing.noting_losses(owner):
       traced = self.traced(owner, arguments, None)
       if tracing.is_told(owner, arguments):
@@ -85,7 +93,7 @@ class Tracer:
         if _calls(other) != _calls(traced):
           self.in_training.append(owner)
           traced = other
-    made = self.replay(traced, owner.name)
+    made = self.replay(traced, owner.name, nested=nested)
     self.pairs.append((owner, made))
     return made
 
@@ -110,8 +118,17 @@ class Tracer:
     self._kept.append(traced)
     return traced
 
-  def replay(self, traced: keras.Model, name: str) -> keras.Model:
-    """The same calls of new layers."""
+  def replay(
+    self, traced: keras.Model, name: str, *, nested: bool = False
+  ) -> keras.Model:
+    """The same calls of new layers.
+
+    Args:
+      traced: A functional model.
+      name: What the new one is called.
+      nested: Whether it takes and gives tensors in a list where the other has
+        them in a dict, say, which no one sees of a model in another.
+    """
     tensors: dict[int, Any] = {}
     # By the same: what is a number, and the call for who needs a tensor of it.
     numbers: dict[int, Any] = {}
@@ -144,11 +161,10 @@ class Tracer:
     outputs = tf.nest.map_structure(new, compat.output_structure(traced))
     if len({known for known, _ in self._insides}) < len(self._insides):
       self.renamed.update(name_apart(outputs, [new for _, new in self.pairs]))
-    return keras.Model(
-      tf.nest.map_structure(new, compat.input_structure(traced)),
-      outputs,
-      name=name,
-    )
+    inputs = tf.nest.map_structure(new, compat.input_structure(traced))
+    if nested:
+      inputs, outputs = plain_tensors(inputs), plain_tensors(outputs)
+    return keras.Model(inputs, outputs, name=name)
 
   def _call(self, node: Any, new: Callable[[Any], Any]) -> Any:
     """One call of a layer, on the new tensors."""
@@ -160,6 +176,7 @@ class Tracer:
     if is_inside:
       arguments = arguments_of(layer, args, kwargs)
       inputs = tf.nest.map_structure(new, packed_inputs(arguments))
+      inputs = plain_tensors(inputs)
       training = arguments.get('training')
       own = {'training': training} if isinstance(training, bool) else {}
       return made(inputs, **own)
@@ -168,6 +185,8 @@ class Tracer:
       for key, value in kwargs.items()
       if not isinstance(value, tracing.TrainingFlag)
     }
+    if compat.is_graph_model(layer):
+      args = (plain_tensors(args[0]), *args[1:])
     outputs = made(
       *tf.nest.map_structure(new, tuple(args)),
       **tf.nest.map_structure(new, kwargs),
@@ -196,13 +215,14 @@ class Tracer:
     self, layer: Any, args: Any, kwargs: Any, traced: bool
   ) -> tuple[Any, bool]:
     if compat.is_graph_model(layer):
-      made = self.replay(layer, layer.name)
+      made = self.replay(layer, layer.name, nested=True)
       self.pairs.append((layer, made))
       return made, False
     reason = None
     if traced:
       try:
-        return self.inside(layer, arguments_of(layer, args, kwargs)), True
+        arguments = arguments_of(layer, args, kwargs)
+        return self.inside(layer, arguments, nested=True), True
       except ValueError as error:
         opened_before = any(known == id(layer) for known, _ in self._insides)
         if isinstance(layer, keras.Model) or (opened_before and layer.weights):
@@ -256,6 +276,16 @@ def packed_inputs(arguments: dict[str, Any]) -> Any:
   if len(tensors) == len(everything) == len(tf.nest.flatten(first)):
     return first
   return everything
+
+
+def plain_tensors(structure: Any) -> Any:
+  """A tensor, or a list of them, as it is; else a list of all there are."""
+  leaves = tf.nest.flatten(structure)
+  if structure is leaves[0] or (
+    isinstance(structure, (list, tuple)) and len(structure) == len(leaves)
+  ):
+    return structure
+  return leaves if len(leaves) > 1 else leaves[0]
 
 
 def _is_tensor(leaf: Any) -> bool:
