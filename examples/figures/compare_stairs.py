@@ -7,9 +7,11 @@
 Each `--network` is as in compare_networks.py. Every network is pruned by the
 same fraction of each layer, to whatever width that comes to; then to multiples
 of what the NPU works in, by the least fraction that takes no more cycles (but
-for `--slack`). Both are fitted on the same inputs, which are drawn once from
-what the model knows, and neither is distilled unless `--distilled`. Cycles are
-those that Vela counts for the int8 file, and so is the accuracy of that file.
+for `--slack`), from which layers climb and descend stairs as `prune_to_budget`
+lets them, to what is nearest to one fraction. Both are fitted on the same
+inputs, which are drawn once from what the model knows, and neither is distilled
+unless `--distilled`. Cycles are those that Vela counts for the int8 file, and
+so is the accuracy of that file.
 
   python examples/figures/compare_stairs.py --widths=8,12,16,20,24,28,32
 
@@ -34,8 +36,16 @@ from tfmot_paoding.accelerators import check_npu
 from tfmot_paoding.command.one_line import in_one_line
 from tfmot_paoding.compat import keras
 from tfmot_paoding.files import check_writable
+from tfmot_paoding.methods.stairs import group_multiples, units_to_stair
 from tfmot_paoding.network.graph import build_graph
 from tfmot_paoding.network.groups import find_groups
+from tfmot_paoding.pruning.stair_exchange import (
+  Exchange,
+  Gone,
+  exchanged,
+  stairs_of,
+  unevenness,
+)
 
 _NPUS = flags.DEFINE_list('npus', ['ethos-u55-128'], 'Which NPUs.')
 _SLACK = flags.DEFINE_float(
@@ -49,6 +59,9 @@ _WIDTHS = flags.DEFINE_list('widths', [], 'Show cycles by width instead.')
 _HALVINGS = 7
 _RANGING = 64  # inputs that ranges of integers are taken from
 _MOST = 0.95
+
+# Of every layer, or by layer name.
+Sparsity = float | dict[str, float]
 
 
 @dataclasses.dataclass
@@ -98,9 +111,9 @@ class Bench:
     self._quick: dict[tuple, int] = {}
 
   def pruned(
-    self, sparsity: float, multiple_of: str | None, method: str
+    self, sparsity: Sparsity, multiple_of: str | None, method: str
   ) -> keras.Model:
-    """The model at a sparsity."""
+    """The model at a sparsity, of all layers or by layer name."""
     careful = method == 'reconstruction'
     return paoding.prune(
       self.network.model,
@@ -124,7 +137,7 @@ class Bench:
     )
 
   def cycles_at(
-    self, sparsity: float, npu: str, multiple_of: str | None
+    self, sparsity: Sparsity, npu: str, multiple_of: str | None
   ) -> int:
     """What a sparsity costs, by its widths; weights may stream otherwise."""
     small = self.pruned(sparsity, multiple_of, 'l1')
@@ -133,16 +146,15 @@ class Bench:
       self._quick[key] = profile(self.file(small), npu).npu.cycles
     return self._quick[key]
 
-  def least(self, sparsity: float, npu: str) -> float | None:
-    """The least fraction at which multiples cost no more than any width.
+  def least(self, most: float, npu: str) -> float | None:
+    """The least fraction at which multiples cost no more.
 
     None where no fraction does.
 
     Args:
-      sparsity: What any width is pruned by.
+      most: Cycles.
       npu: What cycles are of.
     """
-    most = self.cycles_at(sparsity, npu, None) * (1 + _SLACK.value)
     low, high = 0.0, _MOST
     if self.cycles_at(high, npu, npu) > most:
       return None
@@ -154,7 +166,39 @@ class Bench:
         low = middle
     return high
 
-  def row(self, sparsity: float, npu: str, asked: float, form: str) -> Row:
+  def stairs(self, sparsity: float, npu: str) -> Sparsity | None:
+    """The multiples that cost no more than any width; None where none do.
+
+    Args:
+      sparsity: What any width is pruned by.
+      npu: What cycles are of.
+    """
+    most = self.cycles_at(sparsity, npu, None) * (1 + _SLACK.value)
+    least = self.least(most, npu)
+    if least is None:
+      return None
+    groups = find_groups(build_graph(self.network.model)).groups
+    names = ['/'.join(group.layer) for group in groups]
+    multiples = group_multiples(groups, npu).values()
+
+    def named(gone: Gone) -> Sparsity:
+      return dict(zip(names, gone, strict=True))
+
+    start = (
+      units_to_stair(group.size, multiple, least) / group.size
+      for group, multiple in zip(groups, multiples, strict=True)
+    )
+    exchange = Exchange(
+      [
+        stairs_of(group.size, multiple, _MOST)
+        for group, multiple in zip(groups, multiples, strict=True)
+      ],
+      unevenness,
+      lambda gone: {'cycles': self.cycles_at(named(gone), npu, npu) / most},
+    )
+    return named(exchanged(tuple(start), exchange))
+
+  def row(self, sparsity: Sparsity, npu: str, asked: float, form: str) -> Row:
     """One form, measured; models of the same widths are pruned once."""
     multiple_of = npu if form == 'multiples' else None
     model = self.network.model
@@ -202,7 +246,7 @@ def rows_of(text: str, known: dict) -> Iterator[Row]:
           bench = bench or Bench(text)
           sparsity = asked
           if form == 'multiples':
-            sparsity = bench.least(asked, npu)
+            sparsity = bench.stairs(asked, npu)
           if sparsity is None:
             logging.error(
               '%s: no multiples are as fast on %s as %s less: left out.',

@@ -10,7 +10,7 @@ from tests import testing
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.methods import allocation
-from tfmot_paoding.methods.allocation import Allocation, allocate
+from tfmot_paoding.methods.allocation import Allocation, allocate, losses
 from tfmot_paoding.methods.answer_curves import answer_curve
 from tfmot_paoding.methods.network_view import NetworkView
 from tfmot_paoding.network.graph import build_graph, read_params
@@ -99,6 +99,40 @@ def test_what_cannot_be_measured_is_spread_by_weights(monkeypatch):
   with pytest.warns(UserWarning, match="'hidden_0' is .*: nothing is seen"):
     found = allocated(model, 0.4)
   assert found == allocated(model, 0.4, fitted=False)
+
+
+@pytest.mark.parametrize('fitted', [True, False])
+def test_losses_of_single_groups_ascend_to_the_floor(fitted):
+  graph, groups, params, alive, boxes, fits = setting(
+    testing.mlp((5, 12, 9, 3))
+  )
+  found = losses(
+    Allocation('global', floor=0.5),
+    NetworkView(graph, params, boxes, fitting=fits if fitted else None),
+    groups,
+    alive,
+  )
+  assert [len(curve) for curve in found.values()] == [7, 5]
+  for curve in found.values():
+    assert np.all(np.diff(curve) >= 0)
+    assert np.all(np.diff(curve, 2) >= -1e-12)
+    assert curve[-1] > curve[0]
+
+
+def test_a_driver_adds_the_losses_of_its_groups():
+  model = testing.mlp((5, 12, 9, 3))
+  wrapped = paoding.prune_low_saliency(
+    model, input_range=(-1, 1), scope='global', floor=0.2
+  )
+  driver = Driver(Wrapped.of(wrapped))
+  first, second = (
+    driver.loss({name: 0.5}) for name in ('hidden_0', 'hidden_1')
+  )
+  assert driver.loss({}) == 0
+  assert 0 < first < driver.loss({'hidden_0': 0.75})
+  both = driver.loss({'hidden_0': 0.5, 'hidden_1': 0.5})
+  assert both == pytest.approx(first + second)
+  assert driver.loss({'hidden_1': 0.95}) == np.inf
 
 
 def test_a_dead_end_goes_before_what_the_answers_hang_on():

@@ -363,6 +363,28 @@ def test_widths_in_multiples(multiple_of):
     assert sparsity == pytest.approx(1 - width / size)
 
 
+@rough
+def test_one_fraction_is_met_at_the_stairs_nearest_to_it(monkeypatch):
+  """A quarter less is too much, and 16 units have no stair but 8 below."""
+  seen, kept = [], budget_search._in_earnest
+
+  def in_earnest(fitter, found, ways):
+    seen.append(dict(found)['uniform'].sparsity)
+    return kept(fitter, found, ways)
+
+  monkeypatch.setattr(budget_search, '_in_earnest', in_earnest)
+  paoding.prune_to_budget(
+    testing.mlp((32, 16, 32, 64, 5)),
+    paoding.Budget(
+      macs=32 * 16 + 16 * 24 + 24 * 40 + 40 * 5, quantization=None
+    ),
+    method='l1',
+    verbose=0,
+    multiple_of=8,
+  )
+  assert list(seen[0].values()) == [0, 0.25, 0.375]
+
+
 def test_auto_is_what_the_device_works_in():
   flash, arena = paoding.Budget(flash_bytes=9), paoding.Budget(arena_bytes=9)
   assert flash.settled_multiple('auto') == 'xnnpack'

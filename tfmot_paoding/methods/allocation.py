@@ -123,6 +123,41 @@ def allocate(
   return {name: count + found[name] for name, count in gone.items()}
 
 
+def losses(
+  allocation: Allocation,
+  network: NetworkView,
+  groups: Sequence[Group],
+  alive: Mapping[Path, Array],
+) -> dict[Path, Array]:
+  """What it costs that units of one group alone go, by group name.
+
+  In one measure for all: how far the answers move, where a method fits and
+  that can be seen, and what the units themselves count elsewhere.
+
+  Args:
+    allocation: Its floor.
+    network: As in `allocate`.
+    groups: Its groups.
+    alive: Which units each group still has, by group name.
+
+  Returns:
+    Of each group a convex, ascending array: its entry k is of k units more.
+    It ends at the floor.
+  """
+  if network.fitting is not None:
+    curves = _curves(allocation, network, groups, alive)
+    if curves is not None:
+      return {group.name: curves[group.name] for group in groups}
+  views = [view_group(network, group, alive[group.name]) for group in groups]
+  found = {}
+  for group, scores in zip(groups, _scores(views), strict=True):
+    ranked = np.sort(scores[alive[group.name]])
+    gone = group.size - len(ranked)
+    room = max(allocation.most(group.size) - gone, 0)
+    found[group.name] = np.cumsum([0.0, *ranked[:room]])
+  return found
+
+
 class _Steps:
   """How many units of a group can go at once."""
 

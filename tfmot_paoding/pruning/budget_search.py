@@ -37,6 +37,13 @@ from tfmot_paoding.pruning.budget import (
   Sparsities,
   used,
 )
+from tfmot_paoding.pruning.stair_exchange import (
+  Exchange,
+  Gone,
+  exchanged,
+  stairs_of,
+  unevenness,
+)
 from tfmot_paoding.quantization import quantization_of
 from tfmot_paoding.tflite.comparison import clipped
 from tfmot_paoding.tflite.convert import convert_to_tflite, convert_unchecked
@@ -73,6 +80,7 @@ class Ways:
     polish: What the pruned model that is chosen goes through at the end.
     teaches: Whether that changes it.
     allocated: The sparsity by layer name that a fraction of all units comes to.
+    loss: What a sparsity by layer name costs, as single layers tell.
     gap: How far a pruned model's answers are from the original's, by which one
       of several is taken.
     multiple_of: What widths end at a multiple of.
@@ -85,6 +93,7 @@ class Ways:
   polish: Callable[[keras.Model], keras.Model]
   teaches: bool
   allocated: Callable[[float], Sparsities]
+  loss: Callable[[Sparsities], float]
   gap: Callable[[keras.Model], float]
   multiple_of: MultipleOf = None
   ranks: Callable[[Cut], ChainRanks] | None = None
@@ -202,7 +211,11 @@ def _cuts(
   if not budget.is_met(most):
     raise BudgetError(_shortfall(budget, most), most)
   uniform = fitter.least(lambda part: fitter.uniform(_MOST * part))
+  uniform = fitter.exchanged(
+    uniform, lambda sparsity: unevenness(tuple(sparsity.values()))
+  )
   alone = fitter.least(lambda part: Cut(ways.allocated(_MOST * part)))
+  alone = fitter.exchanged(alone, ways.loss)
   found = [('uniform', uniform), ('global', alone)]
   caps = None
   if budget.arena_bytes is not None:
@@ -213,7 +226,7 @@ def _cuts(
     found += [
       ('both', fitter.least_thin(first)) for first in _firsts(caps, alone)
     ]
-  return [(spread, cut) for spread, cut in found if cut is not None]
+  return fitter.distinct(found)
 
 
 def _firsts(caps: Sparsities | None, alone: Cut | None) -> list[Sparsities]:
@@ -266,7 +279,7 @@ class _Fitter:
 
   def profile_of(self, cut: Cut) -> TFLiteProfile:
     """What a model of these widths takes."""
-    key = (*self._counts(cut.sparsity), cut.saved)
+    key = self._key(cut)
     if key not in self._known:
       model = self._ways.quick(cut) if any(key) else self.network.model
       data = convert_unchecked(
@@ -347,9 +360,62 @@ class _Fitter:
     found = least_root(lambda part: self._excess(spread(part)), nearness)
     return None if found is None else spread(found)
 
+  def distinct(
+    self, found: Sequence[tuple[str, Cut | None]]
+  ) -> list[tuple[str, Cut]]:
+    """Those that there are, and of several of the same widths the first."""
+    by_widths: dict[tuple, tuple[str, Cut]] = {}
+    for spread, cut in found:
+      if cut is not None:
+        by_widths.setdefault(self._key(cut), (spread, cut))
+    return list(by_widths.values())
+
+  def _key(self, cut: Cut) -> tuple:
+    """What tells the files of two cuts apart."""
+    return (*self._counts(cut.sparsity), cut.saved)
+
   def least_thin(self, sparsity: Sparsities) -> Cut | None:
     """The least saving by chains that does, behind a cut of units."""
     return self.least(lambda part: Cut(sparsity, _MOST * part))
+
+  def exchanged(
+    self, cut: Cut | None, loss: Callable[[Sparsities], float]
+  ) -> Cut | None:
+    """A cut at stairs that loses less; the same where widths know none.
+
+    Args:
+      cut: What meets the budget, if anything does.
+      loss: What a sparsity costs.
+    """
+    multiples = [self._multiples[group.name] for group in self._groups]
+    names = ['/'.join(group.layer) for group in self._groups]
+    # A layer whose groups are of several widths has no stairs of its own.
+    several = len(set(names)) < len(names)
+    if cut is None or several or all(multiple == 1 for multiple in multiples):
+      return cut
+    start = self._removed({name: cut.sparsity.get(name, 0.0) for name in names})
+    stairs = [
+      # Any width was found to the unit already.
+      (start[name],)
+      if multiple == 1
+      else stairs_of(group.size, multiple, _MOST)
+      for group, name, multiple in zip(
+        self._groups, names, multiples, strict=True
+      )
+    ]
+
+    def sparsity(gone: Gone) -> Sparsities:
+      return dict(zip(names, gone, strict=True))
+
+    found = exchanged(
+      tuple(start.values()),
+      Exchange(
+        stairs,
+        lambda gone: loss(sparsity(gone)),
+        lambda gone: self._budget.taken(self.profile_of(Cut(sparsity(gone)))),
+      ),
+    )
+    return Cut(sparsity(found))
 
   def _excess(self, cut: Cut) -> float:
     """By how much a cut misses the budget, as a share; none of it above 0."""

@@ -12,12 +12,13 @@ from tfmot_paoding.compaction.standing import Standing, note, noted
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.source import InputSource, few_of
 from tfmot_paoding.layers.base import Path
-from tfmot_paoding.methods.allocation import allocate
+from tfmot_paoding.methods.allocation import allocate, losses
 from tfmot_paoding.methods.consumer_fits import FitSettings, Fitting
 from tfmot_paoding.methods.memory import Memory
 from tfmot_paoding.methods.named import get_method
 from tfmot_paoding.methods.network_view import NetworkView
 from tfmot_paoding.methods.plan import Plan, make_plan
+from tfmot_paoding.methods.stairs import units_to_stair
 from tfmot_paoding.methods.unit_masks import alive_units, unit_masks
 from tfmot_paoding.network.graph import read_params
 from tfmot_paoding.network.groups import Group
@@ -105,6 +106,7 @@ class Driver:
     if self._method.needs_samples:
       self._prepare_fits(refresh, resumes, original)
     self._resting: NetworkView | None = None
+    self._losses: dict[Path, Array] | None = None
     self._merged = {
       group.name: np.full(group.size, -1) for group in self.groups
     }
@@ -282,14 +284,44 @@ class Driver:
     Returns:
       Fractions by the name of each group's first producer.
     """
-    if self._resting is None:
-      # Asked again and again before anything goes: measured once.
-      self._resting = self._view(read_params(self.graph))
-    targets = self._allocated(sparsity, self._alive(), self._resting)
+    targets = self._allocated(sparsity, self._alive(), self._rest())
     return {
       '/'.join(group.layer): targets[group.name] / group.size
       for group in self.groups
     }
+
+  def loss(self, sparsity: Mapping[str, float]) -> float:
+    """What a cut costs, as the loss of each group alone tells.
+
+    Args:
+      sparsity: The fraction of each group's units, by the name of its first
+        producer.
+
+    Returns:
+      Infinite where a group would lose more than the scope's floor allows.
+    """
+    network, alive = self._rest(), self._alive()
+    if self._losses is None:
+      self._losses = losses(self._allocation, network, self.groups, alive)
+    found = 0.0
+    for group in self.groups:
+      asked = sparsity.get('/'.join(group.layer), 0.0)
+      multiple, curve = (
+        self._widths.multiples[group.name],
+        self._losses[group.name],
+      )
+      count = units_to_stair(group.size, multiple, asked)
+      more = max(count - int((~alive[group.name]).sum()), 0)
+      found += float(curve[more]) if more < len(curve) else np.inf
+    return found
+
+  def _rest(self) -> NetworkView:
+    """The network as it is between steps, read once."""
+    if self._resting is None:
+      # Asked again and again before anything goes: measured once.
+      self._resting = self._view(read_params(self.graph))
+      self._losses = None
+    return self._resting
 
   def _allocated(
     self, sparsity: float, alive: Mapping[Path, Array], view: NetworkView

@@ -224,6 +224,7 @@ def _within(
     polish,
     distills,
     driver.allocated,
+    driver.loss,
     nearness.gap_of,
     multiple_of,
     None if thinner is None else thinner.ranks,
