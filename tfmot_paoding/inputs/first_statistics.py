@@ -55,8 +55,7 @@ class FirstStatistics:
       Shape (samples, positions, channels).
     """
     x = np.asarray(x, np.float64).reshape(-1, *self.shape)
-    largest = max(self.positions * len(self.mean), math.prod(self.shape))
-    size = max(_PASS // largest, 1)
+    size = self._pass_size()
     return np.concatenate(
       [
         self._run(tf.constant(x[start : start + size])).numpy()
@@ -74,22 +73,36 @@ class FirstStatistics:
     Returns:
       Shape (channels, *shape).
     """
-    count = len(self.mean)
+    directions = tf.eye(len(self.mean), dtype=tf.float64)
 
     # In a graph: the eager gradient of three-dimensional convolutions fails.
     # Rewriting what has no branches (autograph) takes longer than all the rest.
-    @tf.function(jit_compile=False, autograph=False)
-    def row(direction: tf.Tensor) -> tf.Tensor:
-      x = tf.zeros((1, *self.shape), tf.float64)
+    @tf.function(
+      jit_compile=False,
+      autograph=False,
+      input_signature=[tf.TensorSpec((None, len(self.mean)), tf.float64)],
+    )
+    def rows(directions: tf.Tensor) -> tf.Tensor:
+      x = tf.zeros((tf.shape(directions)[0], *self.shape), tf.float64)
       with tf.GradientTape() as tape:
         tape.watch(x)
-        means = tf.reduce_mean(self._run(x)[0], 0)
-        value = tf.reduce_sum(means * direction)
-      return tape.gradient(value, x, unconnected_gradients='zero')[0]
+        # Of each sample its own: no sample depends on another.
+        value = tf.reduce_sum(tf.reduce_mean(self._run(x), 1) * directions)
+      return tape.gradient(value, x, unconnected_gradients='zero')
 
-    return np.stack(
-      [row(one).numpy() for one in tf.eye(count, dtype=tf.float64)]
+    # A function that is called once a trace would be warned of.
+    rows, size = rows.get_concrete_function(), self._pass_size()
+    return np.concatenate(
+      [
+        rows(directions[start : start + size]).numpy()
+        for start in range(0, len(self.mean), size)
+      ]
     )
+
+  def _pass_size(self) -> int:
+    """How many samples a pass takes."""
+    largest = max(self.positions * len(self.mean), math.prod(self.shape))
+    return max(_PASS // largest, 1)
 
   def _run(self, x: tf.Tensor) -> tf.Tensor:
     for op in self.operations:

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -23,6 +23,8 @@ from tfmot_paoding.numerics.least_squares import (
 )
 
 Array = np.ndarray
+# Of a size and a scale, as `roots` does.
+RootOf = Callable[[int, float], Array]
 
 # How far a mean reaches along an axis: everywhere, some positions, just one.
 _REACHES = (math.inf, 16.0, 8.0, 4.0, 2.0, 0.0)
@@ -49,6 +51,7 @@ def fit_mean(
   weight: Array,
   size: Array,
   independent: Sequence[int],
+  root_of: RootOf = roots,
 ) -> MeanFit:
   """The smoothest mean that explains stored means.
 
@@ -62,6 +65,7 @@ def fit_mean(
     weight: 1 / the stored deviations, (channels,).
     size: How large deviations are taken to be, broadcasting to the shape.
     independent: The axes whose entries have nothing in common.
+    root_of: Finds `roots`; those of earlier calls, if it holds them.
   """
   rows = rows * size * weight.reshape(-1, *(1,) * (rows.ndim - 1))
   target = target * weight
@@ -73,7 +77,7 @@ def fit_mean(
     for axis, length in enumerate(shape)
   ]
   matrices = [
-    [_level_and_smooth(length, reach) for reach in reaches]
+    [_level_and_smooth(length, reach, root_of) for reach in reaches]
     for length, reaches in zip(shape, choices, strict=True)
   ]
   candidates, errors, freedom = [], [], []
@@ -120,9 +124,9 @@ def _held_out(gram: Array, target: Array, solve: functools.partial) -> Array:
   return errors
 
 
-def _level_and_smooth(length: int, reach: float) -> Array:
+def _level_and_smooth(length: int, reach: float, root_of: RootOf) -> Array:
   """A root of the covariance along one axis, (length, directions)."""
-  root = roots(length, reach)
+  root = root_of(length, reach)
   if 0 < reach < math.inf:
     root = np.concatenate([np.ones((length, 1)), root], 1)
   return root

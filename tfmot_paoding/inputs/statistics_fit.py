@@ -8,6 +8,7 @@ the others best is taken. How well it predicts them is kept with it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ from tfmot_paoding.inputs.first_statistics import (
 from tfmot_paoding.inputs.moment_fits import (
   VARIANCE_NOISE,
   CovarianceFit,
+  RootOf,
   fit_covariance,
   fit_mean,
 )
@@ -34,7 +36,6 @@ from tfmot_paoding.inputs.statistics_prior import (
 )
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.numerics.least_squares import simplest
-from tfmot_paoding.ops import Shape
 
 Array = np.ndarray
 
@@ -158,6 +159,8 @@ class _Fit:
 
   def __init__(self, known: Sequence[FirstStatistics]):
     self._known = known
+    # Every round asks for the same ones, and so do both moments.
+    self._root_of = functools.cache(roots)
     self._shape = known[0].shape
     self._offsets = [one.offset() for one in known]
     rows = np.concatenate([one.mean_rows() for one in known])
@@ -190,6 +193,7 @@ class _Fit:
         self._variance**-0.5,
         size,
         (last,) if last else (),
+        self._root_of,
       )
       stationary, covariance = self._covariance(mean.mean, choices)
       prior = StatisticsPrior(
@@ -243,7 +247,7 @@ class _Fit:
     return {
       scale: np.concatenate(
         [
-          _form(one, offset, stationary, scale)
+          _form(one, offset, stationary, scale, self._root_of)
           for one, offset in zip(self._known, self._offsets, strict=True)
         ],
         -1,
@@ -257,12 +261,14 @@ def _form(
   offset: Array,
   stationary: tuple[int, ...],
   scale: float,
+  root_of: RootOf = roots,
 ) -> Array:
   """Shape (entries, entries, channels)."""
   shape = known.shape
   entries = shape_entries(shape, stationary)
   each = entries * max(offset.size, math.prod(shape))
-  fields = _fields(shape, stationary, scale, max(_MOST_RESPONSES // each, 1))
+  matrices = [root_of(shape[axis], scale) for axis in stationary]
+  fields = _fields(matrices, max(_MOST_RESPONSES // each, 1))
   x = fields[..., None, None] * np.eye(entries)
   x = np.moveaxis(x, -2, 0).reshape(-1, *x.shape[1:-2], entries)
   response = known.response(placed(x, shape, stationary)) - offset
@@ -271,14 +277,15 @@ def _form(
   return np.einsum('fnc,gnc->fgc', response, response, optimize=True)
 
 
-def _fields(
-  shape: Shape, stationary: tuple[int, ...], scale: float, most: int
-) -> Array:
+def _fields(matrices: Sequence[Array], most: int) -> Array:
   """Fields whose products sum to the noise's covariance, (fields, *sizes).
 
   Where there are too many, random sums of them, which do so on average.
+
+  Args:
+    matrices: A root of the covariance along each stationary axis.
+    most: How many fields are not too many.
   """
-  matrices = [roots(shape[axis], scale) for axis in stationary]
   counts = [matrix.shape[1] for matrix in matrices]
   count = math.prod(counts)
   if count > most:
