@@ -74,7 +74,10 @@ take there:
 budget = paoding.Budget(npu_cycles=60_000, npu='ethos-u55-128')  # needs [npu]
 ```
 
-Its widths are then multiples of 8; `multiple_of=1` allows any.
+Its widths are then multiples of 8; `multiple_of=1` allows any. One fraction of
+all layers takes several of them a stair lower at once, so that from there
+layers climb one again, alone or while another descends, as long as every limit
+is met.
 """
 
 from tfmot_paoding.compaction.standing import UnfinishedWarning

@@ -83,8 +83,9 @@ def prune_to_budget(
   `method` would choose; for an arena, only where memory peaks), the model is
   pruned in each of these ways to the least that meets every limit, and the one
   whose answers are nearest to the original's, taught where two are near to each
-  other, is returned. In the scope of a `tf.distribute` strategy its replicas
-  share what they share in `prune`.
+  other, is returned. Widths that come in multiples leave room below a limit:
+  there layers climb a stair, alone or while another descends. In the scope of a
+  `tf.distribute` strategy its replicas share what they share in `prune`.
 
   Args:
     model: A model that `prune` takes; it is not changed.
