@@ -23,7 +23,7 @@ import numpy as np
 from absl import app, flags, logging
 
 import tfmot_paoding as paoding
-from tfmot_paoding.command.one_line import in_one_line
+from tfmot_paoding.command.one_line import script
 from tfmot_paoding.compat import keras
 
 _WIDTHS = flags.DEFINE_list('widths', ['128', '512'], 'Widths to time.')
@@ -90,10 +90,8 @@ def seconds_of_peer(model: keras.Model, mode: str) -> float:
     return paoding_peer.run(path, 0.5, mode, step=_STEP.value).seconds
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Prints one row a width and method."""
-  if len(argv) > 1:
-    raise app.UsageError(f'Unexpected arguments: {argv[1:]}')
   logging.set_verbosity(logging.ERROR)
   heads = ('width', 'method', 'seconds', '/ products', 'peak MiB', 'peer ratio')
   print('| ' + ' | '.join(heads) + ' |')
@@ -120,4 +118,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-  app.run(in_one_line(main))
+  app.run(script(main))

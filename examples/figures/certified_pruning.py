@@ -40,7 +40,7 @@ from absl import app, flags, logging
 
 import tfmot_paoding as paoding
 from tfmot_paoding import robustness, training
-from tfmot_paoding.command.one_line import in_one_line
+from tfmot_paoding.command.one_line import script
 from tfmot_paoding.compat import keras, strip_pruning
 
 _ROUNDS = flags.DEFINE_integer('rounds', 8, 'Rounds of magnitude pruning.')
@@ -362,9 +362,8 @@ def weights() -> list[str]:
   return [f'{float(weight):g}' for weight in _REGULARIZED.value]
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Prints the table."""
-  del argv
   check_flags()
   robust_training.check_settings(
     ('rate', 'every', 'verified', 'seconds', 'most_subdomains')
@@ -400,4 +399,4 @@ def table(rows: dict[tuple[str, str, str], list[dict[str, float]]]) -> str:
 
 
 if __name__ == '__main__':
-  app.run(in_one_line(main))
+  app.run(script(main))

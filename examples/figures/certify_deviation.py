@@ -22,7 +22,7 @@ from absl import app, flags
 
 import tfmot_paoding as paoding
 from tfmot_paoding import robustness
-from tfmot_paoding.command.one_line import in_one_line
+from tfmot_paoding.command.one_line import script
 from tfmot_paoding.compat import keras
 
 _SAMPLES = flags.DEFINE_integer('samples', 100, 'Test samples to look at.')
@@ -81,9 +81,8 @@ def line(
   ]
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Prints the table."""
-  del argv
   heads = ['network', 'form', 'epsilon', 'bounds', 'found', 'joint', 'apart']
   heads += ['same, joint', 'same, apart']
   rows = []
@@ -108,4 +107,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-  app.run(in_one_line(main))
+  app.run(script(main))

@@ -25,7 +25,7 @@ from kept_rows import keep_rows, load_rows
 import tfmot_paoding as paoding
 from tfmot_paoding import extras
 from tfmot_paoding.accelerators import NPUS
-from tfmot_paoding.command.one_line import in_one_line
+from tfmot_paoding.command.one_line import script
 from tfmot_paoding.compat import keras
 from tfmot_paoding.files import check_writable
 
@@ -259,10 +259,8 @@ def plot(rows: list[Row], path: str) -> None:
   panels.draw(found, path, 'of what the original takes', percent=True)
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Prints the table."""
-  if len(argv) > 1:
-    raise app.UsageError(f'Unexpected arguments: {argv[1:]}')
   logging.set_verbosity(logging.ERROR)
   output = flags.FLAGS.output
   check_writable(filter(None, [output, flags.FLAGS.plot]))
@@ -291,4 +289,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == '__main__':
   flags.mark_flag_as_required('network')
-  app.run(in_one_line(main))
+  app.run(script(main))

@@ -23,7 +23,7 @@ from kept_rows import keep_rows, load_rows
 
 import tfmot_paoding as paoding
 from tfmot_paoding import extras
-from tfmot_paoding.command.one_line import in_one_line
+from tfmot_paoding.command.one_line import script
 from tfmot_paoding.files import check_writable
 from tfmot_paoding.quantization import QUANTIZATIONS
 from tfmot_paoding.tflite.recipes import require_recipes
@@ -138,10 +138,8 @@ def table(rows: list[Row]) -> str:
   return compare_networks.table(heads, lines)
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Prints the table."""
-  if len(argv) > 1:
-    raise app.UsageError(f'Unexpected arguments: {argv[1:]}')
   logging.set_verbosity(logging.ERROR)
   output = flags.FLAGS.output
   check_writable(filter(None, [output]))
@@ -169,4 +167,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == '__main__':
   flags.mark_flag_as_required('network')
-  app.run(in_one_line(main))
+  app.run(script(main))

@@ -32,7 +32,7 @@ import numpy as np
 from absl import app, flags, logging
 
 import tfmot_paoding as paoding
-from tfmot_paoding.command.one_line import in_one_line
+from tfmot_paoding.command.one_line import script
 from tfmot_paoding.compat import keras
 from tfmot_paoding.network.network import Network
 
@@ -225,10 +225,8 @@ def cells(found: Row) -> list[str]:
   ]
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Prints the table."""
-  if len(argv) > 1:
-    raise app.UsageError(f'Unexpected arguments: {argv[1:]}')
   logging.set_verbosity(logging.ERROR)
   texts, kept = flags.FLAGS.network, [float(one) for one in _KEPT.value]
   if len(kept) not in (1, len(texts)):
@@ -249,4 +247,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == '__main__':
   flags.mark_flags_as_required(['network', 'python'])
-  app.run(in_one_line(main))
+  app.run(script(main))

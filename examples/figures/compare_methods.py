@@ -26,7 +26,7 @@ from absl import app, flags, logging
 from kept_rows import load_rows, save_rows
 
 import tfmot_paoding as paoding
-from tfmot_paoding.command.one_line import in_one_line
+from tfmot_paoding.command.one_line import script
 from tfmot_paoding.compat import keras, strip_pruning
 from tfmot_paoding.files import check_writable
 
@@ -283,10 +283,8 @@ def markdown(row: Row) -> str:
   return '| ' + ' | '.join(cells) + ' |'
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Prints the table row by row."""
-  if len(argv) > 1:
-    raise app.UsageError(f'Unexpected arguments: {argv[1:]}')
   logging.set_verbosity(logging.ERROR)
   check_writable(filter(None, [_OUTPUT.value]))
   heads = ['model', 'asked', 'method', 'removed', 'accuracy']
@@ -304,4 +302,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == '__main__':
   flags.mark_flags_as_required(['models', 'data'])
-  app.run(in_one_line(main))
+  app.run(script(main))

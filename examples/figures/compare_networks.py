@@ -38,7 +38,7 @@ from absl import app, flags, logging
 from kept_rows import keep_rows, load_rows
 
 import tfmot_paoding as paoding
-from tfmot_paoding.command.one_line import in_one_line
+from tfmot_paoding.command.one_line import script
 from tfmot_paoding.compat import keras
 from tfmot_paoding.files import check_writable
 
@@ -188,22 +188,18 @@ def key(row: Row) -> tuple[str, str, float]:
   return row.network, row.method, row.sparsity
 
 
-def check_call(argv: list[str], *outputs: str | None) -> None:
+def check_call(*outputs: str | None) -> None:
   """Raises unless a script that compares networks is called as it should be.
 
   From then on nothing but errors is logged.
 
   Args:
-    argv: The program and what it was called with that is no flag.
     *outputs: The files that it writes; None for one that it does not.
 
   Raises:
-    UsageError: something is no flag.
     OSError: a file cannot be written, or one of a network does not exist.
     ValueError: a network has not six parts.
   """
-  if len(argv) > 1:
-    raise app.UsageError(f'Unexpected arguments: {argv[1:]}')
   logging.set_verbosity(logging.ERROR)
   check_writable(filter(None, outputs))
   check_networks(flags.FLAGS.network)
@@ -548,9 +544,9 @@ def sizes(rows: list[Row]) -> str:
   return table([*heads, 'seconds'], lines)
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Prints the tables."""
-  check_call(argv, _OUTPUT.value, _PLOT.value)
+  check_call(_OUTPUT.value, _PLOT.value)
   if _PLOT.value:
     panels.check_labels(plotted())
   known = load_rows(_OUTPUT.value, Row)
@@ -564,4 +560,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == '__main__':
   flags.mark_flag_as_required('network')
-  app.run(in_one_line(main))
+  app.run(script(main))

@@ -40,7 +40,7 @@ from kept_rows import load_rows, save_rows
 
 import tfmot_paoding as paoding
 from tfmot_paoding import extras
-from tfmot_paoding.command.one_line import in_one_line
+from tfmot_paoding.command.one_line import script
 from tfmot_paoding.compat import keras
 from tfmot_paoding.network.nearness import Nearness
 from tfmot_paoding.network.network import Network
@@ -259,10 +259,8 @@ _HEADS = [
 ]
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Prints the table."""
-  if len(argv) > 1:
-    raise app.UsageError(f'Unexpected arguments: {argv[1:]}')
   logging.set_verbosity(logging.ERROR)
   output, texts = flags.FLAGS.output, flags.FLAGS.network
   if texts:
@@ -299,4 +297,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-  app.run(in_one_line(main))
+  app.run(script(main))

@@ -24,7 +24,7 @@ from compare_networks import Network, check_call, load_network, table
 from kept_rows import keep_rows, load_rows
 
 import tfmot_paoding as paoding
-from tfmot_paoding.command.one_line import in_one_line
+from tfmot_paoding.command.one_line import script
 from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.methods.allocation import Allocation
 from tfmot_paoding.methods.named import get_method
@@ -209,10 +209,10 @@ def lines(rows: Sequence[Row]) -> str:
   )
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Prints the table."""
   path = flags.FLAGS.output
-  check_call(argv, path)
+  check_call(path)
   known = load_rows(path, Row)
   rows = keep_rows(path, all_rows(known), known, key)
   print('\n' + lines(rows))
@@ -220,4 +220,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == '__main__':
   flags.mark_flag_as_required('network')
-  app.run(in_one_line(main))
+  app.run(script(main))

@@ -33,7 +33,7 @@ from kept_rows import keep_rows, load_rows
 import tfmot_paoding as paoding
 from tfmot_paoding import extras
 from tfmot_paoding.accelerators import check_npu
-from tfmot_paoding.command.one_line import in_one_line
+from tfmot_paoding.command.one_line import script
 from tfmot_paoding.compat import keras
 from tfmot_paoding.files import check_writable
 from tfmot_paoding.methods.stairs import group_multiples, units_to_stair
@@ -306,10 +306,8 @@ def by_width() -> str:
   return compare_networks.table(['channels', *_NPUS.value], lines)
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Prints the table."""
-  if len(argv) > 1:
-    raise app.UsageError(f'Unexpected arguments: {argv[1:]}')
   logging.set_verbosity(logging.ERROR)
   output = flags.FLAGS.output
   check_writable(filter(None, [output]))
@@ -336,4 +334,4 @@ if __name__ == '__main__':
     lambda given: bool(given['network']) != bool(given['widths']),
     message='Give either --network or --widths.',
   )
-  app.run(in_one_line(main))
+  app.run(script(main))

@@ -22,7 +22,7 @@ from absl import app, flags
 from compare_networks import Network, check_call, load_network, table
 from kept_rows import keep_rows, load_rows
 
-from tfmot_paoding.command.one_line import in_one_line
+from tfmot_paoding.command.one_line import script
 from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.methods.allocation import Allocation
 from tfmot_paoding.methods.named import get_method
@@ -138,10 +138,10 @@ def summary(rows: Sequence[Row]) -> str:
   return '\n'.join(found)
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Prints the table."""
   path = flags.FLAGS.output
-  check_call(argv, path)
+  check_call(path)
   known = load_rows(path, Row)
   rows = keep_rows(path, all_rows(known), known, key)
   print('\n' + lines(rows) + '\n')
@@ -150,4 +150,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == '__main__':
   flags.mark_flag_as_required('network')
-  app.run(in_one_line(main))
+  app.run(script(main))

@@ -37,7 +37,7 @@ from kept_rows import load_rows, save_rows
 
 import tfmot_paoding as paoding
 from tfmot_paoding import robustness
-from tfmot_paoding.command.one_line import in_one_line
+from tfmot_paoding.command.one_line import script
 from tfmot_paoding.compat import keras
 from tfmot_paoding.files import check_writable
 
@@ -297,9 +297,8 @@ def plot(rows: list[Row], path: str) -> None:
   panels.draw(found, path, 'epsilon')
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Measures, prints, and writes what was asked for."""
-  del argv
   output = flags.FLAGS.output
   check_writable(filter(None, [output, flags.FLAGS.plot]))
   compare_networks.check_networks(flags.FLAGS.network or ())
@@ -316,4 +315,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-  app.run(in_one_line(main))
+  app.run(script(main))

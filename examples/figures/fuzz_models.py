@@ -25,7 +25,7 @@ from absl import app, flags
 import tfmot_paoding as paoding
 from tfmot_paoding.bounds import NoRelaxationError
 from tfmot_paoding.bounds.whole_range import propagate, propagate_constants
-from tfmot_paoding.command.one_line import in_one_line
+from tfmot_paoding.command.one_line import script
 from tfmot_paoding.compat import keras, strip_pruning
 from tfmot_paoding.inputs.ranges import input_boxes
 from tfmot_paoding.network.graph import build_graph, read_params
@@ -699,9 +699,8 @@ def _saved_and_loaded(model: keras.Model, kind: str) -> keras.Model:
     return keras.models.load_model(path, compile=False)
 
 
-def main(argv):
+def main() -> None:
   """Runs the seeds; exit code 1 if any failed."""
-  del argv
   bar = keras.utils.Progbar(
     FLAGS.count,
     verbose=int(sys.stdout.isatty()),
@@ -729,4 +728,4 @@ def main(argv):
 
 
 if __name__ == '__main__':
-  app.run(in_one_line(main))
+  app.run(script(main))

@@ -32,7 +32,7 @@ from compare_networks import Network, check_call, load_network, table
 from kept_rows import load_rows, save_rows
 
 import tfmot_paoding as paoding
-from tfmot_paoding.command.one_line import in_one_line
+from tfmot_paoding.command.one_line import script
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs import draw_samples
 from tfmot_paoding.inputs.prior import parts_of
@@ -300,10 +300,10 @@ def scores(rows: Sequence[Candidate]) -> str:
   return table(heads, lines)
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Prints the table."""
   path = flags.FLAGS.output
-  check_call(argv, path)
+  check_call(path)
   rows = load_rows(path, Candidate)
   for text in flags.FLAGS.network:
     for row in candidates(load_network(text), rows):
@@ -315,4 +315,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == '__main__':
   flags.mark_flag_as_required('network')
-  app.run(in_one_line(main))
+  app.run(script(main))

@@ -31,7 +31,7 @@ import tfmot_paoding as paoding
 from tfmot_paoding import robustness
 from tfmot_paoding.command.downloads import downloaded_images
 from tfmot_paoding.command.model_files import read_arrays
-from tfmot_paoding.command.one_line import in_one_line
+from tfmot_paoding.command.one_line import script
 from tfmot_paoding.compat import keras
 
 _DATA = flags.DEFINE_string(
@@ -199,9 +199,8 @@ def shown(values: list[float]) -> str:
   return f'{middle} ({ends})'
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Prints the table."""
-  del argv
   images = load_images()
   heads = [
     'network',
@@ -216,4 +215,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-  app.run(in_one_line(main))
+  app.run(script(main))

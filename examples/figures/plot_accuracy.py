@@ -15,7 +15,7 @@ import re
 import panels
 from absl import app, flags
 
-from tfmot_paoding.command.one_line import in_one_line
+from tfmot_paoding.command.one_line import script
 from tfmot_paoding.files import check_writable
 
 _TABLES = pathlib.Path(__file__).with_name('compare_networks.md')
@@ -85,10 +85,8 @@ def panel(table: dict, network: str) -> panels.Panel:
   return panels.Panel(_TITLES.get(network, network), lines)
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Draws one panel a network."""
-  if len(argv) > 1:
-    raise app.UsageError(f'Unexpected arguments: {argv[1:]}')
   check_writable([_OUTPUT.value])
   table = read_tables(_TABLES.read_text(encoding='utf-8'))
   panels.draw(
@@ -101,4 +99,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == '__main__':
   flags.mark_flag_as_required('output')
-  app.run(in_one_line(main))
+  app.run(script(main))

@@ -150,9 +150,10 @@ def row(found: dict) -> str:
   )
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
   """Prints the table."""
-  del argv
+  if len(argv) > 1:
+    raise app.UsageError(f'Only flags are taken, but got {argv[1:]}.')
   if FLAGS.in_process:
     print(json.dumps(measure(FLAGS.models[0])))
     return

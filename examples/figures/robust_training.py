@@ -44,7 +44,7 @@ import tfmot_paoding as paoding
 from tfmot_paoding import compat, methods, robustness, training
 from tfmot_paoding.command.downloads import downloaded_images
 from tfmot_paoding.command.model_files import read_arrays
-from tfmot_paoding.command.one_line import in_one_line
+from tfmot_paoding.command.one_line import script
 from tfmot_paoding.compat import keras, strip_pruning
 
 _DATA = flags.DEFINE_string(
@@ -716,9 +716,8 @@ def shown(
   return text
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Prints the table."""
-  del argv
   check_flags()
   check_settings()
   images = load_images()
@@ -730,4 +729,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-  app.run(in_one_line(main))
+  app.run(script(main))

@@ -23,7 +23,7 @@ from absl import app, flags
 
 import tfmot_paoding as paoding
 from tfmot_paoding import robustness
-from tfmot_paoding.command.one_line import in_one_line
+from tfmot_paoding.command.one_line import script
 from tfmot_paoding.compat import keras
 from tfmot_paoding.files import check_writable
 from tfmot_paoding.methods.named import DEFAULT_METHOD
@@ -115,9 +115,8 @@ def plot(rows: list[tuple[float, ...]], total: int, path: str) -> None:
   )
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Prints the table, and draws it."""
-  del argv
   if flags.FLAGS.plot:
     panels.load_pyplot()
     check_writable([flags.FLAGS.plot])
@@ -143,4 +142,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-  app.run(in_one_line(main))
+  app.run(script(main))

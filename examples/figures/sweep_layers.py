@@ -20,7 +20,7 @@ from kept_rows import load_rows, save_rows
 
 import tfmot_paoding as paoding
 from tfmot_paoding import extras
-from tfmot_paoding.command.one_line import in_one_line
+from tfmot_paoding.command.one_line import script
 from tfmot_paoding.compat import keras
 from tfmot_paoding.files import check_writable
 
@@ -244,7 +244,7 @@ def _micro_bytes(model: keras.Model, form: str | None, top: int) -> int:
   return len(data)
 
 
-def main(_) -> None:
+def main() -> None:
   """Converts all, and keeps what is done."""
   extras.MICRO.require()
   check_writable([_OUTPUT.value])
@@ -284,4 +284,4 @@ def _told(row: Row) -> str:
 
 if __name__ == '__main__':
   flags.mark_flag_as_required('output')
-  app.run(in_one_line(main))
+  app.run(script(main))

@@ -38,7 +38,7 @@ import numpy as np
 from absl import app, flags, logging
 
 import tfmot_paoding as paoding
-from tfmot_paoding.command.one_line import in_one_line
+from tfmot_paoding.command.one_line import script
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs import samples, source
 from tfmot_paoding.network.layer_runner import Simulation
@@ -265,10 +265,8 @@ def print_json() -> None:
   print(json.dumps({**once, **measured(text, today)}))
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Prints the table."""
-  if len(argv) > 1:
-    raise app.UsageError(f'Unexpected arguments: {argv[1:]}')
   logging.set_verbosity(logging.ERROR)
   for text in _NETWORKS.value:
     if text.count(',') != 2:
@@ -291,4 +289,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == '__main__':
   flags.mark_flag_as_required('network')
-  app.run(in_one_line(main))
+  app.run(script(main))

@@ -19,6 +19,7 @@ from absl import app, flags
 
 import tfmot_paoding as paoding
 from tfmot_paoding.command.model_files import saved_bytes
+from tfmot_paoding.command.one_line import script
 from tfmot_paoding.compat import keras
 from tfmot_paoding.files import check_writable, write_files
 
@@ -79,10 +80,8 @@ def lesson(
   return np.concatenate(rounds)[..., 0], wanted.astype(np.float32)
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Trains it, and says how often it is right."""
-  if len(argv) > 1:
-    raise app.UsageError(f'Only flags are taken, but got {argv[1:]}.')
   keras.utils.set_random_seed(_SEED.value)
   check_writable([f'{_OUTPUT.value}.h5', f'{_OUTPUT.value}.npz'])
   with np.load(_DATA.value) as file:
@@ -118,4 +117,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-  app.run(main)
+  app.run(script(main))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from absl import app
 
 from tfmot_paoding.command.downloads import downloaded_images
-from tfmot_paoding.command.one_line import in_one_line
+from tfmot_paoding.command.one_line import in_one_line, script
 from tfmot_paoding.compat import keras
 
 
@@ -24,6 +25,15 @@ def test_defects_are_tracebacks():
 
   with pytest.raises(ZeroDivisionError):
     in_one_line(program)()
+
+
+def test_scripts_take_flags_alone():
+  ran = []
+  with pytest.raises(app.UsageError, match=r"\['25'\]"):
+    script(lambda: ran.append(1))(['program', '25'])
+  assert not ran
+  assert script(lambda: ran.append(1) or 3)(['program']) == 3
+  assert ran == [1]
 
 
 @pytest.mark.parametrize(('given', 'code'), [(None, 0), (0, 0), (3, 3)])

@@ -7,7 +7,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ['FAILED', 'in_one_line']
+from absl import app
+
+__all__ = ['FAILED', 'in_one_line', 'script']
 
 FAILED = 1  # the exit code
 
@@ -33,3 +35,23 @@ def in_one_line(run: Callable[..., Any]) -> Callable[..., int]:
       return FAILED
 
   return told
+
+
+def script(run: Callable[[], Any]) -> Callable[[list[str]], int]:
+  """`in_one_line` as `app.run` takes it, of a script that has flags alone.
+
+  Args:
+    run: The program.
+
+  Returns:
+    The same, for the program's name and what it was called with that is no
+    flag, of which there must be nothing: absl passes it on without a word.
+  """
+
+  @functools.wraps(run)
+  def checked(argv: list[str]) -> int:
+    if len(argv) > 1:
+      raise app.UsageError(f'Only flags are taken, but got {argv[1:]}.')
+    return in_one_line(run)()
+
+  return checked
