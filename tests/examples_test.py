@@ -618,13 +618,31 @@ class TestRobustness:
 
   def test_verification(self, tmp_path):
     pytest.importorskip('sklearn')
-    flags = '--epsilons=.02', '--samples=6', '--seconds=20'
+    output = tmp_path / 'rows.json'
+    flags = (
+      '--epsilons=.02',
+      '--samples=6',
+      '--seconds=20',
+      f'--output={output}',
+    )
     proved, *found = columns(rerun('figures/verify_networks.py', *flags))
     for row in found:
       assert row['verifier'] == 'bab'
       counts = [int(row[name]) for name in ('robust', 'broken', 'unknown')]
       assert sum(counts) == 6
       assert counts[0] >= int(proved['robust'])
+    # It goes on from the rows that there are, and does not believe both of two.
+    kept = json.loads(output.read_text())
+    assert len(kept) == 12
+    sure = next(row for row in kept if row['verdict'] == 'robust')
+    other = next(
+      row for row in kept if row['sample'] == sure['sample'] and row is not sure
+    )
+    other['verdict'] = 'broken'
+    output.write_text(json.dumps(kept))
+    done = rerun('figures/verify_networks.py', *flags)
+    assert done.returncode != 0
+    assert f'sample {sure["sample"]} is proved robust' in done.stderr
 
   def test_instances(self, tmp_path):
     pytest.importorskip('tf2onnx')
@@ -645,6 +663,11 @@ class TestRobustness:
     done = rerun('figures/verify_networks.py', f'--instances={tmp_path}')
     assert done.returncode == 1
     assert 'line 1' in done.stderr
+    done = rerun(
+      'figures/verify_networks.py', f'--instances={tmp_path}', '--seconds=3'
+    )
+    assert done.returncode != 0
+    assert '--seconds without effect' in done.stderr + done.stdout
 
 
 class TestTraining:

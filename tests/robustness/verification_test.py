@@ -451,6 +451,33 @@ def test_limits_are_told():
     assert found.seconds < 20
 
 
+@pytest.mark.parametrize(
+  'method', ['bab', pytest.param('marabou', marks=needs_marabou)]
+)
+def test_an_interrupt_keeps_what_is_decided(method, monkeypatch):
+  model = testing.mlp((4, 10, 10, 2), seed=7)
+  x = draw((4,), 3, seed=1)
+  solver = {
+    'bab': branch_and_bound.BranchAndBound,
+    'marabou': marabou._Encoding,
+  }[method]
+  decide, asked = solver.decide, []
+
+  def interrupted(self, *arguments):
+    asked.append(arguments)
+    if len(asked) == 2:
+      raise KeyboardInterrupt
+    return decide(self, *arguments)
+
+  monkeypatch.setattr(solver, 'decide', interrupted)
+  with pytest.warns(UserWarning, match='2 of 3 were not decided'):
+    found = robustness.verify(
+      model, x, labels_of(model, x), 1e-3, RANGE, method
+    )
+  assert [one.verdict for one in found] == ['robust', 'unknown', 'unknown']
+  assert found[0].seconds > found[1].seconds == 0
+
+
 def test_what_cannot_be_split_is_named_and_relaxed_if_asked():
   inputs = keras.Input((5,))
   x = L.Dense(8, 'relu')(inputs)

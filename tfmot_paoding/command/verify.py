@@ -22,6 +22,7 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.files import write_file
 from tfmot_paoding.inputs.ranges import resolve_range
 from tfmot_paoding.loading import read_onnx
+from tfmot_paoding.progress import progress_bar
 from tfmot_paoding.robustness import (
   Answer,
   read_property,
@@ -29,6 +30,7 @@ from tfmot_paoding.robustness import (
   verify,
   verify_property,
 )
+from tfmot_paoding.robustness.one_by_one import one_by_one
 from tfmot_paoding.robustness.scores import scores_of
 
 __all__ = ['BROKEN', 'UNKNOWN', 'run']
@@ -113,11 +115,16 @@ def _properties(
     model = scores_model(model)
   # All are read before the first is worked on.
   asked = {path: read_property(path) for path in given.property}
-  found = {}
-  for path, property in asked.items():
-    found[path] = verify_property(model, property, seconds=given.seconds)
-    print(f'{path}: {_told(found[path])}', flush=True)
-  return found
+  paths = list(asked)
+
+  def decide(k: int) -> Answer:
+    answer = verify_property(model, asked[paths[k]], seconds=given.seconds)
+    print(f'{paths[k]}: {_told(answer)}', flush=True)
+    return answer
+
+  # A line an answer is bar enough.
+  bar = progress_bar(len(paths), 0, 'property')
+  return dict(zip(paths, one_by_one(len(paths), decide, bar), strict=True))
 
 
 def _told(answer: Answer) -> str:

@@ -20,6 +20,7 @@ from tfmot_paoding.ops import Elementwise, Largest
 from tfmot_paoding.ops.base import Op
 from tfmot_paoding.progress import progress_bar
 from tfmot_paoding.robustness.answer import Answer
+from tfmot_paoding.robustness.one_by_one import one_by_one
 from tfmot_paoding.robustness.scores import Scores
 
 Array = np.ndarray
@@ -59,12 +60,12 @@ def solve_all(
   extras.MARABOU.require()
   encoding = _Encoding(program, scores)
   bar = progress_bar(len(labels), verbose, 'sample')
-  answers = []
-  for k, label in enumerate(labels):
+
+  def decide(k: int) -> Answer:
     ball = Interval(box.low[k : k + 1], box.high[k : k + 1])
-    answers.append(encoding.decide(ball, int(label), seconds, helped))
-    bar.update(k + 1)
-  return answers
+    return encoding.decide(ball, int(labels[k]), seconds, helped)
+
+  return one_by_one(len(labels), decide, bar)
 
 
 class _Encoding:

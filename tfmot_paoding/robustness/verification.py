@@ -23,6 +23,7 @@ from tfmot_paoding.robustness.attacks import inward, pgd
 from tfmot_paoding.robustness.branch_and_bound import BranchAndBound
 from tfmot_paoding.robustness.branching import BranchSettings, settled
 from tfmot_paoding.robustness.judging import Case, Judge
+from tfmot_paoding.robustness.one_by_one import one_by_one
 from tfmot_paoding.robustness.scores import Scores, scores_model, scores_of
 from tfmot_paoding.robustness.subdomain_search import Watcher
 
@@ -72,7 +73,8 @@ def verify(
       anywhere, 0 nowhere.
 
   Returns:
-    One answer a sample.
+    One answer a sample. An interrupt leaves the samples that are not decided
+    unknown, and is warned of.
 
   Raises:
     ImportError: maraboupy is asked for and missing; the extra is named.
@@ -170,16 +172,16 @@ class _Run:
   ) -> list[Answer]:
     """One sample after another, and a bar that tells of the one at work."""
     bar = progress_bar(len(labels), verbose, 'sample', ('subdomains', 'open'))
-    found = []
-    for k, label in enumerate(labels):
+
+    def decide(k: int) -> Answer:
       ball = Interval(box.low[k : k + 1], box.high[k : k + 1])
 
-      def watch(visited: int, left: int, k: int = k) -> None:
+      def watch(visited: int, left: int) -> None:
         bar.update(k, [('subdomains', visited), ('open', left)])
 
-      found.append(self._answer(ball, int(label), attacked[k : k + 1], watch))
-      bar.update(k + 1)
-    return found
+      return self._answer(ball, int(labels[k]), attacked[k : k + 1], watch)
+
+    return one_by_one(len(labels), decide, bar)
 
   def _answer(
     self, ball: Interval, label: int, attacked: Array, watch: Watcher
