@@ -164,15 +164,18 @@ def test_models_that_say_nothing_are_as_with_the_unit_range():
   messages, left = said(
     paoding.prune, model, 0.5, 'reconstruction', verbose=0, distillation=False
   )
-  assert not messages
-  given = paoding.prune(
+  assert len(messages) == 1
+  assert '(0, 1) is taken' in messages[0]
+  messages, given = said(
+    paoding.prune,
     model,
     0.5,
-    method='reconstruction',
+    'reconstruction',
     input_range=(0.0, 1.0),
     verbose=0,
     distillation=False,
   )
+  assert not messages
   for one, two in zip(left.weights, given.weights, strict=True):
     assert np.array_equal(one, two)
 
@@ -368,7 +371,7 @@ def test_several_inputs_have_a_range_each():
   model = testing.fill(keras.Model([a, b], L.Dense(2)(x)))
   messages, drawn = said(paoding.inputs.draw_samples, model, None, 8)
   assert len(messages) == 1
-  assert "input 'b'" not in messages[0]
+  assert "0 to 1 for input 'b' is the default" in messages[0]
   assert drawn[0].max() > 100
   assert drawn[1].max() < 5
   _, wrapped = said(paoding.prune_low_saliency, model)

@@ -27,6 +27,7 @@ _ADVICE = 'Pass the range your model was trained on, e.g. (0., 1.).'
 # Where no layer says what a model's inputs are.
 DEFAULT = (0.0, 1.0)
 _NOTHING = 'the default:'
+_UNSAID = f'{_NOTHING} no layer says another'
 _LOOKED_AT = 1024
 
 
@@ -92,10 +93,10 @@ def resolve_range(
   Embedding's table, the values that a Rescaling (or `x / 255.` and the like)
   brings to [0, 1] or [-1, 1], the mean +- three deviations that Normalization
   or BatchNormalization stored, the type of an 8 or 16-bit input; (0, 1) where
-  none of them says anything. A warning says what was taken and why, unless it
-  is (0, 1). One says, too, where a range that is given contradicts the layers,
-  and where the statistics that batch normalization stored cannot have come from
-  it, given or not.
+  none of them says anything. A warning says what was taken and why. One says,
+  too, where a range that is given contradicts the layers, and where the
+  statistics that batch normalization stored cannot have come from it, given or
+  not.
   A range by statistics is widened to hold the data.
 
   Args:
@@ -118,7 +119,7 @@ def resolve_range(
   if input_range is None:
     settled = _widened(_derived(names, claims), names, data)
     boxes = input_boxes(network, settled, shapes)
-    message = _of_choice(settled, claims, disproof(graph, boxes))
+    message = _of_choice(settled, disproof(graph, boxes), data is not None)
   else:
     settled = InputRange(input_range, dict.fromkeys(names, 'as given'))
     boxes = input_boxes(network, settled, shapes)
@@ -141,17 +142,18 @@ def resolve_range(
 
 
 def _of_choice(
-  settled: InputRange,
-  claims: Mapping[str, Sequence[Claim]],
-  disproved: str | None,
+  settled: InputRange, disproved: str | None, has_data: bool
 ) -> str | None:
-  """What a user should know of a range that was not given."""
+  """What a user should know of a range that was not given.
+
+  Where there are data, these show whether the default is right.
+  """
   taken, reasons = [], []
   for name, source in settled.sources.items():
     text = text_of(_of_input(settled.ends, name))
     if _is_derived(settled, name):
       taken.append(f'{text} for input {name!r} (by {source})')
-    elif claims[name] and source.startswith(_NOTHING):
+    elif source.startswith(_NOTHING) and not (has_data and source == _UNSAID):
       reasons.append(f'{text} for input {name!r} is {source}')
   if disproved:
     reasons.append(f'it cannot be right, since {disproved}')
@@ -288,7 +290,7 @@ def _derived(
   ends, sources, centred = {}, {}, {}
   for name in names:
     found = combined(claims[name], DEFAULT)
-    ends[name], sources[name] = DEFAULT, f'{_NOTHING} no layer says another'
+    ends[name], sources[name] = DEFAULT, _UNSAID
     if found is None:
       if claims[name]:
         said = ' and '.join(claim.source for claim in claims[name])
