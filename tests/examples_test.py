@@ -370,6 +370,23 @@ def test_compare_verdicts_says_what_real_inputs_say(network_path, tmp_path):
   assert f'{known["verdict"]:.3f}' == row['verdict']
 
 
+def test_compare_regressors_says_what_a_lesson_does(tmp_path):
+  pytest.importorskip('sklearn')
+  flags = (
+    '--cases=diabetes',
+    '--sparsities=0.5',
+    f'--output={tmp_path / "rows.json"}',
+  )
+  (row,) = columns(rerun('figures/compare_regressors.py', *flags))
+  assert row['default'] in (row['undistilled'], row['distilled'])
+  known = json.loads((tmp_path / 'rows.json').read_text())
+  assert len(known) == 3
+  assert all(one['same'] <= 1 for one in known)
+  done = rerun('figures/compare_regressors.py', '--cases=weather')
+  assert done.returncode == 1
+  assert 'diabetes' in done.stderr
+
+
 def test_compare_stairs_ends_at_multiples(network_path, tmp_path):
   pytest.importorskip('ethosu', reason='Vela is not installed')
   _, data = network_path

@@ -337,17 +337,45 @@ def _float16_model() -> keras.Model:
   )
 
 
-@pytest.mark.parametrize('classes', [True, False])
-def test_only_answers_that_are_classes_are_distilled_unasked(
-  classes, monkeypatch
+@pytest.mark.parametrize(
+  ('entries', 'outputs', 'is_taught'),
+  [(6, 3, True), (200, 3, True), (6, 1, True), (200, 1, False)],
+)
+def test_classes_and_numbers_of_few_entries_are_distilled_unasked(
+  entries, outputs, is_taught, monkeypatch
 ):
-  inputs = keras.Input((6,))
-  x = keras.layers.Dense(12, activation='relu')(inputs)
-  outputs = keras.layers.Dense(3 if classes else 1)(x)
-  model = testing.fill(keras.Model(inputs, outputs))
   calls = []
   monkeypatch.setattr(
     pruned_lib, 'taught', lambda _, small, *args: calls.append(1) or small
   )
-  paoding.prune(model, 0.5, method='reconstruction', verbose=0)
-  assert len(calls) == classes
+  paoding.prune(numbers_net(entries, outputs), 0.5, verbose=0)
+  assert len(calls) == is_taught
+
+
+def numbers_net(entries: int, outputs: int) -> keras.Model:
+  inputs = keras.Input((entries,))
+  x = keras.layers.Dense(12, activation='relu')(inputs)
+  return testing.fill(keras.Model(inputs, keras.layers.Dense(outputs)(x)))
+
+
+def test_numbers_stay_undistilled_unless_they_come_nearer(monkeypatch):
+  model = numbers_net(6, 1)
+  x = testing.samples((6,), 20).astype(np.float32)
+  plain = paoding.prune(model, 0.5, verbose=0, distillation=False)
+  for student in (plain, model):
+    monkeypatch.setattr(pruned_lib, 'taught', lambda *_, s=student: s)
+    found = paoding.prune(model, 0.5, verbose=0)
+    assert (found is student) == (student is model)
+    np.testing.assert_allclose(found(x), student(x), rtol=1e-5, atol=1e-6)
+
+
+def test_a_table_of_numbers_keeps_more_by_default():
+  model = testing.mlp((6, 32, 16, 1))
+  x = np.random.default_rng(5).random((400, 6)).astype(np.float32)
+  y = model(x).numpy()
+  left = [
+    paoding.prune(model, 0.7, verbose=0, distillation=wanted)
+    for wanted in (False, None)
+  ]
+  plain, taught = (np.square(one(x).numpy() - y).mean() for one in left)
+  assert taught < plain / 1.5

@@ -12,7 +12,7 @@ from tfmot_paoding.arguments import check_sparsity
 from tfmot_paoding.compaction.dead_units import without_dead_units
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.source import InputSource
-from tfmot_paoding.network.agreement import Verdict
+from tfmot_paoding.network.agreement import Verdict, judge
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.pruning.driver import Driver
 from tfmot_paoding.pruning.running import run, verdict_of
@@ -24,6 +24,14 @@ from tfmot_paoding.training.distillation import taught
 from tfmot_paoding.training.lesson import RowsError
 
 Sparsity = float | Mapping[str, float]
+# Entries of an input of regressors that are distilled, and how often nearer
+# they have to come. Errors on real inputs, half and three quarters of the units
+# gone: of tables of 4 to 100 columns and of forecasts from 32 values 2 to 18
+# times less by it; of windows of 192 values and of pictures up to 30 times
+# more, where drawn inputs told 1.3 times less.
+_FEW_ENTRIES = 128
+_NEARER = 1.5
+_JUDGED = 512
 # Whether, or how, to distill; None to tell by the method and the outputs.
 Distillation = bool | DistillSettings | None
 
@@ -34,7 +42,7 @@ class Pruned:
 
   Attributes:
     model: The compact model.
-    is_distilled: Whether it was taught at the end.
+    is_distilled: Whether it was taught at the end, or that was tried.
   """
 
   model: keras.Model
@@ -82,7 +90,7 @@ def polished(
   distillation: Distillation,
   source: InputSource,
 ) -> tuple[keras.Model, bool]:
-  """The pruned model, distilled if that is wanted, and whether it was.
+  """The pruned model, distilled if that is wanted, and whether that was tried.
 
   Args:
     original: What was before.
@@ -98,7 +106,10 @@ def polished(
     return small, False
   settings = distillation if isinstance(distillation, DistillSettings) else None
   try:
-    return taught(original, small, source, settings), True
+    student = taught(original, small, source, settings)
+    if distillation is None and not _tells_classes(original):
+      student = _nearer(original, small, student, source)
+    return student, True
   except RowsError as error:
     if distillation is not None:
       raise
@@ -141,8 +152,9 @@ def check_distillation(wanted: Any) -> None:
 def is_distilled(network: Network, fits: bool, wanted: Distillation) -> bool:
   """Whether to distill.
 
-  Where nobody says, autoencoders and regressors are not: they come out better
-  without.
+  Where nobody says, what gives numbers is if its inputs have few entries:
+  inputs that are drawn fill their space then. A lesson on drawn pictures or
+  long windows leads away from what real ones are answered.
 
   Args:
     network: The original.
@@ -151,5 +163,42 @@ def is_distilled(network: Network, fits: bool, wanted: Distillation) -> bool:
   """
   if wanted is not None:
     return bool(wanted)
-  heads = network.heads()
-  return fits and any(head.is_classes for head in heads)
+  few = network.input_entries <= _FEW_ENTRIES
+  return fits and (few or _tells_classes(network))
+
+
+def _tells_classes(network: Network) -> bool:
+  """Whether any output stands for classes."""
+  return any(head.is_classes for head in network.heads())
+
+
+def _nearer(
+  original: Network,
+  small: keras.Model,
+  student: keras.Model,
+  source: InputSource,
+) -> keras.Model:
+  """The student, if it has come clearly nearer on two kinds of inputs.
+
+  That is on a new draw of what it has learned on, and on another kind. Inputs
+  of a user's were kept apart to tell that already.
+
+  Args:
+    original: What was before, which gives numbers.
+    small: The pruned model.
+    student: What a lesson made of it.
+    source: Where inputs of the lesson came from.
+  """
+  if source.data is not None:
+    return student
+  other = source.another(original)
+  for samples in (
+    source.anew(original, _JUDGED),
+    other.samples(original, _JUDGED),
+  ):
+    before, after = (
+      judge(original, one, samples).distance for one in (small, student)
+    )
+    if after * _NEARER > before:
+      return small
+  return student

@@ -120,7 +120,8 @@ def prune_to_budget(
       model knows, see `inputs`.
     distillation: Whether, or how, the pruned model is trained at the end to
       answer as `model` does. None: where the method fits on inputs, and the
-      outputs are classes.
+      outputs are classes; of numbers where an input has at most 128 entries,
+      and if it comes clearly nearer by it.
     attention: What of a `MultiHeadAttention` leaves: whole 'heads', or
       'channels' of all heads at once, those of values, and those of queries
       with the keys' that they meet. For both, prune one after the other.
