@@ -62,10 +62,13 @@ class Head:
     kind: 'softmax' or 'sigmoid', what the output went through; 'logits',
       classes by the largest; 'values', no classes.
     shape: The output's shape without the batch axis.
+    is_guessed: Whether linear outputs are taken for the scores of classes by
+      their shape alone: they may be numbers.
   """
 
   kind: str
   shape: Shape
+  is_guessed: bool = False
 
   @property
   def is_classes(self) -> bool:
@@ -238,7 +241,11 @@ def _entropy(parts: Array) -> Array:
   return -(parts * np.log(np.maximum(parts, 1e-300))).sum(-1)
 
 
-def heads_of(graph: Graph, task: str | None = None) -> list[Head]:
+def heads_of(
+  graph: Graph,
+  task: str | None = None,
+  told: Sequence[str | None] | None = None,
+) -> list[Head]:
   """The heads of a model, in the order of its outputs.
 
   Args:
@@ -247,6 +254,7 @@ def heads_of(graph: Graph, task: str | None = None) -> list[Head]:
       behind a softmax or sigmoid are classes, and so are vectors of two or
       more linear outputs that are not shaped like an input, unless their
       weights are of other orders of size.
+    told: What losses say of linear outputs, one of `TASKS` or None for each.
 
   Raises:
     ValueError: `task` is unknown.
@@ -259,13 +267,17 @@ def heads_of(graph: Graph, task: str | None = None) -> list[Head]:
   writer = graph.writer()
   input_shapes = [graph.shapes[value] for value in graph.inputs]
   found = []
-  for value in graph.outputs:
+  for k, value in enumerate(graph.outputs):
     op = writer[value].op if value in writer else None
     shape = graph.shapes[value]
     kind = _kind(op, shape, input_shapes, task)
-    if kind == 'logits' and task is None and _has_units(graph, op):
-      kind = 'values'
-    found.append(Head(kind, shape))
+    said = task or (told[k] if told else None)
+    is_guessed = kind == 'logits' and said is None
+    if kind == 'logits' and (
+      said == 'regression' or (is_guessed and _has_units(graph, op))
+    ):
+      kind, is_guessed = 'values', False
+    found.append(Head(kind, shape, is_guessed))
   return found
 
 

@@ -12,7 +12,7 @@ from tfmot_paoding.arguments import check_sparsity
 from tfmot_paoding.compaction.dead_units import without_dead_units
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.source import InputSource
-from tfmot_paoding.network.agreement import Verdict, judge
+from tfmot_paoding.network.agreement import Verdict
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.pruning.driver import Driver
 from tfmot_paoding.pruning.running import run, verdict_of
@@ -22,16 +22,11 @@ from tfmot_paoding.pruning.wrapped import Wrapped
 from tfmot_paoding.training.distill_settings import DistillSettings
 from tfmot_paoding.training.distillation import taught
 from tfmot_paoding.training.lesson import RowsError
+from tfmot_paoding.training.nearing import comes_nearer
 
 Sparsity = float | Mapping[str, float]
-# Entries of an input of regressors that are distilled, and how often nearer
-# they have to come. Errors on real inputs, half and three quarters of the units
-# gone: of tables of 4 to 100 columns and of forecasts from 32 values 2 to 18
-# times less by it; of windows of 192 values and of pictures up to 30 times
-# more, where drawn inputs told 1.3 times less.
+# Entries of an input of regressors that are distilled where nobody says.
 _FEW_ENTRIES = 128
-_NEARER = 1.5
-_JUDGED = 512
 # Whether, or how, to distill; None to tell by the method and the outputs.
 Distillation = bool | DistillSettings | None
 
@@ -107,8 +102,9 @@ def polished(
   settings = distillation if isinstance(distillation, DistillSettings) else None
   try:
     student = taught(original, small, source, settings)
-    if distillation is None and not _tells_classes(original):
-      student = _nearer(original, small, student, source)
+    is_free = distillation is None and not _tells_classes(original)
+    if is_free and not comes_nearer(original, small, student, source):
+      return small, True
     return student, True
   except RowsError as error:
     if distillation is not None:
@@ -170,35 +166,3 @@ def is_distilled(network: Network, fits: bool, wanted: Distillation) -> bool:
 def _tells_classes(network: Network) -> bool:
   """Whether any output stands for classes."""
   return any(head.is_classes for head in network.heads())
-
-
-def _nearer(
-  original: Network,
-  small: keras.Model,
-  student: keras.Model,
-  source: InputSource,
-) -> keras.Model:
-  """The student, if it has come clearly nearer on two kinds of inputs.
-
-  That is on a new draw of what it has learned on, and on another kind. Inputs
-  of a user's were kept apart to tell that already.
-
-  Args:
-    original: What was before, which gives numbers.
-    small: The pruned model.
-    student: What a lesson made of it.
-    source: Where inputs of the lesson came from.
-  """
-  if source.data is not None:
-    return student
-  other = source.another(original)
-  for samples in (
-    source.anew(original, _JUDGED),
-    other.samples(original, _JUDGED),
-  ):
-    before, after = (
-      judge(original, one, samples).distance for one in (small, student)
-    )
-    if after * _NEARER > before:
-      return small
-  return student

@@ -43,6 +43,7 @@ from tfmot_paoding.network.cloning import (
 )
 from tfmot_paoding.network.graph import check_model, layers_of, unwrapped
 from tfmot_paoding.network.network import Network
+from tfmot_paoding.network.outputs import Head
 from tfmot_paoding.progress import finish, progress_bar
 from tfmot_paoding.training.adversarial_inputs import (
   AdversarialInputs,
@@ -51,6 +52,7 @@ from tfmot_paoding.training.adversarial_inputs import (
 from tfmot_paoding.training.distill_settings import DistillSettings
 from tfmot_paoding.training.hints import Hints
 from tfmot_paoding.training.lesson import Lesson, learned_from
+from tfmot_paoding.training.nearing import leads_away
 from tfmot_paoding.training.steps import Steps
 from tfmot_paoding.training.watch import ALIKE, Watch, looks
 
@@ -135,13 +137,35 @@ def taught(
   source: InputSource,
   settings: DistillSettings | None = None,
 ) -> keras.Model:
-  """`distill` of a pair that fits, on a source's inputs."""
-  settings, original = settings or DistillSettings(), network.model
+  """`distill` of a pair that fits, on a source's inputs.
+
+  What is taken for the scores of classes by its shape alone may be numbers: a
+  lesson by classes that leads away from these is given anew by numbers.
+  """
+  settings, source = settings or DistillSettings(), source.settled(network)
+  heads = network.heads()
+  student = _taught(network, pruned, source, settings, heads)
+  if leads_away(network, pruned, student, source):
+    numbers = [
+      Head('values', head.shape) if head.is_guessed else head for head in heads
+    ]
+    student = _taught(network, pruned, source, settings, numbers)
+  return student
+
+
+def _taught(
+  network: Network,
+  pruned: keras.Model,
+  source: InputSource,
+  settings: DistillSettings,
+  heads: list[Head],
+) -> keras.Model:
+  """The student of one lesson."""
+  original = network.model
   student = without_halves(plain_copy(pruned))
   if not student.trainable_variables:
     return _with_state(student, pruned)
   macs = network.macs
-  source = source.settled(network)
   entries = _drawn_entries(network, source)
   count = settings.count(macs, entries)
   samples = source.samples(network, count, otherwise=families_for(network))
@@ -150,7 +174,7 @@ def taught(
   teacher = without_halves(plain_copy(original) if copies else original)
   numbers = sum(map(math.prod, network.graph.shapes))
   batch, at_once = settings.batch(numbers), settings.at_once(numbers)
-  lesson = Lesson(teacher, samples, network.heads(), settings, batch, at_once)
+  lesson = Lesson(teacher, samples, heads, settings, batch, at_once)
   watch = Watch(student, lambda: lesson.distance(student))
   if watch.distances[0] < ALIKE:
     return _with_state(student, pruned)
