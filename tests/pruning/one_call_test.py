@@ -337,18 +337,16 @@ def _float16_model() -> keras.Model:
   )
 
 
+@pytest.mark.parametrize('outputs', [1, 3])
 @pytest.mark.parametrize(
-  ('entries', 'outputs', 'is_taught'),
-  [(6, 3, True), (200, 3, True), (6, 1, True), (200, 1, False)],
+  ('method', 'is_taught'), [('reconstruction', True), ('saliency', False)]
 )
-def test_classes_and_numbers_of_few_entries_are_distilled_unasked(
-  entries, outputs, is_taught, monkeypatch
-):
+def test_who_fits_distills_unasked(outputs, method, is_taught, monkeypatch):
   calls = []
   monkeypatch.setattr(
     pruned_lib, 'taught', lambda _, small, *args: calls.append(1) or small
   )
-  paoding.prune(numbers_net(entries, outputs), 0.5, verbose=0)
+  paoding.prune(numbers_net(6, outputs), 0.5, method=method, verbose=0)
   assert len(calls) == is_taught
 
 

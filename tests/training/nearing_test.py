@@ -17,7 +17,7 @@ X = np.random.default_rng(5).random((300, 6)).astype(np.float32)
 
 
 def numbers_net() -> keras.Model:
-  """Three outputs that go up and down together, of which a softmax sees little."""
+  """Three outputs that go up and down together: a softmax sees little of it."""
   model = testing.mlp((6, 64, 3))
   layer = model.layers[-1]
   kernel, bias = layer.get_weights()

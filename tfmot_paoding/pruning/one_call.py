@@ -104,8 +104,7 @@ def prune(
       model knows, see `inputs`.
     distillation: Whether, or how, the pruned model is trained at the end to
       answer as `model` does, by `distill`. None: where the method fits on
-      inputs, and the outputs are classes; of numbers where an input has at most
-      128 entries, and if it comes clearly nearer by it.
+      inputs; where all outputs are numbers, if it comes clearly nearer by it.
     budget: What the model may take on a device, in place of a sparsity; see
       `prune_to_budget`.
     attention: What of a `MultiHeadAttention` leaves: whole 'heads', or

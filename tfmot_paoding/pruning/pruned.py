@@ -25,8 +25,6 @@ from tfmot_paoding.training.lesson import RowsError
 from tfmot_paoding.training.nearing import comes_nearer
 
 Sparsity = float | Mapping[str, float]
-# Entries of an input of regressors that are distilled where nobody says.
-_FEW_ENTRIES = 128
 # Whether, or how, to distill; None to tell by the method and the outputs.
 Distillation = bool | DistillSettings | None
 
@@ -68,7 +66,7 @@ def pruned(
   schedule = schedule_of(sparsity, step_sparsity)
   wrapped = wrap(network, schedule, manner, source)
   fits = manner.method.needs_samples
-  distills = is_distilled(network, fits, distillation)
+  distills = is_distilled(fits, distillation)
   # Settled once, for the fits, for distillation and for the verdict.
   drawn = source.settled(wrapped) if distills else source
   driver = Driver(Wrapped.of(wrapped), drawn, resumes=True, original=network)
@@ -97,7 +95,7 @@ def polished(
   Raises:
     RowsError: it was asked for, and cannot be done.
   """
-  if not is_distilled(original, fits, distillation):
+  if not is_distilled(fits, distillation):
     return small, False
   settings = distillation if isinstance(distillation, DistillSettings) else None
   try:
@@ -145,22 +143,14 @@ def check_distillation(wanted: Any) -> None:
     )
 
 
-def is_distilled(network: Network, fits: bool, wanted: Distillation) -> bool:
-  """Whether to distill.
-
-  Where nobody says, what gives numbers is if its inputs have few entries:
-  inputs that are drawn fill their space then. A lesson on drawn pictures or
-  long windows leads away from what real ones are answered.
+def is_distilled(fits: bool, wanted: Distillation) -> bool:
+  """Whether to distill: where nobody says, if what is left is fitted on inputs.
 
   Args:
-    network: The original.
-    fits: Whether what is left is fitted on inputs.
+    fits: Whether it is.
     wanted: What the user said.
   """
-  if wanted is not None:
-    return bool(wanted)
-  few = network.input_entries <= _FEW_ENTRIES
-  return fits and (few or _tells_classes(network))
+  return fits if wanted is None else bool(wanted)
 
 
 def _tells_classes(network: Network) -> bool:

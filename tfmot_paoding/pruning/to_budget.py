@@ -119,9 +119,8 @@ def prune_to_budget(
       are drawn in equal shares, or a dict of input name to one. None: what the
       model knows, see `inputs`.
     distillation: Whether, or how, the pruned model is trained at the end to
-      answer as `model` does. None: where the method fits on inputs, and the
-      outputs are classes; of numbers where an input has at most 128 entries,
-      and if it comes clearly nearer by it.
+      answer as `model` does. None: where the method fits on inputs; where all
+      outputs are numbers, if it comes clearly nearer by it.
     attention: What of a `MultiHeadAttention` leaves: whole 'heads', or
       'channels' of all heads at once, those of values, and those of queries
       with the keys' that they meet. For both, prune one after the other.
@@ -197,7 +196,7 @@ def _within(
   )
   others = source.anew(network, len(samples[0]))
   nearness = Nearness(network, network.params(), others)
-  distills = is_distilled(network, fits, distillation)
+  distills = is_distilled(fits, distillation)
 
   def by_units(sparsity: Sparsities) -> keras.Model:
     return _tried(network, sparsity, manner, step_sparsity, source)
