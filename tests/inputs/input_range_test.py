@@ -180,6 +180,14 @@ def test_models_that_say_nothing_are_as_with_the_unit_range():
     assert np.array_equal(one, two)
 
 
+def test_a_file_of_real_numbers_needs_no_range():
+  model = testing.mlp((5, 8, 6, 3))
+  messages, _ = said(paoding.convert_to_tflite, model)
+  assert not messages
+  messages, _ = said(paoding.convert_to_tflite, model, 'int8')
+  assert len(messages) == 1
+
+
 @pytest.mark.parametrize(
   ('make', 'given', 'numbers'),
   [

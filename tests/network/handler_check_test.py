@@ -273,6 +273,7 @@ def cases():
     *by_rank('SeparableConv', 5, 3, ranks=(1, 2), activation='tanh'),
     *plain('Dense', 5, activation='sigmoid'),
     *plain('Embedding', 9, 5, shape=(4,)),
+    *plain('RepeatVector', 3, shape=(4,)),
     *[
       case
       for name in ('Add', 'Average', 'Multiply', 'Maximum', 'Minimum')

@@ -86,6 +86,7 @@ def resolve_range(
   data: Sequence[Array] | None = None,
   *,
   said: set[str] | None = None,
+  is_used: bool = True,
 ) -> InputRange:
   """The range of a model's inputs, for every stage behind a public function.
 
@@ -106,6 +107,8 @@ def resolve_range(
     data: Inputs that are at hand, one array with a batch axis an input.
     said: What a user has been told already, and is not told again; what is told
       now is added. None to tell everything.
+    is_used: Whether anything is drawn from the range, or meets it: who only
+      looks at it need not hear that it is the default.
 
   Raises:
     ValueError: it is no range for the model, or goes beyond a table.
@@ -119,7 +122,8 @@ def resolve_range(
   if input_range is None:
     settled = _widened(_derived(names, claims), names, data)
     boxes = input_boxes(network, settled, shapes)
-    message = _of_choice(settled, disproof(graph, boxes), data is not None)
+    by_default = is_used and data is None
+    message = _of_choice(settled, disproof(graph, boxes), by_default)
   else:
     settled = InputRange(input_range, dict.fromkeys(names, 'as given'))
     boxes = input_boxes(network, settled, shapes)
@@ -142,7 +146,7 @@ def resolve_range(
 
 
 def _of_choice(
-  settled: InputRange, disproved: str | None, has_data: bool
+  settled: InputRange, disproved: str | None, tells_default: bool
 ) -> str | None:
   """What a user should know of a range that was not given.
 
@@ -153,7 +157,7 @@ def _of_choice(
     text = text_of(_of_input(settled.ends, name))
     if _is_derived(settled, name):
       taken.append(f'{text} for input {name!r} (by {source})')
-    elif source.startswith(_NOTHING) and not (has_data and source == _UNSAID):
+    elif source.startswith(_NOTHING) and (tells_default or source != _UNSAID):
       reasons.append(f'{text} for input {name!r} is {source}')
   if disproved:
     reasons.append(f'it cannot be right, since {disproved}')

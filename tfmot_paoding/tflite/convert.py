@@ -159,7 +159,9 @@ def convert_to_tflite(
   elif isinstance(prior, InputSource) and input_range is None:
     input_range = prior.range
   said = _SAID.setdefault(original, set())
-  input_range = resolve_range(model, input_range, given, said=said)
+  input_range = resolve_range(
+    model, input_range, given, said=said, is_used=mode.takes_inputs
+  )
   if mode.takes_inputs:
     drawn = representative(
       model,
