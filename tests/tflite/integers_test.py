@@ -184,7 +184,8 @@ def test_probabilities_that_hardly_change_are_no_fault():
     warnings.simplefilter('error')
     # So small a network is larger in integers, which is said as well.
     warnings.filterwarnings('ignore', 'The int8 file takes .* bytes')
-    assert len(paoding.convert_to_tflite(model, 'int8'))
+    unit = (0.0, 1.0)
+    assert len(paoding.convert_to_tflite(model, 'int8', input_range=unit))
 
 
 def test_outputs_that_never_change_are_no_difference():

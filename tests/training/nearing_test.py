@@ -50,6 +50,17 @@ def test_scores_that_all_move_are_numbers_that_are_lost(data):
   assert not leads_away(network, small, moved(model, 5.0), source)
 
 
+def test_inputs_of_open_sizes_are_judged_on_those_that_there_are():
+  inputs = keras.Input((None, 2))
+  x = L.GlobalAveragePooling1D()(L.Conv1D(6, 3, activation='relu')(inputs))
+  model = testing.fill(keras.Model(inputs, L.Dense(3)(x)))
+  network = Network.of(model)
+  source = source_of(network, testing.draw((9, 2), 32).astype(np.float32))
+  small = moved(model, 1.0)
+  assert leads_away(network, small, moved(model, 5.0), source)
+  assert not leads_away(network, small, moved(model, 1.5), source)
+
+
 def test_numbers_come_nearer_clearly_or_not_at_all():
   model = testing.mlp((6, 16, 1))
   network = Network.of(model)

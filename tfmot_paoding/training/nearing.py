@@ -9,6 +9,7 @@ import numpy as np
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.source import InputSource, few_of
 from tfmot_paoding.network.agreement import all_outputs, judge
+from tfmot_paoding.network.input_shapes import open_inputs
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.network.outputs import Head
 
@@ -26,8 +27,8 @@ _FAR = 0.5
 # ruined them. In units of their variance, on two kinds of inputs, a regressor's
 # outputs went from .01 to 2.4 and .5, .09 to .7 and .04 to .16, .27 to .41 and
 # .15 to .19; scores of classes up to twice as far on one kind, and nearer on
-# the other.
-_AWAY = 1.1
+# the other. Where sizes are open there is one kind, a user's inputs.
+_AWAY, _AWAY_ALONE = 1.1, 3.0
 _JUDGED = 512
 
 
@@ -76,15 +77,16 @@ def leads_away(
   guessed = [k for k, head in enumerate(original.heads()) if head.is_guessed]
   if not guessed:
     return False
-  away = np.ones(len(guessed), bool)
-  for samples in _draws(original, source):
+  away, draws = np.ones(len(guessed), bool), list(_draws(original, source))
+  most = _AWAY if len(draws) > 1 else _AWAY_ALONE
+  for samples in draws:
     wanted, before, after = (
       all_outputs(model, samples) for model in (original.model, small, student)
     )
     for place, k in enumerate(guessed):
       numbers = Head('values', wanted[k].shape[1:])
       gap = numbers.distance(wanted[k], before[k])
-      away[place] &= numbers.distance(wanted[k], after[k]) > _AWAY * gap
+      away[place] &= numbers.distance(wanted[k], after[k]) > most * gap
   return bool(away.any())
 
 
@@ -94,6 +96,6 @@ def _draws(original: Network, source: InputSource) -> Iterator[list[Array]]:
   yield source.anew(original, count)
   if source.data is None:
     yield source.another(original).samples(original, count)
-  elif source.range is not None:
+  elif source.range is not None and not open_inputs(original.model):
     drawn = source.like(data=None).another(original)
     yield drawn.samples(original, count)
