@@ -85,7 +85,7 @@ def key(row: Row) -> tuple[str, float, str]:
 def split(x: Array, y: Array, ordered: bool = False) -> Data:
   """Parts of 3 to 2; of a series the later is tested on."""
   y = np.reshape(y, (len(y), -1))
-  y = (y - y.mean(0)) / y.std(0)
+  y = (y - y.mean(0)) / np.where(y.std(0) > 0, y.std(0), 1)
   order = np.arange(len(x))
   if not ordered:
     order = np.random.default_rng(_SEED).permutation(order)
@@ -163,6 +163,12 @@ def centres() -> Data:
   return split(x[..., None], np.stack([down, right, ink], 1))
 
 
+def pictures() -> Data:
+  """Digits, and the same again."""
+  x = scikit_datasets().load_digits().data / 16.0
+  return split(x, x)
+
+
 def normalized(data: Data) -> keras.layers.Layer:
   """A layer that knows the columns' statistics."""
   layer = layers.Normalization()
@@ -231,6 +237,10 @@ CASES: dict[str, tuple[Callable[[], Data], Callable[[Data], list]]] = {
       layers.Flatten(),
       *dense('relu', 32),
     ],
+  ),
+  'autoencoder of digits': (
+    pictures,
+    lambda _: dense('relu', 48, 12, 48),
   ),
   'waves by convolutions': (waves, lambda _: convolutions()),
 }
