@@ -46,7 +46,8 @@ def test_scores_that_all_move_are_numbers_that_are_lost(data):
   assert leads_away(network, small, moved(model, 5.0), source)
   assert not leads_away(network, small, small, source)
   assert not leads_away(network, small, model, source)
-  model.compile('adam', 'sparse_categorical_crossentropy')  # surely classes
+  model.compile('adam', 'sparse_categorical_crossentropy')
+  network = Network.of(model)  # surely of classes
   assert not leads_away(network, small, moved(model, 5.0), source)
 
 

@@ -22,6 +22,7 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.layers.base import Path, handler_of, views_of
 from tfmot_paoding.network.keras_masks import carries_mask
 from tfmot_paoding.network.lowering import Surroundings, lower_call, shape_of
+from tfmot_paoding.network.told_tasks import told_tasks
 from tfmot_paoding.ops import Op, Shape, WeightRef
 
 # What the units of layers are that leave a choice: see `Graph.asked`.
@@ -94,6 +95,7 @@ class Graph:
     views: What the units are of each layer that leaves a choice.
     asked: What was asked for: one view for all such layers, or by path; None
       for what their wrappers say, and 'heads' where they have none.
+    told: What the model's loss says of each output, see `told_tasks`.
     layer_calls: Every call, in the order of computation.
     layer_inputs: The values that each layer reads, in its last call.
     layer_outputs: The values that each layer makes, in its last call.
@@ -111,6 +113,7 @@ class Graph:
   held: dict[int, str] = dataclasses.field(default_factory=dict)
   views: dict[Path, str] = dataclasses.field(default_factory=dict)
   asked: ViewLike = None
+  told: tuple[str | None, ...] = ()
   layer_calls: list[Call] = dataclasses.field(default_factory=list)
   layer_inputs: dict[Path, tuple[int, ...]] = dataclasses.field(
     default_factory=dict
@@ -160,7 +163,8 @@ def build_graph(model: keras.Model, views: ViewLike = None) -> Graph:
     ValueError: `model` is subclassed or not built.
   """
   check_model(model)
-  graph = Graph(paths=layer_paths(model), asked=views)
+  told = tuple(told_tasks(model))
+  graph = Graph(paths=layer_paths(model), asked=views, told=told)
   inputs = [graph.add_value(shape_of(tensor)) for tensor in model.inputs]
   graph.inputs = tuple(inputs)
   graph.outputs = tuple(_inline(graph, model, inputs))

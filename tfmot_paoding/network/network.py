@@ -28,7 +28,6 @@ from tfmot_paoding.network.graph import (
 from tfmot_paoding.network.groups import Grouping, find_groups
 from tfmot_paoding.network.handler_check import check_handlers
 from tfmot_paoding.network.outputs import Head, heads_of
-from tfmot_paoding.network.told_tasks import told_tasks
 from tfmot_paoding.ops import Params, Shape
 
 
@@ -127,7 +126,7 @@ class Network:
 
   def heads(self, task: str | None = None) -> list[Head]:
     """What the outputs mean; see `heads_of`."""
-    return heads_of(self.graph, task, told_tasks(self.model))
+    return heads_of(self.graph, task)
 
 
 def _graph_like(graph: Graph, copy: keras.Model) -> Graph | None:

@@ -241,20 +241,16 @@ def _entropy(parts: Array) -> Array:
   return -(parts * np.log(np.maximum(parts, 1e-300))).sum(-1)
 
 
-def heads_of(
-  graph: Graph,
-  task: str | None = None,
-  told: Sequence[str | None] | None = None,
-) -> list[Head]:
+def heads_of(graph: Graph, task: str | None = None) -> list[Head]:
   """The heads of a model, in the order of its outputs.
 
   Args:
     graph: The model's graph.
     task: 'classification', 'regression', or None to tell by the model: outputs
       behind a softmax or sigmoid are classes, and so are vectors of two or
-      more linear outputs that are not shaped like an input, unless their
-      weights are of other orders of size.
-    told: What losses say of linear outputs, one of `TASKS` or None for each.
+      more linear outputs that are not shaped like an input, unless its loss
+      says that they are numbers, or nothing, and their weights are of other
+      orders of size.
 
   Raises:
     ValueError: `task` is unknown.
@@ -271,7 +267,7 @@ def heads_of(
     op = writer[value].op if value in writer else None
     shape = graph.shapes[value]
     kind = _kind(op, shape, input_shapes, task)
-    said = task or (told[k] if told else None)
+    said = task or (graph.told[k] if graph.told else None)
     is_guessed = kind == 'logits' and said is None
     if kind == 'logits' and (
       said == 'regression' or (is_guessed and _has_units(graph, op))
