@@ -78,8 +78,11 @@ def distill(
 
   Removed units stay removed: weights of matrices and kernels that are zero
   stay so. Layers with `trainable=False` stay as they are, batch normalization
-  keeps its statistics, dropout is off. In the scope of a `tf.distribute`
-  strategy its replicas share each batch.
+  keeps its statistics, dropout is off. Several linear outputs are scores of
+  classes or numbers as the loss says that `original` was compiled with; where
+  it has none, they are taught as numbers if a lesson by classes leads away from
+  these. In the scope of a `tf.distribute` strategy its replicas share each
+  batch.
 
   Args:
     original: The model before pruning, not changed.
