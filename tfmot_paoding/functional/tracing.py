@@ -120,14 +120,10 @@ def call_with(
     raise cannot_be_traced(owner, error) from error
 
 
-class NotTracedError(ValueError):
-  """A `call` cannot be traced into layers."""
-
-
-def cannot_be_traced(model: Any, error: BaseException) -> NotTracedError:
+def cannot_be_traced(model: Any, error: BaseException) -> ValueError:
   """The error for a `call` that raised one when it met symbolic tensors."""
   where = _statement(error)
-  return NotTracedError(
+  return ValueError(
     f'The model {model.name!r} is subclassed, and its `call` cannot be traced '
     f'into layers{where}: {type(error).__name__}: '
     f'{_first_line(error)}. A `call` that is made of layers and TensorFlow '
@@ -148,15 +144,14 @@ def depends_on_training(model: Any, call: Callable[..., Any]) -> ValueError:
   )
 
 
-def differs(model: Any) -> NotTracedError:
+def differs(model: Any) -> ValueError:
   """The error for a traced model with other answers."""
-  return NotTracedError(
+  return ValueError(
     f'The model {model.name!r} is subclassed, and what was traced from its '
     '`call` gives other answers: it depends on its inputs in a way that cannot '
     'be seen, draws numbers that do not depend on them, or remembers former '
-    'calls. Move that into '
-    'a layer of its own that has a `get_config`, or express the model with the '
-    'functional API, Model(inputs, outputs).'
+    'calls. Move that into a layer of its own that has a `get_config`, or '
+    'express the model with the functional API, Model(inputs, outputs).'
   )
 
 

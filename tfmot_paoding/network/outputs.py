@@ -75,6 +75,10 @@ class Head:
     """Whether the output stands for classes."""
     return self.kind != 'values'
 
+  def as_numbers(self) -> Head:
+    """The same output, taken for numbers."""
+    return Head('values', self.shape)
+
   def draw(self, count: int, rng: np.random.Generator) -> Array:
     """Answers, drawn evenly over the classes.
 

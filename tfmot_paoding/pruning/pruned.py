@@ -25,7 +25,7 @@ from tfmot_paoding.training.lesson import RowsError
 from tfmot_paoding.training.nearing import comes_nearer
 
 Sparsity = float | Mapping[str, float]
-# Whether, or how, to distill; None to tell by the method and the outputs.
+# Whether, or how, to distill; None to tell by the method.
 Distillation = bool | DistillSettings | None
 
 

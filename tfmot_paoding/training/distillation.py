@@ -149,9 +149,7 @@ def taught(
   heads = network.heads()
   student = _taught(network, pruned, source, settings, heads)
   if leads_away(network, pruned, student, source):
-    numbers = [
-      Head('values', head.shape) if head.is_guessed else head for head in heads
-    ]
+    numbers = [h.as_numbers() if h.is_guessed else h for h in heads]
     student = _taught(network, pruned, source, settings, numbers)
   return student
 

@@ -11,7 +11,6 @@ from tfmot_paoding.inputs.source import InputSource, few_of
 from tfmot_paoding.network.agreement import all_outputs, judge
 from tfmot_paoding.network.input_shapes import open_inputs
 from tfmot_paoding.network.network import Network
-from tfmot_paoding.network.outputs import Head
 
 Array = np.ndarray
 
@@ -74,7 +73,11 @@ def leads_away(
     student: What a lesson made of it.
     source: Where inputs of the lesson came from.
   """
-  guessed = [k for k, head in enumerate(original.heads()) if head.is_guessed]
+  guessed = {
+    k: head.as_numbers()
+    for k, head in enumerate(original.heads())
+    if head.is_guessed
+  }
   if not guessed:
     return False
   away, draws = np.ones(len(guessed), bool), list(_draws(original, source))
@@ -83,8 +86,7 @@ def leads_away(
     wanted, before, after = (
       all_outputs(model, samples) for model in (original.model, small, student)
     )
-    for place, k in enumerate(guessed):
-      numbers = Head('values', wanted[k].shape[1:])
+    for place, (k, numbers) in enumerate(guessed.items()):
       gap = numbers.distance(wanted[k], before[k])
       away[place] &= numbers.distance(wanted[k], after[k]) > most * gap
   return bool(away.any())
