@@ -17,6 +17,7 @@ import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding import compat
 from tfmot_paoding.compat import keras as keras2
+from tfmot_paoding.network.told_tasks import told_tasks
 
 keras3 = pytest.importorskip('keras', minversion='3')
 X = testing.samples((5,), 10).astype(np.float32)
@@ -43,6 +44,33 @@ FILES = {
   'Keras 3 h5': (keras3, 'h5'),
   'Keras 3 keras': (keras3, 'keras'),
 }
+
+
+def own_loss(wanted, found):
+  return (wanted - found) ** 2
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_every_format_says_what_outputs_are(name, tmp_path):
+  keras, kind = FILES[name]
+  model = plain(keras)
+  for loss, task in (
+    ('mse', 'regression'),
+    (keras.losses.LogCosh(), 'regression'),
+    (keras.losses.log_cosh, 'regression'),
+    (keras.losses.SparseCategoricalCrossentropy(), 'classification'),
+    (own_loss, None),  # which is not loaded
+  ):
+    model.compile('adam', loss)
+    loaded = paoding.load_model(saved(model, tmp_path, kind))
+    assert told_tasks(loaded) == [task]
+
+
+def test_what_training_is_not_written_does_not_hinder(tmp_path):
+  path = saved(plain(keras2), tmp_path, 'h5')
+  with h5py.File(path, 'a') as file:
+    file.attrs['training_config'] = '{'
+  assert told_tasks(paoding.load_model(path)) == [None]
 
 
 @pytest.mark.parametrize('name', FILES)

@@ -19,6 +19,7 @@ from tfmot_paoding.functional.own_training import warn_of_own_training
 from tfmot_paoding.functional.replay import Opening, Tracer, packed_inputs
 from tfmot_paoding.functional.sizes import asks_for_sizes
 from tfmot_paoding.network.cloning import set_weights
+from tfmot_paoding.network.told_tasks import hand_on
 
 
 def is_subclassed(model: Any) -> bool:
@@ -147,6 +148,7 @@ def _made(
         new.trainable = old.trainable
     _compare(model, made, arguments, tracer)
     _warn(model, tracer)
+  hand_on(model, made)
   return made
 
 

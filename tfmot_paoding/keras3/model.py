@@ -29,6 +29,7 @@ from tfmot_paoding.keras3.layers import (
 from tfmot_paoding.keras3.operations import convert_operation
 from tfmot_paoding.network.input_shapes import with_input_shape
 from tfmot_paoding.network.told_shapes import told
+from tfmot_paoding.network.told_tasks import hand_on
 
 # What tf_keras and TensorFlow raise at arguments that they do not take.
 _CALL_ERRORS = (TypeError, AttributeError, ValueError, tf.errors.OpError)
@@ -78,6 +79,7 @@ def from_keras3(model: Any, input_shape: Any = None) -> keras.Model:
   replay.set_trainable()
   replay.warn(model)
   _compare(model, converted, arguments, replay)
+  hand_on(model, converted)
   if keras3_tracing.is_traced(model):
     return converted
   return with_input_shape(converted, input_shape)

@@ -31,6 +31,7 @@ class Description:
     version: The version of Keras that wrote it.
     numbers: How many numbers it holds as weights; None if that was not asked.
     is_archive: Whether it is a .keras file and no .h5.
+    losses: What it was trained by, as Keras writes it; None if nothing is said.
     backslashes: Whether the names of its weights are divided by backslashes,
       as Keras 2.15 wrote them on Windows, and can read them nowhere.
   """
@@ -39,6 +40,7 @@ class Description:
   version: str
   numbers: int | None
   is_archive: bool
+  losses: Any = None
   backslashes: bool = False
 
 
@@ -90,14 +92,17 @@ def _read_zip(path: str, trusted: bool) -> Description:
     check_contents(file, path)
     config = json.loads(file.read(CONFIG))
     # How it was trained is not loaded, and may name functions of the writer's.
+    training = None
     if isinstance(config, dict):
-      config.pop('compile_config', None)
+      training = config.pop('compile_config', None)
     version = json.loads(file.read(METADATA))['keras_version']
     content = file.read(WEIGHTS)
     with h5py.File(io.BytesIO(content), 'r') as weights:
       numbers = None if trusted else check_hdf5(weights, path, len(content))
       backslashes = has_backslashes(weights)
-  return Description(config, str(version), numbers, True, backslashes)
+  return Description(
+    config, str(version), numbers, True, losses_in(training), backslashes
+  )
 
 
 def _read_h5(path: str, trusted: bool) -> Description:
@@ -112,7 +117,21 @@ def _read_h5(path: str, trusted: bool) -> Description:
         f'{path!r} holds weights but no model. Save the whole model, with '
         'model.save.'
       )
-    return Description(json.loads(config), version, numbers, False)
+    losses = losses_in(_training(file))
+    return Description(json.loads(config), version, numbers, False, losses)
+
+
+def losses_in(training: Any) -> Any:
+  """The losses in a description of how a model was trained, or None."""
+  return training.get('loss') if isinstance(training, dict) else None
+
+
+def _training(file: h5py.File) -> Any:
+  """How a model was trained; None where that cannot be read."""
+  try:
+    return json.loads(file.attrs.get('training_config', 'null'))
+  except (TypeError, ValueError):  # what nobody needs does not hinder
+    return None
 
 
 def _text(value: Any) -> str:

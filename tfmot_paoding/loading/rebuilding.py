@@ -37,6 +37,7 @@ from tfmot_paoding.loading.saved_models import (
   stored_numbers,
   variables_prefix,
 )
+from tfmot_paoding.network.told_tasks import output_keys, tasks_of, tell
 from tfmot_paoding.pruning.wrapper import prune_scope
 
 
@@ -112,9 +113,9 @@ def _checked(config: Any, path: str, allow_code: bool, given: dict) -> Any:
 
 def _load_saved_model(path: str, allow_code: bool, given: dict) -> keras.Model:
   """Loads a folder; unless code is allowed, by its description alone."""
-  parts, graph = read_saved_model(path)
+  parts, graph, losses = read_saved_model(path)
   if allow_code and not given:
-    return _load_with_code(path, parts)
+    return _taught_by(losses, _load_with_code(path, parts))
   with functions_in_place(keras, given):
     config = _checked(list(parts.values()), path, allow_code, given)[0]
     check_description(config, path)
@@ -131,6 +132,12 @@ def _load_saved_model(path: str, allow_code: bool, given: dict) -> keras.Model:
       for layer in model._flatten_layers():
         if hasattr(layer, 'finalize_state'):  # what `adapt` has taken
           layer.finalize_state()
+  return _taught_by(losses, model)
+
+
+def _taught_by(losses: Any, model: Any) -> Any:
+  """The model, of which is known now what its outputs mean."""
+  tell(model, tasks_of(losses, output_keys(model)))
   return model
 
 
@@ -195,4 +202,4 @@ def _load_file(
   if later and not allow_code:
     check_activations(model, path)
   with loading(path):
-    return from_keras3(model)
+    return from_keras3(_taught_by(description.losses, model))

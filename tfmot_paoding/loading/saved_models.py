@@ -12,6 +12,7 @@ from tensorflow.core.protobuf import saved_model_pb2, saved_object_graph_pb2
 
 from tfmot_paoding import compat
 from tfmot_paoding.loading.errors import ModelFileError, reading
+from tfmot_paoding.loading.inspection import losses_in
 
 # What tf_keras calls layers and models in a SavedModel.
 _SAVED_LAYERS = frozenset(
@@ -49,15 +50,16 @@ def variables_prefix(path: str) -> str:
   return os.path.join(path, 'variables', 'variables')
 
 
-def read_saved_model(path: str) -> tuple[dict[str, dict], Any]:
-  """The descriptions in a SavedModel, and its graph.
+def read_saved_model(path: str) -> tuple[dict[str, dict], Any, Any]:
+  """The descriptions in a SavedModel, its graph and its losses.
 
   TensorFlow 2.5 and later write the descriptions to a file of their own; older
   ones are in the graph's file.
 
   Returns:
     What each layer and model says of itself, by where it is: the first, 'root',
-    is the model itself. And the parsed graph.
+    is the model itself. The parsed graph. And what the model was trained by, as
+    Keras writes it; None if nothing is said.
 
   Raises:
     ModelFileError: the folder holds no Keras model, or is damaged.
@@ -76,15 +78,17 @@ def read_saved_model(path: str) -> tuple[dict[str, dict], Any]:
       texts = _separate_metadata(metadata)
     else:
       texts = _metadata_in_graph(saved.meta_graphs[0].object_graph_def)
+    whole = {where: json.loads(text) for where, text in texts if text}
     parts = {
       where: {key: part[key] for key in ('class_name', 'config') if key in part}
-      for where, part in ((where, json.loads(x)) for where, x in texts if x)
+      for where, part in whole.items()
     }
   if 'root' not in parts:
     raise ModelFileError(
       f'The SavedModel {path!r} holds no Keras model. {_NO_MODEL}'
     )
-  return {'root': parts.pop('root'), **parts}, saved
+  losses = losses_in(whole['root'].get('training_config'))
+  return {'root': parts.pop('root'), **parts}, saved, losses
 
 
 def check_description(root: dict, path: str) -> None:

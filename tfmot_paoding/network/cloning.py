@@ -19,6 +19,7 @@ from tfmot_paoding.network.graph import (
   unwrapped,
 )
 from tfmot_paoding.network.told_shapes import untraced
+from tfmot_paoding.network.told_tasks import hand_on
 from tfmot_paoding.ops import Shape
 
 _HALVES = ('float16', 'bfloat16')
@@ -79,7 +80,9 @@ def clone_with(
     compat.with_whole_constants(),
     untraced() as spare,
   ):
-    return clone_model(model, ())
+    made = clone_model(model, ())
+  hand_on(model, made)
+  return made
 
 
 def _answering(model: keras.Model) -> keras.Model:
