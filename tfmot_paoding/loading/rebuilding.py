@@ -64,7 +64,8 @@ def load_model(
       layer's input and its arguments. No code of the file's runs for these.
 
   Returns:
-    The model, not compiled.
+    The model, not compiled. What its loss says of its outputs, that they are
+    classes or numbers, pruning goes by all the same.
 
   Raises:
     FileNotFoundError: there is nothing at `path`.

@@ -37,7 +37,7 @@ _CLASSIFICATION = (
 
 
 def _aliases(name: str) -> set[str]:
-  """What Keras calls a loss: its function, that one's short names, its class."""
+  """What Keras calls a loss: its function, other names of that, its class."""
   function = getattr(keras.losses, name)
   short = {key for key, x in vars(keras.losses).items() if x is function}
   return {name, *short, ''.join(part.capitalize() for part in name.split('_'))}
