@@ -29,6 +29,10 @@ from tfmot_paoding.loading.functions import (
 from tfmot_paoding.loading.hdf5 import changed_hdf5
 from tfmot_paoding.loading.inspection import Description, read_file
 from tfmot_paoding.loading.keras1 import from_keras1
+from tfmot_paoding.loading.operations import (
+  operations_known,
+  with_operations,
+)
 from tfmot_paoding.loading.safety import check_config
 from tfmot_paoding.loading.saved_models import (
   check_description,
@@ -87,7 +91,11 @@ def load_model(
     if description.version.startswith('1') and not description.is_archive:
       with loading(path):
         config = from_keras1(config, path)
-    with functions_in_place(_library(later), given):
+    with contextlib.ExitStack() as stack:
+      stack.enter_context(functions_in_place(_library(later), given))
+      if later and not description.is_archive:
+        config = with_operations(config)
+        stack.enter_context(operations_known())
       config = _checked(config, path, allow_code, given)
       return _load_file(path, description, config, allow_code)
 

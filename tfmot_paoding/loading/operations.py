@@ -1,0 +1,78 @@
+"""Operations of Keras 3 in .h5 files, which Keras itself does not read again.
+
+There an operation goes by its class alone, and Keras looks it up among layers:
+it knows no `Split`, and would take an operation `Add` for the layer. Each gets
+a name of its own while the file loads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+_PREFIX = 'keras.ops>'
+_MODULES = 'keras.src.ops.'
+
+
+def with_operations(config: Any) -> Any:
+  """A description with operations by names that only they have.
+
+  Args:
+    config: The description in an .h5 file of Keras 3: dicts, lists and values.
+
+  Returns:
+    A changed copy; `config` itself where it has no operation.
+  """
+  known = _operations()
+
+  def renamed(part: Any) -> Any:
+    if isinstance(part, list):
+      made = [renamed(value) for value in part]
+      changed = any(a is not b for a, b in zip(part, made, strict=True))
+      return made if changed else part
+    if not isinstance(part, dict):
+      return part
+    made = {key: renamed(value) for key, value in part.items()}
+    changed = any(made[key] is not part[key] for key in part)
+    if _is_operation(part, known):
+      return made | {'class_name': _PREFIX + part['class_name']}
+    return made if changed else part
+
+  return renamed(config)
+
+
+@contextlib.contextmanager
+def operations_known() -> Iterator[None]:
+  """Lets Keras 3 find operations by those names."""
+  import keras as keras3
+
+  found = {_PREFIX + name: kind for name, kind in _operations().items()}
+  with keras3.saving.custom_object_scope(found):
+    yield
+
+
+def _is_operation(part: dict, known: dict[str, type]) -> bool:
+  """Whether a dict is the call of an operation and not that of a layer."""
+  name, config = part.get('class_name'), part.get('config')
+  return (
+    'inbound_nodes' in part
+    and isinstance(name, str)
+    and name in known
+    and isinstance(config, dict)
+    and 'trainable' not in config  # which every layer says
+  )
+
+
+def _operations() -> dict[str, type]:
+  """The classes of Keras 3's own operations, by their names."""
+  import keras as keras3
+
+  found, waiting = {}, [keras3.Operation]
+  while waiting:
+    kind = waiting.pop()
+    waiting += kind.__subclasses__()
+    if kind.__module__.startswith(_MODULES):
+      found[kind.__name__] = kind
+  found.pop('Operation', None)
+  return found
