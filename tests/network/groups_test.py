@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding.compat import keras
 from tfmot_paoding.network.graph import build_graph
@@ -68,6 +69,19 @@ def test_unknown_layers_leave_what_they_touch_alone():
   assert sizes == {'c': 3}
   assert "'dot'" in reasons['a']
   assert "'dot'" in reasons['b']
+
+
+def test_an_inner_product_of_vectors_is_known():
+  inputs = keras.Input((5,))
+  a, b = (_layers.Dense(4, 'relu', name=name)(inputs) for name in 'ab')
+  model = testing.fill(keras.Model(inputs, _layers.Dot(1)([a, b])))
+  _, reasons = groups_of(model)
+  assert reasons == dict.fromkeys('ab', reasons['a'])
+  assert 'no product with a kernel' in reasons['a']
+  other = testing.fill(keras.models.clone_model(model), 1)
+  bound = paoding.deviation_bound(model, other, (0.0, 1.0))
+  x = testing.samples((5,), 64, 0.0).astype(np.float32)
+  assert np.all(np.abs(model(x) - other(x)) <= bound + 1e-5)
 
 
 def test_softmax_inside_ties_units():

@@ -326,6 +326,7 @@ def cases():
     *plain('Attention', score_mode='concat', shape=SHAPES[1], count=3),
     *plain('AdditiveAttention', shape=SHAPES[1], count=2),
     *plain('Dot', 2, shape=SHAPES[1], count=2),
+    *plain('Dot', 1, shape=(4,), count=2),
     *plain('EinsumDense', 'abc,cde->abde', (None, 2, 5), shape=SHAPES[1]),
     *plain('EinsumDense', 'abc,bcd->ad', (5,), shape=SHAPES[1]),
   ]

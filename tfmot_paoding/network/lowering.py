@@ -251,7 +251,8 @@ def _chain(
   if isinstance(layer, keras.layers.Masking) and not around.is_first:
     # Elsewhere pruning could change which steps it takes away.
     ops = opaque(layer, 'compares what layers make with a value')
-  if _needs_more_sizes(ops, first, tensors[0], out_shapes[0]):
+  emit = Emit(layer, path, in_shapes)
+  if _needs_more_sizes(ops, tensors[0], out_shapes[0], emit):
     ops = opaque(layer, _SIZES)
   ops = _known_part(ops, in_shapes)
   if not ops:
@@ -260,7 +261,6 @@ def _chain(
   steps, shapes = [], []
   several = ops[0].joins or not ops[0].known
   current, shape = tuple(range(count if several else 1)), first
-  emit = Emit(layer, path, in_shapes)
   for number, op in enumerate(ops, 1):
     made_shapes = out_shapes
     if number < len(ops):  # one operation may be there twice
@@ -346,11 +346,16 @@ def _side_by_side(parts: list[Lowered], count: int) -> Lowered:
 
 
 def _needs_more_sizes(
-  ops: list[Op], in_shape: Shape, tensor: Any, out_shape: Shape
+  ops: list[Op], tensor: Any, out_shape: Shape, emit: Emit
 ) -> bool:
   """Whether an operation on a tensor mixes entries of an unknown number."""
-  sizes = sizes_of(tensor)
-  sources = [in_shape, *[out_shape] * (len(ops) - 1)]
-  return any(
-    op.is_open(sizes, source) for op, source in zip(ops, sources, strict=False)
-  )
+  sizes, last = sizes_of(tensor), len(ops) - 1
+  read = tuple(source.shape for source in emit.inputs)
+  for number, op in enumerate(ops):
+    if op.is_open(sizes, read[0]):
+      return True
+    if number == last or not op.known:
+      break
+    read = read if op.joins else read[:1]
+    read = (_between(op, read, out_shape, emit),)
+  return False

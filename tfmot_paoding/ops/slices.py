@@ -87,6 +87,11 @@ class Slice(AlongAxis):
     size = self.stop - self.start
     return (*in_shape[: self.axis], size, *in_shape[self.axis + 1 :])
 
+  def infer_shape(self, in_shapes: tuple[Shape, ...], size: Any) -> Shape:
+    """Likewise."""
+    del size
+    return self.out_shape(in_shapes[0], ())
+
   def carry(
     self, book: UnitBook, sources: tuple[Array, ...], shape: Shape
   ) -> Array:
