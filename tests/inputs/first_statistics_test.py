@@ -45,6 +45,7 @@ def test_means_depend_on_entries_as_loops_say(strides):
   (known,) = first_statistics(network(conv, L.BatchNormalization()), 0)
   slow = slow_means(conv.get_weights()[0], known.shape, strides)
   np.testing.assert_allclose(known.mean_rows(), slow, atol=1e-6)
+  np.testing.assert_allclose(known._sloped_rows(), slow, atol=1e-6)
   x = np.random.default_rng(0).normal(size=(3, 7, 5, 2))
   wanted = conv(x).numpy().reshape(3, known.positions, 4)
   np.testing.assert_allclose(known.response(x), wanted, atol=1e-5)

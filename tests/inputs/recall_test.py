@@ -47,21 +47,6 @@ def mismatch(model, x):
   return found
 
 
-def test_loss_of_statistics_by_hand():
-  layer = keras.layers.BatchNormalization(epsilon=0.0)
-  layer.build((None, 2))
-  layer.set_weights(
-    [np.ones(2), np.zeros(2), np.array([1.0, 0.0]), np.array([4.0, 1.0])]
-  )
-  # Means 3 and 0, deviations 2 and 3: shift (2/2)^2 = 1 and 0, ratio 1 and 3.
-  x = np.array([[1.0, -3.0], [5.0, 3.0]], np.float32)
-  from tfmot_paoding.inputs.recall_terms import statistics_mismatch
-
-  assert float(statistics_mismatch(layer, x)) == pytest.approx(
-    0.5 + 2.0, rel=1e-5
-  )
-
-
 @pytest.mark.parametrize('rank', [1, 2, 3])
 def test_statistics_come_nearer_than_the_priors(rank):
   model = conv_net(rank)

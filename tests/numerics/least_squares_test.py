@@ -55,6 +55,11 @@ def test_nothing_is_better(seed):
   np.testing.assert_allclose(
     _error(matrix, x, target), _error(matrix, slow, target), rtol=1e-7
   )
+  # From what is least without the last unknown, as from nothing.
+  start = np.append(non_negative(matrix[:, :-1], target), 0.0)
+  np.testing.assert_allclose(
+    non_negative(matrix, target, start), x, rtol=1e-7, atol=1e-9
+  )
 
 
 def test_a_map_is_found_again():

@@ -225,9 +225,10 @@ def _path(forms: dict[float, Array], target: Array, weight: Array, used: Array):
   # Entries on which the statistics depend little may vary the more.
   typical = sum(np.einsum('ffc,c->f', form, weight) for form in forms.values())
   size = 1 / np.sqrt(np.maximum(typical, 1e-12 * typical.max() + 1e-300))
+  start = None
   while True:
     shares = non_negative(
-      (made * weight)[:, used].T, target[used] * weight[used]
+      (made * weight)[:, used].T, target[used] * weight[used], start
     )
     predicted = shares @ made
     yield _Sum(list(fields), shares, predicted)
@@ -238,6 +239,7 @@ def _path(forms: dict[float, Array], target: Array, weight: Array, used: Array):
       key=lambda found: found[0],
     )[1:]
     fields = [*itertools.compress(fields, kept), field]
+    start = np.append(shares[kept], 0.0)
     made = np.concatenate([made[kept], _variances(forms, *field)[None]])
 
 

@@ -9,7 +9,7 @@ that were drawn for them.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,20 +29,13 @@ from tfmot_paoding.inputs.ranges import (
 )
 from tfmot_paoding.inputs.recall_terms import (
   EntryMoments,
-  statistics_mismatch,
+  mismatch,
   total_variation,
 )
 from tfmot_paoding.inputs.statistics_fit import explaining_priors
 from tfmot_paoding.inputs.statistics_prior import StatisticsPrior
+from tfmot_paoding.inputs.watched import Watched
 from tfmot_paoding.keras3.model import as_tf_keras
-from tfmot_paoding.network.answering import outputs_of
-from tfmot_paoding.network.cloning import (
-  clone_with,
-  copy_weights,
-  fresh_layer,
-  without_halves,
-)
-from tfmot_paoding.network.graph import Graph, unwrapped
 from tfmot_paoding.network.input_shapes import check_sizes
 from tfmot_paoding.network.network import Network
 from tfmot_paoding.numerics.intervals import Interval
@@ -197,20 +190,15 @@ class _Recall:
   ):
     self._settings = settings
     self._rng = np.random.default_rng(seed)
-    model = network.model
-    copy = clone_with(model, lambda layer, _: fresh_layer(unwrapped(layer)))
-    copy_weights(model, copy)
-    copy = without_halves(copy)
-    graph = network.like(copy).graph
     self._heads = network.heads(task)
-    check_sizes(copy, 'inputs cannot be recalled without them')
+    check_sizes(network.model, 'inputs cannot be recalled without them')
     self._shapes = network.input_shapes
     self._boxes = [
       Interval(box.low.astype(np.float32), box.high.astype(np.float32))
       for box in input_boxes(network, input_range, self._shapes)
     ]
-    self._middles = input_range.middles(model.input_names)
-    self._masks = whole_entries(copy, graph)
+    self._middles = input_range.middles(network.input_names)
+    self._masks = whole_entries(network.model, network.graph)
     self._whole = [bool(mask.all()) for mask in self._masks]
     told = [
       None if mask.any() else prior
@@ -218,8 +206,7 @@ class _Recall:
     ]
     self._priors = [prior or Prior() for prior in told]
     self._judge = _Judge(
-      copy,
-      graph,
+      Watched(network),
       self._heads,
       settings,
       [prior and EntryMoments.of(prior) for prior in told],
@@ -275,8 +262,7 @@ class _Judge:
   """How far inputs are from what a model takes for its own.
 
   Args:
-    model: A private copy; its batch norm layers are made to note their inputs.
-    graph: Its graph.
+    watched: The model.
     heads: Its heads.
     settings: The weights of the terms.
     moments: Those that each input shall have; None for any.
@@ -284,20 +270,17 @@ class _Judge:
 
   def __init__(
     self,
-    model: keras.Model,
-    graph: Graph,
+    watched: Watched,
     heads: list,
     settings: RecallSettings,
     moments: list[EntryMoments | None],
   ):
-    self._model = model
+    self._watched = watched
     self._heads = heads
     self.settings = settings
     self._moments = moments
-    self.norms = _norms(graph)
-    self._seen: list[tuple[keras.layers.Layer, tf.Tensor]] = []
-    for layer in self.norms:
-      layer.call = self._noting(layer, layer.call)
+    self.norms = watched.norms
+    self._stored = {id(norm): EntryMoments.stored(norm) for norm in self.norms}
 
   def loss(
     self, x: list[tf.Tensor], targets: list[tf.Tensor], part: Part
@@ -309,16 +292,17 @@ class _Judge:
       targets: The answers that were drawn for it.
       part: What of the batch it is; statistics are always the whole batch's.
     """
-    # Replicas take turns: the next begins while this one waits for sums.
-    self._seen = seen = []
-    outputs = outputs_of(self._model, x)
-    loss = tf.zeros([])
-    for layer, values in seen:
-      loss += part.once(statistics_mismatch(layer, values, part))
-    for moments, values in zip(self._moments, x, strict=True):
-      if moments is not None:
-        mismatch = part.once(moments.mismatch(values, part))
-        loss += self.settings.moments * mismatch
+    outputs, seen = self._watched(x)
+    stored = [self._stored[id(layer)] for layer, _ in seen]
+    loss = part.once(mismatch(stored, [values for _, values in seen], part))
+    told = [
+      (moments, values)
+      for moments, values in zip(self._moments, x, strict=True)
+      if moments is not None
+    ]
+    if told:
+      of_inputs = mismatch(*zip(*told, strict=True), part)
+      loss += self.settings.moments * part.once(of_inputs)
     weight = self.settings.labels if self.norms else 1.0
     for head, target, output in zip(self._heads, targets, outputs, strict=True):
       if head.is_classes:
@@ -328,14 +312,7 @@ class _Judge:
   @property
   def may_branch(self) -> bool:
     """Whether the model has layers of a user's, which may branch."""
-    return compat.may_branch(self._model)
-
-  def _noting(self, layer: keras.layers.Layer, call: Callable) -> Callable:
-    def noted(inputs: tf.Tensor, *args: Any, **kwargs: Any) -> tf.Tensor:
-      self._seen.append((layer, inputs))
-      return call(inputs, *args, **kwargs)
-
-    return noted
+    return compat.may_branch(self._watched.model)
 
 
 class _Descent:
@@ -432,12 +409,3 @@ class _Descent:
         distance = tf.reduce_mean(tf.square(x - origin))
         loss += self._settings.anchor * distance
     return loss
-
-
-def _norms(graph: Graph) -> list[keras.layers.Layer]:
-  """The batch normalization layers that a model calls."""
-  return [
-    layer
-    for layer in graph.layers.values()
-    if isinstance(layer, keras.layers.BatchNormalization)
-  ]

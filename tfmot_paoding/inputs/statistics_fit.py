@@ -271,10 +271,28 @@ def _form(
   fields = _fields(matrices, max(_MOST_RESPONSES // each, 1))
   x = fields[..., None, None] * np.eye(entries)
   x = np.moveaxis(x, -2, 0).reshape(-1, *x.shape[1:-2], entries)
-  response = known.response(placed(x, shape, stationary)) - offset
+  response = known.response(placed(x, shape, stationary))
+  response -= offset
   response = response.reshape(entries, -1, offset.shape[-1])
-  response = response / np.sqrt(len(offset))
-  return np.einsum('fnc,gnc->fgc', response, response, optimize=True)
+  return _products(response) / len(offset)
+
+
+def _products(responses: Array) -> Array:
+  """Sums of the products of every two, a channel each.
+
+  Args:
+    responses: Shape (entries, samples, channels).
+
+  Returns:
+    Shape (entries, entries, channels).
+  """
+  entries, _, channels = responses.shape
+  made = np.empty((entries, entries, channels))
+  for k in range(entries):
+    # One einsum of all takes four times as long.
+    own = np.einsum('nc,gnc->gc', responses[k], responses[: k + 1])
+    made[k, : k + 1] = made[: k + 1, k] = own
+  return made
 
 
 def _fields(matrices: Sequence[Array], most: int) -> Array:
@@ -291,8 +309,13 @@ def _fields(matrices: Sequence[Array], most: int) -> Array:
   if count > most:
     rng = np.random.default_rng(0)
     fields = rng.normal(size=(most, *counts)) / np.sqrt(most)
-  else:
-    fields = np.eye(count).reshape(count, *counts)
-  for k, matrix in enumerate(matrices):
-    fields = np.moveaxis(np.tensordot(fields, matrix, (k + 1, 1)), -1, k + 1)
+    for k, matrix in enumerate(matrices):
+      fields = np.moveaxis(np.tensordot(fields, matrix, (k + 1, 1)), -1, k + 1)
+    return fields
+  fields = np.ones(1)
+  for matrix in matrices:
+    fields = np.multiply.outer(fields, matrix.T)
+    # A direction of each axis, and then a position of each.
+    fields = np.moveaxis(fields, -2, 1)
+    fields = fields.reshape(-1, *fields.shape[2:])
   return fields

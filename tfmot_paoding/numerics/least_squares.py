@@ -15,19 +15,24 @@ _RIDGE = 1e-11
 _SHARE = 1e-3
 
 
-def non_negative(matrix: Array, target: Array) -> Array:
+def non_negative(
+  matrix: Array, target: Array, start: Array | None = None
+) -> Array:
   """The x >= 0 of least |matrix x - target| (Lawson and Hanson 1974).
 
   Args:
     matrix: Shape (equations, unknowns).
     target: Shape (equations,).
+    start: What is least where only the unknowns above 0 may be, (unknowns,);
+      it saves finding these. None for all 0.
 
   Returns:
     Shape (unknowns,).
   """
   gram, right = matrix.T @ matrix, matrix.T @ target
   unknowns = len(right)
-  x, positive = np.zeros(unknowns), np.zeros(unknowns, bool)
+  x = np.zeros(unknowns) if start is None else start
+  positive = x > 0
   least = _TOLERANCE * max(np.abs(right).max(initial=0.0), 1e-300)
   for _ in range(3 * unknowns):
     gradient = np.where(positive, -np.inf, right - gram @ x)
