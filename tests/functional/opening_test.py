@@ -463,3 +463,27 @@ def test_a_model_inside_that_gives_a_dict_is_opened():
   small = paoding.prune(model, 0.5, method='l1', verbose=0)
   assert small.get_layer('inner').get_layer('hidden').units == 4
   np.testing.assert_allclose(opened(model)(x), model(x), rtol=1e-5)
+
+
+@pytest.mark.parametrize('generation', ['tf_keras', 'keras'])
+def test_a_layer_that_training_normalizes_is_opened(generation, tmp_path):
+  kit = pytest.importorskip(generation)
+  spectral, layers = kit.layers.SpectralNormalization, kit.layers
+  inputs = kit.Input((6, 6, 2))
+  x = spectral(layers.Conv2D(8, 3), name='normed')(inputs)
+  x = layers.Flatten()(layers.Conv2D(8, 3, activation='relu')(x))
+  x = spectral(layers.Dense(6, 'relu', bias_initializer='ones'))(x)
+  model = kit.Model(inputs, layers.Dense(3)(x))
+  x = data(5, 6, 6, 2)
+  model(x, training=True)
+  with pytest.warns(UserWarning, match='are left out.*vector_u'):
+    wrapped = paoding.prune_low_saliency(
+      model, paoding.ProgressiveSparsity(0.5), method='l1', input_range=RANGE
+    )
+  np.testing.assert_allclose(wrapped(x), model(x), atol=1e-5)
+  left = paoding.run_schedule(wrapped, verbose=0).left_alone
+  assert set(left.values()) == {'its units are outputs of the model'}
+  assert compat.strip_pruning(wrapped).get_layer('normed').filters == 8
+  if generation == 'tf_keras':
+    there = paoding.to_keras3(model)
+    np.testing.assert_allclose(there(x), model(x), atol=1e-5)

@@ -4,8 +4,9 @@ What a Lambda, an activation or a layer of one's own does cannot be seen from
 outside: all units in front of it would stay. It is run on symbolic tensors, and
 where layers, or nothing but known functions, come of it, a model of these takes
 its place: under the name of the layer, or behind the one whose activation it
-was. A model at each step of time becomes layers of which each is. Sizes that
-are asked for and known become numbers.
+was. A model at each step of time becomes layers of which each is, and a layer
+that is normalized while it trains that layer. Sizes that are asked for and
+known become numbers.
 """
 
 from __future__ import annotations
@@ -103,6 +104,7 @@ def _any_opened(model: keras.Model, opening: _Functions) -> bool:
     _is_of_more(layer, model)
     or opening.behind(layer) is not None
     or opening.steps(layer) is not None
+    or opening.plain(layer) is not layer
     or any(
       opening.opens(layer, call.call_args, call.call_kwargs)
       for call in layer.inbound_nodes[:1]
@@ -179,6 +181,11 @@ class _Functions(Opening):
     if id(layer) not in self._behind:
       self._behind[id(layer)] = _activation_of(layer)
     return self._behind[id(layer)]
+
+  def plain(self, layer: Any) -> Any:
+    """The layer whose kernel is divided by its norm in training alone."""
+    normalized = type(layer) is _layers.SpectralNormalization
+    return layer.layer if normalized else layer
 
   def steps(self, layer: Any) -> keras.Model | None:
     """A model at each step of time as layers of which each is."""

@@ -46,6 +46,14 @@ class Opening:
     del layer
     return None
 
+  def plain(self, layer: Any) -> Any:
+    """The layer that it answers as, once trained: itself, or one inside it.
+
+    Args:
+      layer: A layer that is not opened.
+    """
+    return layer
+
   def steps(self, layer: Any) -> keras.Model | None:
     """What a model at each step of time does; None: it stays.
 
@@ -233,19 +241,20 @@ class Tracer:
       made = self.replay(steps, layer.name)
       self.stepped.append(layer)
       return made, False
-    behind, config = self._opening.behind(layer), None
+    plain = self._opening.plain(layer)
+    behind, config = self._opening.behind(plain), None
     if behind is not None:
       self._behind[id(layer)] = self.replay(behind, behind.name)
-      config = {**layer.get_config(), 'activation': 'linear'}
+      config = {**plain.get_config(), 'activation': 'linear'}
     try:
-      made = fresh_layer(layer, config)
+      made = fresh_layer(plain, config)
     except ValueError as error:
       if reason is None:
         raise
       raise reason from error  # why it had to be copied whole
     made._name = layer.name
     self.pairs.append((layer, made))
-    self.leaves.append((layer, made))
+    self.leaves.append((plain, made))
     return made, False
 
 

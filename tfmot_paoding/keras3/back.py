@@ -227,6 +227,10 @@ def _as_keras3_calls(
 
 def _copy_weights(old: Any, made: Any) -> None:
   """Sets a Keras 3 layer's weights to a tf_keras layer's."""
+  if isinstance(old, keras.layers.SpectralNormalization):  # sorted otherwise
+    _copy_weights(old.layer, made.layer)
+    made.vector_u.assign(old.vector_u.numpy())
+    return
   values = keras3_weights(old)
   shapes = [tuple(weight.shape) for weight in made.weights]
   fitting = [
