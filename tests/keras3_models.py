@@ -186,6 +186,13 @@ MODELS = {
       L.RNN([L.LSTMCell(4), L.GRUCell(3)]),
     ],
   ),
+  'maps over time': sequential(
+    (3, 6, 5, 2),
+    lambda: [
+      L.ConvLSTM2D(3, 3, return_sequences=True, go_backwards=True),
+      L.ConvLSTM2D(2, 1, use_bias=False),
+    ],
+  ),
   'sizes': sequential(
     (8, 9, 3),
     lambda: [

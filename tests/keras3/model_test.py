@@ -259,6 +259,21 @@ def test_what_has_no_counterpart_is_named(make, message):
     paoding.from_keras3(model)
 
 
+@pytest.mark.parametrize(
+  ('name', 'shape'),
+  [
+    ('ConvLSTM1D', (3, 6, 2)),
+    ('ConvLSTM2D', (3, 6, 6, 2)),
+    ('ConvLSTM3D', (2, 4, 4, 4, 2)),
+  ],
+)
+def test_recurrent_layers_of_maps_become_those_of_tf_keras(name, shape):
+  inputs = keras.Input(shape)
+  made = getattr(L, name)(3, 3)(inputs)
+  (layer,) = paoding.from_keras3(keras.Model(inputs, made)).layers[1:]
+  assert type(layer) is getattr(keras2.layers, name)
+
+
 def test_layers_that_take_other_settings_are_named(monkeypatch):
   def convert(layer, name):
     raise TypeError('no such setting')

@@ -19,7 +19,7 @@ from tfmot_paoding.keras3.held_layer import HeldLayer, held
 from tfmot_paoding.layers import RMSNormalization
 
 # What the parts of a layer are called that are layers themselves.
-_PARTS = ('layer', 'forward_layer', 'backward_layer', 'cell')
+_PARTS = ('layer', 'forward_layer', 'backward_layer')
 # Settings that say nothing of what a layer computes from given weights.
 _IDLE = frozenset(
   {
@@ -124,6 +124,10 @@ def copy_weights(source: Any, target: Any) -> None:
   if isinstance(target, HeldLayer):  # the two generations sort them otherwise
     target.held.set_weights(source.get_weights())
     return
+  if isinstance(target, keras.layers.SpectralNormalization):  # likewise
+    copy_weights(source.layer, target.layer)
+    target.vector_u.assign(np.asarray(source.vector_u))
+    return
   if grouped_attention.shares_heads(source):
     values = grouped_attention.own_weights(source)
   else:
@@ -191,7 +195,9 @@ def _parts(layer: Any) -> list[Any]:
   """The layers of Keras 3 that a layer holds, and makes its config of."""
   import keras as keras3
 
-  found = [getattr(layer, name, None) for name in _PARTS]
+  # Other recurrent layers make their cells by themselves.
+  names = (*_PARTS, 'cell') if type(layer) is keras3.layers.RNN else _PARTS
+  found = [getattr(layer, name, None) for name in names]
   found += getattr(layer, 'cells', None) or []
   return [part for part in found if isinstance(part, keras3.layers.Layer)]
 
