@@ -21,10 +21,15 @@ import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 from tensorflow.python.eager import record
 from tensorflow.python.util import dispatch
+from tensorflow_model_optimization.python.core.clustering.keras import (
+  cluster_wrapper,
+)
 from tensorflow_model_optimization.python.core.keras import utils
 from tensorflow_model_optimization.python.core.keras.compat import keras
 from tensorflow_model_optimization.python.core.quantization.keras import (
   quantize_annotate,
+  quantize_layer,
+  quantize_wrapper,
 )
 from tensorflow_model_optimization.python.core.sparsity.keras import (
   prune_registry,
@@ -57,7 +62,11 @@ TRACED_ATTRIBUTES = frozenset(
 )
 enable_auto_cast_variables = autocast_variable.enable_auto_cast_variables
 
+ClusterWeights = cluster_wrapper.ClusterWeights
 QuantizeAnnotate = quantize_annotate.QuantizeAnnotate
+QuantizeLayer = quantize_layer.QuantizeLayer
+QuantizeWrapper = quantize_wrapper.QuantizeWrapper
+QuantizeWrapperV2 = quantize_wrapper.QuantizeWrapperV2
 GlobalOpDispatcher = dispatch.GlobalOpDispatcher
 SafeModeScope = serialization_lib.SafeModeScope
 SavedMetadata = saved_metadata_pb2.SavedMetadata

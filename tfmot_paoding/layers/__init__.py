@@ -172,6 +172,7 @@ from tfmot_paoding.layers import (
   recurrent,
   shape,
   tf_ops,
+  tfmot_wrappers,
   wrapping,
 )
 from tfmot_paoding.layers.base import (
@@ -210,6 +211,7 @@ __all__ = [
   'register_handler',
   'shape',
   'tf_ops',
+  'tfmot_wrappers',
   'weight_ref',
   'wrapping',
 ]

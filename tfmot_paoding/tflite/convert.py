@@ -152,6 +152,7 @@ def convert_to_tflite(
     warn_if_short(model.name, standings(model))
   if compat.collect_prunable_layers(model):
     model = compat.strip_pruning(model)
+  _check_stripped(model)
   model = prepared(with_input_shape(model, input_shape), mode, ends.takes_real)
   given = representative_data
   if given is not None:
@@ -188,6 +189,20 @@ def convert_to_tflite(
   check_answers(model, data, mode, checked)
   _warn_if_larger(model, data, mode)
   return data
+
+
+def _check_stripped(model: keras.Model) -> None:
+  """Raises where a wrapper that copies lose is still there.
+
+  Raises:
+    ValueError: one is.
+  """
+  for layer in model._flatten_layers():
+    if isinstance(layer, compat.ClusterWeights):
+      raise ValueError(
+        f'Layer {layer.name!r} of {model.name!r} is wrapped for clustering. '
+        'Convert tfmot.clustering.keras.strip_clustering(model).'
+      )
 
 
 def _check_read(mode: Quantization, sparse: bool | None, **given: Any) -> None:
