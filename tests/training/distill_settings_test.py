@@ -111,6 +111,13 @@ def test_rates(macs, normalized, rates):
   assert DistillSettings(learning_rate=0.5).rates(macs, normalized) == (0.5,)
 
 
+def test_a_student_nearby_tries_no_rates():
+  small = 10**5
+  assert AUTO.rates(small, False, gap=0.01) == (1e-3,)
+  assert len(AUTO.rates(small, False, gap=0.02)) == 2
+  assert len(AUTO.rates(small, False, gap=float('nan'))) == 2
+
+
 def test_inputs_of_small_networks_move_where_there_are_few_or_none():
   assert AUTO.reach(10**5, None) == 0.15
   assert AUTO.reach(10**5, 500) == 0.15

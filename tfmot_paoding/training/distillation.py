@@ -180,18 +180,17 @@ def _taught(
   if watch.distances[0] < ALIKE:
     return _with_state(student, pruned)
   with contextlib.suppress(KeyboardInterrupt):  # what is learned so far counts
-    rates = settings.rates(macs, network.has_statistics)
+    gap = watch.distances[0]
+    rates = settings.rates(macs, network.has_statistics, gap)
     usual = settings.usual_count(len(samples[0]), macs, entries)
-    length = settings.length(
-      macs, learned_from(usual), batch, watch.distances[0]
-    )
+    length = settings.length(macs, learned_from(usual), batch, gap)
     steps, rate = None, rates[0]
     if len(rates) > 1:
       # Traced once, for the lesson too: hints alone make it another.
       steps = Steps(student, lesson)
       rate = _best_rate(student, steps, lesson, rates, length, source)
     given = None if source.data is None else len(samples[0])
-    reach = settings.reach(macs, given, watch.distances[0])
+    reach = settings.reach(macs, given, gap)
     moved = None
     if reach:
       rng = np.random.default_rng([source.seed, 6])
