@@ -28,6 +28,7 @@ os.environ.setdefault('TF_NUM_INTEROP_THREADS', '1')
 import hypothesis
 import pytest
 
+from tests import shortly
 from tests.fast import Fast
 
 hypothesis.settings.register_profile(
@@ -66,52 +67,22 @@ def pytest_collection_finish():
 
 
 @pytest.fixture(autouse=True, scope='session')
-def _timed_shortly():
-  """Files are timed for a moment: whose times they are, no test can say."""
-  if 'tfmot_paoding' not in sys.modules:  # of what never imports TensorFlow
-    yield
-    return
-  # Modules import them later than this file.
-  from tfmot_paoding.pruning import budget_search
-  from tfmot_paoding.tflite.profile import profile_tflite
-
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(profile_tflite.__kwdefaults__, 'seconds', 0.02)
-    patch.setattr(budget_search, '_SECONDS', 0.02)
-    yield
-
-
-@pytest.fixture(autouse=True, scope='session')
-def _operations_made_shortly():
-  """Operations do not look up where in the source they were made.
-
-  TensorFlow walks through the whole stack for each, which is that of a test and
-  of what runs tests, to tell of it when one fails: a twentieth of the time.
-  """
+def _shortly():
+  """Of what never imports TensorFlow there is nothing to spare."""
   if 'tfmot_paoding' not in sys.modules:
     yield
     return
-  from tensorflow.python.util import tf_stack
-
-  nowhere = tf_stack.extract_stack()
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(tf_stack, 'extract_stack', lambda stacklevel=1: nowhere)
+  with shortly.timed(), shortly.operations_made():
     yield
 
 
 @pytest.fixture(autouse=True, scope='module')
 def _models_made_shortly(request):
-  """Models are made without traces that would only tell shapes.
-
-  Those of Keras's own layers, and the forms of LSTM and GRU for GPUs, of which
-  none runs here. Files of other people's go their whole way as users take it.
-  """
+  """Files of other people's go their whole way as users take it."""
   if 'tfmot_paoding' not in sys.modules or 'field' in request.module.__name__:
     yield
     return
-  from tfmot_paoding.network.told_shapes import told
-
-  with told():
+  with shortly.models_made():
     yield
 
 

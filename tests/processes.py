@@ -12,6 +12,8 @@ import sys
 import tempfile
 import textwrap
 
+from tests import shortly
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -43,8 +45,8 @@ def warm_code(code: str, *flags: str) -> subprocess.CompletedProcess:
 class Warm:
   """A script in a fork of a process that has only imported TensorFlow.
 
-  It is spared the seconds of that, which others show to go well; all else is as
-  in a process of its own, devices too.
+  It is spared the seconds of that, which others show to go well, and what tests
+  are spared; all else is as in a process of its own, devices too.
 
   Args:
     path: The script.
@@ -103,4 +105,9 @@ def _run_script(
   gc.set_threshold(50_000, 20, 50)
   sys.argv = [path, *flags]
   sys.path.insert(0, os.path.dirname(path))
-  runpy.run_path(path, run_name='__main__')
+  with (
+    shortly.timed(),
+    shortly.operations_made(),
+    shortly.models_made(),
+  ):
+    runpy.run_path(path, run_name='__main__')
