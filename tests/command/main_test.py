@@ -91,6 +91,19 @@ class TestPrune:
     small = paoding.load_model(str(kept))
     assert [layer.units for layer in small.layers] == [8, 4, 3]
 
+  def test_several_inputs_have_ranges_of_their_own(self, tmp_path, capsys):
+    a, b = (keras.Input((3,), name=name) for name in ('image', 'age'))
+    x = keras.layers.Concatenate()([a, b])
+    x = keras.layers.Dense(6, 'relu')(x)
+    model = keras.Model([a, b], keras.layers.Dense(2)(x))
+    model.save(tmp_path / 'in.h5')
+    given = ['prune', f'--model={tmp_path}/in.h5', f'--output={tmp_path}/out']
+    given += ['--method=l1', '--input_range=image=0,255,age=-1,99']
+    assert run(given) == 0
+    said = capsys.readouterr().out
+    assert "input 'image': 0 to 255" in said
+    assert "input 'age': -1 to 99" in said
+
   def test_all_that_it_can_write(self, tmp_path, conv_path, capsys):
     pytest.importorskip('tflite_micro', reason='tflite-micro is not installed')
     x = np.random.default_rng(0).uniform(size=(20, 6, 6, 1)).astype(np.float32)

@@ -13,6 +13,8 @@ from tfmot_paoding.quantization import (
   that_read,
 )
 
+_MODELS = ('.h5', '.hdf5', '.keras')
+
 
 def result_flags(values: flags.FlagValues) -> None:
   """Which further files are written."""
@@ -54,6 +56,13 @@ def tflite_flag(values: flags.FlagValues) -> None:
     False,
     'Print which units would be pruned, and what is left alone and why; write '
     'nothing.',
+    flag_values=values,
+  )
+  flags.register_validator(
+    'output',
+    lambda path: not (path or '').endswith(_MODELS),
+    message='--output is where the .tflite goes. The Keras model goes to '
+    '--save.',
     flag_values=values,
   )
   flags.register_multi_flags_validator(

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from absl import flags
 
-__all__ = ['input_flags', 'loading_flags', 'model_flag', 'test_data_flag']
+__all__ = [
+  'input_flags',
+  'loading_flags',
+  'model_flag',
+  'ranges_of',
+  'test_data_flag',
+]
+
+Range = tuple[float, float]
+Ranges = Range | dict[str, Range] | None
 
 
 def model_flag(values: flags.FlagValues, more: str = '') -> None:
@@ -30,7 +39,8 @@ def loading_flags(values: flags.FlagValues) -> None:
     'input_range',
     [],
     'Lowest and highest value of the inputs that the model was trained on, '
-    'such as 0,255. Left out, what its first layers say (Rescaling, '
+    'such as 0,255; for several inputs, both for each by its name: '
+    'image=0,255,age=0,99. Left out, what its first layers say (Rescaling, '
     'Normalization, Embedding, x / 255. and the like), and 0,1 where they say '
     'nothing.',
     flag_values=values,
@@ -51,8 +61,9 @@ def loading_flags(values: flags.FlagValues) -> None:
   )
   flags.register_validator(
     'input_range',
-    lambda texts: not texts or _are_numbers(texts, 2),
-    message='--input_range must be two numbers such as 0,1.',
+    _is_range,
+    message='--input_range must be two numbers such as 0,1, or two for each '
+    'input by its name such as image=0,255,age=0,99.',
     flag_values=values,
   )
   flags.register_validator(
@@ -119,9 +130,35 @@ def input_flags(values: flags.FlagValues) -> None:
   )
 
 
-def _are_numbers(texts: list[str], count: int) -> bool:
-  """Whether there are so many numbers."""
+def ranges_of(texts: list[str]) -> Ranges:
+  """What --input_range says, as functions take it.
+
+  Args:
+    texts: Two numbers, or two for each input, the first behind its name.
+
+  Raises:
+    ValueError: they are neither.
+  """
+  if not texts:
+    return None
+  pairs = list(zip(texts[::2], texts[1::2], strict=True))
+  named = ['=' in low for low, _ in pairs]
+  if not any(named):
+    ((low, high),) = pairs
+    return float(low), float(high)
+  found = {}
+  for (first, high), has_name in zip(pairs, named, strict=True):
+    name, _, low = first.rpartition('=')
+    if not has_name or name in found:
+      raise ValueError(f'{first!r} names no input, or one that was named.')
+    found[name.strip()] = float(low), float(high)
+  return found
+
+
+def _is_range(texts: list[str]) -> bool:
+  """Whether they can be read."""
   try:
-    return len([float(text) for text in texts]) == count
+    ranges_of(texts)
   except ValueError:
     return False
+  return True

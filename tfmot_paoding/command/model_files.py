@@ -9,6 +9,7 @@ import zipfile
 import numpy as np
 from absl import flags
 
+from tfmot_paoding.command.input_flags import ranges_of
 from tfmot_paoding.compat import keras
 from tfmot_paoding.files import check_writable
 from tfmot_paoding.inputs.ranges import InputRange, resolve_with_data
@@ -78,15 +79,11 @@ def read_range(model: keras.Model, given: flags.FlagValues) -> InputRange:
   Raises:
     ValueError: the flag or --data do not fit the model.
   """
-  settled = resolve_with_data(model, range_pair(given), read_data(given))
+  ranges = ranges_of(given.input_range)
+  settled = resolve_with_data(model, ranges, read_data(given))
   for name, text in settled.described().items():
     print(f'range of input {name!r}: {text}')
   return settled
-
-
-def range_pair(given: flags.FlagValues) -> tuple[float, ...] | None:
-  """--input_range as functions take it."""
-  return tuple(float(text) for text in given.input_range) or None
 
 
 def read_data(given: flags.FlagValues) -> Array | None:

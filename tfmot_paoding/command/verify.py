@@ -10,11 +10,11 @@ import numpy as np
 from absl import flags
 
 from tfmot_paoding import extras
+from tfmot_paoding.command.input_flags import ranges_of
 from tfmot_paoding.command.model_files import (
   check_paths,
   check_test_data,
   open_model,
-  range_pair,
   read_arrays,
 )
 from tfmot_paoding.command.verify_flags import ONNX
@@ -88,7 +88,7 @@ def _balls(model: keras.Model, given: flags.FlagValues) -> dict[str, Answer]:
   check_test_data(model, x, y)
   some = slice(0, given.samples)
   x, y = x[some], y.ravel()[some].astype(np.int64)
-  settled = resolve_range(model, range_pair(given), [x])
+  settled = resolve_range(model, ranges_of(given.input_range), [x])
   for name, text in settled.described().items():
     print(f'range of input {name!r}: {text}')
   answers = verify(
