@@ -34,3 +34,5 @@ def test_words_are_those_of_keras3(name):
   made = paoding.from_keras3(model)
   x = keras.ops.convert_to_tensor(x)
   np.testing.assert_allclose(made(x), model(x), atol=1e-6)
+  back = paoding.to_keras3(made)
+  np.testing.assert_allclose(back(x), model(x), atol=1e-6)

@@ -47,7 +47,7 @@ FILES = {
 
 
 @pytest.mark.parametrize('allow_code', [False, True])
-def test_operations_of_keras_3_come_back_from_h5(allow_code, tmp_path):
+def test_what_keras_3_does_not_read_of_h5_comes_back(allow_code, tmp_path):
   inputs = keras3.Input((4, 6))
   a, b = keras3.ops.split(inputs, 2, axis=-1)
   x = keras3.layers.Concatenate()([a * b + 1.0, keras3.ops.sqrt(b + 2.0)])
@@ -56,6 +56,7 @@ def test_operations_of_keras_3_come_back_from_h5(allow_code, tmp_path):
     inner_in, keras3.ops.concatenate([inner_in, inner_in], axis=1)
   )
   x = keras3.layers.Add()([inner(x)[:, :4], x])
+  x = keras3.layers.Attention()([x, x])
   x = keras3.ops.cast(keras3.ops.mean(x, axis=1), 'float32')
   model = keras3.Model(inputs, keras3.layers.Dense(3)(x))
   path = saved(model, tmp_path, 'h5')

@@ -186,7 +186,7 @@ def _translated(layer: Any, cls: type) -> tuple[dict[str, Any], Any]:
   renamed = _RENAMED.get(cls.__name__, {})
   accepted, behind = _settings_of(cls), None
   settings = {}
-  for key, value in layer.get_config().items():
+  for key, value in _config_of(layer).items():
     key = renamed.get(key, key)
     if (
       key in _IDLE
@@ -213,6 +213,16 @@ def _translated(layer: Any, cls: type) -> tuple[dict[str, Any], Any]:
   if isinstance(layer, keras.layers.BatchNormalization):
     (settings['axis'],) = _plain(np.atleast_1d(layer.axis).tolist())
   return settings, behind
+
+
+def _config_of(layer: Any) -> dict[str, Any]:
+  """A layer's config; of one that looks words up, with all that it knows."""
+  config = layer.get_config()
+  if not hasattr(layer, 'get_vocabulary'):
+    return config
+  config.pop('vocabulary_size', None)  # which Keras 3 counts by itself
+  words = layer.get_vocabulary(include_special_tokens=False)
+  return config | {'vocabulary': np.asarray(words).tolist()}
 
 
 def _plain(value: Any) -> Any:

@@ -29,10 +29,7 @@ from tfmot_paoding.loading.functions import (
 from tfmot_paoding.loading.hdf5 import changed_hdf5
 from tfmot_paoding.loading.inspection import Description, read_file
 from tfmot_paoding.loading.keras1 import from_keras1
-from tfmot_paoding.loading.operations import (
-  operations_known,
-  with_operations,
-)
+from tfmot_paoding.loading.keras3_hdf5 import operations_known, readable
 from tfmot_paoding.loading.safety import check_config
 from tfmot_paoding.loading.saved_models import (
   check_description,
@@ -94,7 +91,7 @@ def load_model(
     with contextlib.ExitStack() as stack:
       stack.enter_context(functions_in_place(_library(later), given))
       if later and not description.is_archive:
-        config = with_operations(config)
+        config = readable(config)
         stack.enter_context(operations_known())
       config = _checked(config, path, allow_code, given)
       return _load_file(path, description, config, allow_code)

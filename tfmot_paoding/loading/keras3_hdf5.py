@@ -1,8 +1,9 @@
-"""Operations of Keras 3 in .h5 files, which Keras itself does not read again.
+"""What Keras 3 writes to .h5 files and does not read again.
 
 There an operation goes by its class alone, and Keras looks it up among layers:
 it knows no `Split`, and would take an operation `Add` for the layer. Each gets
-a name of its own while the file loads.
+a name of its own while the file loads. And the setting 'dot' of an Attention
+it takes for the function of that name, so that what is the default is left out.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ _PREFIX = 'keras.ops>'
 _MODULES = 'keras.src.ops.'
 
 
-def with_operations(config: Any) -> Any:
-  """A description with operations by names that only they have.
+def readable(config: Any) -> Any:
+  """A description that Keras 3 reads, operations by names of their own.
 
   Args:
     config: The description in an .h5 file of Keras 3: dicts, lists and values.
 
   Returns:
-    A changed copy; `config` itself where it has no operation.
+    A changed copy; `config` itself where it has none of that.
   """
   known = _operations()
 
@@ -37,6 +38,9 @@ def with_operations(config: Any) -> Any:
     changed = any(made[key] is not part[key] for key in part)
     if _is_operation(part, known):
       return made | {'class_name': _PREFIX + part['class_name']}
+    if _is_by_default(part):
+      settings = {k: v for k, v in made['config'].items() if k != 'score_mode'}
+      return made | {'config': settings}
     return made if changed else part
 
   return renamed(config)
@@ -61,6 +65,16 @@ def _is_operation(part: dict, known: dict[str, type]) -> bool:
     and name in known
     and isinstance(config, dict)
     and 'trainable' not in config  # which every layer says
+  )
+
+
+def _is_by_default(part: dict) -> bool:
+  """Whether a dict is an Attention that scores by products."""
+  config = part.get('config')
+  return (
+    part.get('class_name') == 'Attention'
+    and isinstance(config, dict)
+    and config.get('score_mode') == 'dot'
   )
 
 
