@@ -65,6 +65,21 @@ def test_what_keras_3_does_not_read_of_h5_comes_back(allow_code, tmp_path):
   np.testing.assert_allclose(loaded(x), model(x), atol=1e-5)
 
 
+class Halved(keras3.layers.Layer):
+  def call(self, x):
+    return x / 2
+
+
+@pytest.mark.parametrize('kind', ['h5', 'keras'])
+def test_what_a_scope_of_keras_3_holds_is_known(kind, tmp_path):
+  inputs = keras3.Input((5,))
+  model = keras3.Model(inputs, keras3.ops.abs(Halved()(inputs)))
+  path = saved(model, tmp_path, kind)
+  with keras3.saving.custom_object_scope({'Halved': Halved}):
+    loaded = paoding.load_model(path)
+  np.testing.assert_allclose(loaded(X), model(X), atol=1e-6)
+
+
 def own_loss(wanted, found):
   return (wanted - found) ** 2
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from tfmot_paoding.loading.errors import ModelFileError
+from tfmot_paoding.loading.known_objects import known_for_now
 
 Functions = Mapping[str, Callable[..., Any]]
 # What a Lambda layer with a function of the caller's goes by while it loads.
@@ -137,7 +138,7 @@ def functions_in_place(library: Any, functions: Functions) -> Iterator[None]:
       function = _plain_function(functions[given['name']])
       return library.layers.Lambda(function, **given)
 
-  with library.utils.custom_object_scope({_GIVEN: GivenFunction}):
+  with known_for_now(library, {_GIVEN: GivenFunction}):
     yield
 
 

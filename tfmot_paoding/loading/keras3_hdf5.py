@@ -12,6 +12,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+from tfmot_paoding.loading.known_objects import known_for_now
+
 _PREFIX = 'keras.ops>'
 _MODULES = 'keras.src.ops.'
 
@@ -52,7 +54,7 @@ def operations_known() -> Iterator[None]:
   import keras as keras3
 
   found = {_PREFIX + name: kind for name, kind in _operations().items()}
-  with keras3.saving.custom_object_scope(found):
+  with known_for_now(keras3, found):
     yield
 
 
