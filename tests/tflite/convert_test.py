@@ -265,6 +265,21 @@ class Sampled(keras.layers.Layer):
     return x + tf.random.normal(tf.shape(x))
 
 
+class SampledBySeeds(keras.layers.Layer):
+  """As those of Keras 3 draw."""
+
+  def call(self, x):
+    seed = tf.cast(tf.shape(x), tf.int32)
+    return x + tf.random.stateless_normal(tf.shape(x), seed)
+
+
+def test_what_tflite_cannot_draw_is_said():
+  made = keras.Sequential([SampledBySeeds(input_shape=(4,))])
+  for quantization in (None, 'int8'):
+    with pytest.raises(ValueError, match='no operation that draws at random'):
+      paoding.convert_to_tflite(made, quantization, input_range=(0.0, 1.0))
+
+
 def test_a_model_that_draws_at_random_is_refused_as_such():
   made = keras.Sequential([Sampled(input_shape=(4,)), keras.layers.Dense(2)])
   with pytest.raises(ValueError, match='draws at random and answers the same'):

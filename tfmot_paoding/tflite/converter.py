@@ -43,6 +43,9 @@ from tfmot_paoding.tflite.serving import (
 )
 from tfmot_paoding.tflite.unrolled_loops import without_loops
 
+# Of which TFLite has none.
+_DRAWS = re.compile(r'tf\.Stateless(Random|TruncatedNormal|Multinomial)')
+
 
 def flatbuffer_of(
   model: keras.Model,
@@ -150,6 +153,12 @@ def _explained(mode: Quantization) -> Iterator[None]:
         f'{uncalibrated()} as `quantization`.'
       ) from error
     except Exception as error:  # the converter raises what it likes
+      if _DRAWS.search(str(error)):
+        raise ValueError(
+          'TFLite has no operation that draws at random as the model does. '
+          'Convert one that gives what does not draw, such as the mean of what '
+          'is sampled.'
+        ) from error
       raise ValueError(
         'TFLite cannot express the model with `quantization` '
         f'{mode.name!r}: {_gist(str(error))}{_instead(mode)}'
