@@ -25,6 +25,7 @@ _OF_RUNS = {
 _OF_PRUNE = {
   **_ALIKE,
   **_OF_RUNS,
+  'cost': ['x'],
   'step_sparsity': ['x', 0, 2, True],
   'distillation': ['x', 3, 0],
   'input_shape': ['x', 3],

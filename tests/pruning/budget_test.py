@@ -302,6 +302,30 @@ def test_bad_settings_are_told_before_any_work(monkeypatch, settings, message):
     paoding.prune_to_budget(wide(), budget, verbose=0, **settings)
 
 
+@pytest.mark.parametrize(
+  ('limits', 'cost', 'wanted'),
+  [
+    ({'macs': 10**5}, None, 'macs'),
+    ({'macs': 10**5}, 'parameters', 'parameters'),
+    ({'macs': 10**5, 'flash_bytes': 9000}, None, 'parameters'),
+    ({'flash_bytes': 9000}, None, 'parameters'),
+  ],
+)
+def test_units_are_weighed_by_what_is_limited(
+  monkeypatch, limits, cost, wanted
+):
+  asked = []
+
+  def weighed(network, schedule, manner, source):
+    asked.append(manner.allocation.cost)
+    raise InterruptedError
+
+  monkeypatch.setattr(to_budget, 'wrap', weighed)
+  with pytest.raises(InterruptedError):
+    fitted(hourglass(), cost=cost, **limits)
+  assert asked == [wanted]
+
+
 def test_a_missing_extra_is_told_before_any_work(monkeypatch):
   monkeypatch.setattr(InputSource, 'samples', None)
   monkeypatch.setitem(sys.modules, 'tflite_micro', None)

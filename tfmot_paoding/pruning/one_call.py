@@ -41,7 +41,7 @@ def prune(
   step_sparsity: float | None = None,
   verbose: int | str = 'auto',
   scope: str = 'local',
-  cost: str = 'parameters',
+  cost: str | None = None,
   floor: float = 0.1,
   multiple_of: MultipleOf = None,
   data: Inputs = None,
@@ -84,7 +84,7 @@ def prune(
       keeps 1 to 6 points of accuracy more at as many parameters on networks of
       convolutions (three measured, not distilled), and as much on MLPs.
     cost: What 'global' weighs that against: the 'parameters' or the 'macs' that
-      a unit takes.
+      a unit takes. None: 'parameters', and for a budget what that limits.
     floor: The fraction of each group's units that 'global' leaves at least.
     multiple_of: What the width of every layer ends at a multiple of, since
       hardware works in steps: a number, the name of an accelerator ('xnnpack',
@@ -150,6 +150,7 @@ def prune(
   warn_of_own_training(network.model)
   check_seed(seed)
   check_distillation(distillation)
+  cost = 'parameters' if cost is None else cost
   allocation = checked_allocation(scope, cost, floor, sparsity, multiple_of)
   manner = Manner(get_method(method), allocation)
   if step_sparsity is None:

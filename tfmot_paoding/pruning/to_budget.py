@@ -66,7 +66,7 @@ def prune_to_budget(
   seed: int = 0,
   step_sparsity: float | None = None,
   verbose: int | str = 'auto',
-  cost: str = 'parameters',
+  cost: str | None = None,
   floor: float = 0.1,
   multiple_of: MultipleOf = None,
   data: Inputs = None,
@@ -103,7 +103,8 @@ def prune_to_budget(
       about twice as fast, and on digits no worse by more than .004.
     verbose: 'auto' shows progress bars on a terminal and in a notebook, 1
       anywhere, 0 nowhere.
-    cost: What a fraction of all units is weighed against.
+    cost: What a fraction of all units is weighed against: 'parameters' or
+      'macs'. None: 'macs' where nothing else is limited.
     floor: What it leaves of each layer.
     multiple_of: What the width of every layer ends at a multiple of; see
       `prune`. 'auto': what suits the device that the budget is for, its NPU,
@@ -154,6 +155,7 @@ def prune_to_budget(
   check_distillation(distillation)
   check_flag('low_rank', low_rank)
   multiple_of = checked_multiple(budget.settled_multiple(multiple_of))
+  cost = budget.cost if cost is None else cost
   allocation = Allocation('global', cost, floor, multiple_of)
   manner = Manner(get_method(method), allocation)
   source = InputSource.of(
