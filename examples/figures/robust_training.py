@@ -127,6 +127,8 @@ _SEEDS = flags.DEFINE_integer('seeds', 1, 'Runs, from the training on.')
 _DIRECTORY = flags.DEFINE_string('directory', None, 'For checkpoints and logs.')
 
 
+# In how many steps units leave a network that is trained again afterwards.
+_STEPS = 4
 # What leaves in training anyway, or never was there.
 _BY_TRAINING = {
   'magnitude',
@@ -518,12 +520,14 @@ def without_units(model: keras.Model, left: float, method: str) -> keras.Model:
 
 def sparsity_for(model: keras.Model, left: float, method: str) -> float:
   """The least fraction of units whose removal leaves so few weights."""
+  steps = _STEPS
   if _SCOPE.value == 'local':
-    method = 'l1'  # How many go of each layer is no matter of the method.
+    # How many go of each layer is no matter of the method, nor of the steps.
+    method, steps = 'l1', 1
   low, high, total = 0.0, 0.98, model.count_params()
   for _ in range(7):
     middle = 0.5 * (low + high)
-    wrapped = unit_pruned(model, middle, method)
+    wrapped = unit_pruned(model, middle, method, steps)
     small = paoding.compact(strip_pruning(wrapped))
     enough = small.count_params() <= left * total
     low, high = (low, middle) if enough else (middle, high)
@@ -531,10 +535,10 @@ def sparsity_for(model: keras.Model, left: float, method: str) -> float:
 
 
 def unit_pruned(
-  model: keras.Model, sparsity: float, method: str
+  model: keras.Model, sparsity: float, method: str, steps: int = _STEPS
 ) -> keras.Model:
-  """A wrapped copy without a fraction of its units, gone in four steps."""
-  schedule = paoding.ProgressiveSparsity(sparsity, sparsity / 4)
+  """A wrapped copy without a fraction of its units, gone in so many steps."""
+  schedule = paoding.ProgressiveSparsity(sparsity, sparsity / steps)
   wrapped = wrapped_units(model, schedule, method)
   paoding.run_schedule(wrapped, verbose=0)
   return wrapped
