@@ -326,6 +326,12 @@ def test_units_are_weighed_by_what_is_limited(
   assert asked == [wanted]
 
 
+def test_cycles_are_told_by_multiply_accumulates():
+  cycles = {'npu_cycles': 10**5, 'npu': 'ethos-u55-128'}
+  assert paoding.Budget(**cycles).cost == 'macs'
+  assert paoding.Budget(**cycles, flash_bytes=9000).cost == 'parameters'
+
+
 def test_a_missing_extra_is_told_before_any_work(monkeypatch):
   monkeypatch.setattr(InputSource, 'samples', None)
   monkeypatch.setitem(sys.modules, 'tflite_micro', None)

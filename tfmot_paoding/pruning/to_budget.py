@@ -104,7 +104,7 @@ def prune_to_budget(
     verbose: 'auto' shows progress bars on a terminal and in a notebook, 1
       anywhere, 0 nowhere.
     cost: What a fraction of all units is weighed against: 'parameters' or
-      'macs'. None: 'macs' where nothing else is limited.
+      'macs'. None: 'macs' where nothing but these or cycles are limited.
     floor: What it leaves of each layer.
     multiple_of: What the width of every layer ends at a multiple of; see
       `prune`. 'auto': what suits the device that the budget is for, its NPU,
