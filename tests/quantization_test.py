@@ -48,7 +48,9 @@ def test_a_mode_that_is_one_entry_is_converted_and_checked(made_up):
 def test_its_tolerance_is_what_the_check_takes(made_up, monkeypatch):
   strict = dataclasses.replace(made_up, tolerance=1e-9)
   monkeypatch.setitem(lib.QUANTIZATIONS, made_up.name, strict)
-  with pytest.raises(ValueError, match='where made_up explains 1e-09'):
+  with pytest.raises(
+    ValueError, match='more than the 1e-09 that made_up explains'
+  ):
     paoding.convert_to_tflite(testing.mlp(), made_up.name)
 
 

@@ -17,6 +17,7 @@ from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.network.nearness import Nearness
 from tfmot_paoding.pruning import budget, budget_search, to_budget
 from tfmot_paoding.pruning import pruned as pruned_lib
+from tfmot_paoding.tflite.checks import AnswersError
 
 _layers = keras.layers
 needs_micro = pytest.mark.skipif(
@@ -180,6 +181,38 @@ def test_the_spread_whose_answers_are_nearest_is_taken(monkeypatch):
   gap, small = min(seen, key=lambda one: one[0])
   assert found.model is small
   assert found.verdict.divergence != gap
+
+
+class TestFilesThatAnswerOtherwise:
+  @pytest.fixture(autouse=True)
+  def refused(self, monkeypatch, roughly):
+    """So many files are refused."""
+    left, real = [0], budget_search.convert_to_tflite
+
+    def convert(*args, **kwargs):
+      if left[0]:
+        left[0] -= 1
+        raise AnswersError('The file differs.')
+      return real(*args, **kwargs)
+
+    monkeypatch.setattr(budget_search, 'convert_to_tflite', convert)
+    return left
+
+  def test_a_cut_is_passed_over_with_a_word(self, refused):
+    model = wide()
+    limit = bytes_at(model, 0.4)
+    refused[0] = 1
+    with pytest.warns(UserWarning, match='is passed over. The file differs'):
+      found = fitted(model, 'saliency', flash_bytes=limit)
+    assert found.profile.bytes <= limit
+
+  @pytest.mark.filterwarnings('ignore:A cut')
+  def test_where_no_other_is_left_that_is_why(self, refused):
+    model = wide()
+    limit = bytes_at(model, 0.4)
+    refused[0] = 9
+    with pytest.raises(AnswersError, match='The file differs'):
+      fitted(model, 'saliency', flash_bytes=limit)
 
 
 class FakeWays:

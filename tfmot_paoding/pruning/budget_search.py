@@ -12,10 +12,12 @@ behind a cut of units.
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from tfmot_paoding import callers
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.source import InputSource
 from tfmot_paoding.methods.stairs import (
@@ -45,6 +47,7 @@ from tfmot_paoding.pruning.stair_exchange import (
   unevenness,
 )
 from tfmot_paoding.quantization import quantization_of
+from tfmot_paoding.tflite.checks import AnswersError
 from tfmot_paoding.tflite.comparison import clipped
 from tfmot_paoding.tflite.convert import convert_to_tflite, convert_unchecked
 from tfmot_paoding.tflite.profile import TFLiteProfile, profile_tflite
@@ -152,13 +155,32 @@ def _in_earnest(
   found: list[tuple[str, Cut]],
   ways: Ways,
 ) -> Iterator[tuple[Cut, Fitted]]:
-  """The model pruned to each cut, that of the nearest answers first."""
+  """The model pruned to each cut, that of the nearest answers first.
+
+  One whose file answers otherwise than it does is passed over.
+
+  Raises:
+    AnswersError: all are.
+  """
   tried = [
     _Tried.of(spread, cut, ways.earnest(cut), ways) for spread, cut in found
   ]
   tried.sort(key=lambda one: one.gap)
+  refused, count = None, 0
   for one in _taught(tried, ways):
-    yield one.cut, fitter.finished(one.model, one.cut, one.spread)
+    try:
+      made = fitter.finished(one.model, one.cut, one.spread)
+    except AnswersError as error:
+      refused = error
+      warnings.warn(
+        f'A cut that was spread {one.spread!r} is passed over. {error}',
+        stacklevel=callers.level(),
+      )
+      continue
+    count += 1
+    yield one.cut, made
+  if refused is not None and not count:
+    raise refused
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

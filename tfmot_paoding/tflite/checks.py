@@ -36,6 +36,10 @@ _WHOLE = (
 )
 
 
+class AnswersError(ValueError):
+  """A file answers otherwise than its Keras model, which may be for its own."""
+
+
 def check_answers(
   model: keras.Model,
   data: bytes,
@@ -51,7 +55,8 @@ def check_answers(
     inputs: What both are run on, by input name.
 
   Raises:
-    ValueError: it does not, or does not run.
+    AnswersError: it does not.
+    ValueError: it does not run, or the model draws at random.
   """
   # Kernels of real numbers have brought no process down.
   run = run_apart if mode.has_steps else run_tflite
@@ -70,11 +75,11 @@ def check_answers(
         'Convert one that gives what does not draw, such as the mean of what '
         'is sampled.'
       )
-    raise ValueError(
+    raise AnswersError(
       f'The converted model differs from the Keras model by {gap:.3g} of the '
-      f"outputs' spread, where {mode.name or 'float32'} explains "
-      f'{mode.tolerance:g}. Try another `quantization`, and see that '
-      '`input_range` is the range the model was trained on.'
+      f"outputs' spread, more than the {mode.tolerance:g} that "
+      f'{mode.name or "float32"} explains. Try another `quantization`, and '
+      'see that `input_range` is the range the model was trained on.'
     )
   _check_parts(found, mode)
 
@@ -83,7 +88,7 @@ def _check_parts(found: Comparison, mode: Quantization) -> None:
   """Raises or warns of what is lost of single outputs, and of their ends.
 
   Raises:
-    ValueError: an output of numbers has become one and the same.
+    AnswersError: an output of numbers has become one and the same.
   """
   # Floats are as fine for what is small; steps of integers are not.
   if mode.has_steps and not found.apart <= _APART:
@@ -93,7 +98,7 @@ def _check_parts(found: Comparison, mode: Quantization) -> None:
       f'deviation. {_PART if found.is_part else _WHOLE}'
     )
     if found.is_number and mode.is_calibrated:
-      raise ValueError(text)
+      raise AnswersError(text)
     # Made-up inputs may all be one to a model whose real ones are not.
     warnings.warn(text, stacklevel=callers.level())
   if found.cut > _CUT:
