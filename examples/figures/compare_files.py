@@ -29,6 +29,9 @@ from tfmot_paoding.quantization import QUANTIZATIONS
 from tfmot_paoding.tflite.recipes import require_recipes
 
 _ITEMS = flags.DEFINE_integer('items', 2000, 'Test items to score on, at most.')
+_REPEATS = flags.DEFINE_integer(
+  'repeats', 1, 'Conversions to a form, whose median time counts.', 1
+)
 _RECIPE = 'int8, recipe'
 _DATA = 'int8, real data'
 _GIVEN = 176  # test inputs that ranges are taken from, as many as are drawn
@@ -46,7 +49,7 @@ class Row:
     operators: How many there are.
     kinds: How many kinds of operator.
     arena: Bytes that tflite-micro takes to run it; None where it does not.
-    seconds: Of a processor, all processes together.
+    seconds: Of a processor, all processes together, of one conversion.
   """
 
   network: str
@@ -92,16 +95,18 @@ def row(network: compare_networks.Network, form: str) -> Row:
     # Those that are made up for an autoencoder reach beyond its range.
     x = np.clip(network.x[order[:_GIVEN]], *network.input_range)
     given = {'representative_data': x}
-  began = processor_seconds()
-  with warnings.catch_warnings():
-    warnings.simplefilter('ignore')
-    data = paoding.convert_to_tflite(
-      network.model,
-      None if mode == 'none' else mode,
-      input_range=network.input_range,
-      **given,
-    )
-  seconds = processor_seconds() - began
+  seconds = []
+  for _ in range(_REPEATS.value):
+    began = processor_seconds()
+    with warnings.catch_warnings():
+      warnings.simplefilter('ignore')
+      data = paoding.convert_to_tflite(
+        network.model,
+        None if mode == 'none' else mode,
+        input_range=network.input_range,
+        **given,
+      )
+    seconds.append(processor_seconds() - began)
   profile = paoding.profile_tflite(data, latency=False)
   return Row(
     network.name,
@@ -111,7 +116,7 @@ def row(network: compare_networks.Network, form: str) -> Row:
     sum(profile.operators.values()),
     len(profile.operators),
     profile.arena_bytes,
-    seconds,
+    float(np.median(seconds)),
   )
 
 
