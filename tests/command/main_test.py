@@ -91,6 +91,41 @@ class TestPrune:
     small = paoding.load_model(str(kept))
     assert [layer.units for layer in small.layers] == [8, 4, 3]
 
+  def test_a_model_that_tflite_cannot_say_is_saved_alone(
+    self, tmp_path, capsys
+  ):
+    x = inputs = keras.Input((1,), dtype='int64')
+    x = keras.layers.Hashing(7, output_mode='one_hot')(x)
+    x = keras.layers.Dense(8, activation='relu')(x)
+    model = testing.fill(keras.Model(inputs, keras.layers.Dense(3)(x)))
+    path, kept = tmp_path / 'in.keras', tmp_path / 'small.keras'
+    model.save(path)
+    flags = [f'--model={path}', '--method=l1', '--input_range=0,99']
+    assert run(['prune', *flags, f'--save={kept}']) == 0
+    said = capsys.readouterr().out
+    assert arrow(said, 'units') == (8, 4)
+    assert 0 <= share(said) <= 1
+    assert 'tflite bytes' not in said
+    assert paoding.load_model(str(kept)).layers[-2].units == 4
+    assert sorted(x.name for x in tmp_path.iterdir()) == [path.name, kept.name]
+
+  @pytest.mark.parametrize(
+    ('flag', 'message'),
+    [
+      ('--dry_run=false', '--output must be given, or --save'),
+      ('--c_array=net', '--c_array is of the .tflite'),
+      ('--report=page', '--report is of the .tflite'),
+      ('--quantization=int8', '--quantization is of the .tflite'),
+    ],
+  )
+  def test_what_needs_a_tflite_says_so(
+    self, tmp_path, model_path, capsys, flag, message
+  ):
+    saved = [] if 'dry' in flag else [f'--save={tmp_path / "small.h5"}']
+    with pytest.raises(SystemExit):
+      run(['prune', f'--model={model_path}', flag, *saved])
+    assert message in capsys.readouterr().err
+
   def test_several_inputs_have_ranges_of_their_own(self, tmp_path, capsys):
     a, b = (keras.Input((3,), name=name) for name in ('image', 'age'))
     x = keras.layers.Concatenate()([a, b])
@@ -396,6 +431,13 @@ class TestFactorize:
     assert small.count_params() == after
     found = json.loads((tmp_path / 'page.json').read_text())
     assert [layer['ranks'] for layer in found['layers']] == [[3], [2], []]
+
+  def test_the_keras_model_alone(self, tmp_path, model_path, capsys):
+    kept = tmp_path / 'thin.keras'
+    flags = [f'--model={model_path}', '--sparsity=0.3', '--input_range=-1,1']
+    assert run(['factorize', *flags, f'--save={kept}']) == 0
+    assert 'low rank: ' in capsys.readouterr().out
+    assert [x.name for x in tmp_path.iterdir()] == [kept.name]
 
   def test_a_dry_run_lists_ranks_and_writes_nothing(
     self, tmp_path, conv_path, capsys, monkeypatch

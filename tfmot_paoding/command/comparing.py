@@ -19,8 +19,13 @@ from tfmot_paoding.tflite.interpreters import runs_in
 
 def converted(
   model: keras.Model, settled: InputRange, given: flags.FlagValues
-) -> bytes:
-  """The .tflite of a model; for tflite-micro, where C++ source is asked for."""
+) -> bytes | None:
+  """The .tflite of a model; for tflite-micro, where C++ source is asked for.
+
+  None where the Keras model is all that is asked for.
+  """
+  if not given.output:
+    return None
   name = quantization_of(given)
   as_source = getattr(given, 'c_array', None) is not None
   return convert_to_tflite(
@@ -39,14 +44,14 @@ def converted(
 
 def print_sizes(
   models: tuple[keras.Model, keras.Model],
-  files: tuple[bytes, bytes],
+  files: tuple[bytes | None, bytes | None],
   given: flags.FlagValues,
 ) -> None:
   """Prints what was saved.
 
   Args:
     models: The original, and what was made of it.
-    files: The .tflite of each.
+    files: The .tflite of each, if any is made.
     given: The flags.
   """
   parameters = [form.count_params() for form in models]
@@ -54,20 +59,22 @@ def print_sizes(
     macs = ['depends on sizes that are open'] * 2  # --input_shape fixes them
   else:
     macs = [count_macs(form) for form in models]
-  sizes = [len(data) for data in files]
-  for label, (before, after) in (
+  sizes = [len(data) for data in files if data is not None]
+  for label, both in (
     ('parameters:   ', parameters),
     ('tflite bytes: ', sizes),
     ('MACs:         ', macs),
   ):
-    print(f'{label}{before} -> {after}')
-  mode = QUANTIZATIONS[quantization_of(given)]
-  print(f'runs in:      {runs_in(files[1], mode)}')
+    if both:
+      print(f'{label}{both[0]} -> {both[1]}')
+  if sizes:
+    mode = QUANTIZATIONS[quantization_of(given)]
+    print(f'runs in:      {runs_in(files[1], mode)}')
 
 
 def compare_and_write(
   models: tuple[keras.Model, keras.Model],
-  files: tuple[bytes, bytes],
+  files: tuple[bytes | None, bytes | None],
   settled: InputRange,
   given: flags.FlagValues,
   curve: Callable[[list], Sequence[CurvePoint]] = lambda samples: (),
@@ -76,7 +83,7 @@ def compare_and_write(
 
   Args:
     models: The original, and what was made of it.
-    files: The .tflite of each.
+    files: The .tflite of each, if any is made.
     settled: The range of the inputs.
     given: The flags.
     curve: Points of the report's curve, from inputs to compare answers on.

@@ -47,7 +47,7 @@ def result_flags(values: flags.FlagValues) -> None:
 
 
 def tflite_flag(values: flags.FlagValues) -> None:
-  """Where the .tflite goes, unless nothing is written."""
+  """Where the .tflite goes, if one is written."""
   flags.DEFINE_string(
     'output', None, 'Where to write the .tflite.', flag_values=values
   )
@@ -65,12 +65,40 @@ def tflite_flag(values: flags.FlagValues) -> None:
     '--save.',
     flag_values=values,
   )
+
+
+def needs_tflite(values: flags.FlagValues) -> None:
+  """The .tflite is what it is all for."""
   flags.register_multi_flags_validator(
     ['output', 'dry_run'],
     lambda given: given['output'] or given['dry_run'],
     message='--output must be given, unless --dry_run is.',
     flag_values=values,
   )
+
+
+def may_save_alone(values: flags.FlagValues) -> None:
+  """The Keras model may be all that is written: TFLite lacks some layers."""
+  flags.register_multi_flags_validator(
+    ['output', 'save', 'dry_run'],
+    lambda given: given['output'] or given['save'] or given['dry_run'],
+    message='--output must be given, or --save for the Keras model alone, '
+    'unless --dry_run is.',
+    flag_values=values,
+  )
+  for name, nothing in (
+    ('c_array', None),
+    ('report', None),
+    ('quantization', 'none'),
+  ):
+    flags.register_multi_flags_validator(
+      [name, 'output', 'dry_run'],
+      lambda given, name=name, nothing=nothing: (
+        given['output'] or given['dry_run'] or given[name] == nothing
+      ),
+      message=f'--{name} is of the .tflite: give --output as well.',
+      flag_values=values,
+    )
 
 
 def conversion_flag(values: flags.FlagValues, quantization: str) -> None:

@@ -17,6 +17,8 @@ from tfmot_paoding.command.device_flags import (
 from tfmot_paoding.command.file_flags import (
   conversion_flag,
   float_io_flag,
+  may_save_alone,
+  needs_tflite,
   result_flags,
   tflite_flag,
 )
@@ -103,6 +105,7 @@ def budget_flags(values: flags.FlagValues) -> None:
   """Defines the flags of `budget`."""
   model_flag(values)
   tflite_flag(values)
+  needs_tflite(values)
   flags.DEFINE_integer(
     'flash_bytes',
     None,
@@ -220,6 +223,7 @@ def _writing_flags(values: flags.FlagValues) -> None:
   input_flags(values)
   npus_flag(values)
   result_flags(values)
+  may_save_alone(values)
   npu_in_report(values)
 
 

@@ -45,11 +45,12 @@ def check_results(given: flags.FlagValues) -> None:
   check_paths(paths, given)
 
 
-def check_device(data: bytes, given: flags.FlagValues) -> None:
+def check_device(data: bytes | None, given: flags.FlagValues) -> None:
   """Raises where --c_array asks for what tflite-micro would not run.
 
   Args:
-    data: The unpruned model's .tflite, of the same operators.
+    data: The unpruned model's .tflite, of the same operators; None without
+      --output, which --c_array needs.
     given: The flags.
 
   Raises:
@@ -66,7 +67,7 @@ class Results:
   Attributes:
     model: The original.
     small: The compact model.
-    files: The .tflite of each.
+    files: The .tflite of each, if any is made.
     settled: The range of the inputs.
     verdict: How answers compare.
     samples: On these inputs, one array an input.
@@ -76,7 +77,7 @@ class Results:
 
   model: keras.Model
   small: keras.Model
-  files: tuple[bytes, bytes]
+  files: tuple[bytes | None, bytes | None]
   settled: InputRange
   verdict: Verdict
   samples: Sequence
@@ -101,19 +102,19 @@ def write_results(results: Results, given: flags.FlagValues) -> None:
 
 
 def write_models(
-  data: bytes, small: keras.Model, given: flags.FlagValues
+  data: bytes | None, small: keras.Model, given: flags.FlagValues
 ) -> None:
   """Writes the pruned model as --output and --save say, and says so.
 
   Args:
-    data: Its .tflite.
+    data: Its .tflite, if one is made.
     small: The model.
     given: The flags.
 
   Raises:
     OSError: a file cannot be written.
   """
-  whole = {given.output: data}
+  whole = {} if data is None else {given.output: data}
   if given.save:
     whole[given.save] = saved_bytes(small, given.save)
   write_files(whole)
