@@ -15,6 +15,8 @@ from tfmot_paoding.network.network import Network
 
 Array = np.ndarray
 
+# What a model is to give that cannot be compared, or made a file of.
+IN_PLACE_OF_DRAWS = 'what does not draw, such as the mean of what is sampled'
 # Where the original gives nearly always one class, agreement tells nothing.
 _ONE_ANSWER = 0.9
 # Of values: a variance below it is none.
@@ -88,8 +90,8 @@ class Verdict:
     if self.draws:
       said += (
         ' (but the original draws at random, and answers the same inputs '
-        'otherwise each time, so that this tells nothing: let it give what '
-        'does not draw, such as the mean of what is sampled)'
+        'otherwise each time, so that this tells nothing: let it give '
+        f'{IN_PLACE_OF_DRAWS})'
       )
     return said
 

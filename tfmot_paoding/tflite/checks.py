@@ -9,7 +9,7 @@ import numpy as np
 from tfmot_paoding import callers
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.ranges import InputRange, input_boxes
-from tfmot_paoding.network.agreement import draws_at_random
+from tfmot_paoding.network.agreement import IN_PLACE_OF_DRAWS, draws_at_random
 from tfmot_paoding.quantization import Quantization
 from tfmot_paoding.tflite.comparison import Comparison, compare_tflite
 from tfmot_paoding.tflite.litert import run_apart, run_tflite
@@ -72,8 +72,8 @@ def check_answers(
       raise ValueError(
         f'The Keras model {model.name!r} draws at random and answers the same '
         'inputs otherwise each time, so that no file can be compared with it. '
-        'Convert one that gives what does not draw, such as the mean of what '
-        'is sampled.'
+        'Convert one that gives '
+        f'{IN_PLACE_OF_DRAWS}.'
       )
     raise AnswersError(
       f'The converted model differs from the Keras model by {gap:.3g} of the '

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from tfmot_paoding.compat import keras
+from tfmot_paoding.network.agreement import IN_PLACE_OF_DRAWS
 from tfmot_paoding.network.graph import build_graph
 from tfmot_paoding.network.outputs import Head, heads_of
 from tfmot_paoding.quantization import Quantization, others, uncalibrated
@@ -156,8 +157,8 @@ def _explained(mode: Quantization) -> Iterator[None]:
       if _DRAWS.search(str(error)):
         raise ValueError(
           'TFLite has no operation that draws at random as the model does. '
-          'Convert one that gives what does not draw, such as the mean of what '
-          'is sampled.'
+          'Convert one that gives '
+          f'{IN_PLACE_OF_DRAWS}.'
         ) from error
       raise ValueError(
         'TFLite cannot express the model with `quantization` '
