@@ -214,6 +214,26 @@ class TestFilesThatAnswerOtherwise:
     with pytest.raises(AnswersError, match='The file differs'):
       fitted(model, 'saliency', flash_bytes=limit)
 
+  @pytest.mark.filterwarnings('ignore:A cut')
+  def test_what_was_too_large_before_is_told_first(self, refused, monkeypatch):
+    model = wide()
+    limit = bytes_at(model, 0.4)
+    convert = budget_search.convert_to_tflite
+
+    def too_large(*args, **kwargs):
+      data = convert(*args, **kwargs)
+      made.append(len(data) + limit // 8)
+      refused[0] = 9 * (len(made) == 2)  # what comes in a second round
+      return data + bytes(limit // 8)
+
+    made = []
+    monkeypatch.setattr(budget_search, 'convert_to_tflite', too_large)
+    with pytest.raises(
+      paoding.pruning.BudgetError, match=f'of {limit} .*The file dif'
+    ) as told:
+      fitted(model, 'saliency', flash_bytes=limit)
+    assert told.value.nearest.bytes == min(made)
+
 
 class FakeWays:
   """Models are names, and a lesson makes of each what is written here."""

@@ -122,6 +122,7 @@ def fit_budget(
     source: Where the inputs come from.
 
   Raises:
+    AnswersError: what meets it answers otherwise than its Keras model.
     BudgetError: no pruning meets it.
     ImportError: an arena shall be measured without tflite-micro.
   """
@@ -133,12 +134,18 @@ def fit_budget(
   if found is None:
     return fitter.finished(network.model, Cut(), 'uniform')
   missed: list[TFLiteProfile] = []
+  refused = None
   for _ in range(_TRIES):
     last = None
-    for last in _in_earnest(fitter, found, ways):
-      if budget.is_met(last[1].profile):
-        return last[1]
-      missed.append(last[1].profile)
+    try:
+      for last in _in_earnest(fitter, found, ways):
+        if budget.is_met(last[1].profile):
+          return last[1]
+        missed.append(last[1].profile)
+    except AnswersError as error:
+      if not missed:
+        raise
+      refused = error  # what is larger was none the less too large
     if last is None:
       break
     try:
@@ -147,7 +154,10 @@ def fit_budget(
       break
   missed = missed or [fitter.profile_of(fitter.uniform(_MOST))]
   nearest = min(missed, key=lambda profile: max(budget.taken(profile).values()))
-  raise BudgetError(_shortfall(budget, nearest), nearest)
+  shortfall = _shortfall(budget, nearest)
+  if refused is not None:
+    shortfall += f' Files of what is pruned further are refused: {refused}'
+  raise BudgetError(shortfall, nearest) from refused
 
 
 def _in_earnest(
