@@ -96,6 +96,17 @@ def gated():
   return keras.Model(inputs, _layers.Dense(2, name='end')(x))
 
 
+def gated_across():
+  """Channels that lie on another axis as each meets a gate of its own."""
+  inputs = keras.Input((6, 3))
+  x = _layers.Conv1D(8, 3, activation='relu', name='first')(inputs)
+  gate = _layers.GlobalAveragePooling1D()(x)
+  gate = _layers.Dense(8, 'sigmoid', name='gate')(gate)
+  x = _layers.Permute((2, 1))(x) * _layers.Reshape((8, 1))(gate)
+  x = _layers.Flatten()(_layers.Permute((2, 1))(x))
+  return keras.Model(inputs, _layers.Dense(2, name='end')(x))
+
+
 def chunks():
   """Parts of unlike size, some of them read twice."""
   inputs = keras.Input((5,))
@@ -133,6 +144,7 @@ _MODELS = (
   siamese_convolutions,
   recurrence,
   gated,
+  gated_across,
   chunks,
   shuffle_by_functions,
   tokens,
@@ -170,6 +182,38 @@ def test_all_forms_answer_alike_within_the_bound(make, method):
   assert set(history.left_alone) == {'end'}
   assert history.units_removed[-1] >= 0.4 * history.units
   assert small.count_params() < 0.7 * model.count_params()
+
+
+def pooled_by_attention():
+  """Steps weighed by shares, which are laid out once for each channel."""
+  inputs = keras.Input((5, 3))
+  repeat = _layers.RepeatVector(8, name='repeat')
+  pooled = []
+  for k in range(2):
+    x = _layers.LSTM(8, return_sequences=True, name=f'steps{k}')(inputs)
+    shares = _layers.Flatten()(_layers.Dense(1, name=f'score{k}')(x))
+    shares = repeat(_layers.Activation('softmax')(shares))
+    pooled.append(_layers.Multiply()([x, _layers.Permute((2, 1))(shares)]))
+  x = tf.reduce_sum(_layers.Concatenate()(pooled), 1)
+  return keras.Model(inputs, _layers.Dense(2, name='end')(x))
+
+
+def test_shares_of_attention_are_repeated_for_the_channels_left():
+  """All calls of the layer that repeats them lose the same ones."""
+  model = testing.fill(pooled_by_attention())
+  wrapped = paoding.prune_low_saliency(
+    model, paoding.ProgressiveSparsity(0.5), method='saliency'
+  )
+  history = paoding.run_schedule(wrapped, verbose=0)
+  small = paoding.compact(strip_pruning(wrapped))
+  assert small.get_layer('repeat').n == 4
+  assert small.get_layer('steps0').units == 4
+  assert not any(name.startswith('steps') for name in history.left_alone)
+  x = inputs_for(model)
+  pruned = testing.answers(wrapped, x)
+  np.testing.assert_allclose(testing.answers(small, x), pruned, atol=1e-5)
+  gap = np.abs(pruned - testing.answers(model, x)).max()
+  assert gap <= paoding.deviation_bound(model, small, (0, 1)).max()
 
 
 def doubled(model):

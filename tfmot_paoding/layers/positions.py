@@ -8,7 +8,7 @@ import numpy as np
 
 from tfmot_paoding.compat import keras
 from tfmot_paoding.layers import base
-from tfmot_paoding.ops import Op, Positions, Reshape, Shape, window
+from tfmot_paoding.ops import Copies, Op, Positions, Reshape, Shape, window
 from tfmot_paoding.ops.windows import (
   AveragePool,
   Crop,
@@ -198,7 +198,14 @@ class RepeatVectorHandler(base.LayerHandler):
     """A position, and that as often as the layer says."""
     (shape,) = in_shapes
     one = Reshape((1, *shape), shape)
-    return [one, Positions(kind='nearest', move=Repeat((layer.n,)))]
+    return [one, Copies(move=Repeat((layer.n,)), layer=path)]
+
+  def resize(
+    self, layer: Any, config: dict[str, Any], out_shape: Shape
+  ) -> dict[str, Any]:
+    """Fewer copies, where each is for a unit of another layer."""
+    config['n'] = out_shape[0]
+    return config
 
 
 @base.register_handler(_layers.Resizing)

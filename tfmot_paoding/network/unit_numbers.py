@@ -6,9 +6,12 @@ root; what is left alone of a root is left alone of all.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import numpy as np
 
 from tfmot_paoding.ops import core
+from tfmot_paoding.ops.joins import tie_all
 
 Array = np.ndarray
 
@@ -25,6 +28,7 @@ class Numbering:
     self._parents: list[int] = []
     self._frozen: dict[int, str] = {}
     self._nonzero: set[int] = set()
+    self._shared: dict[Hashable, Array] = {}
 
   def new(self, shape: tuple[int, ...]) -> Array:
     """New units along the last axis, the same at every position."""
@@ -45,6 +49,18 @@ class Numbering:
     for unit in _units(units):
       if unit >= 0:
         self._frozen.setdefault(unit, reason)
+
+  def stays(self, units: Array) -> bool:
+    """Whether none of some units can leave, as far as is known by now.
+
+    One that is alone stays, since no group loses all of its units.
+    """
+    roots = {self._root(unit) for unit in _units(units) if unit >= 0}
+    return bool(roots) and (len(roots) == 1 or roots <= self.frozen().keys())
+
+  def share(self, key: Hashable, units: Array) -> None:
+    """Ties units to those of the same key, in another call of a layer."""
+    tie_all(self, self._shared.setdefault(key, units), units)
 
   def mark_nonzero(self, units: Array) -> None:
     """Notes that units without weights are not zero from here on."""

@@ -38,7 +38,7 @@ from tfmot_paoding.ops.normalizations import (
 )
 from tfmot_paoding.ops.numbering import core, last_axis
 from tfmot_paoding.ops.pairs import KeyProjection, Pairs
-from tfmot_paoding.ops.positions import Largest, Positions, Windows
+from tfmot_paoding.ops.positions import Copies, Largest, Positions, Windows
 from tfmot_paoding.ops.products import Lookup, MatMul, Product
 from tfmot_paoding.ops.projections import Projection
 from tfmot_paoding.ops.recurrent import Recurrence
@@ -58,6 +58,7 @@ __all__ = [
   'ConvFeedback',
   'ConvRecurrence',
   'ConvTranspose',
+  'Copies',
   'Depthwise',
   'Elementwise',
   'Extreme',

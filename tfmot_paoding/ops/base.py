@@ -180,6 +180,12 @@ class UnitBook(Protocol):
   def freeze(self, units: Array, reason: str) -> None:
     """Units that must stay."""
 
+  def stays(self, units: Array) -> bool:
+    """Whether none of some units can leave, as far as is known by now."""
+
+  def share(self, key: Any, units: Array) -> None:
+    """Ties units to those of the same key, in another call of a layer."""
+
   def mark_nonzero(self, units: Array) -> None:
     """Units that are not zero from here on where all their weights are."""
 

@@ -47,18 +47,41 @@ class Join(Op):
       for source in sources:
         book.freeze(source, f'tensors of unlike rank meet at {book.label!r}')
       return np.broadcast_to(-1, shape)
-    met = []
-    for source in sources:
-      if source.shape[-1] == 1 < shape[-1]:
-        # It acts on all channels alike: they can go, it cannot.
+    met = list(sources)
+    for source in sorted(sources, key=lambda one: one.shape[-1]):
+      others = [one for one in met if one is not source]
+      if others and _acts_alike(source, others, shape):
+        # They can go, it cannot.
         book.freeze(source, f'it meets several units at {book.label!r}')
-      else:
-        met.append(source)
+        met = others
     first = met[0]
     for other in met[1:]:
       tie_all(book, first, other)
     widest = max(met, key=lambda numbers: core(numbers).size)
     return np.broadcast_to(widest, shape)
+
+
+def _acts_alike(source: Array, others: list[Array], shape: Shape) -> bool:
+  """Whether a tensor is to all units of others the same: it has one entry.
+
+  Args:
+    source: Its unit numbers.
+    others: Those of what it meets.
+    shape: What both broadcast to.
+  """
+  sizes = list(enumerate(zip(source.shape, shape, strict=True)))
+  repeated = [axis for axis, (own, whole) in sizes if own == 1 < whole]
+  own = [axis for axis, (own, _) in sizes if own > 1]
+  if not repeated or any(_varies(o, axis) for o in others for axis in own):
+    return False
+  is_gate = repeated[-1] == len(shape) - 1
+  return is_gate or any(_varies(o, axis) for o in others for axis in repeated)
+
+
+def _varies(numbers: Array, axis: int) -> bool:
+  """Whether units lie along an axis."""
+  numbers = core(numbers)
+  return bool(np.any(numbers != np.take(numbers, [0], axis)))
 
 
 def tie_all(book: UnitBook, one: Array, other: Array) -> None:

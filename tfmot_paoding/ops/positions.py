@@ -155,6 +155,40 @@ class Positions(Channelwise):
 
 
 @dataclasses.dataclass(frozen=True)
+class Copies(Positions):
+  """A position again and again.
+
+  What cannot lose an entry is repeated for the sake of others: shares of
+  attention, one a step, are laid out as often as there are channels, and
+  permuted to meet these. Then copies leave with what they meet.
+
+  Attributes:
+    layer: The path of the layer whose config says how many.
+  """
+
+  kind: str = 'nearest'
+  layer: tuple[str, ...] = dataclasses.field(default=(), compare=False)
+
+  def function(self) -> Any:
+    """There may be fewer."""
+    return Copies
+
+  def carry(
+    self, book: UnitBook, sources: tuple[Array, ...], shape: Shape
+  ) -> Array:
+    """The same channels; where all must stay, units along the copies."""
+    row = channel_row(book, sources[0])
+    if not (shape[0] > 1 and book.stays(row)):
+      return np.broadcast_to(row, shape)
+    # A channel that is alone stays as well.
+    book.freeze(row, f'{book.label!r} repeats it')
+    copies = book.new(shape[::-1]).T
+    book.mark_nonzero(copies)
+    book.share(self.layer, copies[:, :1])
+    return copies
+
+
+@dataclasses.dataclass(frozen=True)
 class Windows(Op):
   """Lays out the positions of each window on an axis before the channels.
 
