@@ -20,17 +20,16 @@ from tfmot_paoding.inputs.claims import (
   of_lines,
   of_standardization,
 )
+from tfmot_paoding.inputs.entry_moves import entry_places, mixes_entries
 from tfmot_paoding.inputs.layer_functions import (
   broadcasts,
   depth_of,
   function_of,
   line_of,
-  moved_by,
   statistics_of,
 )
 from tfmot_paoding.network.graph import Graph, Node
 from tfmot_paoding.ops import Shape
-from tfmot_paoding.ops.windows import Crop, Pad, Repeat
 
 Array = np.ndarray
 
@@ -145,10 +144,9 @@ class _Walk:
     line = line_of(layer, name, shape)
     if line is not None:
       return self._of_line(node, line)
-    if isinstance(layer, _MIXING) or node.op.moves_positions:
-      move = getattr(node.op, 'move', None)
-      if not isinstance(move, (Crop, Pad, Repeat)):
-        return self._mixed(node, value)
+    is_mixing = isinstance(layer, _MIXING) and not node.op.moves_positions
+    if is_mixing or mixes_entries(node):
+      return self._mixed(node, value)
     return self._moved(node, value)
 
   def _of_line(self, node: Node, line: Line) -> list[Claim]:
@@ -200,36 +198,11 @@ class _Walk:
       for place, output in enumerate(node.outputs)
       for claim in self.claims(output)
     ]
-    places = self._places(node, value) if behind else None
+    places = entry_places(self._graph, node, value) if behind else None
     if places is None:
       return []
     shape = self._graph.shapes[value]
     return [_back(claim, places[place], shape) for place, claim in behind]
-
-  def _places(self, node: Node, value: int) -> list[Array] | None:
-    """The entry of `value`, counted from 1, behind each result; 0 for none.
-
-    None where the layer does something else than to move entries.
-    """
-    graph, op = self._graph, node.op
-    sources = []
-    for source in node.inputs:
-      shape = graph.shapes[source]
-      numbers = np.arange(1, 1 + int(np.prod(shape)), dtype=np.float64)
-      own = source == value
-      numbers = numbers if own else np.zeros_like(numbers)
-      sources.append(tf.constant(numbers.reshape((1, *shape))))
-    if op.rearranges or op.moves_positions:
-      moved = op.transform({}, *sources)
-    else:
-      moved = moved_by(graph.layers[node.path], sources)
-    if moved is None:
-      return None
-    moved = list(moved) if isinstance(moved, (list, tuple)) else [moved]
-    shapes = [(1, *graph.shapes[output]) for output in node.outputs]
-    if [tuple(part.shape) for part in moved] != shapes:
-      return None
-    return [np.asarray(part)[0].astype(np.int64) for part in moved]
 
 
 def _limited(count: int, source: str, shape: Shape) -> list[Claim]:

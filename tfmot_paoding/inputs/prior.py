@@ -27,8 +27,10 @@ class InputPrior(Configurable):
     is_chosen: Whether more are drawn than asked for, of which a classifier
       keeps those that it is surest of. It suits families of many kinds of
       sample; of one kind, the surest would all be alike.
-    mirrors: Whether a sample's mirror images along axes of positions are as
-      likely as it is. A classifier then chooses among these as well.
+    mirrors: Whether it says nothing of where in a sample its values lie: its
+      mirror images along axes of positions are as likely as it is, so that a
+      classifier chooses among these as well, and what a network's weights tell
+      of entries that are always 0 comes in addition.
   """
 
   is_chosen: ClassVar[bool] = False

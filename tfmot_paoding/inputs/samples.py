@@ -17,6 +17,7 @@ import tensorflow as tf
 from tfmot_paoding import callers
 from tfmot_paoding.arguments import warn_idle
 from tfmot_paoding.compat import keras
+from tfmot_paoding.inputs.empty_entries import empty_entries, fullness
 from tfmot_paoding.inputs.first_layers import whole_entries
 from tfmot_paoding.inputs.mirrors import (
   drawn_for,
@@ -179,14 +180,17 @@ def of_prior(
   middles = input_range.middles(names)
   wholes = whole_entries(network.model, network.graph)
   times = _CHOICE if any(one.is_chosen for one in priors) else 1
+  empties = empty_entries(network.graph)
   found = []
-  for whole, one, box, shape, middle in zip(
-    wholes, priors, boxes, shapes, middles, strict=True
+  for whole, one, box, shape, middle, empty in zip(
+    wholes, priors, boxes, shapes, middles, empties, strict=True
   ):
     if whole.all():
       found.append(_whole_numbers(box, shape, times * count, rng))
       continue
     x = _drawn(one, box, shape, times, times * count, rng, middle)
+    if one.mirrors:
+      x = _emptied(x, one, box, empty)
     if whole.any():
       x = np.where(whole, _whole_numbers(box, shape, times * count, rng), x)
     found.append(x)
@@ -211,6 +215,15 @@ def _drawn(
   (x,) = prior_samples(prior, [box], [shape], few, rng, [middle])
   x = with_images(x.reshape(few, *picture), axes, count)
   return x.reshape(count, *shape)
+
+
+def _emptied(x: Array, prior: InputPrior, box: Interval, empty: Array) -> Array:
+  """Samples with nothing where the network never saw anything."""
+  empty = empty & (box.low <= 0) & (box.high >= 0)
+  if not empty.any():
+    return x
+  left = fullness(empty.reshape(prior.picture(empty.shape)))
+  return x * left.reshape(empty.shape).astype(x.dtype)
 
 
 def _whole_numbers(
