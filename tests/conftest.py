@@ -72,7 +72,7 @@ def _shortly():
   if 'tfmot_paoding' not in sys.modules:
     yield
     return
-  with shortly.timed(), shortly.operations_made():
+  with shortly.timed(), shortly.operations_made(), shortly.called():
     yield
 
 

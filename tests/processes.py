@@ -108,6 +108,7 @@ def _run_script(
   with (
     shortly.timed(),
     shortly.operations_made(),
+    shortly.called(),
     shortly.models_made(),
   ):
     runpy.run_path(path, run_name='__main__')

@@ -6,6 +6,10 @@ Nothing that a user gets is another for it.
 from __future__ import annotations
 
 import contextlib
+import functools
+import sys
+import types
+import typing
 from collections.abc import Iterator
 
 import pytest
@@ -36,6 +40,41 @@ def operations_made() -> Iterator[None]:
   nowhere = tf_stack.extract_stack()
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(tf_stack, 'extract_stack', lambda stacklevel=1: nowhere)
+    yield
+
+
+@contextlib.contextmanager
+def called() -> Iterator[None]:
+  """Functions are not asked for their arguments each time they are called.
+
+  Keras asks at each call of a layer, for an error that may come, and Python up
+  to 3.11 asks a protocol for its members each time an object may be of it: a
+  fiftieth of the time.
+  """
+  import tensorflow as tf
+  from tf_keras.src.utils import traceback_utils
+
+  inject = traceback_utils.inject_argument_info_in_traceback
+  # The same function, whose decorators say nothing of what is inside.
+  plain = types.SimpleNamespace(
+    make_decorator=lambda function, decorated: decorated
+  )
+  seen = types.SimpleNamespace(
+    __internal__=types.SimpleNamespace(decorator=plain),
+    **{name: getattr(tf, name) for name in ('Tensor', 'errors', 'nest')},
+  )
+  known = {**inject.__globals__, 'tf': seen}
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(
+      traceback_utils,
+      inject.__name__,
+      types.FunctionType(
+        inject.__code__, known, inject.__name__, inject.__defaults__
+      ),
+    )
+    if sys.version_info < (3, 12):
+      members = functools.cache(typing._get_protocol_attrs)
+      patch.setattr(typing, '_get_protocol_attrs', members)
     yield
 
 

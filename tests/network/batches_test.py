@@ -11,7 +11,7 @@ from tfmot_paoding.network.batches import in_batches
 @pytest.mark.parametrize(
   ('count', 'shape', 'sizes'),
   [
-    (300, (5,), [128, 128, 44]),
+    (600, (5,), [256, 256, 88]),
     (30, (224, 224, 3), [13, 13, 4]),
     (2, (3000, 3000, 1), [1, 1]),
     (3, (0,), [3]),

@@ -39,6 +39,35 @@ def nested() -> keras.Model:
   )
 
 
+class Projecting(keras.layers.Layer):
+  """Keeps what it has drawn by a seed of its own, which is no weight."""
+
+  def build(self, input_shape):
+    seeded = keras.initializers.GlorotUniform(seed=3)
+    self.drawn = seeded((input_shape[-1], 2))
+
+  def call(self, x):
+    return x @ self.drawn
+
+
+def test_a_copy_draws_no_weights_and_leaves_seeds_as_if_it_had():
+  def drawn_after(make) -> np.ndarray:
+    keras.utils.set_random_seed(0)
+    make(model)
+    return keras.initializers.HeNormal()((4,)).numpy()
+
+  model = keras.Sequential(
+    [keras.Input((3, 4)), _layers.GRU(5), _layers.Dense(3), Projecting()]
+  )
+  bare = clone_with(model, lambda layer, _: fresh_layer(layer))
+  assert not any(np.any(w) for w in bare.get_weights())
+  np.testing.assert_array_equal(bare.layers[-1].drawn, model.layers[-1].drawn)
+  assert np.any(keras.models.clone_model(model).get_weights()[0])
+  np.testing.assert_array_equal(
+    drawn_after(lib.copied), drawn_after(keras.models.clone_model)
+  )
+
+
 def test_a_clone_computes_the_same_and_shares_nothing():
   model = nested()
   seen = []

@@ -307,3 +307,11 @@ def test_without_a_callback_that_asks_weights_are_only_masked():
       layer.pruning_step.assign(50)
       layer.pruning_obj.weight_mask_op()
   assert units(wrapped) == [8, 6, 3]
+
+
+@pytest.mark.parametrize('eagerly', [False, True])
+def test_training_without_a_callback_says_what_is_missing(eagerly):
+  wrapped = wrap()
+  wrapped.compile('sgd', 'mse', run_eagerly=eagerly)
+  with pytest.raises(tf.errors.InvalidArgumentError, match='UpdatePruningStep'):
+    wrapped.fit(X, wrapped(X), verbose=0)

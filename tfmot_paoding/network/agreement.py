@@ -176,7 +176,7 @@ def judge(
     max(0.0, min(explained)) if explained else float('nan'),
     max(commonest, default=float('nan')),
     divergence=divergence,
-    draws=distance > _ALIKE and draws_at_random(network.model, samples),
+    draws=distance > _ALIKE and draws_at_random(network.model, samples, ours),
     information=sum(information) if information else float('nan'),
   )
 
@@ -196,7 +196,11 @@ def all_outputs(model: keras.Model, samples: Sequence[Array]) -> list[Array]:
   return [np.concatenate(parts) for parts in zip(*found, strict=True)]
 
 
-def draws_at_random(model: keras.Model, samples: Sequence[Array]) -> bool:
+def draws_at_random(
+  model: keras.Model,
+  samples: Sequence[Array],
+  answered: Sequence[Array] | None = None,
+) -> bool:
   """Whether a model answers the same inputs otherwise each time it is asked.
 
   Layers of Keras's draw in training alone; one of a user's may do so always.
@@ -204,11 +208,21 @@ def draws_at_random(model: keras.Model, samples: Sequence[Array]) -> bool:
   Args:
     model: The model.
     samples: One array an input, with a batch axis; a few are looked at.
+    answered: What it has answered to all of them, if it was asked.
   """
   few = [x[:_ASKED_AGAIN] for x in samples]
-  return any(
+  again = all_outputs(model, few)
+  if answered is not None and _alike(
+    [x[:_ASKED_AGAIN] for x in answered], again
+  ):
+    return False
+  # Asked among others it may have rounded otherwise.
+  return not _alike(again, all_outputs(model, few))
+
+
+def _alike(ours: Sequence[Array], theirs: Sequence[Array]) -> bool:
+  """Whether answers to the same inputs differ by no more than rounding."""
+  return not any(
     np.abs(a - b).max(initial=0.0) > _SAME * np.abs(a).max(initial=0.0)
-    for a, b in zip(
-      all_outputs(model, few), all_outputs(model, few), strict=True
-    )
+    for a, b in zip(ours, theirs, strict=True)
   )

@@ -8,7 +8,7 @@ import numpy as np
 
 Array = np.ndarray
 
-_MOST = 128
+_MOST = 256
 # Numbers of all inputs of a batch: the first layers of a network for large
 # pictures make some eight times as many, and several of them are alive at once.
 _ENTRIES = 1 << 21
@@ -21,7 +21,7 @@ def in_batches(samples: Sequence[Array]) -> Iterator[list[Array]]:
     samples: One array an input, with a batch axis.
 
   Yields:
-    One array an input, of up to 128 samples, fewer of large inputs.
+    One array an input, of up to 256 samples, fewer of large inputs.
   """
   entries = sum(x[:1].size for x in samples)
   size = int(np.clip(_ENTRIES // max(entries, 1), 1, _MOST))

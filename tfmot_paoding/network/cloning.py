@@ -46,7 +46,7 @@ def clone_with(
       at a path; None to leave all as they are.
 
   Returns:
-    The new model, with fresh weights.
+    The new model. Its weights are to be set: none is drawn.
   """
   paths = layer_paths(model)
   made: dict[int, Any] = {}
@@ -77,6 +77,7 @@ def clone_with(
 
   with (
     compat.without_forms_for_gpus(),
+    compat.without_drawn_weights(),
     compat.with_whole_constants(),
     untraced() as spare,
   ):

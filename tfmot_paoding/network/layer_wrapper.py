@@ -107,13 +107,12 @@ class LayerWrapper(compat.PruneLowMagnitude):
   def _count_step(self) -> Any:
     """Counts a training step, if the callback is there that prunes."""
     step = self.pruning_step.assign(self.pruning_step + 1)
-    with tf.control_dependencies(
-      [
-        tf.debugging.assert_greater_equal(
-          step, np.int64(1), message=self._PRUNE_CALLBACK_ERROR_MSG
-        )
-      ]
-    ):
+    # Not by `tf.debugging`, which traces a branch for each layer to print in.
+    counted = tf.raw_ops.Assert(
+      condition=step >= np.int64(1),
+      data=[self._PRUNE_CALLBACK_ERROR_MSG],
+    )
+    with tf.control_dependencies([counted]):
       return tf.no_op('update')
 
   def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
