@@ -86,12 +86,22 @@ def _models_made_shortly(request):
     yield
 
 
+@pytest.fixture(autouse=True, scope='module')
+def _compared_shortly(request):
+  """What is said of answers is tested on as many as users have."""
+  if 'tfmot_paoding' not in sys.modules or 'answers' in request.module.__name__:
+    yield
+    return
+  with shortly.compared():
+    yield
+
+
 @pytest.fixture
 def roughly(monkeypatch):
   """A search for a budget takes a third of the files; it meets the limits."""
   from tfmot_paoding.pruning import budget_search
 
-  monkeypatch.setattr(budget_search._Fitter.least, '__defaults__', (2,))
+  monkeypatch.setattr(budget_search, '_HALVINGS', 2)
 
 
 def shared_folder() -> pathlib.Path | None:

@@ -109,6 +109,7 @@ def _run_script(
     shortly.timed(),
     shortly.operations_made(),
     shortly.called(),
+    shortly.compared(),
     shortly.models_made(),
   ):
     runpy.run_path(path, run_name='__main__')

@@ -79,6 +79,22 @@ def called() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def compared() -> Iterator[None]:
+  """What pruning leaves is compared with the original on fewer inputs.
+
+  Nearly all that is pruned is compared, and few tests say of how many: a tenth
+  of the time.
+  """
+  from tfmot_paoding.pruning import few_answers
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(few_answers, '_MOST', 64)
+    patch.setattr(few_answers, '_RECALLED', 16)
+    patch.setattr(few_answers, '_MULTIPLY_ACCUMULATES', 1e8)
+    yield
+
+
+@contextlib.contextmanager
 def models_made() -> Iterator[None]:
   """Models are made without traces that would only tell shapes.
 

@@ -98,7 +98,7 @@ def test_layers_and_functions():
   traced = check(model, x)
   assert traced.name == 'mine'
   assert {'hidden', 'norm', 'out'} <= {layer.name for layer in traced.layers}
-  small = paoding.prune(model, 0.5, verbose=0)
+  small = paoding.prune(model, 0.5, verbose=0, distillation=False)
   assert small.get_layer('hidden').units == 6
 
 
@@ -299,11 +299,16 @@ class Doubled(keras.Sequential):
 def test_own_training_steps_and_own_calls_of_known_models():
   i = keras.Input((4,))
   model = Steps(i, L.Dense(2)(L.Dense(8, 'relu', name='h')(i)))
-  assert paoding.prune(model, 0.5, verbose=0).get_layer('h').units == 4
+  assert (
+    paoding.prune(model, 0.5, verbose=0, distillation=False)
+    .get_layer('h')
+    .units
+    == 4
+  )
   x = data(3, 4)
   model = built(Doubled([L.Input((4,)), L.Dense(6, 'relu'), L.Dense(2)]), x)
   check(model, x)
-  small = paoding.prune(model, 0.0, verbose=0)
+  small = paoding.prune(model, 0.0, verbose=0, distillation=False)
   np.testing.assert_allclose(small(x), model(x), rtol=1e-4, atol=1e-5)
 
 

@@ -292,7 +292,12 @@ def test_heads_and_hidden_units_of_a_transformer_leave(method):
   assert sizes['unit'] == 4
   assert sizes['hidden'] == 10
   small = paoding.prune(
-    net, 0.5, method=method, input_range=(-1.0, 1.0), verbose=0
+    net,
+    0.5,
+    method=method,
+    input_range=(-1.0, 1.0),
+    verbose=0,
+    distillation=False,
   )
   assert small.get_layer('unit').get_config()['num_heads'] == 2
   assert small.get_layer('hidden').units == 5

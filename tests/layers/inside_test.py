@@ -82,7 +82,7 @@ def test_costs_count_every_product():
 )
 def test_every_method_prunes_and_bounds_hold(kind, method):
   net = model(kind)
-  small = paoding.prune(net, 0.5, method=method, verbose=0)
+  small = paoding.prune(net, 0.5, method=method, verbose=0, distillation=False)
   assert (small.get_layer('unit').hidden, small.get_layer('unit').width) == (
     4,
     3,
@@ -102,7 +102,8 @@ def test_a_feed_forward_layer_is_pruned_as_two_dense_layers(method):
   two = keras.Model(inputs, keras.layers.Dense(3, name='logits')(x))
   two.set_weights(one.get_weights())
   pruned = [
-    paoding.prune(net, 0.5, method=method, verbose=0) for net in (one, two)
+    paoding.prune(net, 0.5, method=method, verbose=0, distillation=False)
+    for net in (one, two)
   ]
   x = samples(one)
   np.testing.assert_allclose(pruned[0](x), pruned[1](x), atol=1e-5)
@@ -235,7 +236,8 @@ def test_at_every_step_it_is_pruned_as_over_all(kind, method):
   assert list(sizes[0].values()) == list(sizes[1].values())
   assert sizes[0]['steps',] == 8
   pruned = [
-    paoding.prune(net, 0.5, method=method, verbose=0) for net in (one, two)
+    paoding.prune(net, 0.5, method=method, verbose=0, distillation=False)
+    for net in (one, two)
   ]
   inner = pruned[0].get_layer('steps').layer
   assert (inner.hidden, inner.width) == (4, 4)
@@ -286,7 +288,7 @@ class ChainHandler(LayerHandler):
 def test_units_between_two_products_of_a_chain_stay(residual):
   net = model(Chained, residual)
   with known(Chained, ChainHandler):
-    small = paoding.prune(net, 0.5, verbose=0)
+    small = paoding.prune(net, 0.5, verbose=0, distillation=False)
     graph = build_graph(net)
   assert small.get_layer('unit').hidden == 8
   assert small.get_layer('unit').width == (3 if residual else 4)
@@ -459,7 +461,9 @@ def test_a_layer_may_give_several_tensors(method):
   net = forked()
   with known(Fork, ForkHandler):
     groups = find_groups(build_graph(net)).groups
-    small = paoding.prune(net, 0.5, method=method, verbose=0)
+    small = paoding.prune(
+      net, 0.5, method=method, verbose=0, distillation=False
+    )
     bound = paoding.deviation_bound(net, small, input_range=(0, 1))
     x = samples(net)
     assert np.all(np.abs(net(x) - small(x)).max(0) <= bound + 1e-5)

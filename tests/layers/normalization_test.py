@@ -118,7 +118,12 @@ def test_channels_leave_and_nothing_else_changes(kind, trained):
 def test_every_method_prunes_and_bounds_hold(kind, method):
   net = stream(NORMS[kind])
   small = paoding.prune(
-    net, HALF, method=method, input_range=(-1.0, 1.0), verbose=0
+    net,
+    HALF,
+    method=method,
+    input_range=(-1.0, 1.0),
+    verbose=0,
+    distillation=False,
   )
   assert small.get_layer('back').units == 4
   x = testing.samples((5, 3), 300).astype(np.float32)

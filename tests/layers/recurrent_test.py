@@ -456,7 +456,10 @@ def test_reconstruction_fits_what_states_feed_back():
   x = samples(net, 256, 0.0, 1.0)
   moved = {
     method: np.square(
-      net(x) - paoding.prune(net, 0.5, method=method, data=x, verbose=0)(x)
+      net(x)
+      - paoding.prune(
+        net, 0.5, method=method, data=x, verbose=0, distillation=False
+      )(x)
     ).mean()
     for method in ('saliency', 'reconstruction')
   }

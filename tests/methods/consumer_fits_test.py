@@ -73,6 +73,7 @@ def test_twins_behind_what_is_not_understood_go_without_a_trace(name):
       input_range=RANGE,
       step_sparsity=0.25,
       verbose=0,
+      distillation=False,
     )
   assert small.count_params() < model.count_params()
   x = testing.samples((6, 4), 50).astype(np.float32)
@@ -214,11 +215,21 @@ def test_kernels_that_were_tied_by_hand_become_the_layers_own(kind):
   x = testing.samples((6,), 20).astype(np.float32)
   np.testing.assert_allclose(paoding.compact(model)(x), model(x), atol=1e-5)
   same = paoding.prune(
-    model, 0.0, method='reconstruction', input_range=RANGE, verbose=0
+    model,
+    0.0,
+    method='reconstruction',
+    input_range=RANGE,
+    verbose=0,
+    distillation=False,
   )
   np.testing.assert_allclose(same(x), model(x), atol=1e-5)
   small = paoding.prune(
-    model, 0.5, method='reconstruction', input_range=RANGE, verbose=0
+    model,
+    0.5,
+    method='reconstruction',
+    input_range=RANGE,
+    verbose=0,
+    distillation=False,
   )
   assert [layer.units for layer in small.layers] == [3, 3, 2]
 
@@ -251,7 +262,12 @@ def test_answers_in_a_dict_behind_batch_norm():
   found = paoding.recall_inputs(model, 8, verbose=0)
   assert [x.shape for x in found] == [(8, 3), (8, 3)]
   small = paoding.prune(
-    model, 0.5, method='reconstruction', input_range=RANGE, verbose=0
+    model,
+    0.5,
+    method='reconstruction',
+    input_range=RANGE,
+    verbose=0,
+    distillation=False,
   )
   assert small.get_layer('b').kernel.shape == (4, 3)
   x = {name: testing.samples((3,), 9).astype(np.float32) for name in 'ua'}

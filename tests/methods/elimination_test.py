@@ -238,7 +238,9 @@ def test_annealing_combines_with_least_squares():
   method = paoding.Method('reconstruction', 'annealing', 'least_squares')
   model = testing.mlp()
   one, two = (
-    paoding.prune(model, 0.5, method=method, seed=3, verbose=0)
+    paoding.prune(
+      model, 0.5, method=method, seed=3, verbose=0, distillation=False
+    )
     for _ in range(2)
   )
   for a, b in zip(one.get_weights(), two.get_weights(), strict=True):
@@ -306,7 +308,12 @@ class TestCalibrationData:
     (found,) = user_data.calibration_samples(self.model, data, 25)
     np.testing.assert_array_equal(found[:20], self.x[:20])
     small = paoding.prune(
-      self.model, 0.5, method='reconstruction', verbose=0, data=data
+      self.model,
+      0.5,
+      method='reconstruction',
+      verbose=0,
+      data=data,
+      distillation=False,
     )
     assert small.layers[0].units == 4
 

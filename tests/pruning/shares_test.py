@@ -71,7 +71,7 @@ def test_where_rounding_takes_little_nothing_is_said(sparsity, scope):
     return
   with warnings.catch_warnings():
     warnings.simplefilter('error', paoding.pruning.RoundingWarning)
-    paoding.prune(testing.mlp(), sparsity, verbose=0, scope=scope)
+    paoding.prune(testing.mlp(), sparsity, method='l1', verbose=0, scope=scope)
 
 
 def test_a_file_that_quantization_makes_larger_is_told():
