@@ -267,10 +267,10 @@ def test_a_layer_of_ones_own_joins_by_a_handler():
 
 def test_an_application():
   model = prune_applications.build(
-    'MobileNetV3Small', input_shape=(64, 64, 3), classes=5
+    'MobileNetV3Small', input_shape=(32, 32, 3), classes=5
   )
   stripped, small = finish(wrap(model))
-  x = testing.samples((64, 64, 3), 2).astype(np.float32)
+  x = testing.samples((32, 32, 3), 2).astype(np.float32)
   one, two = stripped(x).numpy(), small(x).numpy()
   gap = np.abs(one - two).max() / np.abs(one - one.mean()).max()
   assert gap < 1e-4

@@ -110,6 +110,7 @@ def _run_script(
     shortly.operations_made(),
     shortly.called(),
     shortly.compared(),
+    shortly.taught(),
     shortly.models_made(),
   ):
     runpy.run_path(path, run_name='__main__')

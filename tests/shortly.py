@@ -11,6 +11,7 @@ import sys
 import types
 import typing
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -91,6 +92,26 @@ def compared() -> Iterator[None]:
     patch.setattr(few_answers, '_MOST', 64)
     patch.setattr(few_answers, '_RECALLED', 16)
     patch.setattr(few_answers, '_MULTIPLY_ACCUMULATES', 1e8)
+    yield
+
+
+@contextlib.contextmanager
+def taught() -> Iterator[None]:
+  """Lessons are a tenth of one, unless somebody says how long they are.
+
+  A small network's is of thousands of steps.
+  """
+  from tfmot_paoding.training import DistillSettings, distill_settings
+
+  length = DistillSettings.length
+
+  def short(self: DistillSettings, *args: Any, **kwargs: Any) -> int:
+    steps = length(self, *args, **kwargs)
+    return max(1, steps // 10) if self.steps is None else steps
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(DistillSettings, 'length', short)
+    patch.setattr(distill_settings, '_INPUTS', 1024)
     yield
 
 

@@ -177,7 +177,7 @@ def test_what_shared_heads_have_beyond_that_is_named(setting):
 @pytest.mark.parametrize('name', ['MobileNetV3Small', 'EfficientNetB0'])
 def test_applications(name):
   make = getattr(keras.applications, name)
-  model = randomized(make(weights=None, input_shape=(64, 64, 3), classes=5))
+  model = randomized(make(weights=None, input_shape=(32, 32, 3), classes=5))
   converted = paoding.from_keras3(model)
   x = inputs_of(model)
   (want,), (got,) = outputs_of(model, x), outputs_of(converted, x)
