@@ -149,6 +149,8 @@ def _apply(op, params, x):
   if kind == 'Softmax':
     e = np.exp(x - x.max(-1, keepdims=True))
     return e / e.sum(-1, keepdims=True)
+  if kind == 'Permute':
+    return x.transpose(0, *(axis + 1 for axis in op.axes))
   assert kind == 'Reshape', kind
   return x.reshape(len(x), *op.shape)
 

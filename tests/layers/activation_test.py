@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding.compat import keras
 from tfmot_paoding.network.graph import build_graph, read_params
@@ -37,6 +38,7 @@ _LAYERS = [
   _layers.ELU(0.7),
   _layers.Softmax(),
   _layers.Softmax(axis=-1),
+  _layers.Softmax(axis=[1]),
   *[_layers.Activation(name) for name in _NAMES],
 ]
 
@@ -61,6 +63,40 @@ def test_fused_activations(activation):
 @pytest.mark.parametrize('layer', _LAYERS)
 def test_activation_layers(layer):
   check(type(layer).from_config(layer.get_config()))
+
+
+@pytest.mark.parametrize(
+  'apply',
+  [_layers.Softmax(1), _layers.Softmax(-2), lambda x: tf.nn.softmax(x, 1)],
+)
+def test_softmax_over_steps(apply):
+  """Bounds hold as well, though all steps have the same at first."""
+  inputs = keras.Input((5, 3))
+  shares = apply(_layers.Dense(2, name='scores')(inputs))
+  model = testing.fill(keras.Model(inputs, _layers.Dense(2)(shares)), scale=2.0)
+  graph = build_graph(model)
+  x = testing.samples((5, 3), 30, -3, 3).astype(np.float32)
+  found = testing.forward(graph, read_params(graph), x)[graph.outputs[0]]
+  answers = testing.answers(model, x)
+  np.testing.assert_allclose(found, answers, rtol=1e-4, atol=1e-5)
+  other = keras.models.clone_model(model)
+  other.set_weights([0.9 * w for w in model.get_weights()])
+  bound = paoding.deviation_bound(model, other, (-3.0, 3.0))
+  assert (np.abs(testing.answers(other, x) - answers) <= bound).all()
+
+
+@pytest.mark.parametrize(
+  'make',
+  [
+    lambda x: _layers.Softmax([1, 2])(x),
+    lambda x: tf.nn.softmax(x, 0),
+    lambda x: _layers.Softmax(1)(_layers.Dense(1)(x)),  # who knows how many
+  ],
+)
+def test_softmax_over_what_is_not_known(make):
+  inputs = keras.Input((None, 3))
+  model = keras.Model(inputs, make(inputs))
+  assert isinstance(build_graph(model).nodes[-1].op, Opaque)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfmot_paoding.compat import keras
 from tfmot_paoding.layers import base
 from tfmot_paoding.numerics import activations
-from tfmot_paoding.ops import Elementwise, LearnedSlope, Op, Shape, Softmax
+from tfmot_paoding.ops import Elementwise, LearnedSlope, Op, Permute, Shape, Softmax
 
 _functions = keras.activations
 # Keras knows some by functions of its own and some by TensorFlow's.
@@ -147,7 +147,7 @@ class ELUHandler(base.LayerHandler):
 
 @base.register_handler(keras.layers.Softmax)
 class SoftmaxHandler(base.LayerHandler):
-  """Softmax over the last axis."""
+  """Softmax over an axis."""
 
   def lower(
     self,
@@ -156,7 +156,28 @@ class SoftmaxHandler(base.LayerHandler):
     in_shapes: list[Shape],
     out_shape: Shape,
   ) -> list[Op]:
-    """The activation, unless it runs over other axes."""
-    if layer.axis not in (-1, len(out_shape)):
-      return base.opaque(layer, 'runs over another axis than the last')
+    """The activation, unless it runs over several axes."""
+    return softmax_over(layer, layer.axis, out_shape)
+
+
+def softmax_over(layer: Any, axis: Any, shape: Shape) -> list[Op]:
+  """The operations of a softmax over an axis.
+
+  Args:
+    layer: What applies it.
+    axis: As Keras counts, the batch axis being 0.
+    shape: Of what it is applied to.
+  """
+  if isinstance(axis, (list, tuple)) and len(axis) == 1:
+    (axis,) = axis
+  rank = len(shape)
+  if not isinstance(axis, int) or not 0 < axis % (rank + 1):
+    return base.opaque(layer, 'runs over several axes, or over the batch')
+  own = axis % (rank + 1) - 1
+  order = list(range(rank))
+  order[own], order[-1] = order[-1], order[own]
+  if own == rank - 1:
     return [Softmax()]
+  swapped = tuple(shape[k] for k in order)
+  last, back = Permute(tuple(order), swapped), Permute(tuple(order), shape)
+  return [last, Softmax(), back]

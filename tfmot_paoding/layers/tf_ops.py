@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfmot_paoding import compat
 from tfmot_paoding.layers import base
-from tfmot_paoding.layers.activation import lower_function
+from tfmot_paoding.layers.activation import lower_function, softmax_over
 from tfmot_paoding.layers.normalization import line
 from tfmot_paoding.layers.tf_moves import MOVES
 from tfmot_paoding.layers.tf_scalars import above, below
@@ -30,7 +30,6 @@ _ACTIVATIONS = {
   'nn.swish': tf.nn.silu,
   'nn.elu': tf.nn.elu,
   'nn.selu': tf.nn.selu,
-  'nn.softmax': tf.nn.softmax,
   'math.sigmoid': tf.nn.sigmoid,
   'math.tanh': tf.nn.tanh,
   'math.softplus': tf.nn.softplus,
@@ -92,6 +91,9 @@ class TFOpHandler(base.LayerHandler):
   ) -> list[Op]:
     """An activation, or arithmetic of two tensors or a tensor and numbers."""
     name = _name(layer)
+    if name == 'nn.softmax':
+      axis = compat.call_arguments(call).get('axis')
+      return softmax_over(layer, -1 if axis is None else axis, out_shape)
     named = {
       key: value
       for key, value in call.call_kwargs.items()
