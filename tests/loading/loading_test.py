@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_model_optimization as tfmot
 
 import tfmot_paoding as paoding
 from tests import testing
@@ -57,12 +58,49 @@ def test_what_keras_3_does_not_read_of_h5_comes_back(allow_code, tmp_path):
   )
   x = keras3.layers.Add()([inner(x)[:, :4], x])
   x = keras3.layers.Attention()([x, x])
+  x = x[..., None, 1:][:, :, 0]
   x = keras3.ops.cast(keras3.ops.mean(x, axis=1), 'float32')
   model = keras3.Model(inputs, keras3.layers.Dense(3)(x))
   path = saved(model, tmp_path, 'h5')
   x = testing.samples((4, 6), 5).astype(np.float32)
   loaded = paoding.load_model(path, allow_code)
   np.testing.assert_allclose(loaded(x), model(x), atol=1e-5)
+
+
+def clustered(model):
+  start = tfmot.clustering.keras.CentroidInitialization.LINEAR
+  return tfmot.clustering.keras.cluster_weights(
+    model, number_of_clusters=2, cluster_centroids_init=start
+  )
+
+
+@pytest.mark.parametrize('kind', ['h5', 'keras', 'SavedModel'])
+@pytest.mark.parametrize(
+  ('wrap', 'scope', 'advice'),
+  [
+    (
+      tfmot.quantization.keras.quantize_model,
+      tfmot.quantization.keras.quantize_scope,
+      'that quantize_model was given',
+    ),
+    (
+      clustered,
+      tfmot.clustering.keras.cluster_scope,
+      'what strip_clustering makes',
+    ),
+  ],
+)
+def test_what_tfmot_has_wrapped_says_what_to_do(
+  wrap, scope, advice, kind, tmp_path
+):
+  model = keras2.Sequential([keras2.Input((4,)), keras2.layers.Dense(3)])
+  path = saved(wrap(model), tmp_path, kind)
+  for allow_code in (False, True):
+    with pytest.raises(ValueError, match=advice):
+      paoding.load_model(path, allow_code)
+  if kind == 'h5':
+    with scope():
+      paoding.load_model(path)
 
 
 class Halved(keras3.layers.Layer):

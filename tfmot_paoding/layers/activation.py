@@ -10,7 +10,14 @@ import tensorflow as tf
 from tfmot_paoding.compat import keras
 from tfmot_paoding.layers import base
 from tfmot_paoding.numerics import activations
-from tfmot_paoding.ops import Elementwise, LearnedSlope, Op, Permute, Shape, Softmax
+from tfmot_paoding.ops import (
+  Elementwise,
+  LearnedSlope,
+  Op,
+  Permute,
+  Shape,
+  Softmax,
+)
 
 _functions = keras.activations
 # Keras knows some by functions of its own and some by TensorFlow's.
@@ -171,7 +178,7 @@ def softmax_over(layer: Any, axis: Any, shape: Shape) -> list[Op]:
   if isinstance(axis, (list, tuple)) and len(axis) == 1:
     (axis,) = axis
   rank = len(shape)
-  if not isinstance(axis, int) or not 0 < axis % (rank + 1):
+  if not isinstance(axis, int) or axis % (rank + 1) == 0:
     return base.opaque(layer, 'runs over several axes, or over the batch')
   own = axis % (rank + 1) - 1
   order = list(range(rank))

@@ -2,8 +2,10 @@
 
 There an operation goes by its class alone, and Keras looks it up among layers:
 it knows no `Split`, and would take an operation `Add` for the layer. Each gets
-a name of its own while the file loads. And the setting 'dot' of an Attention
-it takes for the function of that name, so that what is the default is left out.
+a name of its own while the file loads. The setting 'dot' of an Attention it
+takes for the function of that name, so that what is the default is left out.
+And an ellipsis it reads twice, as in `x[..., 1:]`, and not what it has read, so
+that the axes that it stands for are written down.
 """
 
 from __future__ import annotations
@@ -16,6 +18,10 @@ from tfmot_paoding.loading.known_objects import known_for_now
 
 _PREFIX = 'keras.ops>'
 _MODULES = 'keras.src.ops.'
+_WHOLE = {
+  'class_name': '__slice__',
+  'config': {'start': None, 'stop': None, 'step': None},
+}
 
 
 def readable(config: Any) -> Any:
@@ -39,7 +45,11 @@ def readable(config: Any) -> Any:
     made = {key: renamed(value) for key, value in part.items()}
     changed = any(made[key] is not part[key] for key in part)
     if _is_operation(part, known):
-      return made | {'class_name': _PREFIX + part['class_name']}
+      calls = made['inbound_nodes']
+      if isinstance(calls, list):
+        calls = [_spelt_out(call) for call in calls]
+      name = _PREFIX + part['class_name']
+      return made | {'class_name': name, 'inbound_nodes': calls}
     if _is_by_default(part):
       settings = {k: v for k, v in made['config'].items() if k != 'score_mode'}
       return made | {'config': settings}
@@ -68,6 +78,28 @@ def _is_operation(part: dict, known: dict[str, type]) -> bool:
     and isinstance(config, dict)
     and 'trainable' not in config  # which every layer says
   )
+
+
+def _spelt_out(call: Any) -> Any:
+  """A call without an ellipsis among what it takes of a tensor's axes."""
+  match call:
+    case {'args': [{'config': {'shape': [*sizes]}} as tensor, places]}:
+      several = isinstance(places, list)
+      listed = places if several else [places]
+      at = [k for k, place in enumerate(listed) if _is_ellipsis(place)]
+      if len(at) != 1:
+        return call
+      others = (
+        sum(place is not None for place in listed) - 1
+      )  # None: a new axis
+      whole = [_WHOLE] * (len(sizes) - others)
+      listed = [*listed[: at[0]], *whole, *listed[at[0] + 1 :]]
+      return call | {'args': [tensor, listed]}
+  return call
+
+
+def _is_ellipsis(place: Any) -> bool:
+  return isinstance(place, dict) and place.get('class_name') == '__ellipsis__'
 
 
 def _is_by_default(part: dict) -> bool:

@@ -38,6 +38,7 @@ from tfmot_paoding.loading.saved_models import (
   stored_numbers,
   variables_prefix,
 )
+from tfmot_paoding.loading.tfmot_files import refuse_wrapped
 from tfmot_paoding.network.told_tasks import output_keys, tasks_of, tell
 from tfmot_paoding.pruning.wrapper import prune_scope
 
@@ -85,6 +86,7 @@ def load_model(
     description = read_file(path, trusted=allow_code)
     later = description.version.startswith('3')
     config = description.config
+    refuse_wrapped(config, path)
     if description.version.startswith('1') and not description.is_archive:
       with loading(path):
         config = from_keras1(config, path)
@@ -120,6 +122,7 @@ def _checked(config: Any, path: str, allow_code: bool, given: dict) -> Any:
 def _load_saved_model(path: str, allow_code: bool, given: dict) -> keras.Model:
   """Loads a folder; unless code is allowed, by its description alone."""
   parts, graph, losses = read_saved_model(path)
+  refuse_wrapped(list(parts.values()), path)
   if allow_code and not given:
     return _taught_by(losses, _load_with_code(path, parts))
   with functions_in_place(keras, given):

@@ -120,7 +120,7 @@ def check_config(config: Any, path: str) -> None:
   Raises:
     ValueError: it does, naming the layer.
   """
-  for part, layer in _objects(config):
+  for part, layer in named_objects(config):
     why = _objection(part)
     if why:
       where = f' (layer {layer!r})' if layer else ''
@@ -132,7 +132,7 @@ def check_config(config: Any, path: str) -> None:
       )
 
 
-def _objects(config: Any, layer: str = '') -> Iterator[tuple[dict, str]]:
+def named_objects(config: Any, layer: str = '') -> Iterator[tuple[dict, str]]:
   """Every dict in a description, with the name of the layer it is in."""
   waiting = [(config, layer)]
   while waiting:
