@@ -9,6 +9,8 @@ import tensorflow as tf
 import tfmot_paoding as paoding
 from tests.keras3_models import MODELS, inputs_of, outputs_of, randomized
 from tfmot_paoding.compat import keras as keras2
+from tfmot_paoding.inputs.ranges import resolve_range
+from tfmot_paoding.network.network import Network
 
 keras = pytest.importorskip('keras', minversion='3')
 L, L2 = keras.layers, keras2.layers
@@ -195,6 +197,23 @@ def test_subclassed_models_and_masks():
   model = Tokens()
   model(x)
   agree(model, paoding.to_keras3(model), [x])
+
+
+@pytest.mark.parametrize('kind', ['bilinear', 'bicubic'])
+def test_what_lies_between_whole_numbers_is_rounded_or_not_as_it_was(kind):
+  """Keras 3 gives whole numbers for whole numbers, tf_keras does not."""
+  x = np.random.default_rng(0).integers(0, 256, (5, 6, 6, 1), np.uint8)
+  for library in (keras, keras2):
+    inputs = library.Input((6, 6, 1), dtype='uint8')
+    y = library.layers.Resizing(4, 4, kind)(inputs)
+    y = library.layers.UpSampling2D(interpolation=kind)(y)
+    model = library.Model(inputs, library.layers.Rescaling(1 / 255)(y))
+    there = paoding.from_keras3(model) if library is keras else model
+    agree(model, there, x)
+    agree(there, paoding.to_keras3(there), x)
+    if kind == 'bilinear':
+      with pytest.warns(UserWarning, match='0 to 255 .*by Rescaling'):
+        resolve_range(Network.of(there), None)
 
 
 def test_what_is_frozen_and_half_precision_stay():

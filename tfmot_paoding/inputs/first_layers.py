@@ -145,6 +145,7 @@ class _Walk:
     if line is not None:
       return self._of_line(node, line)
     is_mixing = isinstance(layer, _MIXING) and not node.op.moves_positions
+    is_mixing |= function_of(layer) == 'math.round'
     if is_mixing or mixes_entries(node):
       return self._mixed(node, value)
     return self._moved(node, value)

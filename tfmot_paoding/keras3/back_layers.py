@@ -12,7 +12,7 @@ from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
 from tfmot_paoding.keras3.activations import are_alike
 from tfmot_paoding.keras3.held_layer import HeldLayer
-from tfmot_paoding.keras3.layers import is_default
+from tfmot_paoding.keras3.layers import BETWEEN_WHOLE, is_default
 from tfmot_paoding.layers import PaddedLayerNormalization, RMSNormalization
 
 # Settings that say nothing of what a layer computes from given weights.
@@ -87,6 +87,8 @@ def keras3_layer(layer: Any, name: str) -> tuple[Any, Callable[..., Any]]:
     raise no_keras3_counterpart(
       layer, f' with its settings ({error})'
     ) from error
+  if isinstance(layer, BETWEEN_WHOLE) and layer.interpolation != 'nearest':
+    return made, _of_real_numbers(made)
   if behind is None:
     return made, made
   steps = _activation_behind(behind, name)
@@ -98,6 +100,18 @@ def keras3_layer(layer: Any, name: str) -> tuple[Any, Callable[..., Any]]:
     return x
 
   return made, apply
+
+
+def _of_real_numbers(made: Any) -> Callable[..., Any]:
+  """A Keras 3 layer that is not to round what lies between whole numbers."""
+  import keras as keras3
+
+  def apply(x: Any, **kwargs: Any) -> Any:
+    if 'int' in keras3.backend.standardize_dtype(x.dtype):
+      x = keras3.ops.cast(x, made.compute_dtype)
+    return made(x, **kwargs)
+
+  return apply
 
 
 def _padded(layer: Any, name: str) -> tuple[Any, Callable[..., Any]]:

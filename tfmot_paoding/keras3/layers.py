@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfmot_paoding import compat
 from tfmot_paoding.compat import keras
@@ -38,6 +39,8 @@ _RENAMED = {
   'LeakyReLU': {'negative_slope': 'alpha'},
   'MultiHeadAttention': grouped_attention.RENAMED,
 }
+# What gives whole numbers between whole numbers in Keras 3, others in tf_keras.
+BETWEEN_WHOLE = (keras.layers.Resizing, keras.layers.UpSampling2D)
 # What has its counterpart elsewhere than in the layers of tf_keras.
 _ELSEWHERE = {
   'CustomScaleLayer': compat.CustomScaleLayer,
@@ -83,6 +86,8 @@ def convert_layer(layer: Any, name: str | None = None) -> Callable[..., Any]:
   # Its `from_config` wants what only a built tf_keras layer has noted.
   attends = cls is keras.layers.MultiHeadAttention
   made = cls(**config) if attends else cls.from_config(config)
+  if isinstance(made, BETWEEN_WHOLE) and made.interpolation != 'nearest':
+    return Rounded(made, lambda x: x)
   if behind is None:
     return made
   return Chain(made, behind(config['name']))
@@ -111,6 +116,20 @@ class Chain:
   def __call__(self, *args: Any, **kwargs: Any) -> Any:
     """The function of the layer's output."""
     return self._behind(self.layer(*args, **kwargs))
+
+
+class Rounded(Chain):
+  """A layer that makes whole numbers of whole numbers, as Keras 3 does."""
+
+  def __call__(self, x: Any, **kwargs: Any) -> Any:
+    """What it makes, rounded where its input is of whole numbers."""
+    found = super().__call__(x, **kwargs)
+    if not x.dtype.is_integer:
+      return found
+    found = tf.round(found)
+    if self.layer.interpolation != 'bilinear':  # which stays in their range
+      found = tf.clip_by_value(found, x.dtype.min, x.dtype.max)
+    return tf.cast(found, x.dtype)
 
 
 def copy_weights(source: Any, target: Any) -> None:
