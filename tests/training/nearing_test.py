@@ -9,7 +9,9 @@ import tfmot_paoding as paoding
 from tests import testing
 from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.source import InputSource
+from tfmot_paoding.network.agreement import Verdict
 from tfmot_paoding.network.network import Network
+from tfmot_paoding.training import nearing
 from tfmot_paoding.training.nearing import comes_nearer, leads_away
 
 L = keras.layers
@@ -71,6 +73,30 @@ def test_numbers_come_nearer_clearly_or_not_at_all():
   assert not comes_nearer(network, near, far, source)
   assert not comes_nearer(network, near, moved(model, 0.095), source)
   assert comes_nearer(network, near, far, source_of(network, X))
+
+
+@pytest.mark.parametrize(
+  ('before', 'after', 'is_nearer'),
+  [
+    ((0.05, 0.067), (0.043, 0.044), True),  # together
+    ((0.007, 0.013), (0.003, 0.017), True),  # further away on one kind
+    ((0.007, 0.010), (0.001, 0.017), False),  # much further
+    ((0.05, 0.05), (0.045, 0.044), False),  # hardly
+    ((37.0, 136.0), (0.2, 12.0), False),  # nothing is left of it on one kind
+    ((0.0, 0.0), (0.0, 0.0), False),
+  ],
+)
+def test_two_kinds_of_inputs_tell_together(
+  before, after, is_nearer, monkeypatch
+):
+  found = iter(np.stack([before, after], 1).ravel())
+  monkeypatch.setattr(
+    nearing, 'judge', lambda *_: Verdict(float(next(found)), float('nan'))
+  )
+  model = testing.mlp((6, 8, 1))
+  network = Network.of(model)
+  kept = comes_nearer(network, model, model, source_of(network))
+  assert kept == is_nearer
 
 
 def test_a_lesson_keeps_numbers_that_are_shaped_like_scores():

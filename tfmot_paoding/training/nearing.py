@@ -20,7 +20,13 @@ Array = np.ndarray
 # by a lesson, autoencoders of digits .98 and .76 of their answers' variance in
 # place of .59 and none. One behind batch normalization, which was 37 away on
 # recalled inputs and is .2, and 136 on others and is 12, lost what it had.
+# Nearer is told by the two kinds of inputs together: an autoencoder that was
+# 1.17 and 1.5 times nearer was so 5.7 times on real inputs, a network for
+# places 1.07, 2.2 and 4.3, a detector 2.6, 1.03 and 1.3, a table's behind batch
+# normalization 2.5, .75 and 2.3. None of 15 networks, at four sparsities each,
+# that came nearer so was further away on real inputs.
 _NEARER = 1.2
+_WORSE = 1.5
 _FAR = 0.5
 # How much further numbers are from the original's where a lesson by classes has
 # ruined them. In units of their variance, on two kinds of inputs, a regressor's
@@ -29,6 +35,8 @@ _FAR = 0.5
 # the other. Where sizes are open there is one kind, a user's inputs.
 _AWAY, _AWAY_ALONE = 1.1, 3.0
 _JUDGED = 512
+# Distances below it are none.
+_LEAST = 1e-12
 
 
 def comes_nearer(
@@ -39,8 +47,9 @@ def comes_nearer(
 ) -> bool:
   """Whether a student that gives numbers has come clearly nearer, and near.
 
-  That is on a new draw of what it has learned on, and on another kind. Inputs
-  of a user's were kept apart to tell that already.
+  That is on a new draw of what it has learned on and on another kind, in the
+  geometric mean of both, and on neither by much further away. Inputs of a
+  user's were kept apart to tell that already.
 
   Args:
     original: What was before.
@@ -50,13 +59,15 @@ def comes_nearer(
   """
   if source.data is not None:
     return True
+  ratios = []
   for samples in _draws(original, source):
     before, after = (
       judge(original, one, samples).distance for one in (small, student)
     )
-    if after > min(_FAR, before / _NEARER):
+    if after > min(_FAR, before * _WORSE):
       return False
-  return True
+    ratios.append(max(after, _LEAST) / max(before, _LEAST))
+  return float(np.prod(ratios)) ** (1 / len(ratios)) <= 1 / _NEARER
 
 
 def leads_away(
