@@ -260,6 +260,7 @@ def cases():
     *plain('PReLU', shared_axes=[1]),
     *plain('ELU', 0.5),
     *plain('Softmax'),
+    *plain('Softmax', axis=1),
     *by_rank('Conv', 6, 3, strides=2, activation='relu'),
     *by_rank('Conv', 6, 2, padding='same', groups=2),
     *by_rank('Conv', 6, 2, padding='same', dilation_rate=2),
@@ -274,6 +275,10 @@ def cases():
     *plain('Dense', 5, activation='sigmoid'),
     *plain('Embedding', 9, 5, shape=(4,)),
     *plain('RepeatVector', 3, shape=(4,)),
+    *plain('Discretization', [-0.5, 0.0, 0.5]),
+    *plain('CategoryEncoding', 9, 'multi_hot', shape=(4,)),
+    *plain('IntegerLookup', vocabulary=[3, 1, 7], shape=(4,)),
+    *plain('Hashing', 5, shape=(4,)),
     *[
       case
       for name in ('Add', 'Average', 'Multiply', 'Maximum', 'Minimum')
@@ -333,8 +338,8 @@ def cases():
 
 
 # Of these, what the package says that nothing is known, position by position
-# at least.
-UNKNOWN = {'Masking', 'Resizing'}
+# at least, and what refuses numbers below zero, which are among those drawn.
+UNKNOWN = {'CategoryEncoding', 'Masking', 'Resizing'}
 # Of TFMOT, of which nothing is claimed.
 WRAPPERS = {
   'ClusterWeights',
@@ -347,7 +352,9 @@ WRAPPERS = {
 
 def lowered(layer, shapes):
   """A layer, called for the first time, in a graph of its own."""
-  inputs = [keras.Input(shape) for shape in shapes]
+  whole = isinstance(layer, layers.Hashing)  # it takes nothing else
+  dtype = 'int32' if whole else None
+  inputs = [keras.Input(shape, dtype=dtype) for shape in shapes]
   if isinstance(layer, layers.MultiHeadAttention):
     made = layer(*inputs)
   else:

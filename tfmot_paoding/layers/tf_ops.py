@@ -15,6 +15,7 @@ from tfmot_paoding.layers.tf_moves import MOVES
 from tfmot_paoding.layers.tf_scalars import above, below
 from tfmot_paoding.ops import (
   Array,
+  Code,
   Extreme,
   Multiply,
   Op,
@@ -94,6 +95,8 @@ class TFOpHandler(base.LayerHandler):
     if name == 'nn.softmax':
       axis = compat.call_arguments(call).get('axis')
       return softmax_over(layer, -1 if axis is None else axis, out_shape)
+    if name == 'one_hot':
+      return _ones(layer, compat.call_arguments(call), out_shape)
     named = {
       key: value
       for key, value in call.call_kwargs.items()
@@ -116,6 +119,19 @@ class TFOpHandler(base.LayerHandler):
       place = tensors.index(True)
       return _with_constant(layer, name, values, place, out_shape)
     return _unknown(layer)
+
+
+def _ones(layer: Any, given: dict[str, Any], shape: Shape) -> list[Op]:
+  """Ones at numbers, on the last axis."""
+  told = {key for key, value in given.items() if value is not None}
+  depth = given.get('depth')
+  if not isinstance(depth, int) or told - {'indices', 'depth', 'dtype', 'name'}:
+    return _unknown(layer)
+
+  def encode(x: tf.Tensor) -> tf.Tensor:
+    return tf.one_hot(tf.cast(x, tf.int32), depth)
+
+  return [Code(('one_hot', depth), 1.0, shape, encode)]
 
 
 def _with_constant(

@@ -19,6 +19,7 @@ from tfmot_paoding.ops.base import (
 from tfmot_paoding.ops.cell_kinds import GRUCell, LSTMCell, SimpleCell
 from tfmot_paoding.ops.cells import Cell
 from tfmot_paoding.ops.channelwise import Line, Scale
+from tfmot_paoding.ops.codes import Code
 from tfmot_paoding.ops.conv_recurrence import ConvFeedback, ConvRecurrence
 from tfmot_paoding.ops.convolutions import Conv, ConvTranspose, convolution
 from tfmot_paoding.ops.depthwise import Depthwise, depthwise
@@ -53,6 +54,7 @@ __all__ = [
   'AtStep',
   'Attend',
   'Cell',
+  'Code',
   'Concatenate',
   'Conv',
   'ConvFeedback',
