@@ -26,7 +26,8 @@ outputs, are made of these:
   Minimum, Multiply (squeeze-and-excite too), `x + y` and `x * y`; blocks of a
   grouped convolution; channels of one group of a GroupNormalization; channels
   of queries with those of keys; channels that a reshape divides among
-  positions; all calls of a shared layer;
+  positions; all calls of a shared layer; shares of attention that RepeatVector
+  and Permute lay out for each channel with these channels;
 * Concatenate sets units side by side: they keep their offsets;
 * LayerNormalization carries them, where a dict of sparsities names their first
   layer: it goes on to measure those that are gone as zeros
@@ -34,6 +35,8 @@ outputs, are made of these:
 * units in front of these stay: a softmax, GroupNormalization in a single group,
   a mean or an extreme over channels, a standard deviation (its slope at zero is
   infinite), channels of two tensors whose product nobody else reads;
+* these have no units, and bounds pass them: Discretization, CategoryEncoding,
+  IntegerLookup, Hashing, `tf.one_hot`;
 * Lambda layers of functions that are known are opened: models of these
   functions take their place, under their names;
 * units of and behind these stay: other Lambdas, recurrent layers with their
