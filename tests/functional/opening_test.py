@@ -235,6 +235,30 @@ def test_units_of_a_model_at_each_step_leave(last):
   np.testing.assert_allclose(opened(model)(x), model(x), atol=1e-6)
 
 
+class TwoLayers(L.Layer):
+  """Somebody's own, made of others."""
+
+  def __init__(self, **kwargs):
+    super().__init__(**kwargs)
+    self.first = L.Dense(8, 'relu', name='first')
+    self.second = L.Dense(6, name='second')
+
+  def call(self, x):
+    return self.second(self.first(x))
+
+
+def test_units_of_a_layer_of_others_at_each_step_leave():
+  inputs = keras.Input((3, 5))
+  x = L.TimeDistributed(TwoLayers(), name='steps')(inputs)
+  model = testing.fill(keras.Model(inputs, L.Dense(2)(L.Flatten()(x))))
+  x = data(4, 3, 5)
+  np.testing.assert_allclose(opened(model)(x), model(x), atol=1e-6)
+  small = paoding.prune(model, 0.5, method='l1', input_range=RANGE, verbose=0)
+  steps = small.get_layer('steps')
+  assert steps.get_layer('first').layer.units == 4
+  assert steps.get_layer('second').layer.units == 3
+
+
 def test_a_model_at_each_step_that_is_used_elsewhere_too_stays_one():
   frame = encoder(L.Flatten())
   model = film(frame, lambda x: frame(x[:, 0]))

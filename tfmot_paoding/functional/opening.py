@@ -28,10 +28,7 @@ from tfmot_paoding.functional.replay import (
   plain_tensors,
 )
 from tfmot_paoding.functional.sizes import asks_for_sizes, gives_sizes
-from tfmot_paoding.functional.stepping import (
-  at_each_step,
-  is_model_at_each_step,
-)
+from tfmot_paoding.functional.stepping import at_each_step, one_step
 from tfmot_paoding.functional.subclassed import retraced, traced_call
 from tfmot_paoding.layers.activation import is_known_function
 from tfmot_paoding.layers.base import is_known
@@ -190,16 +187,23 @@ class _Functions(Opening):
   def steps(self, layer: Any) -> keras.Model | None:
     """A model at each step of time as layers of which each is."""
     if id(layer) not in self._steps:
-      known = self._with_steps and is_model_at_each_step(layer)
-      self._steps[id(layer)] = _steps_of(layer) if known else None
+      asked = self._with_steps and type(layer) is _layers.TimeDistributed
+      self._steps[id(layer)] = _steps_of(layer) if asked else None
     return self._steps[id(layer)]
 
 
 def _steps_of(layer: Any) -> keras.Model | None:
   """A model at each step as layers of which each is, if they can be."""
   try:
-    return at_each_step(layer)
-  except ValueError:  # a part of it is of a kind that is not known there
+    inside = layer.layer
+    if _is_own(inside):
+      inside = traced_call(inside, arguments_of(inside, [one_step(layer)], {}))
+    if not compat.is_graph_model(inside):
+      return None
+    if len(inside.weights) != len(layer.layer.weights):
+      return None
+    return at_each_step(layer, inside)
+  except tracing.TRACE_ERRORS:  # a part is of a kind that is not known there
     return None
 
 

@@ -38,29 +38,32 @@ class CannotStepError(ValueError):
   """Something in a model has no counterpart at each step."""
 
 
-def is_model_at_each_step(layer: Any) -> bool:
-  """Whether a layer is nothing but a model, of one input, at each step."""
-  return (
-    type(layer) is _layers.TimeDistributed
-    and compat.is_graph_model(layer.layer)
-    and bool(layer.layer.weights)
-    and len(layer.layer.inputs) == len(layer.layer.outputs) == 1
-  )
+def one_step(layer: Any) -> Any:
+  """A tensor such as each step is of which a TimeDistributed layer reads."""
+  (sequence,) = tf.nest.flatten(layer.inbound_nodes[0].keras_inputs)
+  batch, _, *sizes = sequence.shape
+  return keras.Input(sizes, batch_size=batch, dtype=sequence.dtype)
 
 
-def at_each_step(layer: Any) -> keras.Model:
+def at_each_step(layer: Any, inside: keras.Model) -> keras.Model:
   """What a TimeDistributed model does, layer by layer.
 
   Args:
-    layer: A layer that `is_model_at_each_step`, called on tensors of one shape.
+    layer: A TimeDistributed layer, called on tensors of one shape.
+    inside: The model that it is at each step: its own, or what its own layer
+      was traced to.
 
   Returns:
     A functional model of new layers, of the names and weights of those inside.
 
   Raises:
     CannotStepError: one of them takes several tensors, or moves axes, in a way
-      that is not known here; the sequence is masked; or shapes differ.
+      that is not known here; the sequence is masked; shapes differ; or the
+      model has several inputs or outputs, or no weights.
   """
+  ends = len(inside.inputs), len(inside.outputs)
+  if ends != (1, 1) or not inside.weights:
+    raise CannotStepError(f'{layer.name!r} has {ends} inputs and outputs.')
   shapes = {
     tuple(tensor.shape)
     for node in layer.inbound_nodes
@@ -69,9 +72,9 @@ def at_each_step(layer: Any) -> keras.Model:
   if len(shapes) != 1 or any(map(_is_told, layer.inbound_nodes)):
     raise CannotStepError(f'{layer.name!r} is called in different ways.')
   ((batch, *sizes),) = shapes
-  dtype = layer.layer.inputs[0].dtype
+  dtype = inside.inputs[0].dtype
   symbol = keras.Input(shape=sizes, batch_size=batch, dtype=dtype)
-  made = _Steps(sizes[0]).apply(layer.layer, symbol)
+  made = _Steps(sizes[0]).apply(inside, symbol)
   return keras.Model(symbol, made, name=layer.name)
 
 
