@@ -80,6 +80,8 @@ def test_numbers_come_nearer_clearly_or_not_at_all():
   [
     ((0.05, 0.067), (0.043, 0.044), True),  # together
     ((0.007, 0.013), (0.003, 0.017), True),  # further away on one kind
+    ((0.36, 0.89), (0.19, 0.74), True),  # far on the other one
+    ((0.9, 0.89), (0.55, 0.54), False),
     ((0.007, 0.010), (0.001, 0.017), False),  # much further
     ((0.05, 0.05), (0.045, 0.044), False),  # hardly
     ((37.0, 136.0), (0.2, 12.0), False),  # nothing is left of it on one kind
