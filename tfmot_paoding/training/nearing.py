@@ -26,7 +26,7 @@ Array = np.ndarray
 # times nearer was so 5.7 times on real inputs, a network for places 1.07, 2.2
 # and 4.3, detectors 2.6, 1.03 and 1.3, and 1.9, 1.2 and 1.6, a table's behind
 # batch normalization 2.5, .75 and 2.3. Of 100 lessons that 17 networks had at
-# .1 to .75, 92 lead nearer so, 12 of them for which each kind by itself said no;
+# .1 to .75, 92 lead nearer so, 12 of which one kind alone or the other refused;
 # on real inputs one of these is as far as it was, at .99, all others nearer.
 _NEARER = 1.2
 _WORSE = 1.5
