@@ -219,15 +219,20 @@ class TestFilesThatAnswerOtherwise:
     model = wide()
     limit = bytes_at(model, 0.4)
     convert = budget_search.convert_to_tflite
+    tightened = budget_search._Fitter.tightened
 
     def too_large(*args, **kwargs):
-      data = convert(*args, **kwargs)
-      made.append(len(data) + limit // 8)
-      refused[0] = 9 * (len(made) == 2)  # what comes in a second round
-      return data + bytes(limit // 8)
+      data = convert(*args, **kwargs) + bytes(limit // 2)
+      made.append(len(data))
+      return data
+
+    def second_round(*args):
+      refused[0] = 9
+      return tightened(*args)
 
     made = []
     monkeypatch.setattr(budget_search, 'convert_to_tflite', too_large)
+    monkeypatch.setattr(budget_search._Fitter, 'tightened', second_round)
     with pytest.raises(
       paoding.pruning.BudgetError, match=f'of {limit} .*The file dif'
     ) as told:
