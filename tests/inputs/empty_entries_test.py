@@ -188,3 +188,17 @@ def test_a_range_without_nothing_is_believed(network):
   found = resolve_range(network, (1.0, 2.0))
   (x,) = of_prior(network, found, 64, 0, 'smooth', ())
   assert np.all(x.std(0) > 0)
+
+
+def test_beside_statistics_nothing_is_taken_away():
+  model = _trained(
+    layers.Flatten(),
+    layers.Dense(32, use_bias=False),
+    layers.BatchNormalization(),
+    optimizer=keras.optimizers.Adam(0.05),
+  )
+  assert _told(model).any()
+  network = Network.of(model)
+  found = resolve_range(network, (0.0, 1.0))
+  (x,) = of_prior(network, found, 64, 0, 'smooth', ())
+  assert np.all(x.std(0) > 0)

@@ -36,9 +36,9 @@ it is what the model knows:
 - for the rest 'smooth' to fit on, and to distill on 'mixed' (pictures) or
   'varied' (others).
 
-Weights that training left as they were drawn tell which entries of a vector, or
-of a picture that `Dense` layers read, were 0 in all of training
-(`inputs.empty_entries`). Families that say nothing of places are drawn without
+Where no batch normalization stored statistics, weights that training left as
+they were drawn tell which entries of a vector, or of a picture that `Dense`
+layers read, were 0 in all of training (`inputs.empty_entries`). Families that say nothing of places are drawn without
 them, and fade towards them in pictures; other priors say what they say.
 
 Of families with many kinds of sample a classifier keeps those that it is surest

@@ -180,7 +180,7 @@ def of_prior(
   middles = input_range.middles(names)
   wholes = whole_entries(network.model, network.graph)
   times = _CHOICE if any(one.is_chosen for one in priors) else 1
-  empties = empty_entries(network.graph)
+  empties = _empties(network)
   found = []
   for whole, one, box, shape, middle, empty in zip(
     wholes, priors, boxes, shapes, middles, empties, strict=True
@@ -215,6 +215,15 @@ def _drawn(
   (x,) = prior_samples(prior, [box], [shape], few, rng, [middle])
   x = with_images(x.reshape(few, *picture), axes, count)
   return x.reshape(count, *shape)
+
+
+def _empties(network: Network) -> list[Array]:
+  """Which entries of each input samples are to have nothing in."""
+  if network.has_statistics:
+    # Beside inputs that are recalled from these it brings nothing: three tenths
+    # of an MLP for digits keep .945 without and .937 with it.
+    return [np.zeros(shape, bool) for shape in network.input_shapes]
+  return empty_entries(network.graph)
 
 
 def _emptied(x: Array, prior: InputPrior, box: Interval, empty: Array) -> Array:
