@@ -248,7 +248,7 @@ def test_overflow_opens_the_bound():
 @pytest.mark.parametrize(
   ('layer', 'word'),
   [
-    (L.Softmax(axis=1, name='odd'), "'odd'"),
+    (L.Softmax(axis=(1, 2), name='odd'), "'odd'"),
     (L.Resizing(3, 3, name='zoom'), "'zoom'"),
     (L.Lambda(lambda x: x**2, name='square'), "'square'"),
   ],

@@ -184,6 +184,20 @@ def test_what_knows_its_places_is_drawn_as_it_says(network):
   assert np.all(x.std(0) > 0.5)
 
 
+def test_a_channel_that_was_always_empty():
+  model = keras.Sequential(
+    [keras.Input((8, 8, 3)), layers.Conv2D(32, 3), layers.Flatten()]
+  )
+  kernel = model.layers[0].kernel.numpy()
+  trained = np.random.default_rng(0).normal(0, 0.5, kernel.shape)
+  trained[:, :, 1] = kernel[:, :, 1]
+  model.layers[0].kernel.assign(trained)
+  told = _told(model)
+  np.testing.assert_array_equal(told, [[[False, True, False]] * 8] * 8)
+  # Nothing lies at a rim, since no place is empty.
+  np.testing.assert_array_equal(lib.fullness(told), np.where(told, 0, 1))
+
+
 def test_a_range_without_nothing_is_believed(network):
   found = resolve_range(network, (1.0, 2.0))
   (x,) = of_prior(network, found, 64, 0, 'smooth', ())

@@ -87,7 +87,7 @@ def test_layers_called_twice_are_counted():
   [
     lambda: _layers.Dense(4, activation=lambda x: x * 2),
     lambda: _layers.ReLU(threshold=1.0),
-    lambda: _layers.Softmax(axis=1),
+    lambda: _layers.Softmax(axis=(1, 2)),
     lambda: _layers.LayerNormalization(axis=1),
     lambda: _layers.BatchNormalization(axis=1),
     lambda: _layers.Lambda(lambda x: x),

@@ -21,7 +21,7 @@ from tfmot_paoding.compat import keras
 from tfmot_paoding.inputs.entry_moves import entry_places
 from tfmot_paoding.inputs.layer_functions import line_of
 from tfmot_paoding.network.graph import Graph, Node
-from tfmot_paoding.ops import MatMul, Shape
+from tfmot_paoding.ops import Shape
 
 Array = np.ndarray
 
@@ -33,8 +33,10 @@ _DRAWING = (
   _initializers.TruncatedNormal,
   _initializers.VarianceScaling,
 )
-# Of the largest weight that is drawn: another draw has one a little larger.
-_SLACK = 1e-3
+# Of the largest weight that is drawn: another draw has one a little larger, the
+# more so the fewer there are (a uniform one's by 7 parts of their number, once
+# in a thousand, a truncated Gaussian's by 30).
+_SLACK, _FEW = 1e-3, 30
 # Of rows that are taken for untouched, how many may be so by chance.
 _CHANCE = 0.05
 # How far two distributions of as they were drawn may lie apart, and how far
@@ -53,9 +55,10 @@ _REACH = 1 / 4
 def empty_entries(graph: Graph) -> list[Array]:
   """Which entries of each input were 0 in all of training.
 
-  None where a model does not read its inputs by `Dense` layers, at once or
-  behind layers that move entries; where its layers do not say how their kernels
-  were drawn; or where all of training has moved every row.
+  None where layers that read an input, at once or behind layers that move its
+  entries, multiply none of these by a weight of its own (of a convolution whole
+  channels may be empty); where they do not say how their kernels were drawn; or
+  where training has moved every weight.
 
   Args:
     graph: A trained model's.
@@ -81,7 +84,7 @@ def untouched_rows(kernel: Array, drawn: Array) -> Array:
     look the same.
   """
   zero = ~kernel.any(1)
-  limit = (1 + _SLACK) * np.max(np.abs(drawn))
+  limit = (1 + _SLACK + _FEW / drawn.size) * np.max(np.abs(drawn))
   sizes = np.abs(kernel)
   inside = (sizes <= limit).all(1) & ~zero
   others = sizes[~inside & ~zero]
@@ -107,9 +110,9 @@ def fullness(empty: Array) -> Array:
   Returns:
     Of the same shape: 0 for empty entries, 1 for those that are farther from
     them, and from what surrounds the picture, than a quarter of its shorter
-    side, in between by distance. All 1 where none is empty.
+    side, in between by distance. 1 for all others where no place is empty.
   """
-  if empty.ndim != 3 or not empty.any():
+  if empty.ndim != 3 or not empty.all(-1).any():
     return np.where(empty, 0.0, 1.0)
   around = np.pad(empty.all(-1), 1, constant_values=True)
   distances = _distances(around)[1:-1, 1:-1]
@@ -164,21 +167,24 @@ class _Walk:
 
   def _of_node(self, node: Node, value: int) -> Array:
     shape = self._graph.shapes[value]
-    if isinstance(node.op, MatMul):
-      return np.broadcast_to(self._rows(node), shape)
+    if node.op.consumes_units and node.op.multiplies is not None:
+      return np.broadcast_to(self._channels(node, shape[-1]), shape)
     line = line_of(self._graph.layers[node.path], '', shape)
     if line is not None:
       # What is no 0 behind it is a constant that weights do depend on.
       return self.empty(node.outputs[0]) & (np.asarray(line.shift) == 0)
     return self._moved(node, value, shape)
 
-  def _rows(self, node: Node) -> Array:
-    ref, layer = node.op.kernel, self._graph.layers[node.path]
+  def _channels(self, node: Node, count: int) -> Array:
+    """Of so many channels that are multiplied by a kernel, at all positions."""
+    op, ref, layer = node.op, node.op.multiplies, self._graph.layers[node.path]
     kernel = np.asarray(self._graph.weight(ref), np.float64)
     drawn = _drawn(getattr(layer, f'{ref.name}_initializer', None), kernel)
     if drawn is None or not np.all(np.isfinite(kernel)):
-      return np.zeros(len(kernel), bool)
-    return untouched_rows(kernel, drawn)
+      return np.zeros(count, bool)
+    matrix, as_drawn = (op.matrix({ref: x}) for x in (kernel, drawn))
+    rows = untouched_rows(matrix, as_drawn)
+    return rows[op.rows_of(np.arange(count), count)].all(-1)
 
   def _moved(self, node: Node, value: int, shape: Shape) -> Array:
     """Through an operation whose results are entries of what it reads."""
