@@ -30,6 +30,18 @@ class Gate(_layers.Layer):
     return one * tf.sigmoid(two)
 
 
+def pruned_by_fits(model, sparsity):
+  """Pruned by fits alone, without a lesson."""
+  return paoding.prune(
+    model,
+    sparsity,
+    method='reconstruction',
+    input_range=RANGE,
+    verbose=0,
+    distillation=False,
+  )
+
+
 def _attention(x):
   return _layers.MultiHeadAttention(2, 3)(x, x)
 
@@ -214,23 +226,9 @@ def test_kernels_that_were_tied_by_hand_become_the_layers_own(kind):
   }[kind]
   x = testing.samples((6,), 20).astype(np.float32)
   np.testing.assert_allclose(paoding.compact(model)(x), model(x), atol=1e-5)
-  same = paoding.prune(
-    model,
-    0.0,
-    method='reconstruction',
-    input_range=RANGE,
-    verbose=0,
-    distillation=False,
-  )
+  same = pruned_by_fits(model, 0.0)
   np.testing.assert_allclose(same(x), model(x), atol=1e-5)
-  small = paoding.prune(
-    model,
-    0.5,
-    method='reconstruction',
-    input_range=RANGE,
-    verbose=0,
-    distillation=False,
-  )
+  small = pruned_by_fits(model, 0.5)
   assert [layer.units for layer in small.layers] == [3, 3, 2]
 
 
@@ -261,14 +259,7 @@ def test_answers_in_a_dict_behind_batch_norm():
   model = answers_in_a_dict()
   found = paoding.recall_inputs(model, 8, verbose=0)
   assert [x.shape for x in found] == [(8, 3), (8, 3)]
-  small = paoding.prune(
-    model,
-    0.5,
-    method='reconstruction',
-    input_range=RANGE,
-    verbose=0,
-    distillation=False,
-  )
+  small = pruned_by_fits(model, 0.5)
   assert small.get_layer('b').kernel.shape == (4, 3)
   x = {name: testing.samples((3,), 9).astype(np.float32) for name in 'ua'}
   assert sorted(small(x)) == ['c', 'z']

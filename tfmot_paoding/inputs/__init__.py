@@ -38,9 +38,9 @@ it is what the model knows:
 
 Where no batch normalization stored statistics, weights that training left as
 they were drawn tell which entries of a vector, or of a picture that `Dense`
-layers read, were 0 in all of training (`inputs.empty_entries`). Families that
-say nothing of places are drawn without them, and fade towards them in pictures;
-other priors say what they say.
+layers read, and which channels were 0 in all of training
+(`inputs.empty_entries`). Families that say nothing of places are drawn without
+them, and fade towards them in pictures; other priors say what they say.
 
 Of families with many kinds of sample a classifier keeps those that it is surest
 of, evenly over its classes (`choose_samples`). `draw_sheet` shows what a

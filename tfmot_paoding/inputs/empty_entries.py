@@ -85,17 +85,17 @@ def untouched_rows(kernel: Array, drawn: Array) -> Array:
   """
   zero = ~kernel.any(1)
   limit = (1 + _SLACK + _FEW / drawn.size) * np.max(np.abs(drawn))
-  sizes = np.abs(kernel)
-  inside = (sizes <= limit).all(1) & ~zero
-  others = sizes[~inside & ~zero]
-  if not inside.any() or len(others) <= inside.sum():
+  within = np.abs(kernel) <= limit
+  inside = within.all(1) & ~zero
+  trained = ~(inside | zero)
+  if not inside.any() or trained.sum() <= inside.sum():
     return zero
-  # A row that was trained has each weight inside with this chance.
-  alone = np.mean(others <= limit)
+  # A row that was trained has each weight within with this chance.
+  alone = np.mean(within[trained])
   by_chance = len(kernel) * alone ** kernel.shape[1]
   if by_chance > _CHANCE * inside.sum():
     return zero
-  if not _alike(sizes[inside].ravel(), np.abs(drawn).ravel()):
+  if not _alike(np.abs(kernel[inside]).ravel(), np.abs(drawn).ravel()):
     return zero
   return zero | inside
 
@@ -178,7 +178,7 @@ class _Walk:
   def _channels(self, node: Node, count: int) -> Array:
     """Of so many channels that are multiplied by a kernel, at all positions."""
     op, ref, layer = node.op, node.op.multiplies, self._graph.layers[node.path]
-    kernel = np.asarray(self._graph.weight(ref), np.float64)
+    kernel = np.asarray(self._graph.weight(ref))
     drawn = _drawn(getattr(layer, f'{ref.name}_initializer', None), kernel)
     if drawn is None or not np.all(np.isfinite(kernel)):
       return np.zeros(count, bool)
@@ -189,9 +189,11 @@ class _Walk:
   def _moved(self, node: Node, value: int, shape: Shape) -> Array:
     """Through an operation whose results are entries of what it reads."""
     places = entry_places(self._graph, node, value)
+    if places is None:
+      return np.zeros(shape, bool)
     size = int(np.prod(shape))
     read, empty = np.zeros(size + 1, bool), np.ones(size + 1, bool)
-    for place, output in zip(places or (), node.outputs, strict=bool(places)):
+    for place, output in zip(places, node.outputs, strict=True):
       read[place] = True
       np.logical_and.at(empty, place, self.empty(output))
     return (read & empty)[1:].reshape(shape)
@@ -203,4 +205,4 @@ def _drawn(initializer: Any, kernel: Array) -> Array | None:
     return None
   config = {**initializer.get_config(), 'seed': 0}
   again = type(initializer).from_config(config)
-  return np.asarray(again(kernel.shape, 'float32'), np.float64)
+  return np.asarray(again(kernel.shape, 'float32'))

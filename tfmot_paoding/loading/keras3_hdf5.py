@@ -89,9 +89,8 @@ def _spelt_out(call: Any) -> Any:
       at = [k for k, place in enumerate(listed) if _is_ellipsis(place)]
       if len(at) != 1:
         return call
-      others = (
-        sum(place is not None for place in listed) - 1
-      )  # None: a new axis
+      # None stands for a new axis.
+      others = sum(place is not None for place in listed) - 1
       whole = [_WHOLE] * (len(sizes) - others)
       listed = [*listed[: at[0]], *whole, *listed[at[0] + 1 :]]
       return call | {'args': [tensor, listed]}

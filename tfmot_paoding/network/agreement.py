@@ -215,13 +215,13 @@ def draws_at_random(
   first = [x[:_ASKED_AGAIN] for x in answered or ()]
   # Of a model that gives several rows for an input these are of one input.
   asked = [x.shape for x in first] == [x.shape for x in again]
-  if asked and _alike(first, again):
+  if asked and _same_answers(first, again):
     return False
   # Asked among others it may have rounded otherwise.
-  return not _alike(again, all_outputs(model, few))
+  return not _same_answers(again, all_outputs(model, few))
 
 
-def _alike(ours: Sequence[Array], theirs: Sequence[Array]) -> bool:
+def _same_answers(ours: Sequence[Array], theirs: Sequence[Array]) -> bool:
   """Whether answers to the same inputs differ by no more than rounding."""
   return not any(
     np.abs(a - b).max(initial=0.0) > _SAME * np.abs(a).max(initial=0.0)

@@ -72,8 +72,7 @@ def check_answers(
       raise ValueError(
         f'The Keras model {model.name!r} draws at random and answers the same '
         'inputs otherwise each time, so that no file can be compared with it. '
-        'Convert one that gives '
-        f'{IN_PLACE_OF_DRAWS}.'
+        f'Convert one that gives {IN_PLACE_OF_DRAWS}.'
       )
     raise AnswersError(
       f'The converted model differs from the Keras model by {gap:.3g} of the '

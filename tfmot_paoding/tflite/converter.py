@@ -157,8 +157,7 @@ def _explained(mode: Quantization) -> Iterator[None]:
       if _DRAWS.search(str(error)):
         raise ValueError(
           'TFLite has no operation that draws at random as the model does. '
-          'Convert one that gives '
-          f'{IN_PLACE_OF_DRAWS}.'
+          f'Convert one that gives {IN_PLACE_OF_DRAWS}.'
         ) from error
       raise ValueError(
         'TFLite cannot express the model with `quantization` '
